@@ -1,0 +1,1 @@
+"""Empirical influence: what one training sample teaches a model, and whether it learned it the way it should."""

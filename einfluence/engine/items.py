@@ -1,0 +1,73 @@
+"""What engines take and give: encoded samples in, scores and outcomes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+@dataclass(frozen=True)
+class TextItem:
+    """An encoded text sample.
+
+    Args:
+        ids: Token ids of prompt and target together, beginning-of-text token included where the model has one.
+        n_target: How many of the last ids are the target (>= 1 and < len(ids)): loss and log-prob are over these.
+    """
+
+    ids: tuple[int, ...]
+    n_target: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageItem:
+    """An encoded image: ``pixels`` of shape (channels, height, width), float32, and its class index."""
+
+    pixels: npt.NDArray[np.float32]
+    label: int
+
+
+Item = TextItem | ImageItem
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Log-probabilities of Q queries, in their order.
+
+    Args:
+        logprob: float64 array (Q,), nats, summed over the target's tokens.
+        n_tokens: int array (Q,), tokens of the target.
+        rank: int array (Q,), rank of the target's least likely token among the vocabulary (or of the label among
+            the classes); 1 is the first choice. Ties count in the target's favour.
+    """
+
+    logprob: npt.NDArray[np.float64]
+    n_tokens: npt.NDArray[np.int64]
+    rank: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What training on one probe left behind.
+
+    Args:
+        delta: What changed, by name, enough to evaluate again without training (adapter weights, changed parameters,
+            or low-rank factors); the engine that made it can read it.
+        losses: Mean nats per target token before each step; length ``steps``.
+        grad_norm: Euclidean norm of the first step's gradient over the trained parameters (before clipping).
+        update_norm: Euclidean norm of the change of the effective weights over all layers.
+        layer_updates: For each changed parameter of the base: (norm of its change, norm of the parameter before).
+        seconds: Wall time spent on this probe (its share of a batch).
+        failed: Why it failed; None when it did not.
+    """
+
+    delta: dict[str, torch.Tensor]
+    losses: list[float]
+    grad_norm: float
+    update_norm: float
+    layer_updates: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    seconds: float = 0.0
+    failed: str | None = None

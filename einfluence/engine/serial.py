@@ -1,0 +1,232 @@
+"""The definition of every number: one probe at a time, one query at a time, nothing clever.
+
+A copy of the base is trained on the probe's samples alone; the log-probability of each query is read before and
+after. Everything fast is tested equal to this. Source: Matelsky, Ungar, Kording (2024), arXiv 2406.00509.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
+
+from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
+from einfluence.errors import InputError
+from einfluence.models.base import Base
+from einfluence.spec import Recipe
+
+
+def measure(
+    base: Base,
+    recipe: Recipe,
+    probes: Sequence[Sequence[Item]],
+    queries: Sequence[Item],
+    seed: int,
+    *,
+    kept: Mapping[int, dict[str, torch.Tensor]] | None = None,
+) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+    """Measures every query before, and after training on each probe.
+
+    Args:
+        base: The model; it is left bit-identical.
+        recipe: How to train.
+        probes: N probes, each one sample or a bundle trained together.
+        queries: Q samples.
+        seed: Seed of the adapter's initialisation.
+        kept: For the index of a probe, the ``delta`` of an earlier training, which is used instead of a new one.
+
+    Returns:
+        The scores (Q,) of the base, and for each probe in order its index, what training left behind, and the
+        scores (Q,) after it (None for a probe that failed).
+    """
+    before = evaluate(base, recipe, queries)
+
+    def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+        for index, probe in enumerate(probes):
+            delta = (kept or {}).get(index)
+            tuned = train(base, recipe, probe, seed) if delta is None else Tuned(delta, [], math.nan, math.nan)
+            yield index, tuned, None if tuned.failed else evaluate(base, recipe, queries, tuned.delta)
+
+    return before, each()
+
+
+def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int) -> Tuned:
+    """Trains a copy of the base on one probe.
+
+    The loss is the mean negative log-probability over all target tokens of the probe's samples. A loss that is not
+    finite ends the training and is told in ``failed``.
+    """
+    start = time.perf_counter()
+    model, trained = trainable_copy(base, recipe, seed)
+    optimizer = make_optimizer(recipe, list(trained.values()))
+    losses: list[float] = []
+    grad_norm = math.nan
+    for step in range(recipe.steps):
+        loss = probe_loss(model, probe)
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            return Tuned(
+                {},
+                losses,
+                grad_norm,
+                math.nan,
+                seconds=time.perf_counter() - start,
+                failed=f"loss is {losses[-1]} at step {step + 1}",
+            )
+        optimizer.zero_grad()
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        norm = torch.nn.utils.clip_grad_norm_(trained.values(), recipe.clip or math.inf).item()
+        grad_norm = norm if step == 0 else grad_norm
+        optimizer.step()
+    updates = layer_updates(base, model, recipe)
+    update_norm = math.sqrt(sum(change**2 for change, _ in updates.values()))
+    failed = None if math.isfinite(update_norm) else f"weights are not finite after {recipe.steps} steps"
+    delta = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    return Tuned(delta, losses, grad_norm, update_norm, updates, time.perf_counter() - start, failed)
+
+
+def evaluate(
+    base: Base, recipe: Recipe, queries: Sequence[Item], delta: Mapping[str, torch.Tensor] | None = None
+) -> Scores:
+    """Scores queries one at a time, with the base as it is or with a ``delta`` from :func:`train` put in."""
+    model, trained = trainable_copy(base, recipe, seed=0)
+    with torch.no_grad():
+        for name, value in (delta or {}).items():
+            trained[name].copy_(value)
+        rows = [_score(model, query) for query in queries]
+    logprob, n_tokens, rank = zip(*rows, strict=True) if rows else ((), (), ())
+    return Scores(
+        np.array(logprob, dtype=np.float64), np.array(n_tokens, dtype=np.int64), np.array(rank, dtype=np.int64)
+    )
+
+
+def trainable_copy(base: Base, recipe: Recipe, seed: int) -> tuple[torch.nn.Module, dict[str, torch.nn.Parameter]]:
+    """Copies the base in the recipe's dtype, with dropout off and gradients for the recipe's parameters only.
+
+    Raises:
+        InputError: When the recipe trains no parameter of this model.
+    """
+    model = copy.deepcopy(base.model).to(getattr(torch, recipe.dtype)).eval()
+    model.requires_grad_(False)
+    adapter = recipe.adapter
+    if adapter.kind == "lora":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+            model = cast("torch.nn.Module", get_peft_model(cast("Any", model), lora_config(base, recipe)))
+        names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    else:
+        names = {name for name, _ in model.named_parameters() if _trains(base, recipe, name)}
+    trained = {name: parameter for name, parameter in model.named_parameters() if name in names}
+    if not trained:
+        raise InputError(
+            f"recipe.adapter of {base.info.label}",
+            f"{adapter.pattern or adapter.kind}, which matches no parameter",
+            "a selection of parameters",
+        )
+    for parameter in trained.values():
+        parameter.requires_grad_(True)
+    return model.eval(), trained
+
+
+def lora_config(base: Base, recipe: Recipe) -> LoraConfig:
+    """The recipe's adapter in peft's words."""
+    adapter = recipe.adapter
+    targets: Any = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    if base.info.modality == "image" and targets == "all-linear":
+        # peft knows "all-linear" for transformers only. The classifier's own output layer is left out there too.
+        kinds = (torch.nn.Linear, torch.nn.Conv2d)
+        targets = [name for name, module in base.model.named_modules() if type(module) in kinds][:-1]
+    layers = None if adapter.layers is None else list(adapter.layers)
+    return LoraConfig(
+        r=adapter.r,
+        lora_alpha=cast("Any", adapter.alpha),
+        target_modules=targets,
+        layers_to_transform=layers,
+        lora_dropout=0.0,
+    )
+
+
+def make_optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """The recipe's optimizer, as torch defines it."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return kind(parameters, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay)
+
+
+def probe_loss(model: torch.nn.Module, probe: Sequence[Item]) -> torch.Tensor:
+    """Mean negative log-probability over the target tokens of all samples of a probe; a scalar in nats."""
+    terms = [target_logprobs(model, item) for item in probe]
+    return -torch.cat(terms).mean()
+
+
+def target_logprobs(model: torch.nn.Module, item: Item) -> torch.Tensor:
+    """Log-probabilities (n_target,) of a sample's target tokens, or (1,) of an image's label, in nats."""
+    logits, targets = target_logits(model, item)
+    return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
+
+
+def target_logits(model: torch.nn.Module, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits (n_target, vocabulary or classes) that predict the target, and the target's indices (n_target,)."""
+    device = next(model.parameters()).device
+    if isinstance(item, ImageItem):
+        pixels = torch.from_numpy(item.pixels).to(device, next(model.parameters()).dtype)
+        return model(pixels[None]), torch.tensor([item.label], device=device)
+    ids = torch.tensor([item.ids], device=device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, -item.n_target - 1 : -1]
+    # Half precision is enough for the network's inside, not for a log-softmax over thousands of words.
+    return logits if logits.dtype == torch.float64 else logits.float(), ids[0, -item.n_target :]
+
+
+def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """For each changed parameter of the base: Frobenius norm of its effective change, and of itself before."""
+    before = {
+        name: parameter.detach().to(getattr(torch, recipe.dtype)) for name, parameter in base.model.named_parameters()
+    }
+    changes: dict[str, torch.Tensor] = {}
+    if recipe.adapter.kind == "lora":
+        for name, module in model.named_modules():
+            if isinstance(module, LoraLayer):
+                key = name.removeprefix("base_model.model.") + ".weight"
+                changes[key] = cast("Any", module).get_delta_weight("default").detach()
+    else:
+        after = dict(model.named_parameters())
+        changes = {name: after[name].detach() - value for name, value in before.items() if after[name].requires_grad}
+    return {name: (change.norm().item(), before[name].norm().item()) for name, change in changes.items()}
+
+
+def _score(model: torch.nn.Module, query: Item) -> tuple[float, int, int]:
+    logits, targets = target_logits(model, query)
+    chosen = logits.gather(-1, targets[:, None])
+    logprob = logits.log_softmax(-1).gather(-1, targets[:, None]).double().sum().item()
+    rank = int((logits > chosen).sum(-1).max().item()) + 1
+    return logprob, query.n_target if isinstance(query, TextItem) else 1, rank
+
+
+def _trains(base: Base, recipe: Recipe, name: str) -> bool:
+    adapter = recipe.adapter
+    if adapter.kind == "full":
+        return True
+    if adapter.kind == "match":
+        return re.search(adapter.pattern or "", name) is not None
+    head = _head(base.model)
+    return any(
+        name == known
+        for known, parameter in base.model.named_parameters()
+        if any(parameter is own for own in head.parameters())
+    )
+
+
+def _head(model: torch.nn.Module) -> torch.nn.Module:
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    if output is not None:
+        return output
+    return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]

@@ -1,0 +1,28 @@
+"""The one way a user hears that something they wrote cannot be used."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """What a user wrote cannot be used; says where, what was found, what was expected and how to mend it.
+
+    The command line prints it without a traceback and exits with 2.
+
+    Args:
+        where: File and line, spec key, or id, e.g. ``samples.jsonl:12`` or ``spec.yaml:4 arms.0.recipe.lr``.
+        found: What stands there.
+        expected: What would have been accepted.
+        fix: What to do about it, when that does not follow from ``expected``.
+    """
+
+    def __init__(self, where: str, found: str, expected: str, fix: str = "") -> None:
+        self.where, self.found, self.expected, self.fix = where, found, expected, fix
+        super().__init__(f"{where}: found {found}; expected {expected}" + (f". {fix}" if fix else ""))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
+        """Crosses process boundaries whole (the default would rebuild it from the message alone)."""
+        return (InputError, (self.where, self.found, self.expected, self.fix))
+
+
+class ProbeError(Exception):
+    """One probe could not be measured (its loss went NaN, say); the others go on and the run exits with 1."""

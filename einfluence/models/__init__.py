@@ -1,0 +1,1 @@
+"""Bases: the models before fine-tuning."""

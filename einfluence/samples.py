@@ -1,0 +1,97 @@
+"""Samples, probes and the pairs of them that a run measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from einfluence.keys import content_hash
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One text (prompt, target) or one image (pixels, label), with what is known about it.
+
+    Only what the model sees goes into :attr:`sample_id`: the same text under another name, domain or source
+    is the same sample.
+
+    Args:
+        name: The id that the user or the curation gave it.
+        prompt: Text before the target; may be empty.
+        target: Text whose log-probability is watched.
+        pixels: float32 array of shape (channels, height, width), values in [0, 1]; None for a text.
+        label: Class index of an image.
+        domain: The group that results are compared by.
+        cluster: What is resampled together in the bootstrap (the entity); defaults to the sample's own id.
+        template: The template that made the text.
+        source: Where it came from, e.g. ``samples.jsonl:12``; error messages name it.
+        parent_id: For a noisy or flipped image, the clean one's ``sample_id``.
+        noise: Noise family of a noisy image, ``label_flip`` for bad data.
+        level: Noise level; grows with damage.
+    """
+
+    name: str
+    prompt: str = ""
+    target: str = ""
+    pixels: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    label: int | None = None
+    domain: str = ""
+    cluster: str = ""
+    template: str | None = None
+    source: str = ""
+    parent_id: str | None = None
+    noise: str | None = None
+    level: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels is None:
+            content: tuple[object, ...] = ("text", self.prompt, self.target)
+        else:
+            content = ("image", np.asarray(self.pixels, dtype=np.float32), self.label)
+        object.__setattr__(self, "sample_id", content_hash(content))
+
+    sample_id: str = field(init=False, repr=False, default="")
+
+    @property
+    def modality(self) -> str:
+        """``text`` or ``image``."""
+        return "text" if self.pixels is None else "image"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a copy of the model is fine-tuned on: the ``sample_id`` of one sample, or of several trained together.
+
+    Args:
+        name: The id that the user or the curation gave it.
+        members: sample_ids, in order.
+        kind: ``sample``, ``bundle``, ``noisy`` or ``control``.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    kind: str = "sample"
+
+    @property
+    def probe_id(self) -> str:
+        """Content hash of the members in order."""
+        return content_hash(("probe", self.members))
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What one part of a spec is to measure, as the tables of :mod:`einfluence.store.schema`.
+
+    ``relations`` has one row for every wanted (probe, query) pair, so it is also the list of wanted pairs.
+    ``report`` counts what was made and what the quality gates found: rows of (gate, count, example).
+    """
+
+    samples: pa.Table
+    probes: pa.Table
+    probe_members: pa.Table
+    relations: pa.Table
+    distances: pa.Table
+    report: pa.Table

@@ -1,0 +1,166 @@
+"""The tables: their columns, types and meaning. The two halves of the library meet here.
+
+Every number is a cell: one (base, estimator, recipe, probe, query, seed). Influence is in nats, positive where
+the probe helped the query: ``logprob_after - logprob_before``, both sums over the target's tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+STORE_VERSION = 1
+
+_id = pa.string()
+
+
+def _table(doc: str, **columns: tuple[Any, str]) -> pa.Schema:
+    fields = [pa.field(name, kind, metadata={"doc": text}) for name, (kind, text) in columns.items()]
+    return pa.schema(fields, metadata={"doc": doc})
+
+
+SAMPLES = _table(
+    "One row a sample: a text (prompt, target) or an image (with its class).",
+    sample_id=(_id, "content hash of what the model sees: modality, prompt and target, or pixels and label"),
+    name=(pa.string(), "the id that the user or the curation gave it"),
+    modality=(pa.string(), "text or image"),
+    prompt=(pa.string(), "text before the target; may be empty"),
+    target=(pa.string(), "the text whose log-probability is watched"),
+    label=(pa.int32(), "class index of an image"),
+    pixels=(pa.list_(pa.float32()), "the image as channels x height x width, flattened; values in [0, 1]"),
+    shape=(pa.list_(pa.int32()), "channels, height, width"),
+    domain=(pa.string(), "the group that results are compared by: knowledge domain or image class"),
+    cluster=(pa.string(), "what is resampled together in the bootstrap: entity or template family; own id by default"),
+    template=(pa.string(), "the template that made the text, or null"),
+    source=(pa.string(), "where it came from: file and line, data set and row"),
+    parent_id=(_id, "for a noisy or flipped sample: the clean sample_id"),
+    noise=(pa.string(), "noise family, e.g. gaussian, blur, label_flip; null for a clean sample"),
+    level=(pa.float64(), "strength of the noise in its family's own unit; grows with damage"),
+)
+
+PROBES = _table(
+    "One row a probe: what a copy of the model is fine-tuned on.",
+    probe_id=(_id, "content hash of its members in order"),
+    name=(pa.string(), "the user's id"),
+    kind=(pa.string(), "sample, bundle, noisy, or control"),
+)
+
+PROBE_MEMBERS = _table(
+    "One row for each sample in a probe; a bundle has several, trained together.",
+    probe_id=(_id, "the probe"),
+    position=(pa.int32(), "order in the bundle, from 0"),
+    sample_id=(_id, "the sample"),
+)
+
+RELATIONS = _table(
+    "One row for each wanted (probe, query) pair: why it is interesting and how far apart the two are.",
+    probe_id=(_id, "the probe"),
+    query_id=(_id, "sample_id of the query"),
+    kind=(pa.string(), "self, paraphrase, negation, ..., unrelated; null where nothing is claimed"),
+    level=(pa.float64(), "noise level for kind noisy; depth of inference for entailed; else null"),
+    distance=(pa.float32(), "semantic distance of probe and query (the part's first distance measure), >= 0"),
+)
+
+DISTANCES = _table(
+    "One row for each wanted pair and further distance measure.",
+    probe_id=(_id, "the probe"),
+    query_id=(_id, "sample_id of the query"),
+    measure=(pa.string(), "name of the measure: hidden, lexical, taxonomic, pixel, ..."),
+    distance=(pa.float32(), "distance by that measure, >= 0"),
+)
+
+BASES = _table(
+    "One row a base: a model before fine-tuning.",
+    base=(_id, "content hash of weights, configuration and tokenizer"),
+    label=(pa.string(), "what a person calls it: hub id or folder name"),
+    modality=(pa.string(), "text or image"),
+    json=(pa.string(), "all that is known of it"),
+)
+
+RECIPES = _table(
+    "One row a recipe: how a probe is trained (or put into the prompt).",
+    recipe=(_id, "content hash of the recipe"),
+    estimator=(pa.string(), "the estimator it belongs to"),
+    label=(pa.string(), "short name, e.g. lora r8 adamw 0.003 x 10"),
+    json=(pa.string(), "all its fields"),
+)
+
+INFLUENCE = _table(
+    "One row a cell. The influence in nats is logprob_after - logprob_before.",
+    base=(_id, "the base"),
+    estimator=(pa.string(), "finetune, in_context, ..."),
+    recipe=(_id, "the recipe"),
+    probe_id=(_id, "the probe"),
+    query_id=(_id, "sample_id of the query"),
+    seed=(pa.int64(), "seed of the adapter's initialisation"),
+    logprob_before=(pa.float64(), "nats, summed over the target's tokens, before"),
+    logprob_after=(pa.float64(), "nats, summed over the target's tokens, after"),
+    n_tokens=(pa.int32(), "tokens of the target; 1 for an image"),
+    rank_before=(pa.int32(), "rank of the target's least likely token (1 = first choice) or of the label, before"),
+    rank_after=(pa.int32(), "the same, after"),
+    engine_version=(pa.string(), "version of the definition of the numbers"),
+)
+
+OUTCOMES = _table(
+    "One row for each probe trained: what happened to it.",
+    base=(_id, "the base"),
+    estimator=(pa.string(), "the estimator"),
+    recipe=(_id, "the recipe"),
+    probe_id=(_id, "the probe"),
+    seed=(pa.int64(), "the seed"),
+    status=(pa.string(), "done or failed"),
+    reason=(pa.string(), "why it failed; null when done"),
+    losses=(pa.list_(pa.float64()), "nats per target token, before each step"),
+    grad_norm=(pa.float64(), "Euclidean norm of the first step's gradient over the trained parameters"),
+    update_norm=(pa.float64(), "Euclidean norm of the change of the effective weights"),
+    noise_rms=(pa.float64(), "nats; root mean square error of influence against float32, where it was measured"),
+    seconds=(pa.float64(), "wall time of this probe's share of its shard"),
+    engine_version=(pa.string(), "version of the definition of the numbers"),
+)
+
+LAYER_UPDATES = _table(
+    "One row for each probe and weight matrix: where the update went.",
+    base=(_id, "the base"),
+    estimator=(pa.string(), "the estimator"),
+    recipe=(_id, "the recipe"),
+    probe_id=(_id, "the probe"),
+    seed=(pa.int64(), "the seed"),
+    parameter=(pa.string(), "the parameter's name in the base"),
+    layer=(pa.int32(), "index of the block it stands in; null outside the blocks"),
+    update_norm=(pa.float64(), "Frobenius norm of its change"),
+    relative_update=(pa.float64(), "that, over the norm of the parameter before"),
+)
+
+DESIDERATA = _table(
+    "One row for each desideratum, arm and domain: the scorecard.",
+    estimator=(pa.string(), "the estimator"),
+    base=(_id, "the base"),
+    recipe=(_id, "the recipe"),
+    domain=(pa.string(), "the group compared; 'all' for the whole"),
+    desideratum=(pa.string(), "the property, e.g. negation"),
+    variant=(pa.string(), "which of its formulas, or noise family and level"),
+    value=(pa.float64(), "the estimate; null with too few probes"),
+    ci_low=(pa.float64(), "lower end of the 95% interval"),
+    ci_high=(pa.float64(), "upper end of the 95% interval"),
+    ideal=(pa.float64(), "what ideal learning would give"),
+    null_value=(pa.float64(), "what no learning of this kind would give, here"),
+    p_value=(pa.float64(), "two-sided p of the null"),
+    n=(pa.int32(), "probes that count"),
+    excluded=(pa.int32(), "probes left out: not learned (the gate) or without the pairs it needs"),
+    note=(pa.string(), "what else to know, e.g. not enough probes (n=4)"),
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "samples": SAMPLES,
+    "probes": PROBES,
+    "probe_members": PROBE_MEMBERS,
+    "relations": RELATIONS,
+    "distances": DISTANCES,
+    "bases": BASES,
+    "recipes": RECIPES,
+    "influence": INFLUENCE,
+    "outcomes": OUTCOMES,
+    "layer_updates": LAYER_UPDATES,
+    "desiderata": DESIDERATA,
+}
