@@ -1,0 +1,79 @@
+"""The prompting arm: what the model says about a query when the probe stands in its prompt.
+
+I(i -> j) = log p(target_j | text_i, join, prompt_j) - log p(target_j | prompt_j). Nothing is trained.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from einfluence.engine.encode import encode_text, joined
+from einfluence.engine.items import Scores, Tuned
+from einfluence.engine.serial import evaluate
+from einfluence.errors import InputError
+from einfluence.models.base import Base
+from einfluence.samples import Sample
+from einfluence.spec import Adapter, Prompting, Recipe
+
+
+def prompted(
+    base: Base, recipe: Prompting, probes: Sequence[Sequence[Sample]], queries: Sequence[Sample]
+) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+    """Scores Q queries alone, and behind each of N probes.
+
+    Args:
+        base: A text base.
+        recipe: What stands between probe and query, or the chat template.
+        probes: N probes; the members of a bundle are joined in order.
+        queries: Q queries.
+
+    Returns:
+        As :func:`einfluence.engine.measure`; nothing is tuned, so ``delta`` and ``losses`` are empty.
+
+    Raises:
+        InputError: For an image base, a missing chat template, or probe and query together over the context.
+    """
+    if base.info.modality != "text":
+        raise InputError(
+            "arms", "the estimator in_context for an image base", "a text base, since an image has no prompt"
+        )
+    plain = Recipe(adapter=Adapter(kind="full"), dtype=recipe.dtype)
+    before = evaluate(base, plain, [encode_text(base, query.prompt, query.target, _where(query)) for query in queries])
+
+    def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+        for index, probe in enumerate(probes):
+            start = time.perf_counter()
+            opening = context(base, recipe, probe)
+            items = [encode_text(base, opening + query.prompt, query.target, _where(query, probe)) for query in queries]
+            after = evaluate(base, plain, items)
+            yield index, Tuned({}, [], math.nan, 0.0, seconds=time.perf_counter() - start), after
+
+    return before, each()
+
+
+def context(base: Base, recipe: Prompting, probe: Sequence[Sample]) -> str:
+    """What stands before a query's prompt: the probe's samples, each followed by the join.
+
+    Raises:
+        InputError: When a chat is asked for and the tokenizer has no template.
+    """
+    join = base.join if recipe.join is None else recipe.join
+    texts = [joined(sample.prompt, sample.target)[0] for sample in probe]
+    if not recipe.chat:
+        return "".join(text + join for text in texts)
+    if not getattr(base.tokenizer, "chat_template", None):
+        raise InputError(
+            "arms recipe.chat", f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model"
+        )
+    turns = [{"role": "user", "content": join.join(texts)}]
+    return cast(
+        "str", cast("Any", base.tokenizer).apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    )
+
+
+def _where(query: Sample, probe: Sequence[Sample] = ()) -> str:
+    behind = f" behind probe {probe[0].name}" if probe else ""
+    return f"{query.source or 'sample'} ({query.name}){behind}"

@@ -1,0 +1,172 @@
+"""One block of the influence table: probes x queries by one estimator, as rows ready for the store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from einfluence import engine
+from einfluence.engine.encode import encode_image, encode_text
+from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.errors import InputError
+from einfluence.estimators.in_context import prompted
+from einfluence.models.base import Base
+from einfluence.samples import Sample
+from einfluence.spec import Arm, InContext
+from einfluence.store.schema import TABLES
+
+# A new version makes every cell new: raise it when a change to an engine or estimator changes its numbers beyond rounding.
+VERSIONS: Mapping[str, str] = {"finetune": "1", "in_context": "1"}
+ARM_COLUMNS = ("base", "estimator", "recipe", "seed", "engine_version")
+
+Found = tuple[int, Tuned, Scores | None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one block gave: the three tables without the arm's columns, and the tuned parameters by probe_id."""
+
+    tables: dict[str, pa.Table]
+    deltas: dict[str, dict[str, Any]]
+    failed: dict[str, str]
+
+
+def measure_block(
+    base: Base,
+    arm: Arm,
+    seed: int,
+    probes: Mapping[str, Sequence[Sample]],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[str], Path | None] = lambda _: None,
+    on_probe: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Measures N probes x Q queries.
+
+    Args:
+        base: The loaded base.
+        arm: Estimator and recipe.
+        seed: Seed of the adapter's initialisation; without meaning for ``in_context``.
+        probes: The members of each probe by probe_id.
+        queries: The queries.
+        kept: The safetensors file of an earlier training of a probe_id, or None.
+        on_probe: Called after each probe, for progress.
+
+    Raises:
+        InputError: When a sample does not fit the base.
+    """
+    ids = list(probes)
+    before, found = _start(
+        base, arm, seed, list(probes.values()), queries, {i: kept(name) for i, name in enumerate(ids)}
+    )
+    outcomes: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    influence: list[pa.Table] = []
+    deltas: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    query_ids = pa.array([query.sample_id for query in queries], pa.string())
+    for index, tuned, after in found:
+        name = ids[index]
+        if after is not None and not np.isfinite(after.logprob).all():
+            tuned, after = _failed(tuned, "a query's log-probability is not finite after training"), None
+        if tuned.losses or tuned.failed or math.isfinite(tuned.update_norm):
+            outcomes.append(_outcome(name, tuned))
+        layers += _layers(name, tuned)
+        if after is None:
+            failed[name] = tuned.failed or "unknown"
+        else:
+            influence.append(_rows(name, query_ids, before, after))
+            deltas |= {name: tuned.delta} if tuned.delta else {}
+        on_probe()
+    tables = {
+        "influence": pa.concat_tables([_schema("influence").empty_table(), *influence]).combine_chunks(),
+        "outcomes": pa.Table.from_pylist(outcomes, _schema("outcomes")),
+        "layer_updates": pa.Table.from_pylist(layers, _schema("layer_updates")),
+    }
+    return Measured(tables, deltas, failed)
+
+
+def encode(base: Base, sample: Sample) -> Item:
+    """Encodes a sample for a base.
+
+    Raises:
+        InputError: When it does not fit: the wrong modality, shape, label, an empty target, or too long a text.
+    """
+    where = f"{sample.source} (sample {sample.name})" if sample.source else f"sample {sample.name}"
+    if sample.modality != base.info.modality:
+        raise InputError(where, f"{sample.modality} data", f"{base.info.modality} data, which {base.info.label} takes")
+    if sample.pixels is None:
+        return encode_text(base, sample.prompt, sample.target, where)
+    return encode_image(base, sample.pixels, -1 if sample.label is None else sample.label, where)
+
+
+def _start(
+    base: Base,
+    arm: Arm,
+    seed: int,
+    probes: list[Sequence[Sample]],
+    queries: Sequence[Sample],
+    kept: dict[int, Path | None],
+) -> tuple[Scores, Iterator[Found]]:
+    if isinstance(arm, InContext):
+        return prompted(base, arm.recipe, probes, queries)
+    from safetensors.torch import load_file
+
+    deltas = {index: load_file(path) for index, path in kept.items() if path is not None}
+    items = [[encode(base, sample) for sample in probe] for probe in probes]
+    return engine.measure(base, arm.recipe, items, [encode(base, query) for query in queries], seed, kept=deltas)
+
+
+def _rows(probe_id: str, query_ids: pa.Array, before: Scores, after: Scores) -> pa.Table:
+    columns = {
+        "probe_id": pa.repeat(pa.scalar(probe_id, pa.string()), len(query_ids)),
+        "query_id": query_ids,
+        "logprob_before": pa.array(before.logprob),
+        "logprob_after": pa.array(after.logprob),
+        "n_tokens": pa.array(before.n_tokens, pa.int32()),
+        "rank_before": pa.array(before.rank, pa.int32()),
+        "rank_after": pa.array(after.rank, pa.int32()),
+    }
+    return pa.table(columns, schema=_schema("influence"))
+
+
+def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:
+    return {
+        "probe_id": probe_id,
+        "status": "failed" if tuned.failed else "done",
+        "reason": tuned.failed,
+        "losses": tuned.losses,
+        "grad_norm": _number(tuned.grad_norm),
+        "update_norm": _number(tuned.update_norm),
+        "noise_rms": None,
+        "seconds": tuned.seconds,
+    }
+
+
+def _layers(probe_id: str, tuned: Tuned) -> Iterator[dict[str, Any]]:
+    for parameter, (change, norm) in tuned.layer_updates.items():
+        yield {
+            "probe_id": probe_id,
+            "parameter": parameter,
+            "layer": next((int(piece) for piece in parameter.split(".") if piece.isdecimal()), None),
+            "update_norm": _number(change),
+            "relative_update": _number(change / norm) if norm else None,
+        }
+
+
+def _failed(tuned: Tuned, reason: str) -> Tuned:
+    return Tuned({}, tuned.losses, tuned.grad_norm, tuned.update_norm, {}, tuned.seconds, reason)
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _schema(name: str) -> pa.Schema:
+    return pa.schema([field for field in TABLES[name] if field.name not in ARM_COLUMNS])

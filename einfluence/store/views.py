@@ -1,0 +1,111 @@
+"""DuckDB over a store: one view a table, made anew for each process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from einfluence.errors import InputError
+from einfluence.store.schema import TABLES
+
+if TYPE_CHECKING:
+    from einfluence.store.store import Store
+
+PARTITIONED = ("influence", "outcomes", "layer_updates")
+EXTRA = {"influence": "logprob_after - logprob_before as influence"}
+
+
+def connect(store: Store, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
+    """Opens an in-memory database with the views of :data:`einfluence.store.schema.TABLES` over a store.
+
+    Args:
+        store: The store.
+        sealed: Only the store's own files can be reached and no setting can be changed; for SQL written by others.
+    """
+    connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
+    connection.execute("set preserve_insertion_order = false")
+    if sealed:
+        connection.execute("set allowed_directories = $1", [[str(store.root)]])
+        connection.execute("set enable_external_access = false")
+    refresh(connection, store)
+    if sealed:
+        connection.execute("set lock_configuration = true")
+    return connection
+
+
+def refresh(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Points a connection's views at what the store holds now."""
+    current = store.current_curations()
+    every = [*current, *(path for path in store.curations() if path not in current)]
+    for name in TABLES:
+        if name in PARTITIONED:
+            _partitioned(connection, name, store.root / name)
+        elif name in ("samples", "probes"):
+            _first_of(connection, name, [path / f"{name}.parquet" for path in every], [TABLES[name].names[0]])
+        elif name == "probe_members":
+            _first_of(connection, name, [path / f"{name}.parquet" for path in every], ["probe_id", "position"])
+        elif name in ("relations", "distances"):
+            key = ["probe_id", "query_id"] if name == "relations" else ["probe_id", "query_id", "measure"]
+            _first_of(connection, name, [path / f"{name}.parquet" for path in current], key)
+        else:
+            _flat(connection, name, sorted((store.root / name).glob("*.parquet")))
+
+
+def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+    """Runs one query that cannot change anything.
+
+    Raises:
+        InputError: When it is not one statement that only reads, or DuckDB cannot run it.
+    """
+    try:
+        statements = connection.extract_statements(query)
+        if len(statements) != 1 or statements[0].type not in (
+            duckdb.StatementType.SELECT,
+            duckdb.StatementType.EXPLAIN,
+        ):
+            found = (
+                f"{len(statements)} statements" if len(statements) != 1 else f"a {statements[0].type.name} statement"
+            )
+            raise InputError("sql", found, "one statement that reads (select, from, with, describe)")
+        relation = connection.sql(query)
+    except duckdb.Error as error:
+        raise InputError("sql", str(error).strip(), "SQL that DuckDB can run over the store's views") from error
+    return relation
+
+
+def _partitioned(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:
+    if next(folder.glob("*/*/*.parquet"), None) is None:
+        return _empty(connection, name)
+    files = connection.read_parquet(str(folder / "*/*/*.parquet"), hive_partitioning=False, union_by_name=True)
+    _project(files, name)
+
+
+def _flat(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path]) -> None:
+    if not paths:
+        return _empty(connection, name)
+    _project(connection.read_parquet([str(path) for path in paths], union_by_name=True), name)
+
+
+def _first_of(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path], key: list[str]) -> None:
+    """The rows of several files, where the earliest file has the say about a key that stands in more than one."""
+    paths = [path for path in paths if path.is_file()]
+    if len(paths) < 2:
+        return _flat(connection, name, paths)
+    names = [str(path) for path in paths]
+    order = connection.from_arrow(pa.table({"filename": names, "turn": range(len(names))}))
+    rows = connection.read_parquet(names, union_by_name=True, filename=True).join(order, "filename")
+    columns = ", ".join(f'"{column}"' for column in TABLES[name].names)
+    first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by turn) as place")
+    first.filter("place = 1").project(columns).create_view(name, replace=True)
+
+
+def _project(relation: duckdb.DuckDBPyRelation, name: str) -> None:
+    columns = [f'"{column}"' for column in TABLES[name].names]
+    relation.project(", ".join([*columns, *([EXTRA[name]] if name in EXTRA else [])])).create_view(name, replace=True)
+
+
+def _empty(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    _project(connection.from_arrow(TABLES[name].empty_table()), name)
