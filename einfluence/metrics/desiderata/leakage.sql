@@ -1,0 +1,26 @@
+-- One row a (run, probe, variant): how much does it move what has nothing to do with it?
+with samples as (
+    select * from mart_samples
+)
+
+select
+    run,
+    probe,
+    'score' as variant,
+    unrelated_size / strength as value,
+    control_size / strength as null_value,
+    0.0 as ideal,
+    'median' as summary
+from samples
+
+union all
+
+select
+    run,
+    probe,
+    'nats' as variant,
+    case when learned then unrelated_size end as value,
+    control_size as null_value,
+    0.0 as ideal,
+    'median' as summary
+from samples

@@ -1,0 +1,83 @@
+-- One row a (run, clean probe, variant): does it teach the same when the picture is damaged?
+with samples as (
+    select
+        run,
+        probe,
+        learned
+    from mart_samples
+),
+
+-- A wrong label is another lesson, not a damaged picture: it counts in noise_quality alone.
+noise as (
+    select
+        noise.*,
+        samples.learned
+    from mart_noise as noise
+    inner join samples on noise.run = samples.run and noise.parent = samples.probe
+    where noise.noise <> 'label_flip'
+),
+
+levels as (
+    select
+        run,
+        parent,
+        noise,
+        level,
+        avg(case when learned then cosine end) as cosine
+    from noise
+    group by run, parent, noise, level
+),
+
+strongest as (
+    select
+        noise,
+        max(level) as level
+    from levels
+    group by noise
+),
+
+families as (
+    select
+        levels.run,
+        levels.parent,
+        levels.noise,
+        avg(levels.cosine) as cosine,
+        regr_slope(levels.cosine, levels.level / strongest.level) as slope
+    from levels
+    inner join strongest using (noise)
+    group by levels.run, levels.parent, levels.noise
+)
+
+select
+    run,
+    parent as probe,
+    noise || '@' || format('{:g}', level) as variant,
+    cosine as value,
+    0.0 as null_value,
+    1.0 as ideal,
+    'mean' as summary
+from levels
+
+union all
+
+select
+    run,
+    parent as probe,
+    noise as variant,
+    cosine as value,
+    0.0 as null_value,
+    1.0 as ideal,
+    'mean' as summary
+from families
+
+union all
+
+select
+    run,
+    parent as probe,
+    noise || ' slope' as variant,
+    slope as value,
+    0.0 as null_value,
+    0.0 as ideal,
+    'mean' as summary
+from families

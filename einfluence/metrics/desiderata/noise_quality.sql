@@ -1,0 +1,76 @@
+-- One row a (run, clean probe, variant): does it learn less from bad data?
+with samples as (
+    select
+        run,
+        probe,
+        strength
+    from mart_samples
+),
+
+levels as (
+    select
+        noise.run,
+        noise.parent,
+        noise.noise,
+        noise.level,
+        avg(noise.noisy_on_clean / samples.strength) as quality
+    from mart_noise as noise
+    inner join samples on noise.run = samples.run and noise.parent = samples.probe
+    group by all
+),
+
+strongest as (
+    select
+        noise,
+        max(level) as level
+    from levels
+    group by noise
+),
+
+families as (
+    select
+        levels.run,
+        levels.parent,
+        levels.noise,
+        avg(levels.quality) as quality,
+        regr_slope(levels.quality, levels.level / strongest.level) as slope
+    from levels
+    inner join strongest using (noise)
+    group by levels.run, levels.parent, levels.noise
+)
+
+select
+    run,
+    parent as probe,
+    noise || '@' || format('{:g}', level) as variant,
+    quality as value,
+    1.0 as null_value,
+    cast(null as double) as ideal,
+    'median' as summary
+from levels
+where noise <> 'label_flip'
+
+union all
+
+select
+    run,
+    parent as probe,
+    noise as variant,
+    quality as value,
+    1.0 as null_value,
+    case when noise = 'label_flip' then 0.0 end as ideal,
+    'median' as summary
+from families
+
+union all
+
+select
+    run,
+    parent as probe,
+    noise || ' slope' as variant,
+    slope as value,
+    0.0 as null_value,
+    cast(null as double) as ideal,
+    'median' as summary
+from families
+where noise <> 'label_flip'

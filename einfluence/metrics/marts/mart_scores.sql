@@ -1,0 +1,40 @@
+-- One row a (arm, desideratum, variant, probe): the probe's value, averaged over training seeds.
+with probe_values as (
+    select * from mart_values
+),
+
+runs as (
+    select * from stg_runs
+),
+
+probes as (
+    select * from stg_probes
+),
+
+learned as (
+    select
+        run,
+        probe,
+        learned
+    from mart_samples
+)
+
+select
+    runs.arm,
+    probe_values.desideratum,
+    probe_values.variant,
+    probe_values.probe,
+    any_value(probes.cluster_number) as cluster,
+    any_value(probes.domain) as domain,
+    any_value(probe_values.summary) as summary,
+    any_value(probe_values.ideal) as ideal,
+    avg(probe_values.value) filter (where isfinite(probe_values.value)) as value,
+    avg(probe_values.weight) filter (where isfinite(probe_values.value)) as weight,
+    avg(probe_values.null_value) filter (where isfinite(probe_values.null_value)) as null_value,
+    coalesce(bool_or(learned.learned), true) as learned
+from probe_values
+inner join runs using (run)
+inner join probes using (probe)
+left join learned using (run, probe)
+group by runs.arm, probe_values.desideratum, probe_values.variant, probe_values.probe
+order by runs.arm, probe_values.desideratum, probe_values.variant, probe_values.probe

@@ -1,0 +1,12 @@
+-- No row: takes away what scoring made in the connection.
+drop table if exists temp.stg_runs;
+drop table if exists temp.stg_probes;
+drop table if exists temp.stg_queries;
+drop table if exists temp.stg_kinds;
+drop table if exists temp.stg_levels;
+drop table if exists temp.stg_cells;
+drop table if exists temp.stg_relations;
+drop table if exists temp.mart_cells;
+drop table if exists temp.mart_ranks;
+drop table if exists temp.mart_samples;
+drop table if exists temp.mart_arms;
