@@ -1,0 +1,263 @@
+"""Measures image probes many at once: stacked weights in training, one plain network at a time over all queries."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from einfluence.engine.items import ImageItem, Scores, Tuned
+from einfluence.engine.network import shared_copy
+from einfluence.engine.outcomes import Told, outcomes, per_probe_norms, shrink
+from einfluence.engine.serial import make_optimizer, trainable_copy
+from einfluence.engine.stacked import KNOWN
+from einfluence.errors import InputError
+from einfluence.models.base import Base
+from einfluence.spec import Recipe
+
+Probe = Sequence[ImageItem]
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """How much is computed at once; from shapes alone, so that a shard repeats bit for bit.
+
+    Args:
+        train: Parameters (numbers) of all probes in a training batch.
+        most: Probes in a training batch.
+        score: Images in an evaluation batch.
+    """
+
+    train: int = 4_000_000
+    most: int = 64
+    score: int = 256
+
+
+@dataclass(eq=False)
+class _Owner:
+    """A layer of the network and what its parameters are for the probes being run: (N, *shape), or the base's own."""
+
+    name: str
+    module: nn.Module
+    values: dict[str, Tensor]
+
+    def weights(self, which: str) -> Tensor:
+        given = self.values.get(which)
+        return cast("Tensor", getattr(self.module, which)).detach()[None] if given is None else given
+
+
+class ImageEngine:
+    """Batched fine-tuning of an image classifier.
+
+    Args:
+        base: The classifier; it is neither changed nor copied where the recipe keeps its dtype.
+        recipe: Any adapter and optimizer.
+        seed: Of LoRA's start values.
+        sizes: Batch sizes.
+
+    Raises:
+        InputError: When the recipe trains a parameter of a layer whose exact type is not in
+            :data:`einfluence.engine.stacked.KNOWN`.
+    """
+
+    def __init__(self, base: Base, recipe: Recipe, seed: int, sizes: ImageSizes | None = None) -> None:
+        self.recipe = recipe
+        self.sizes = sizes or ImageSizes()
+        copied, trained = trainable_copy(base, recipe, seed)
+        self.start = {name: value.detach().clone() for name, value in trained.items()}
+        self.model = shared_copy(base.model, getattr(torch, recipe.dtype))
+        _pool_first(self.model)
+        self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.parameters = {name: p.detach() for name, p in self.model.named_parameters(remove_duplicate=False)}
+        self.norms = {name: p.norm().item() for name, p in base_parameters(base, recipe).items()}
+        self.scales = {
+            name.removeprefix(_PREFIX): cast("Any", module).scaling["default"]
+            for name, module in copied.named_modules()
+            if isinstance(module, LoraLayer)
+        }
+        self.owners = self._patch()
+        self.device = next(self.model.parameters()).device
+
+    def measure(
+        self, probes: Sequence[Probe], queries: Sequence[ImageItem], kept: Mapping[int, dict[str, Tensor]]
+    ) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+        """As :func:`einfluence.engine.measure`."""
+        exam = _Exam(self.model, queries, self.sizes.score, self._dtype, self.device)
+        self._put({name: value[None] for name, value in self.start.items()})
+        before = exam.take()
+
+        def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+            for batch in self._batches(probes):
+                new = [i for i in batch if i not in kept]
+                tuned = dict(zip(new, self.train([probes[i] for i in new]), strict=True))
+                for i in batch:
+                    told = tuned.get(i) or Tuned(kept[i], [], math.nan, math.nan)
+                    yield i, told, None if told.failed else self._score(exam, told.delta)
+
+        return before, each()
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return getattr(torch, self.recipe.dtype)
+
+    def _score(self, exam: _Exam, delta: Mapping[str, Tensor]) -> Scores:
+        self._put({name: delta[name].to(start)[None] for name, start in self.start.items()})
+        return exam.take()
+
+    def _batches(self, probes: Sequence[Probe]) -> Iterator[list[int]]:
+        size = sum(value.numel() for value in self.start.values())
+        most = max(min(self.sizes.train // max(size, 1), self.sizes.most), 1)
+        batch: list[int] = []
+        for i, probe in enumerate(probes):
+            if batch and (len(batch) >= most or len(probe) != len(probes[batch[0]])):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def train(self, probes: Sequence[Probe]) -> list[Tuned]:
+        """Trains N probes of equally many samples at once; what one does never reaches another."""
+        if not probes:
+            return []
+        begin = time.perf_counter()
+        recipe, n = self.recipe, len(probes)
+        pixels, labels = _images([item for probe in probes for item in probe], self._dtype, self.device)
+        names = list(self.start)
+        values = [self.start[name].expand(n, *self.start[name].shape).clone().requires_grad_() for name in names]
+        optimizer = make_optimizer(recipe, values)  # pyright: ignore[reportArgumentType]
+        losses: list[Tensor] = []
+        first_norm = torch.full((n,), math.nan)
+        for step in range(recipe.steps):
+            self._put(dict(zip(names, values, strict=True)))
+            logits = self.model(pixels)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            nats = torch.nn.functional.cross_entropy(logits, labels, reduction="none").view(n, -1)
+            loss = nats.mean(1)
+            gradients = torch.autograd.grad(loss.sum(), values)
+            losses.append(loss.detach())
+            norm = per_probe_norms(gradients)
+            first_norm = norm if step == 0 else first_norm
+            for value, gradient in zip(values, shrink(gradients, norm, recipe.clip), strict=True):
+                value.grad = gradient
+            optimizer.step()
+        values = [value.detach() for value in values]
+        told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
+        updates = self._update_norms(dict(zip(names, values, strict=True)))
+        return outcomes(told, recipe, updates, self.norms, lambda i: {k: v[i].clone() for k, v in zip(names, values)})
+
+    def _update_norms(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.recipe.adapter.kind == "lora":
+            changes = {f"{layer}.weight": _lora_change(values, layer, scale) for layer, scale in self.scales.items()}
+        else:
+            changes = {name: value - self.start[name] for name, value in values.items()}
+        return {name: change.flatten(1).norm(dim=1) for name, change in changes.items()}
+
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        """Gives each layer its parameters for N probes, (N, *shape)."""
+        if self.recipe.adapter.kind == "lora":
+            base = self.parameters
+            values = {
+                f"{layer}.weight": base[f"{layer}.weight"] + _lora_change(values, layer, scale)
+                for layer, scale in self.scales.items()
+            }
+        for owner in self.owners:
+            for which in list(owner.values):
+                owner.values[which] = values[f"{owner.name}.{which}"]
+
+    def _patch(self) -> list[_Owner]:
+        lora = self.recipe.adapter.kind == "lora"
+        trained = {f"{layer}.weight" for layer in self.scales} if lora else set(self.start)
+        owners: list[_Owner] = []
+        for name, module in self.model.named_modules():
+            own = [w for w, _ in module.named_parameters(recurse=False) if (f"{name}.{w}" if name else w) in trained]
+            if not own:
+                continue
+            if type(module) not in KNOWN:
+                found = f"trained parameters in {name}, a {type(module).__name__}"
+                expected = "layers of " + ", ".join(kind.__name__ for kind in KNOWN)
+                raise InputError("recipe.adapter", found, expected, "use engine: serial")
+            run = KNOWN[type(module)]
+            owner = _Owner(name, module, {which: self.parameters[f"{name}.{which}"][None] for which in own})
+            cast("Any", module).forward = partial(_forward, run, module, owner)
+            owners.append(owner)
+            trained -= {f"{name}.{which}" for which in own}
+        if trained:
+            raise InputError("recipe.adapter", f"parameters without a layer: {sorted(trained)[:3]}", "known layers")
+        return owners
+
+
+def base_parameters(base: Base, recipe: Recipe) -> dict[str, Tensor]:
+    """The base's parameters in the recipe's dtype."""
+    return {name: p.detach().to(getattr(torch, recipe.dtype)) for name, p in base.model.named_parameters()}
+
+
+class _Exam:
+    """All query images, in batches that are always the same."""
+
+    def __init__(
+        self, model: nn.Module, queries: Sequence[ImageItem], size: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.model = model
+        self.parts = [_images(queries[i : i + size], dtype, device) for i in range(0, len(queries), size)]
+        self.n_tokens = np.ones(len(queries), dtype=np.int64)
+
+    @torch.inference_mode()
+    def take(self) -> Scores:
+        """Scores the queries with the parameters that are in the network now."""
+        logprob: list[Tensor] = []
+        rank: list[Tensor] = []
+        for pixels, labels in self.parts:
+            logits = self.model(pixels)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            logprob.append(logits.log_softmax(-1).gather(-1, labels[:, None])[:, 0].double())
+            rank.append((logits > logits.gather(-1, labels[:, None])).sum(-1) + 1)
+        if not logprob:
+            return Scores(np.zeros(0), self.n_tokens, self.n_tokens)
+        return Scores(torch.cat(logprob).cpu().numpy(), self.n_tokens, torch.cat(rank).cpu().numpy())
+
+
+def _forward(run: Callable[[Any, Tensor, Any], Tensor], module: nn.Module, owner: _Owner, x: Tensor) -> Tensor:
+    probes = max(value.shape[0] for value in owner.values.values())
+
+    def weights(which: str) -> Tensor:
+        value = owner.weights(which)
+        return value if value.shape[0] == probes else value.expand(probes, *value.shape[1:])
+
+    return run(module, x, weights)
+
+
+def _lora_change(values: Mapping[str, Tensor], layer: str, scale: float) -> Tensor:
+    """(N, *weight shape): alpha / r * B A."""
+    down = values[f"{_PREFIX}{layer}.lora_A.default.weight"]
+    up = values[f"{_PREFIX}{layer}.lora_B.default.weight"]
+    change = scale * (up.flatten(2) @ down.flatten(2))
+    return change.view(*change.shape[:2], *down.shape[2:])
+
+
+def _images(items: Sequence[ImageItem], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    pixels = torch.from_numpy(np.stack([item.pixels for item in items])).to(device, dtype)
+    labels = torch.tensor([item.label for item in items], device=device)
+    return pixels.contiguous(memory_format=torch.channels_last), labels
+
+
+def _pool_first(model: nn.Module) -> None:
+    """ReLU then max-pooling is max-pooling then ReLU, number for number, on a quarter of the values."""
+    for parent in model.modules():
+        if type(parent) is not nn.Sequential:
+            continue
+        names = list(parent._modules)  # pyright: ignore[reportPrivateUsage]
+        for first, second in zip(names, names[1:], strict=False):
+            a, b = getattr(parent, first), getattr(parent, second)
+            if type(a) is nn.ReLU and type(b) is nn.MaxPool2d and not b.return_indices:
+                setattr(parent, first, b)
+                setattr(parent, second, a)

@@ -1,0 +1,129 @@
+"""LoRA adapters of many probes side by side, with peft's meaning: y + alpha / r * B (A x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import Linear as PeftLinear
+from torch import Tensor, nn
+
+from einfluence.engine.network import LINEAR, patch_linear
+from einfluence.engine.serial import trainable_copy
+from einfluence.errors import InputError
+from einfluence.models.base import Base
+from einfluence.spec import Recipe
+
+_PREFIX = "base_model.model."
+
+
+@dataclass(eq=False)
+class Adapted:
+    """One adapted layer, with the adapters of the probes that are being run.
+
+    Args:
+        name: The layer's module name in the base.
+        scale: alpha / r.
+        start: (r, in), what every probe's A begins with.
+        out: Output features.
+        down: (N, r, in), the A of N probes; None runs the base.
+        up: (N, out, r), the B of N probes.
+    """
+
+    name: str
+    scale: float
+    start: Tensor
+    out: int
+    down: Tensor | None = None
+    up: Tensor | None = None
+
+    def wrap(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The layer's forward for a batch whose outermost dimension is N probes, each with equally many rows."""
+
+        def adapted(x: Tensor) -> Tensor:
+            out = forward(x)
+            if self.down is None or self.up is None:
+                return out
+            probes = self.down.shape[0]
+            rows = x.reshape(probes, -1, x.shape[-1]).to(self.down.dtype)
+            low = rows @ self.down.transpose(1, 2)
+            plain = out.reshape(probes, -1, out.shape[-1])
+            changed = torch.baddbmm(plain.to(low.dtype), low, self.up.transpose(1, 2), alpha=self.scale)
+            return changed.view(out.shape).to(out.dtype)
+
+        return adapted
+
+
+class Lora:
+    """The adapters of a recipe on a network's model.
+
+    Args:
+        base: The base, from which peft makes the adapters' places and start values.
+        recipe: With ``adapter.kind`` ``lora``.
+        seed: Of the start values.
+
+    Raises:
+        InputError: When peft adapts a layer that is not exactly a Linear or a Conv1D, or trains something else besides.
+    """
+
+    def __init__(self, base: Base, recipe: Recipe, seed: int) -> None:
+        model, trained = trainable_copy(base, recipe, seed)
+        known: set[str] = set()
+        self.layers: list[Adapted] = []
+        for name, module in model.named_modules():
+            if not isinstance(module, LoraLayer):
+                continue
+            inner = module.get_base_layer()
+            if type(module) is not PeftLinear or type(inner) not in LINEAR:
+                found = f"LoRA on {name.removeprefix(_PREFIX)}, a {type(inner).__name__} in a {type(module).__name__}"
+                raise InputError("recipe.adapter.targets", found, "Linear or Conv1D layers", "use engine: serial")
+            down, up = f"{name}.lora_A.default.weight", f"{name}.lora_B.default.weight"
+            known |= {down, up}
+            scale = cast("Any", module).scaling["default"]
+            start = trained[down].detach().clone()
+            self.layers.append(Adapted(name.removeprefix(_PREFIX), scale, start, trained[up].shape[0]))
+        if set(trained) != known:
+            raise InputError(
+                "recipe.adapter", f"trainable parameters {sorted(set(trained) - known)[:3]}", "LoRA's A and B alone"
+            )
+
+    def patch(self, model: nn.Module) -> None:
+        """Makes the layers of ``model`` follow the adapters that are put in."""
+        modules = dict(model.named_modules())
+        for layer in self.layers:
+            patch_linear(modules[layer.name], layer.wrap)
+
+    def fresh(self, probes: int) -> list[Tensor]:
+        """Start values for N probes: A (N, r, in) and B (N, out, r) of each layer in turn."""
+        values: list[Tensor] = []
+        for layer in self.layers:
+            values.append(layer.start.expand(probes, -1, -1).clone())
+            values.append(layer.start.new_zeros(probes, layer.out, layer.start.shape[0]))
+        return values
+
+    def put(self, values: list[Tensor] | None) -> None:
+        """Puts adapters in (as :meth:`fresh` orders them), or takes them out."""
+        for index, layer in enumerate(self.layers):
+            layer.down, layer.up = (None, None) if values is None else values[2 * index : 2 * index + 2]
+
+    def pick(self, values: list[Tensor], probe: int) -> dict[str, Tensor]:
+        """One probe's adapters under peft's names."""
+        names = (f"{_PREFIX}{layer.name}.lora_{which}.default.weight" for layer in self.layers for which in "AB")
+        return {name: value[probe].detach().clone() for name, value in zip(names, values, strict=True)}
+
+    def stack(self, deltas: list[Mapping[str, Tensor]]) -> list[Tensor]:
+        """The reverse of :meth:`pick` for several probes."""
+        names = [f"{_PREFIX}{layer.name}.lora_{which}.default.weight" for layer in self.layers for which in "AB"]
+        return [torch.stack([delta[name] for delta in deltas]).to(self.layers[0].start) for name in names]
+
+    def update_norms(self, values: list[Tensor]) -> dict[str, Tensor]:
+        """For each adapted weight: (N,) Frobenius norms of alpha / r * B A, in float64."""
+        norms: dict[str, Tensor] = {}
+        for index, layer in enumerate(self.layers):
+            down, up = (value.detach().double() for value in values[2 * index : 2 * index + 2])
+            square = ((up.transpose(1, 2) @ up) * (down @ down.transpose(1, 2)).transpose(1, 2)).sum((1, 2))
+            norms[layer.name + ".weight"] = layer.scale * square.clamp(min=0).sqrt()
+        return norms

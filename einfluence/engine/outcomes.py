@@ -1,0 +1,73 @@
+"""What a batch of trained probes tells of each one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from einfluence.engine.items import Tuned
+from einfluence.spec import Recipe
+
+
+@dataclass(frozen=True)
+class Told:
+    """Losses before each step, and the first gradient norm, of N probes; and each one's share of the time."""
+
+    losses: list[list[float]]
+    first_norm: list[float]
+    seconds: float
+
+    @classmethod
+    def of(cls, losses: Sequence[Tensor], first_norm: Tensor, probes: int, seconds: float) -> Told:
+        """From tensors (N,), one for each step."""
+        table = torch.stack(list(losses), 1).double().cpu().tolist() if losses else [[] for _ in range(probes)]
+        return cls(table, first_norm.double().cpu().tolist(), seconds)
+
+
+def per_probe_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """(N,) Euclidean norms over all of a probe's gradients, each (N, ...)."""
+    return torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
+
+
+def shrink(gradients: Sequence[Tensor], norms: Tensor, clip: float | None) -> Sequence[Tensor]:
+    """Scales each probe's gradients to a norm of at most ``clip``, as torch's clip_grad_norm_ does."""
+    if clip is None:
+        return gradients
+    factor = (clip / (norms + 1e-6)).clamp(max=1.0)
+    return [gradient * factor.view(-1, *[1] * (gradient.dim() - 1)).to(gradient) for gradient in gradients]
+
+
+def outcomes(
+    told: Told,
+    recipe: Recipe,
+    updates: Mapping[str, Tensor],
+    norms: Mapping[str, float],
+    delta: Callable[[int], dict[str, Tensor]],
+) -> list[Tuned]:
+    """One :class:`Tuned` for each probe; a probe whose loss was not finite has failed, alone.
+
+    Args:
+        told: Of the batch.
+        recipe: How it was trained.
+        updates: By parameter of the base, (N,) norms of its change.
+        norms: By parameter of the base, its norm before.
+        delta: Gives what changed of one probe.
+    """
+    changes = {name: norm.cpu().tolist() for name, norm in updates.items()}
+    found: list[Tuned] = []
+    for i, losses in enumerate(told.losses):
+        bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if bad is not None:
+            failed = f"loss is {losses[bad]} at step {bad + 1}"
+            norm = told.first_norm[i] if bad > 0 else math.nan
+            found.append(Tuned({}, losses[: bad + 1], norm, math.nan, seconds=told.seconds, failed=failed))
+            continue
+        layers = {name: (each[i], norms[name]) for name, each in changes.items()}
+        update = math.sqrt(sum(change**2 for change, _ in layers.values()))
+        failed = None if math.isfinite(update) else f"weights are not finite after {recipe.steps} steps"
+        found.append(Tuned(delta(i), losses, told.first_norm[i], update, layers, told.seconds, failed))
+    return found

@@ -1,0 +1,205 @@
+"""Lays out texts for scoring, so that what begins alike is computed once and nothing else is.
+
+Pure integer work: which tokens go through the network, in which blocks, and which logits each text reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from einfluence.engine.items import TextItem
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Rows that go through the network together: G groups of n rows, each group after a prefix of its own.
+
+    Positions that only fill up hold token 0; nothing reads them.
+
+    Args:
+        prefix: (G, P) token ids; P is 0 where nothing is shared.
+        prefix_length: (G,) true lengths.
+        ids: (G * n, S) token ids of what follows the prefix.
+        length: (G * n,) true lengths; 0 for a row that only fills up a group.
+        answers: (R,) distinct flat positions in (G * n, S) whose logits are read.
+        reads: (K,) index into ``answers``; ``targets`` (K,) token ids; ``owner`` (K,) index of the query.
+    """
+
+    prefix: Ints
+    prefix_length: Ints
+    ids: Ints
+    length: Ints
+    answers: Ints
+    reads: Ints
+    targets: Ints
+    owner: Ints
+
+    @property
+    def tokens(self) -> int:
+        """Positions computed for one probe, those that fill up included."""
+        return self.prefix.size + self.ids.size
+
+    @property
+    def positions(self) -> Ints:
+        """(G * n, S) position ids; filling positions repeat the last true one."""
+        offset = np.repeat(self.prefix_length, len(self.ids) // max(len(self.prefix), 1))
+        last = np.maximum(self.length - 1, 0)
+        return offset[:, None] + np.minimum(np.arange(self.ids.shape[1])[None, :], last[:, None])
+
+
+@dataclass
+class _Row:
+    ids: tuple[int, ...]
+    reads: list[tuple[int, int, int]]  # (position, target, query)
+
+    @property
+    def first(self) -> int:
+        return min(position for position, _, _ in self.reads)
+
+
+@dataclass
+class _Group:
+    rows: list[_Row]
+    shared: int
+
+    @property
+    def longest(self) -> int:
+        return max(len(row.ids) for row in self.rows) - self.shared
+
+
+def layout(items: Sequence[TextItem], budget: int, share: bool = True) -> list[Block]:
+    """Cuts texts into blocks.
+
+    The last token of a text predicts nothing that is asked for, so it does not go in. Texts whose inputs are equal, or
+    where one continues the other, are one row.
+
+    Args:
+        items: Q texts.
+        budget: About how many positions a block may have; at least one row goes into a block whatever its length.
+        share: Whether common beginnings may be computed once.
+    """
+    rows = _rows(items)
+    groups = _groups(rows) if share else [_Group([row], 0) for row in rows]
+    loose = sorted((group.rows[0] for group in groups if group.shared == 0), key=lambda row: (len(row.ids), row.ids))
+    blocks = [_block([_Group(part, 0)]) for part in _cut(loose, budget)]
+    sharing = [part for group in groups if group.shared for part in _split(group, budget)]
+    sharing.sort(key=lambda group: (len(group.rows), group.longest, group.shared))
+    together: list[_Group] = []
+    for group in sharing:
+        if together and not _fits([*together, group], budget):
+            blocks.append(_block(together))
+            together = []
+        together.append(group)
+    return blocks + ([_block(together)] if together else [])
+
+
+def _rows(items: Sequence[TextItem]) -> list[_Row]:
+    found: dict[tuple[int, ...], _Row] = {}
+    for query, item in enumerate(items):
+        row = found.setdefault(item.ids[:-1], _Row(item.ids[:-1], []))
+        start = len(item.ids) - item.n_target
+        row.reads += [(position - 1, item.ids[position], query) for position in range(start, len(item.ids))]
+    rows: list[_Row] = []
+    for ids in sorted(found, reverse=True):  # a text comes after those that continue it
+        if rows and rows[-1].ids[: len(ids)] == ids:
+            rows[-1].reads += found[ids].reads
+        else:
+            rows.append(found[ids])
+    return rows[::-1]
+
+
+def _groups(rows: list[_Row]) -> list[_Group]:
+    """The cheapest cut of the sorted rows into runs that share their beginning, by dynamic programming.
+
+    The cost is positions computed, and two more for each prefix.
+    """
+    n = len(rows)
+    if n == 0:
+        return []
+    lengths = np.array([len(row.ids) for row in rows], dtype=np.int64)
+    total = np.concatenate([[0], np.cumsum(lengths)])
+    common = np.array([_common(a.ids, b.ids) for a, b in zip(rows, rows[1:], strict=False)] + [0], dtype=np.int64)
+    first = np.array([row.first for row in rows], dtype=np.int64)
+    best = np.zeros(n + 1, dtype=np.int64)  # best[i]: cost of rows i and later
+    end = np.zeros(n, dtype=np.int64)
+    for i in range(n - 1, -1, -1):
+        shared = np.minimum.accumulate(np.minimum(first[i:], np.concatenate([[10**9], common[i : n - 1]])))
+        alive = int(np.argmax(shared == 0)) if (shared == 0).any() else len(shared)
+        j = np.arange(i + 1, i + 1 + max(alive, 1))
+        count, p = j - i, shared[: len(j)]
+        cost = total[j] - total[i] - (count - 1) * p + 2 * (p > 0) + best[j]
+        cost[0] = lengths[i] + best[i + 1]  # alone: nothing to share
+        choice = int(np.argmin(cost))
+        best[i], end[i] = cost[choice], j[choice]
+    groups: list[_Group] = []
+    i = 0
+    while i < n:
+        j = int(end[i])
+        shared = int(min(first[i:j].min(), common[i : j - 1].min())) if j - i > 1 else 0
+        groups.append(_Group(rows[i:j], shared))
+        i = j
+    return groups
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    return next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _cut(rows: list[_Row], budget: int) -> list[list[_Row]]:
+    """Runs of rows sorted by length, none above the budget, and cut where filling up would cost more than a quarter."""
+    parts: list[list[_Row]] = []
+    for row in rows:
+        part = parts[-1] if parts else []
+        width = len(row.ids)
+        filled = (len(part) + 1) * width
+        true = sum(len(other.ids) for other in part) + width
+        if not part or filled > budget or filled - true > max(true // 4, 64):
+            parts.append([])
+        parts[-1].append(row)
+    return parts
+
+
+def _split(group: _Group, budget: int) -> list[_Group]:
+    longest = max(group.longest, 1)
+    room = max((max(budget, 2 * group.shared) - group.shared) // longest, 1)
+    pieces = -(-len(group.rows) // room)
+    size = -(-len(group.rows) // pieces)
+    rows = sorted(group.rows, key=lambda row: (len(row.ids), row.ids))
+    return [_Group(rows[start : start + size], group.shared) for start in range(0, len(rows), size)]
+
+
+def _fits(groups: list[_Group], budget: int) -> bool:
+    rows = max(len(group.rows) for group in groups)
+    width = max(group.longest for group in groups)
+    shared = max(group.shared for group in groups)
+    filled = len(groups) * (rows * width + shared)
+    true = sum(group.shared + sum(len(row.ids) - group.shared for row in group.rows) for group in groups)
+    return filled <= budget and filled - true <= max(true // 4, 64)
+
+
+def _block(groups: list[_Group]) -> Block:
+    n = max(len(group.rows) for group in groups)
+    width = max(group.longest for group in groups)
+    shared = max(group.shared for group in groups)
+    prefix = np.zeros((len(groups), shared), dtype=np.int64)
+    ids = np.zeros((len(groups) * n, width), dtype=np.int64)
+    length = np.zeros(len(groups) * n, dtype=np.int64)
+    reads: list[tuple[int, int, int]] = []
+    for g, group in enumerate(groups):
+        prefix[g, : group.shared] = group.rows[0].ids[: group.shared]
+        for k, row in enumerate(group.rows):
+            at = g * n + k
+            rest = row.ids[group.shared :]
+            ids[at, : len(rest)] = rest
+            length[at] = len(rest)
+            reads += [(at * width + position - group.shared, target, query) for position, target, query in row.reads]
+    table = np.array(reads, dtype=np.int64).reshape(-1, 3)
+    answers, index = np.unique(table[:, 0], return_inverse=True)
+    prefix_length = np.array([group.shared for group in groups], dtype=np.int64)
+    return Block(prefix, prefix_length, ids, length, answers, index.reshape(-1), table[:, 1], table[:, 2])

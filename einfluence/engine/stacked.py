@@ -1,0 +1,115 @@
+"""Layers whose weights differ from probe to probe: N copies of a layer run as one batched product.
+
+A batch holds N probes outermost, each with equally many rows. The modules keep their code; only the layers that own
+parameters are replaced, by exact type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Weights = Callable[[str], Tensor]  # "weight" or "bias" -> (N, *shape)
+
+
+def linear(module: nn.Linear, x: Tensor, weights: Weights) -> Tensor:
+    """(N * rows, ..., in) to (N * rows, ..., out)."""
+    weight = weights("weight")
+    bias = weights("bias") if module.bias is not None else None
+    if weight.shape[0] == 1:
+        return F.linear(x, weight[0], None if bias is None else bias[0])
+    rows = x.reshape(weight.shape[0], -1, x.shape[-1])
+    out = rows @ weight.transpose(1, 2) if bias is None else torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
+    return out.view(*x.shape[:-1], -1)
+
+
+def conv2d(module: nn.Conv2d, x: Tensor, weights: Weights) -> Tensor:
+    """(N * rows, channels, height, width), by one product over unfolded patches, or grouped where that does not apply."""
+    weight = weights("weight")
+    bias = weights("bias") if module.bias is not None else None
+    probes = weight.shape[0]
+    if probes == 1:
+        return module._conv_forward(x, weight[0], None if bias is None else bias[0])  # pyright: ignore[reportPrivateUsage]
+    if module.groups == 1 and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
+        geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
+        flat = weight.permute(0, 3, 4, 2, 1).reshape(probes, -1, weight.shape[1])  # (N, kh * kw * in, out)
+        patches, size = _Patches.apply(x, geometry)  # pyright: ignore[reportGeneralTypeIssues]
+        rows = patches.view(probes, -1, patches.shape[-1])
+        out = rows @ flat if bias is None else torch.baddbmm(bias[:, None], rows, flat)
+        return out.view(x.shape[0], *size, -1).permute(0, 3, 1, 2)
+    each = x.shape[0] // probes
+    grouped = x.view(probes, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
+    if module.padding_mode != "zeros":
+        sides = cast("list[int]", module._reversed_padding_repeated_twice)  # pyright: ignore[reportPrivateUsage]
+        grouped = F.pad(grouped, sides, mode=module.padding_mode)
+    padding: Any = module.padding if module.padding_mode == "zeros" else 0
+    out = F.conv2d(
+        grouped,
+        weight.reshape(-1, *weight.shape[2:]),
+        None if bias is None else bias.reshape(-1),
+        module.stride,
+        padding,
+        module.dilation,
+        module.groups * probes,
+    )
+    return out.view(each, probes, -1, *out.shape[2:]).transpose(0, 1).reshape(x.shape[0], -1, *out.shape[2:])
+
+
+def normalised(module: nn.Module, x: Tensor, weights: Weights) -> Tensor:
+    """BatchNorm2d in eval mode (the base's running statistics), GroupNorm and LayerNorm: normalise, then scale and shift."""
+    if isinstance(module, nn.LayerNorm):
+        plain = F.layer_norm(x, module.normalized_shape, None, None, module.eps)
+        shape = [1] * (x.dim() - 1 - len(module.normalized_shape)) + list(module.normalized_shape)
+    elif isinstance(module, nn.GroupNorm):
+        plain = F.group_norm(x, module.num_groups, None, None, module.eps)
+        shape = [x.shape[1]] + [1] * (x.dim() - 2)
+    else:
+        norm = cast("nn.BatchNorm2d", module)
+        plain = F.batch_norm(x, norm.running_mean, norm.running_var, None, None, False, 0.0, norm.eps)
+        shape = [x.shape[1]] + [1] * (x.dim() - 2)
+    scale, shift = weights("weight"), weights("bias")
+    probes = scale.shape[0]
+    by_probe = plain.reshape(probes, -1, *x.shape[1:])
+    return (by_probe * scale.view(probes, 1, *shape) + shift.view(probes, 1, *shape)).view(x.shape)
+
+
+# The exact types whose parameters may differ from probe to probe.
+KNOWN: dict[type[nn.Module], Callable[[Any, Tensor, Weights], Tensor]] = {
+    nn.Linear: linear,
+    nn.Conv2d: conv2d,
+    nn.BatchNorm2d: normalised,
+    nn.GroupNorm: normalised,
+    nn.LayerNorm: normalised,
+}
+
+
+class _Patches(torch.autograd.Function):
+    """(B, channels, height, width) to (B * places, kh * kw * channels), and how many places there are each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, geometry: Any) -> tuple[Tensor, tuple[int, int]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = geometry
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, pw, pw, ph, ph)).contiguous()
+        batch, height, width, channels = padded.shape
+        size = ((height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1)
+        b, h, w, c = padded.stride()
+        view = padded.as_strided((batch, *size, kh, kw, channels), (b, h * sh, w * sw, h * dh, w * dw, c))
+        ctx.geometry, ctx.size, ctx.shape = geometry, size, padded.shape
+        return view.reshape(batch * size[0] * size[1], -1), size
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = ctx.geometry
+        oh, ow = ctx.size
+        batch, height, width, channels = ctx.shape
+        parts = gradient.view(batch, oh, ow, kh, kw, channels)
+        out = gradient.new_zeros(ctx.shape)
+        for i in range(kh):
+            for j in range(kw):
+                rows, columns = slice(i * dh, i * dh + sh * oh, sh), slice(j * dw, j * dw + sw * ow, sw)
+                out[:, rows, columns] += parts[:, :, :, i, j]
+        return out[:, ph : height - ph, pw : width - pw].permute(0, 3, 1, 2), None
