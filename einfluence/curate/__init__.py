@@ -1,0 +1,76 @@
+"""Curation: facts or images into samples, probes, queries and relations, checked and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from einfluence.curate.distance import measures_for
+from einfluence.curate.draft import Codes, Draft, Ints, Measure, finish
+from einfluence.curate.files import ImageLimits, draft_from_files
+from einfluence.curate.gates import Tokenizer, check_texts, drop_known
+from einfluence.samples import Curated, Sample
+from einfluence.spec import Part, Spec
+
+__all__ = ["curate"]
+
+DefaultKind = Callable[[Ints, Ints], Codes]
+
+
+def curate(
+    part: Part,
+    spec: Spec,
+    base_features: Callable[[Sequence[Sample]], np.ndarray] | None = None,
+    *,
+    tokenize: Tokenizer | None = None,
+    max_tokens: int | None = None,
+    logprobs: Callable[[Sequence[Sample]], np.ndarray] | None = None,
+    n_classes: int | None = None,
+    shape: tuple[int, int, int] | None = None,
+) -> Curated:
+    """Makes what one part of a spec is to measure.
+
+    The same part and seed give identical tables, whatever the machine. All callables are optional and asked at most
+    once; without them the distances and gates that need a base are left out, and the report says so.
+
+    Args:
+        part: The data: facts, samples, images or a source.
+        spec: The whole spec, for relative paths.
+        base_features: Samples → float array (n, d): mean hidden states of texts, penultimate features of images.
+        tokenize: Text → token ids, without special tokens; for spelling invented names and counting tokens.
+        max_tokens: The longest text in tokens that the base takes; longer samples are left out and counted.
+        logprobs: Samples → float array (n,) of the base's log p(target | prompt) in nats, to find facts that it knows.
+        n_classes: Classes of the image base; labels beyond are refused.
+        shape: (channels, height, width) of the image base; other images are refused.
+
+    Raises:
+        InputError: For anything that the user wrote wrong, with file and line or key.
+    """
+    draft, default_kind, more = _draft(part, spec, tokenize, ImageLimits(n_classes, shape))
+    check_texts(draft, tokenize, max_tokens, strict=part.samples is not None)
+    drop_known(draft, logprobs)
+    return finish(draft, measures_for(draft, part.distance, base_features, more), default_kind)
+
+
+def _draft(
+    part: Part, spec: Spec, tokenize: Tokenizer | None, limits: ImageLimits
+) -> tuple[Draft, DefaultKind | None, Mapping[str, Measure]]:
+    if part.samples is not None:
+        probes, queries, relations = (
+            spec.path(name) if name else None for name in (part.probes, part.queries, part.relations)
+        )
+        return draft_from_files(spec.path(part.samples), probes, queries, relations, limits), None, {}
+    if part.images is not None:
+        from einfluence.curate.images import draft_images
+
+        images = draft_images(part.images, spec, limits)
+        return images.draft, images.default_kind, {}
+    from einfluence.curate.facts import draft_facts
+    from einfluence.curate.taxonomy import taxonomic
+    from einfluence.curate.world import facts_path, load_world
+
+    if part.facts is not None:
+        facts = draft_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts)
+        return facts.draft, facts.default_kind, {"taxonomic": taxonomic(facts)}
+    raise NotImplementedError("source")

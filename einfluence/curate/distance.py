@@ -1,0 +1,217 @@
+"""How far apart a probe and a query are, by several measures; a bundle stands at the mean of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from einfluence.curate.draft import Draft, Floats, Ints, Measure
+from einfluence.errors import InputError
+from einfluence.samples import Sample
+
+Features = Callable[[Sequence[Sample]], np.ndarray]
+"""Samples → float array (n, d): the base's mean hidden states of a text, its penultimate features of an image."""
+
+TEXT_MEASURES = ("hidden", "lexical")
+IMAGE_MEASURES = ("features", "pixel")
+CHUNK = 100_000  # pairs compared at a time where not all pairs are wanted
+
+
+@dataclass(frozen=True)
+class Places:
+    """Unit or plain vectors of probes (P, d) and queries (Q, d), dense or sparse rows, and how to compare them."""
+
+    probes: Any
+    queries: Any
+    cosine: bool
+
+    def __call__(self, rows: Ints, columns: Ints) -> Floats:
+        """Distances of the pairs (rows[k], columns[k])."""
+        if len(rows) == self.probes.shape[0] * self.queries.shape[0]:
+            dots = self.probes @ self.queries.T
+            dots = np.asarray(dots.todense() if hasattr(dots, "todense") else dots)
+            return self._distance(dots[rows, columns], rows, columns)
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(rows), CHUNK)]
+        found = [self._distance(self._dots(rows[at], columns[at]), rows[at], columns[at]) for at in chunks]
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def _dots(self, rows: Ints, columns: Ints) -> npt.NDArray[np.float64]:
+        left, right = self.probes[rows], self.queries[columns]
+        if hasattr(left, "multiply"):
+            return np.asarray(left.multiply(right).sum(1)).ravel()
+        return np.einsum("nd,nd->n", left, right)
+
+    def _distance(self, dots: npt.NDArray[Any], rows: Ints, columns: Ints) -> Floats:
+        if self.cosine:
+            return np.maximum(1 - dots, 0).astype(np.float32)
+        squares = _squares(self.probes)[rows] + _squares(self.queries)[columns] - 2 * dots
+        return np.sqrt(np.maximum(squares, 0) / self.probes.shape[1]).astype(np.float32)
+
+
+def measures_for(
+    draft: Draft,
+    wanted: Sequence[str],
+    base_features: Features | None,
+    more: Mapping[str, Measure] | None = None,
+) -> dict[str, Measure]:
+    """The distance measures of a part, by name, in the order in which the spec names them.
+
+    Args:
+        draft: Samples, probes and queries.
+        wanted: Names from the spec; none takes the defaults of the modality and all of ``more``.
+        base_features: Asked once, and only if a measure needs it. Without it, ``hidden`` and ``features`` are left
+            out, and the report says so.
+        more: Measures that only the source of the data knows, e.g. ``taxonomic``.
+
+    Raises:
+        InputError: For a measure that does not exist for this modality.
+    """
+    more = dict(more or {})
+    image = any(sample.pixels is not None for sample in draft.samples.values())
+    names = list(wanted) or [*(IMAGE_MEASURES if image else TEXT_MEASURES), *more]
+    found: dict[str, Measure] = {}
+    for name in names:
+        if name in more:
+            found[name] = more[name]
+        elif name in ("hidden", "features"):
+            if base_features is None:
+                draft.gates.count("distance not computed (no base)", name)
+            else:
+                found[name] = _later(draft, base_features, center=True)
+        elif name == "lexical" and not image:
+            found[name] = lexical(draft)
+        elif name == "pixel" and image:
+            found[name] = pixel(draft)
+        elif not image and ("/" in name or name.startswith("embedder:")):
+            found[name] = _later(draft, _embedder(name.removeprefix("embedder:")), center=False)
+        else:
+            known = [*(IMAGE_MEASURES if image else TEXT_MEASURES), *more]
+            raise InputError("distance", f"{name!r}", f"one of {', '.join(known)}, or embedder:<folder or hub id>")
+    return found
+
+
+def _later(draft: Draft, features: Features, *, center: bool) -> Measure:
+    """Asks for features only when the pairs are known to be wanted."""
+
+    def measure(rows: Ints, columns: Ints) -> Floats:
+        return embedded(draft, features, center=center)(rows, columns)
+
+    return measure
+
+
+def embedded(draft: Draft, features: Features, *, center: bool) -> Places:
+    """Cosine distance in [0, 2] of feature vectors.
+
+    Args:
+        draft: Samples, probes and queries.
+        features: Vectors of samples.
+        center: Subtract the mean vector first. The hidden states of a language model share one large component,
+            which would leave all cosines near 1.
+    """
+    needed = _needed(draft)
+    vectors = np.asarray(features([draft.samples[key] for key in needed]), dtype=np.float64)
+    if vectors.ndim != 2 or len(vectors) != len(needed) or not np.isfinite(vectors).all():
+        raise ValueError(f"features of shape {vectors.shape} for {len(needed)} samples, or not finite")
+    if center:
+        vectors = vectors - vectors.mean(0)
+    return Places(_unit(_pool(draft, needed, vectors)), _unit(_pick(draft, needed, vectors)), cosine=True)
+
+
+def lexical(draft: Draft) -> Measure:
+    """Cosine distance in [0, 1] of TF-IDF vectors of character 2- to 4-grams within words."""
+
+    def measure(rows: Ints, columns: Ints) -> Floats:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.preprocessing import normalize
+
+        needed = _needed(draft)
+        texts = [f"{draft.samples[key].prompt} {draft.samples[key].target}" for key in needed]
+        make: Any = TfidfVectorizer
+        vectors = make(analyzer="char_wb", ngram_range=(2, 4), dtype=np.float32).fit_transform(texts)
+        row = {key: index for index, key in enumerate(needed)}
+        members = [[row[member] for member in probe.members] for probe in draft.probes.values()]
+        probes = normalize(_mixing(members, len(needed)) @ vectors)
+        queries = vectors[[row[key] for key in draft.queries]]
+        return Places(probes, queries, cosine=True)(rows, columns)
+
+    return measure
+
+
+def pixel(draft: Draft) -> Measure:
+    """Root mean square difference of pixel values, in [0, 1]."""
+
+    def measure(rows: Ints, columns: Ints) -> Floats:
+        needed = _needed(draft)
+        arrays = [draft.samples[key].pixels for key in needed]
+        vectors = np.stack([array.ravel() for array in arrays if array is not None]).astype(np.float64)
+        return Places(_pool(draft, needed, vectors), _pick(draft, needed, vectors), cosine=False)(rows, columns)
+
+    return measure
+
+
+def _needed(draft: Draft) -> list[str]:
+    members = (member for probe in draft.probes.values() for member in probe.members)
+    return list(dict.fromkeys([*members, *draft.queries]))
+
+
+def _pool(draft: Draft, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    row = {key: index for index, key in enumerate(needed)}
+    members = [[row[member] for member in probe.members] for probe in draft.probes.values()]
+    if all(len(rows) == 1 for rows in members):
+        return vectors[[rows[0] for rows in members]]
+    return np.asarray(_mixing(members, len(needed)) @ vectors)
+
+
+def _pick(draft: Draft, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    row = {key: index for index, key in enumerate(needed)}
+    return vectors[[row[key] for key in draft.queries]]
+
+
+def _mixing(members: list[list[int]], n: int) -> Any:
+    """A sparse matrix that takes rows of samples to means of members."""
+    from scipy.sparse import csr_matrix
+
+    lengths = [len(rows) for rows in members]
+    weights = np.repeat(1 / np.maximum(lengths, 1), lengths).astype(np.float32)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return csr_matrix((weights, [row for rows in members for row in rows], indptr), shape=(len(members), n))
+
+
+def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _squares(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.einsum("nd,nd->n", vectors, vectors)
+
+
+def _embedder(name: str) -> Features:
+    """Mean last hidden states of any transformers encoder: a folder or a hub id, sentence-transformers included."""
+
+    def features(samples: Sequence[Sample]) -> np.ndarray:
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        try:
+            tokenizer: Any = AutoTokenizer.from_pretrained(name)
+            model: Any = AutoModel.from_pretrained(name).eval()
+        except (OSError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise InputError("distance", f"{name!r} ({first})", "a folder or a hub id of a text encoder") from error
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        texts = [f"{sample.prompt} {sample.target}".strip() for sample in samples]
+        found: list[np.ndarray] = []
+        with torch.no_grad():
+            for start in range(0, len(texts), 64):
+                batch = tokenizer(texts[start : start + 64], padding=True, truncation=True, return_tensors="pt")
+                hidden = model(**batch).last_hidden_state
+                mask = batch["attention_mask"][..., None].to(hidden.dtype)
+                found.append(((hidden * mask).sum(1) / mask.sum(1)).float().numpy())
+        return np.concatenate(found)
+
+    return features

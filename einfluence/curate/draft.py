@@ -1,0 +1,272 @@
+"""What every curation fills: samples, probes, queries and claims about pairs; turned into the tables in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from einfluence.samples import Curated, Probe, Sample
+
+KINDS = (
+    "self", "paraphrase", "negation", "double_negation", "entailed", "premise", "contrapositive", "reversed",
+    "sibling", "neighbour", "unrelated", "noisy",
+)  # fmt: skip
+PROBE_KINDS = ("sample", "bundle", "noisy", "control")
+DENSE_PAIRS = 4_000_000  # up to here every probe meets every query
+SPARSE_QUERIES = 64  # beyond: the queries that a probe claims something about, and this many others, drawn by its id
+CHUNK_SUBJECTS = 256  # subjects whose paths are searched at a time
+
+Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float32]
+Measure = Callable[[Ints, Ints], Floats]
+"""Distances of pairs: (rows of probes, rows of queries) → float32 array of the same length, NaN where undefined."""
+
+
+@dataclass
+class Gates:
+    """Counts of what the quality gates found, each with the first example; a gate that found nothing counts 0."""
+
+    rows: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+
+    def open(self, *names: str) -> None:
+        """Names gates that are going to be checked, so that a count of 0 can be told from a check not made."""
+        for name in names:
+            self.rows.setdefault(name, (0, ""))
+
+    def count(self, name: str, example: str = "", number: int = 1) -> None:
+        """Adds to a gate's count."""
+        count, first = self.rows.get(name, (0, ""))
+        self.rows[name] = (count + number, first or example[:200])
+
+    def table(self) -> pa.Table:
+        """Rows of (gate, count, example)."""
+        return pa.table(
+            {
+                "gate": pa.array(list(self.rows), pa.string()),
+                "count": pa.array([count for count, _ in self.rows.values()], pa.int64()),
+                "example": pa.array([example or None for _, example in self.rows.values()], pa.string()),
+            }
+        )
+
+
+@dataclass
+class Draft:
+    """Samples by ``sample_id``, probes by ``probe_id``, queries (``sample_id``, in order) and claims about pairs.
+
+    A claim is (kind, level), given by (probe_id, query_id); the first one stands. ``given`` holds distances that the
+    user gave.
+    """
+
+    samples: dict[str, Sample] = field(default_factory=dict[str, Sample])
+    probes: dict[str, Probe] = field(default_factory=dict[str, Probe])
+    queries: dict[str, int] = field(default_factory=dict[str, int])
+    claims: dict[tuple[str, str], tuple[str | None, float | None]] = field(
+        default_factory=dict[tuple[str, str], tuple[str | None, float | None]]
+    )
+    given: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    gates: Gates = field(default_factory=Gates)
+
+    def sample(self, sample: Sample) -> str:
+        """Keeps a sample (the first of equal content) and returns its id."""
+        return self.samples.setdefault(sample.sample_id, sample).sample_id
+
+    def probe(self, name: str, members: Sequence[str], kind: str = "sample") -> str:
+        """Keeps a probe of samples (the first of equal members) and returns its id."""
+        probe = Probe(name, tuple(members), kind)
+        probe_id = probe.probe_id
+        self.probes.setdefault(probe_id, probe)
+        return probe_id
+
+    def query(self, sample_id: str) -> str:
+        """Makes a sample a query."""
+        self.queries.setdefault(sample_id, len(self.queries))
+        return sample_id
+
+    def claim(self, probe_id: str, query_id: str, kind: str | None, level: float | None = None) -> None:
+        """Says why a pair is interesting; an earlier claim stands."""
+        self.claims.setdefault((probe_id, query_id), (kind, level))
+
+    def claim_selves(self) -> None:
+        """Every probe whose member is a query is ``self`` there, a bundle to each of its members."""
+        for probe_id, probe in self.probes.items():
+            if probe.kind != "noisy":
+                for member in probe.members:
+                    if member in self.queries:
+                        self.claims.setdefault((probe_id, member), ("self", None))
+
+
+def all_pairs(draft: Draft) -> tuple[Ints, Ints]:
+    """Rows of probes and of queries for every wanted pair, sorted by probe.
+
+    Every probe meets every query up to DENSE_PAIRS pairs; beyond, a probe meets what it has a claim about and
+    SPARSE_QUERIES others, drawn by its own id, and the report says so.
+    """
+    n_probes, n_queries = len(draft.probes), len(draft.queries)
+    if n_probes * n_queries <= DENSE_PAIRS:
+        probes = np.repeat(np.arange(n_probes, dtype=np.int64), n_queries)
+        return probes, np.tile(np.arange(n_queries, dtype=np.int64), n_probes)
+    row = {probe_id: index for index, probe_id in enumerate(draft.probes)}
+    claimed = np.array([row[p] * n_queries + draft.queries[q] for p, q in draft.claims], dtype=np.int64)
+    seeds = np.array([int(probe_id[:8], 16) for probe_id in draft.probes], dtype=np.uint64)
+    # A multiplicative hash of (probe, draw) is enough to spread the draws; sorting ids frees it of the queries' order.
+    order = np.argsort(np.array(list(draft.queries)))
+    draws = seeds[:, None] * np.uint64(2654435761) + np.arange(SPARSE_QUERIES, dtype=np.uint64) * np.uint64(40503)
+    drawn = order[(draws % np.uint64(1_000_000_007) * np.uint64(48271) % np.uint64(n_queries)).astype(np.int64)]
+    others = (np.arange(n_probes, dtype=np.int64)[:, None] * n_queries + drawn).ravel()
+    keys = np.unique(np.concatenate([claimed, others]))
+    draft.gates.count(
+        "pairs not wanted (too many)", f"{n_probes} probes x {n_queries} queries", n_probes * n_queries - len(keys)
+    )
+    return keys // n_queries, keys % n_queries
+
+
+def finish(
+    draft: Draft, measures: Mapping[str, Measure], default_kind: Callable[[Ints, Ints], Codes] | None = None
+) -> Curated:
+    """Builds the tables.
+
+    Args:
+        draft: What was curated; every member of a probe and every query is among its samples.
+        measures: Distance measures by name; the first becomes ``relations.distance``.
+        default_kind: Index into KINDS for pairs without a claim, -1 for none, from rows of probes and of queries.
+    """
+    draft.claim_selves()
+    probes, queries = all_pairs(draft)
+    code = np.full(len(probes), -1, np.int8) if default_kind is None else default_kind(probes, queries)
+    level = np.full(len(probes), np.nan)
+    at = _positions(draft, probes, queries)
+    for (pair, (kind, depth)), index in zip(draft.claims.items(), at(list(draft.claims)), strict=True):
+        if index < 0:
+            raise ValueError(f"a claim about a pair that is not wanted: {pair}")
+        code[index] = -1 if kind is None else KINDS.index(kind)
+        level[index] = np.nan if depth is None else depth
+    found = {name: measure(probes, queries) for name, measure in measures.items()}
+    if draft.given:
+        given = np.full(len(probes), np.nan, np.float32)
+        given[at(list(draft.given))] = list(draft.given.values())
+        found = {"given": given, **found}
+    probe_ids, query_ids = pa.array(list(draft.probes), pa.string()), pa.array(list(draft.queries), pa.string())
+    pairs = {"probe_id": probe_ids.take(pa.array(probes)), "query_id": query_ids.take(pa.array(queries))}
+    first = next(iter(found), None)
+    relations = pa.table(
+        {
+            **pairs,
+            "kind": pa.array(KINDS, pa.string()).take(pa.array(code, mask=code < 0)),
+            "level": pa.array(level, pa.float64(), from_pandas=True),
+            "distance": pa.nulls(len(probes), pa.float32()) if first is None else _distance(found[first]),
+        }
+    )
+    distances = [
+        pa.table({**pairs, "measure": pa.repeat(pa.scalar(name), len(probes)), "distance": _distance(values)})
+        for name, values in found.items()
+        if name != first
+    ]
+    return Curated(
+        samples=samples_table(_used(draft)),
+        probes=probes_table(draft.probes),
+        probe_members=members_table(draft.probes),
+        relations=relations,
+        distances=pa.concat_tables([_NO_DISTANCES, *(table.drop_null() for table in distances)]).combine_chunks(),
+        report=draft.gates.table(),
+    )
+
+
+def _used(draft: Draft) -> list[Sample]:
+    """Samples in a probe, among the queries, or the clean version of one that is."""
+    used = {member for probe in draft.probes.values() for member in probe.members} | draft.queries.keys()
+    used |= {parent for key in used if (parent := draft.samples[key].parent_id) is not None}
+    return [sample for key, sample in draft.samples.items() if key in used]
+
+
+def _positions(draft: Draft, probes: Ints, queries: Ints) -> Callable[[Sequence[tuple[str, str]]], Ints]:
+    n_queries = max(1, len(draft.queries))
+    keys = probes * n_queries + queries
+    row = {probe_id: index for index, probe_id in enumerate(draft.probes)}
+
+    def at(pairs: Sequence[tuple[str, str]]) -> Ints:
+        wanted = np.array([row[probe] * n_queries + draft.queries[query] for probe, query in pairs], dtype=np.int64)
+        if not len(wanted):
+            return wanted
+        where = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[where] == wanted, where, -1)
+
+    return at
+
+
+def _distance(values: Floats) -> pa.Array:
+    return pa.array(np.maximum(values, 0), pa.float32(), from_pandas=True)
+
+
+_NO_DISTANCES = pa.table(
+    {
+        "probe_id": pa.array([], pa.string()),
+        "query_id": pa.array([], pa.string()),
+        "measure": pa.array([], pa.string()),
+        "distance": pa.array([], pa.float32()),
+    }
+)
+
+
+def samples_table(samples: Sequence[Sample]) -> pa.Table:
+    """The ``samples`` table; pixels flattened, the cluster filled in."""
+    texts = {name: pa.array([getattr(sample, name) for sample in samples], pa.string()) for name in _TEXT_COLUMNS}
+    image = [sample.pixels is not None for sample in samples]
+    arrays = [sample.pixels for sample in samples if sample.pixels is not None]
+    sizes = np.array([0 if sample.pixels is None else sample.pixels.size for sample in samples], np.int64)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    flat = np.concatenate([array.ravel() for array in arrays]) if arrays else np.zeros(0, np.float32)
+    absent = pa.array([not is_image for is_image in image])
+    pixels = pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, pa.float32()), mask=absent)
+    shapes = [None if sample.pixels is None else list(sample.pixels.shape) for sample in samples]
+    return pa.table(
+        {
+            "sample_id": texts["sample_id"],
+            "name": texts["name"],
+            "modality": texts["modality"],
+            "prompt": texts["prompt"],
+            "target": texts["target"],
+            "label": pa.array([sample.label for sample in samples], pa.int32()),
+            "pixels": pixels,
+            "shape": pa.array(shapes, pa.list_(pa.int32())),
+            "domain": texts["domain"],
+            "cluster": pa.array([sample.cluster or sample.sample_id for sample in samples], pa.string()),
+            "template": texts["template"],
+            "source": texts["source"],
+            "parent_id": texts["parent_id"],
+            "noise": texts["noise"],
+            "level": pa.array([sample.level for sample in samples], pa.float64()),
+        }
+    )
+
+
+_TEXT_COLUMNS = (
+    "sample_id", "name", "modality", "prompt", "target", "domain", "template", "source", "parent_id", "noise",
+)  # fmt: skip
+
+
+def probes_table(probes: Mapping[str, Probe]) -> pa.Table:
+    """The ``probes`` table, from probes by their ``probe_id``."""
+    return pa.table(
+        {
+            "probe_id": pa.array(list(probes), pa.string()),
+            "name": pa.array([probe.name for probe in probes.values()], pa.string()),
+            "kind": pa.array([probe.kind for probe in probes.values()], pa.string()),
+        }
+    )
+
+
+def members_table(probes: Mapping[str, Probe]) -> pa.Table:
+    """The ``probe_members`` table, from probes by their ``probe_id``."""
+    rows = [(key, place, member) for key, probe in probes.items() for place, member in enumerate(probe.members)]
+    return pa.table(
+        {
+            "probe_id": pa.array([row[0] for row in rows], pa.string()),
+            "position": pa.array([row[1] for row in rows], pa.int32()),
+            "sample_id": pa.array([row[2] for row in rows], pa.string()),
+        }
+    )

@@ -1,0 +1,100 @@
+"""Quality gates that need the base: its tokenizer, its context, and what it knows already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from einfluence.curate.draft import Draft
+from einfluence.curate.facts import shuffled_words
+from einfluence.errors import InputError
+from einfluence.samples import Sample
+
+Tokenizer = Callable[[str], Sequence[int]]
+"""Text → token ids, without special tokens."""
+
+TOO_LONG = "tokens over the context"
+NO_TOKENS = "target that tokenizes to nothing"
+KNOWN = "fact known to the base"
+MARGIN = 5.0  # nats by which a known fact is likelier than the same words shuffled; 150 times
+
+
+def check_texts(draft: Draft, tokenize: Tokenizer | None, max_tokens: int | None, *, strict: bool) -> None:
+    """Leaves out texts that the base cannot take.
+
+    Args:
+        draft: What was curated; probes, queries and claims of unfit samples go with them.
+        tokenize: The base's tokenizer; None checks nothing.
+        max_tokens: The base's context; None checks no length.
+        strict: Refuse instead (a user's own file).
+
+    Raises:
+        InputError: For the first unfit sample, if ``strict``.
+    """
+    if tokenize is None or not draft.samples:
+        return
+    draft.gates.open(NO_TOKENS, TOO_LONG)
+    unfit: set[str] = set()
+    for key, sample in draft.samples.items():
+        if sample.pixels is not None:
+            return
+        where = sample.source or sample.name
+        if not len(tokenize(sample.target)):
+            if strict:
+                raise InputError(
+                    f"{where} target", f"{sample.target!r}, which tokenizes to nothing", "at least one token"
+                )
+            draft.gates.count(NO_TOKENS, f"{where} {sample.target!r}")
+            unfit.add(key)
+            continue
+        length = len(tokenize(f"{sample.prompt} {sample.target}")) + 1 if max_tokens is not None else 0
+        if max_tokens is not None and length > max_tokens:
+            if strict:
+                found = f"a text of {length} tokens (with one to begin)"
+                raise InputError(where, found, f"at most {max_tokens}, the base's context", "shorten it")
+            draft.gates.count(TOO_LONG, f"{sample.name}: {length} of {max_tokens}")
+            unfit.add(key)
+    remove(draft, unfit)
+
+
+def remove(draft: Draft, unfit: set[str]) -> None:
+    """Takes samples out of a draft, with the probes, queries and claims that need them."""
+    if not unfit:
+        return
+    draft.samples = {key: sample for key, sample in draft.samples.items() if key not in unfit}
+    draft.probes = {key: probe for key, probe in draft.probes.items() if not unfit.intersection(probe.members)}
+    draft.queries = {key: row for row, key in enumerate(key for key in draft.queries if key not in unfit)}
+    kept = {pair for pair in (*draft.claims, *draft.given) if pair[0] in draft.probes and pair[1] in draft.queries}
+    draft.claims = {pair: claim for pair, claim in draft.claims.items() if pair in kept}
+    draft.given = {pair: value for pair, value in draft.given.items() if pair in kept}
+
+
+def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:
+    """Counts probe facts that the base knows: likelier by MARGIN nats than the same target after a shuffled prompt.
+
+    They stay in (their influence is small, not wrong); the report names them.
+    """
+    texts = [
+        draft.samples[probe.members[0]]
+        for probe in draft.probes.values()
+        if probe.kind == "sample" and draft.samples[probe.members[0]].pixels is None
+    ]
+    if logprobs is None or not texts:
+        return
+    draft.gates.open(KNOWN)
+    pairs = [(sample, other) for sample in texts if (other := _shuffled_prompt(sample)) is not None]
+    found = np.asarray(logprobs([*(sample for sample, _ in pairs), *(other for _, other in pairs)]), dtype=np.float64)
+    for (sample, _), gain in zip(pairs, found[: len(pairs)] - found[len(pairs) :], strict=True):
+        if gain > MARGIN:
+            draft.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
+
+
+def _shuffled_prompt(sample: Sample) -> Sample | None:
+    words = sample.prompt.split()
+    if len(words) < 2:
+        return None
+    turned = shuffled_words(Sample(name=sample.name, prompt=" ".join(words[:-1]), target=words[-1]), 0)
+    if turned is None:
+        return None
+    return Sample(name=sample.name, prompt=f"{turned.prompt} {turned.target}".strip(), target=sample.target)

@@ -1,0 +1,145 @@
+"""Image probes and queries by class, with noisy and mislabelled versions of the probes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from einfluence.curate.draft import KINDS, Codes, Draft, Ints
+from einfluence.curate.files import ImageLimits, check_label, check_shape
+from einfluence.curate.image_sources import Picture, load_pictures
+from einfluence.curate.noise import FAMILIES, add_noise, wrong_label
+from einfluence.errors import InputError
+from einfluence.keys import content_hash
+from einfluence.samples import Sample
+from einfluence.spec import Images, Spec
+
+MISSED = "noise level missed by over 0.5 dB (nearest taken)"
+IMBALANCE = "class imbalance (fewer queries than the others)"
+
+
+@dataclass(frozen=True)
+class ImageDraft:
+    """A draft and the classes of its probes and queries, for the kinds that classes decide."""
+
+    draft: Draft
+
+    def default_kind(self, probes: Ints, queries: Ints) -> Codes:
+        """``neighbour`` within a class, ``unrelated`` between classes; noisy and mislabelled probes claim nothing."""
+        samples = self.draft.samples
+        members = [samples[probe.members[0]] for probe in self.draft.probes.values()]
+        own = np.array([-1 if sample.noise else sample.label for sample in members])
+        seen = np.array([samples[key].label for key in self.draft.queries])
+        same = own[probes] == seen[queries]
+        code = np.where(same, KINDS.index("neighbour"), KINDS.index("unrelated"))
+        return np.where(own[probes] < 0, -1, code).astype(np.int8)
+
+
+def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
+    """Draws clean probes and queries balanced over classes, and makes the noisy versions.
+
+    Every clean probe is a query as well; the rest of the queries are other images. A noisy image is its own probe;
+    towards its clean image it is ``noisy``, with the level.
+
+    Raises:
+        InputError: For an unknown noise family, too few images, or what the source finds wrong.
+    """
+    _check_noise(images)
+    pictures = load_pictures(images, spec, limits.shape[0] if limits.shape else None)
+    draft = Draft()
+    draft.gates.open("images of equal content", IMBALANCE, MISSED)
+    order = _balanced(pictures, images.queries, images.seed)
+    if len(order) < max(images.queries, images.probes):
+        wanted = max(images.queries, images.probes)
+        found = f"{len(order)} images" + (f" in split {images.split!r}" if images.split else "")
+        raise InputError(
+            "images", found, f"at least {wanted} (queries, clean probes among them)", "ask for fewer queries"
+        )
+    _count_classes(draft, pictures, order)
+    shape, classes = limits.shape, sorted({picture.label for picture in pictures})
+    probes: list[tuple[str, str]] = []
+    for index in order:
+        picture = pictures[index]
+        pixels = picture.load()
+        check_label(picture.where, picture.label, limits.n_classes)
+        check_shape(picture.where, pixels, shape)
+        shape = shape or (pixels.shape[0], pixels.shape[1], pixels.shape[2])
+        sample = Sample(
+            name=picture.name, pixels=pixels, label=picture.label, domain=picture.domain, source=picture.where
+        )
+        if sample.sample_id in draft.samples:
+            draft.gates.count("images of equal content", f"{picture.where} = {draft.samples[sample.sample_id].name}")
+        key = draft.query(draft.sample(sample))
+        if len(probes) < images.probes:
+            probes.append((key, draft.probe(picture.name, [key])))
+    for key, _ in dict.fromkeys(probes):
+        _spoil(draft, draft.samples[key], images, classes)
+    return ImageDraft(draft)
+
+
+def _check_noise(images: Images) -> None:
+    for family, levels in images.noise.items():
+        if family == "label_flip":
+            raise InputError(
+                "images.noise", "label_flip", "a noise of pixels", "write `label_flip: true` beside `noise`"
+            )
+        if family not in FAMILIES:
+            raise InputError("images.noise", f"{family!r}", f"one of {', '.join(FAMILIES)}")
+        if len(set(levels)) != len(levels) or not levels:
+            raise InputError(f"images.noise.{family}", f"{list(levels)}", "different levels in dB, e.g. [-15, -10, -5]")
+    if images.queries < images.probes:
+        raise InputError(
+            "images.queries", str(images.queries), f"at least {images.probes}, as the probes are queries too"
+        )
+
+
+def _balanced(pictures: Sequence[Picture], count: int, seed: int) -> list[int]:
+    """Rows in rounds over the classes; within a class by a hash of name and seed, whatever the order of files."""
+    ranks = [content_hash((picture.key, picture.label, seed)) for picture in pictures]
+    place: Counter[int] = Counter()
+    rounds: npt.NDArray[np.int64] = np.zeros(len(pictures), np.int64)
+    for index in sorted(range(len(pictures)), key=lambda row: ranks[row]):
+        rounds[index] = place[pictures[index].label]
+        place[pictures[index].label] += 1
+    order = sorted(range(len(pictures)), key=lambda row: (rounds[row], ranks[row]))
+    return order[:count]
+
+
+def _count_classes(draft: Draft, pictures: Sequence[Picture], order: Sequence[int]) -> None:
+    found = Counter(pictures[index].label for index in order)
+    most = max(found.values(), default=0)
+    for label in sorted({picture.label for picture in pictures}):
+        if found[label] < 0.8 * most and most - found[label] > 1:
+            draft.gates.count(IMBALANCE, f"class {label}: {found[label]} of {most}")
+
+
+def _spoil(draft: Draft, clean: Sample, images: Images, classes: list[int]) -> None:
+    if clean.pixels is None:
+        raise TypeError(f"{clean.name} is no image")
+    for family, levels in images.noise.items():
+        for level in levels:
+            pixels, reached = add_noise(clean.pixels, clean.sample_id, family, level, images.seed)
+            if abs(reached - level) > 0.5:
+                draft.gates.count(MISSED, f"{clean.name} {family} {level:g} dB: {reached:.1f} dB")
+            _noisy_probe(draft, clean, pixels, clean.label, family, level)
+    if images.label_flip and len(classes) > 1 and clean.label is not None:
+        label = wrong_label(clean.sample_id, clean.label, classes, images.seed)
+        _noisy_probe(draft, clean, clean.pixels, label, "label_flip", 1.0)
+
+
+def _noisy_probe(
+    draft: Draft, clean: Sample, pixels: npt.NDArray[np.float32], label: int | None, noise: str, level: float
+) -> None:
+    name = f"{clean.name}+{noise}" + ("" if noise == "label_flip" else f"@{level:g}")
+    sample = Sample(
+        name=name, pixels=pixels, label=label, domain=clean.domain, cluster=clean.sample_id, source=clean.source,
+        parent_id=clean.sample_id, noise=noise, level=level,
+    )  # fmt: skip
+    if sample.sample_id in draft.samples:
+        draft.gates.count("noise without effect", name)
+        return
+    draft.claim(draft.probe(name, [draft.sample(sample)], "noisy"), clean.sample_id, "noisy", level)

@@ -1,0 +1,50 @@
+"""Curated tables have the store's columns, one row for every wanted pair, and no dangling ids."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from einfluence.curate import curate
+from einfluence.samples import Curated
+from einfluence.spec import Facts, Images, Part, Spec
+from einfluence.store.schema import TABLES
+
+WORLD = Path(__file__).parent / "data" / "birds.yaml"
+
+
+def curated(**data: object) -> Curated:
+    part = Part.model_validate({"base": "x", **data})
+    return curate(
+        part, Spec(parts=(part,)), lambda samples: np.ones((len(samples), 3)) + np.arange(len(samples))[:, None]
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"facts": Facts(file=str(WORLD))}, {"images": Images(probes=10, queries=20, noise={"gaussian": (-5.0,)})}],
+)
+def test_tables_have_the_stores_schema(data: dict[str, object]) -> None:
+    made = curated(**data)
+    for name in ("samples", "probes", "probe_members", "relations", "distances"):
+        table = getattr(made, name)
+        assert table.schema.equals(TABLES[name], check_metadata=False), name
+        assert table.num_rows > 0
+    assert made.report.column_names == ["gate", "count", "example"]
+
+
+def test_every_probe_meets_every_query_once() -> None:
+    made = curated(facts=Facts(file=str(WORLD)))
+    pairs = list(zip(made.relations["probe_id"].to_pylist(), made.relations["query_id"].to_pylist(), strict=True))
+    probes, queries = set(made.probes["probe_id"].to_pylist()), {query for _, query in pairs}
+    assert len(set(pairs)) == len(pairs) == len(probes) * len(queries)
+    known = set(made.samples["sample_id"].to_pylist())
+    assert queries | set(made.probe_members["sample_id"].to_pylist()) <= known
+    assert set(made.probe_members["probe_id"].to_pylist()) == probes
+
+
+def test_same_seed_same_tables() -> None:
+    for data in ({"facts": Facts(file=str(WORLD))}, {"images": Images(probes=5, queries=9, noise={"shot": (-5.0,)})}):
+        one, two = curated(**data), curated(**data)
+        for name in ("samples", "probes", "probe_members", "relations", "distances", "report"):
+            assert getattr(one, name).equals(getattr(two, name))
