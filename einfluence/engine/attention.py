@@ -6,7 +6,7 @@ fast engines without a change to its code. Models hand in queries, keys and valu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -55,13 +55,13 @@ _current: ContextVar[Pass | None] = ContextVar("einfluence_attention", default=N
 # What models hand along that changes nothing here: flags for other implementations, and what is already in the queries.
 _IDLE = frozenset(
     "dropout output_attentions output_hidden_states use_cache position_ids cache_position position_embeddings "
-    "return_dict logits_to_keep num_items_in_batch past_key_values cu_seq_lens_q cu_seq_lens_k max_length_q max_length_k "
-    "output_router_logits".split()
+    "return_dict logits_to_keep num_items_in_batch past_key_values cu_seq_lens_q cu_seq_lens_k max_length_q "
+    "max_length_k output_router_logits".split()
 )
 
 
 @contextmanager
-def attending(run: Pass) -> Iterator[Pass]:
+def attending(run: Pass) -> Generator[Pass]:
     """Makes ``run`` what the attention of this thread's forward passes follows."""
     token = _current.set(run)
     try:

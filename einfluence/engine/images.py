@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from einfluence.engine.items import ImageItem, Scores, Tuned
 from einfluence.engine.network import shared_copy
-from einfluence.engine.outcomes import Told, outcomes, per_probe_norms, shrink
+from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer, trainable_copy
 from einfluence.engine.stacked import KNOWN
 from einfluence.errors import InputError
@@ -134,7 +134,7 @@ class ImageEngine:
         pixels, labels = _images([item for probe in probes for item in probe], self._dtype, self.device)
         names = list(self.start)
         values = [self.start[name].expand(n, *self.start[name].shape).clone().requires_grad_() for name in names]
-        optimizer = make_optimizer(recipe, values)  # pyright: ignore[reportArgumentType]
+        optimizer = make_optimizer(recipe, values, fused=True)
         losses: list[Tensor] = []
         first_norm = torch.full((n,), math.nan)
         for step in range(recipe.steps):
@@ -147,13 +147,13 @@ class ImageEngine:
             losses.append(loss.detach())
             norm = per_probe_norms(gradients)
             first_norm = norm if step == 0 else first_norm
-            for value, gradient in zip(values, shrink(gradients, norm, recipe.clip), strict=True):
-                value.grad = gradient
+            give(values, shrink(gradients, norm, recipe.clip))
             optimizer.step()
         values = [value.detach() for value in values]
         told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         updates = self._update_norms(dict(zip(names, values, strict=True)))
-        return outcomes(told, recipe, updates, self.norms, lambda i: {k: v[i].clone() for k, v in zip(names, values)})
+        delta = partial(_pick, names, values)
+        return outcomes(told, recipe, updates, self.norms, delta)
 
     def _update_norms(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.recipe.adapter.kind == "lora":
@@ -194,6 +194,10 @@ class ImageEngine:
         if trained:
             raise InputError("recipe.adapter", f"parameters without a layer: {sorted(trained)[:3]}", "known layers")
         return owners
+
+
+def _pick(names: Sequence[str], values: Sequence[Tensor], probe: int) -> dict[str, Tensor]:
+    return {name: value[probe].clone() for name, value in zip(names, values, strict=True)}
 
 
 def base_parameters(base: Base, recipe: Recipe) -> dict[str, Tensor]:

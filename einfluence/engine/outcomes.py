@@ -41,6 +41,13 @@ def shrink(gradients: Sequence[Tensor], norms: Tensor, clip: float | None) -> Se
     return [gradient * factor.view(-1, *[1] * (gradient.dim() - 1)).to(gradient) for gradient in gradients]
 
 
+def give(values: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Sets ``grad``. The fused optimizers go through memory in order, whatever the strides say, so these must agree."""
+    for value, gradient in zip(values, gradients, strict=True):
+        same = gradient.stride() == value.stride()
+        value.grad = gradient if same else torch.empty_like(value).copy_(gradient)
+
+
 def outcomes(
     told: Told,
     recipe: Recipe,

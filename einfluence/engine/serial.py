@@ -10,6 +10,7 @@ import copy
 import math
 import re
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -118,7 +119,10 @@ def trainable_copy(base: Base, recipe: Recipe, seed: int) -> tuple[torch.nn.Modu
     model.requires_grad_(False)
     adapter = recipe.adapter
     if adapter.kind == "lora":
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # peft turns GPT-2's Conv1D around by itself, which is what is wanted, and asks transformers by an old name.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
             model = cast("torch.nn.Module", get_peft_model(cast("Any", model), lora_config(base, recipe)))
         names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -154,12 +158,15 @@ def lora_config(base: Base, recipe: Recipe) -> LoraConfig:
     )
 
 
-def make_optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """The recipe's optimizer, as torch defines it."""
+def make_optimizer(
+    recipe: Recipe, parameters: Sequence[torch.Tensor], *, fused: bool | None = None
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer, as torch defines it; ``fused`` is the same in one pass over memory."""
+    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(parameters, momentum=recipe.momentum, **common)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return kind(parameters, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, weight_decay=recipe.weight_decay)
+    return kind(parameters, betas=recipe.betas, eps=recipe.eps, **common)
 
 
 def probe_loss(model: torch.nn.Module, probe: Sequence[Item]) -> torch.Tensor:

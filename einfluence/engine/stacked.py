@@ -19,20 +19,21 @@ Weights = Callable[[str], Tensor]  # "weight" or "bias" -> (N, *shape)
 def linear(module: nn.Linear, x: Tensor, weights: Weights) -> Tensor:
     """(N * rows, ..., in) to (N * rows, ..., out)."""
     weight = weights("weight")
-    bias = weights("bias") if module.bias is not None else None
+    bias = None if module._parameters["bias"] is None else weights("bias")  # pyright: ignore[reportPrivateUsage]
     if weight.shape[0] == 1:
         return F.linear(x, weight[0], None if bias is None else bias[0])
     rows = x.reshape(weight.shape[0], -1, x.shape[-1])
-    out = rows @ weight.transpose(1, 2) if bias is None else torch.baddbmm(bias[:, None], rows, weight.transpose(1, 2))
-    return out.view(*x.shape[:-1], -1)
+    out = (weight @ rows.transpose(1, 2)).transpose(1, 2)  # this way round the gradient lies as the weight does
+    out = out if bias is None else out + bias[:, None]
+    return out.reshape(*x.shape[:-1], -1)
 
 
 def conv2d(module: nn.Conv2d, x: Tensor, weights: Weights) -> Tensor:
-    """(N * rows, channels, height, width), by one product over unfolded patches, or grouped where that does not apply."""
+    """(N * rows, channels, height, width), by one product over unfolded patches, else grouped."""
     weight = weights("weight")
-    bias = weights("bias") if module.bias is not None else None
+    bias = None if module._parameters["bias"] is None else weights("bias")  # pyright: ignore[reportPrivateUsage]
     probes = weight.shape[0]
-    if probes == 1:
+    if probes == 1 and weight[0, 0].numel() > _FEW:
         return module._conv_forward(x, weight[0], None if bias is None else bias[0])  # pyright: ignore[reportPrivateUsage]
     if module.groups == 1 and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
         geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
@@ -44,7 +45,7 @@ def conv2d(module: nn.Conv2d, x: Tensor, weights: Weights) -> Tensor:
     each = x.shape[0] // probes
     grouped = x.view(probes, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
     if module.padding_mode != "zeros":
-        sides = cast("list[int]", module._reversed_padding_repeated_twice)  # pyright: ignore[reportPrivateUsage]
+        sides = module._reversed_padding_repeated_twice  # pyright: ignore[reportPrivateUsage]
         grouped = F.pad(grouped, sides, mode=module.padding_mode)
     padding: Any = module.padding if module.padding_mode == "zeros" else 0
     out = F.conv2d(
@@ -60,7 +61,7 @@ def conv2d(module: nn.Conv2d, x: Tensor, weights: Weights) -> Tensor:
 
 
 def normalised(module: nn.Module, x: Tensor, weights: Weights) -> Tensor:
-    """BatchNorm2d in eval mode (the base's running statistics), GroupNorm and LayerNorm: normalise, then scale and shift."""
+    """BatchNorm2d in eval mode (the base's running statistics), GroupNorm, LayerNorm: normalise, scale, shift."""
     if isinstance(module, nn.LayerNorm):
         plain = F.layer_norm(x, module.normalized_shape, None, None, module.eps)
         shape = [1] * (x.dim() - 1 - len(module.normalized_shape)) + list(module.normalized_shape)
@@ -85,6 +86,10 @@ KNOWN: dict[type[nn.Module], Callable[[Any, Tensor, Weights], Tensor]] = {
     nn.GroupNorm: normalised,
     nn.LayerNorm: normalised,
 }
+
+
+# Up to so many numbers a patch, unfolding beats the convolution, which would also fall out of channels-last.
+_FEW = 32
 
 
 class _Patches(torch.autograd.Function):

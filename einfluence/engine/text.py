@@ -16,7 +16,7 @@ from einfluence.engine.attention import Pass
 from einfluence.engine.items import Scores, TextItem, Tuned
 from einfluence.engine.lora import Lora
 from einfluence.engine.network import Network, shared_copy
-from einfluence.engine.outcomes import Told, outcomes, per_probe_norms, shrink
+from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.queries import Block, Ints, layout
 from einfluence.engine.serial import make_optimizer
 from einfluence.models.base import Base
@@ -117,7 +117,7 @@ class TextEngine:
         recipe, device, n = self.recipe, self.device, len(probes)
         ids, answers, targets, weights = (part.to(device) for part in _training_batch(probes))
         values = [value.requires_grad_(True) for value in self.lora.fresh(n)]
-        optimizer = make_optimizer(recipe, values)  # pyright: ignore[reportArgumentType]
+        optimizer = make_optimizer(recipe, values, fused=True)
         positions = torch.arange(ids.shape[1], device=device)[None]
         self.lora.put(values)
         self.network.answer(n, answers, ids.numel() // n)
@@ -132,9 +132,7 @@ class TextEngine:
             losses.append(loss.detach())
             norm = per_probe_norms(gradients)
             first_norm = norm if step == 0 else first_norm
-            gradients = shrink(gradients, norm, recipe.clip)
-            for value, gradient in zip(values, gradients, strict=True):
-                value.grad = gradient
+            give(values, shrink(gradients, norm, recipe.clip))
             optimizer.step()
         self.lora.put(None)
         values = [value.detach() for value in values]
