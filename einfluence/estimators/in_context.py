@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
 
 from einfluence.engine.encode import encode_text, joined
 from einfluence.engine.items import Scores, Tuned
@@ -34,7 +33,8 @@ def prompted(
         As :func:`einfluence.engine.measure`; nothing is tuned, so ``delta`` and ``losses`` are empty.
 
     Raises:
-        InputError: For an image base, a missing chat template, or probe and query together over the context.
+        InputError: For an image base or a missing chat template. A probe that does not fit into the context before
+            some query fails alone.
     """
     if base.info.modality != "text":
         raise InputError(
@@ -46,8 +46,12 @@ def prompted(
     def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
         for index, probe in enumerate(probes):
             start = time.perf_counter()
-            opening = context(base, recipe, probe)
-            items = [encode_text(base, opening + query.prompt, query.target, _where(query, probe)) for query in queries]
+            try:
+                opening = context(base, recipe, probe)
+                items = [encode_text(base, opening + each.prompt, each.target, _where(each, probe)) for each in queries]
+            except InputError as error:  # this probe is too long to be read before the queries; others may fit
+                yield index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None
+                continue
             after = evaluate(base, plain, items)
             yield index, Tuned({}, [], math.nan, 0.0, seconds=time.perf_counter() - start), after
 
@@ -69,9 +73,7 @@ def context(base: Base, recipe: Prompting, probe: Sequence[Sample]) -> str:
             "arms recipe.chat", f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model"
         )
     turns = [{"role": "user", "content": join.join(texts)}]
-    return cast(
-        "str", cast("Any", base.tokenizer).apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    )
+    return base.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
 
 def _where(query: Sample, probe: Sequence[Sample] = ()) -> str:

@@ -21,8 +21,6 @@ from einfluence.samples import Sample
 from einfluence.spec import Arm, InContext
 from einfluence.store.schema import TABLES
 
-# A new version makes every cell new: raise it when a change to an engine or estimator changes its numbers beyond rounding.
-VERSIONS: Mapping[str, str] = {"finetune": "1", "in_context": "1"}
 ARM_COLUMNS = ("base", "estimator", "recipe", "seed", "engine_version")
 
 Found = tuple[int, Tuned, Scores | None]

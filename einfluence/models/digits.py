@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from safetensors.torch import save_file
-
+from einfluence.curate.image_sources import digits
 from einfluence.keys import content_hash
+
+if TYPE_CHECKING:
+    import torch
 
 CONFIG: dict[str, Any] = {
     "modality": "image",
@@ -40,24 +39,6 @@ TRAINING: dict[str, Any] = {
 }
 
 
-def split() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of ``sklearn.datasets.load_digits()`` that the base is trained on (three of five), and the rest.
-
-    The rest is what probes and queries are drawn from, so that a probe is new to the base.
-    """
-    rows = np.arange(1797)
-    held_out = rows % 5 >= 3
-    return rows[~held_out], rows[held_out]
-
-
-def digits() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """All 1,797 scans: pixels (1797, 1, 8, 8) in [0, 1] and labels (1797,). Source: UCI, Alpaydin and Kaynak (1998)."""
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    return (bunch.images / 16.0).astype(np.float32)[:, None], bunch.target.astype(np.int64)
-
-
 def key() -> str:
     """Content hash of everything that decides the trained weights on one machine."""
     return content_hash((CONFIG, TRAINING))
@@ -71,23 +52,25 @@ def train_digits(folder: Path) -> dict[str, float]:
     Returns:
         ``accuracy`` on the held-out scans (a fraction) and ``loss`` there in nats.
     """
+    import torch
+    from safetensors.torch import save_file
+
     from einfluence.models.load import build_classifier
 
-    pixels, labels = (torch.from_numpy(array) for array in digits())
-    train, test = (torch.from_numpy(rows) for rows in split())
+    seen, held_out = ([torch.from_numpy(array) for array in digits(part)[:2]] for part in ("train", "test"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(TRAINING["seed"])  # pyright: ignore[reportUnknownMemberType]
             model = build_classifier(CONFIG, "embedded:digits")
-            _fit(model, pixels[train], labels[train])
+            _fit(model, *seen)
     finally:
         torch.set_num_threads(threads)
     with torch.no_grad():
-        logits = model.eval()(pixels[test])
-        accuracy = (logits.argmax(-1) == labels[test]).double().mean().item()
-        loss = torch.nn.functional.cross_entropy(logits, labels[test]).item()
+        logits = model.eval()(held_out[0])
+        accuracy = (logits.argmax(-1) == held_out[1]).double().mean().item()
+        loss = torch.nn.functional.cross_entropy(logits, held_out[1]).item()
     marks = {"accuracy": accuracy, "loss": loss}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), folder / "model.safetensors")
@@ -97,6 +80,8 @@ def train_digits(folder: Path) -> dict[str, float]:
 
 
 def _fit(model: torch.nn.Module, pixels: torch.Tensor, labels: torch.Tensor) -> None:
+    import torch
+
     epochs, batch = TRAINING["epochs"], TRAINING["batch"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=TRAINING["lr"], weight_decay=TRAINING["weight_decay"])
     schedule = torch.optim.lr_scheduler.OneCycleLR(

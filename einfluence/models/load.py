@@ -123,7 +123,7 @@ def _embedded(name: str, where: str) -> Path:
         return digits_folder()
     folder = data_folder() / "models" / name
     if not folder.is_dir():
-        known = sorted([*(path.name for path in folder.parent.iterdir() if path.is_dir()), "digits"])
+        known = sorted(["digits", *(path.parent.name for path in folder.parent.glob("*/config.json"))])
         raise InputError(where, f"embedded:{name}", f"one of {', '.join('embedded:' + item for item in known)}")
     return folder
 

@@ -1,0 +1,361 @@
+"""The run, step by step: prepare, plan, compute, score. The flow orchestrates these; notebooks call `measure`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from einfluence.curate import curate
+from einfluence.curate.key import data_key
+from einfluence.errors import InputError
+from einfluence.estimators import VERSIONS
+from einfluence.keys import content_hash, file_digest
+from einfluence.models.base import Base, BaseInfo
+from einfluence.models.load import find_base
+from einfluence.samples import Curated, Sample
+from einfluence.spec import Arm, Part, Spec, byte_count, load_spec
+from einfluence.store.store import ArmKey, Block, Store
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A part of the spec with its base found and its data curated into the store."""
+
+    part: Part
+    base: BaseInfo
+    curation: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One block of missing cells and all that a worker needs to compute it."""
+
+    store: Path
+    base: BaseInfo
+    curation: str
+    arm: Arm
+    key: ArmKey
+    block: Block
+    keep_deltas: int
+    trust_remote_code: bool
+
+    @property
+    def label(self) -> str:
+        """What the job holds, for run names and logs."""
+        size = f"{len(self.block.probe_ids)} probes x {len(self.block.query_ids)} queries"
+        return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do: cells wanted, cells present already, and the jobs for the others."""
+
+    wanted: int
+    present: int
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one job did: cells written, and why each failed probe failed."""
+
+    cells: int
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did. Exit code and JSON of the command line come from here."""
+
+    wanted: int
+    present: int
+    computed: int
+    failed: int
+    seconds: float
+    store: str
+    report: str | None
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of ``--json``."""
+        names = ("wanted", "present", "computed", "failed", "seconds", "store", "report")
+        return {name: getattr(self, name) for name in names}
+
+
+def measure(spec: Spec | str | Path, store: Store | str | Path, *, report: bool = True) -> Result:
+    """Runs a whole spec in this process, without Prefect.
+
+    Args:
+        spec: A spec, or the path of its file.
+        store: A store, or its folder.
+        report: Whether to write ``report.html`` into the store.
+
+    Raises:
+        InputError: When the spec or what it names cannot be used.
+    """
+    spec = spec if isinstance(spec, Spec) else load_spec(spec)
+    store = store if isinstance(store, Store) else Store(store)
+    run = start_run()
+    prepared = [prepare(spec, part, store) for part in spec.parts]
+    todo = plan(spec, prepared, store)
+    done = [compute(job) for job in todo.jobs]
+    return finish_run(spec, store, run, todo, done, report=report)
+
+
+def start_run() -> dict[str, Any]:
+    """Notes when a run began."""
+    return {"started": datetime.now(UTC).isoformat(timespec="seconds"), "clock": time.perf_counter()}
+
+
+def nothing_to_do(spec: Spec, store: Store) -> Result | None:
+    """What a run would say if it found nothing to do, or None if there is something; computes nothing.
+
+    Nothing is left when the latest run of this spec wanted the same data of the same bases and arms, no cell of it is
+    missing, and its scorecard was made with the metrics of today.
+    """
+    begun = time.perf_counter()
+    last = next((note for note in reversed(store.runs()) if note["study"] == spec.name), None)
+    if last is None or last["metrics"] != metrics_digest() or not (store.root / "report.html").is_file():
+        return None
+    prepared: list[Prepared] = []
+    for part in spec.parts:
+        base = find_base(part.base, f"parts.{part.name}.base", relative_to=spec.folder, trust_remote_code=part.trust_remote_code)
+        key = content_hash((data_key(part, spec), base.base_id))
+        if store.curation(key) not in store.current_curations():
+            return None
+        prepared.append(Prepared(part, base, key, f"{spec.name}/{part.name}"))
+    todo = plan(spec, prepared, store)
+    if todo.jobs or last["spec"] != json.loads(spec.model_dump_json()):
+        return None
+    seconds = round(time.perf_counter() - begun, 2)
+    return Result(todo.wanted, todo.present, 0, 0, seconds, str(store.root), str(store.root / "report.html"))
+
+
+def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
+    """Finds a part's base and curates its data, unless that very curation is in the store.
+
+    Raises:
+        InputError: When base or data cannot be used, or a sample does not fit the base.
+    """
+    origin = f"{spec.name}/{part.name}"
+    where = f"parts.{part.name}.base"
+    base = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=part.trust_remote_code)
+    key = content_hash((data_key(part, spec), base.base_id))
+    store.open_for_writing()
+    if store.curation(key) is None:
+        loaded = _loaded(base, part.trust_remote_code)
+
+        curated = _curate(part, spec, loaded)
+        _check_fit(loaded, curated.samples)
+        store.add_curation(key, curated, {"origin": origin, "part": json.loads(part.model_dump_json())})
+    store.add_rows("bases", [_base_row(base)])
+    store.add_rows("recipes", [_recipe_row(arm) for arm in part.arms])
+    store.point_study(origin, key, order=time.time_ns())
+    return Prepared(part, base, key, origin)
+
+
+def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
+    """Wanted cells minus present cells, in jobs."""
+    wanted, missing, jobs = 0, 0, list[Job]()
+    for item in prepared:
+        folder = store.root / "curations" / item.curation
+        pairs = pq.read_metadata(folder / "relations.parquet").num_rows
+        for arm, key in arm_keys(item):
+            wanted += pairs
+            for block in store.missing(folder, key, spec.shard):
+                missing += block.cells
+                keep = byte_count(spec.keep_deltas)
+                jobs.append(
+                    Job(store.root, item.base, item.curation, arm, key, block, keep, item.part.trust_remote_code)
+                )
+    return Plan(wanted, wanted - missing, tuple(jobs))
+
+
+def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
+    """The arms of a part, once for each seed; prompting has no seed."""
+    for arm in item.part.arms:
+        for seed in item.part.seeds if arm.estimator == "finetune" else (0,):
+            version = VERSIONS[arm.estimator]
+            yield arm, ArmKey(item.base.base_id, arm.estimator, arm.recipe_id, seed, version)
+
+
+def compute(job: Job, on_probe: Callable[[], None] = lambda: None) -> Done:
+    """Computes one job's cells and commits them to the store.
+
+    Raises:
+        InputError: When a sample does not fit the base, or the store cannot be written.
+    """
+    from einfluence.estimators.measure import measure_block
+
+    store = Store(job.store)
+    base = _loaded(job.base, job.trust_remote_code)
+    samples, members = _samples(job.store / "curations" / job.curation)
+    probes = {probe: [samples[sample] for sample in members[probe]] for probe in job.block.probe_ids}
+    queries = [samples[query] for query in job.block.query_ids]
+    measured = measure_block(
+        base,
+        job.arm,
+        job.key.seed,
+        probes,
+        queries,
+        kept=lambda probe: store.kept_delta(job.key, probe),
+        on_probe=on_probe,
+    )
+    for probe, delta in measured.deltas.items():
+        if job.keep_deltas and store.kept_delta(job.key, probe) is None:
+            store.keep_delta(job.key, probe, delta, job.keep_deltas)
+    store.add_part(job.key, measured.tables)
+    return Done(measured.tables["influence"].num_rows, measured.failed)
+
+
+def score_store(store: Store) -> pa.Table:
+    """Computes all desiderata from the store's tables and writes them back."""
+    from einfluence.metrics import score
+
+    with store.connect() as connection:
+        table = score(connection)
+    store.write_desiderata(table)
+    return table
+
+
+def report_store(store: Store, out: Path, run: dict[str, Any]) -> Path:
+    """Writes the HTML report of a store."""
+    from einfluence.report import write_report
+
+    with store.connect() as connection:
+        return write_report(connection, out, run=run)
+
+
+def finish_run(
+    spec: Spec, store: Store, run: dict[str, Any], todo: Plan, done: Sequence[Done], *, report: bool = True
+) -> Result:
+    """Scores, reports and notes a run."""
+    score_store(store)
+    out = store.root / "report.html"
+    failed = {probe: reason for item in done for probe, reason in item.failed.items()}
+    result = Result(
+        wanted=todo.wanted,
+        present=todo.present,
+        computed=sum(item.cells for item in done),
+        failed=len(failed),
+        seconds=round(time.perf_counter() - run["clock"], 2),
+        store=str(store.root),
+        report=str(out) if report else None,
+        reasons=failed,
+    )
+    note = provenance(spec, run, result)
+    store.write_run(note)
+    if report:
+        report_store(store, out, note)
+    return result
+
+
+def provenance(spec: Spec, run: dict[str, Any], result: Result) -> dict[str, Any]:
+    """All that is needed to say where numbers came from; of the machine only what they may depend on."""
+    packages = ("einfluence", "torch", "transformers", "peft", "numpy", "duckdb", "pyarrow")
+    return {
+        "started": run["started"],
+        "study": spec.name,
+        "spec": json.loads(spec.model_dump_json()),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "machine": {"cpu": platform.machine(), "cores": os.cpu_count()},
+        "estimators": dict(VERSIONS),
+        "metrics": metrics_digest(),
+        "failed_probes": result.reasons,
+        **result.to_json(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@lru_cache(maxsize=2)
+def _loaded(base: BaseInfo, trust_remote_code: bool) -> Base:
+    """One copy of a base's weights in each process, whatever the number of jobs."""
+    from einfluence.models.load import load_base
+
+    return load_base(base, trust_remote_code=trust_remote_code)
+
+
+@lru_cache(maxsize=2)
+def _samples(folder: Path) -> tuple[dict[str, Sample], dict[str, list[str]]]:
+    rows = pq.read_table(folder / "samples.parquet")
+    members: dict[str, list[str]] = {}
+    for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():
+        members.setdefault(row["probe_id"], []).append(row["sample_id"])
+    return {sample.sample_id: sample for sample in _sample_rows(rows)}, members
+
+
+def _sample_rows(table: pa.Table) -> Iterator[Sample]:
+    for row in table.to_pylist():
+        image = row.pop("pixels"), row.pop("shape")
+        sample_id, modality = row.pop("sample_id"), row.pop("modality")
+        pixels = np.array(image[0], np.float32).reshape(image[1]) if modality == "image" else None
+        sample = Sample(**{**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}, pixels=pixels)
+        if sample.sample_id != sample_id:
+            raise InputError("the store's samples", f"another content under {sample_id}", "what its hash says", "delete it")
+        yield sample
+
+
+def _curate(part: Part, spec: Spec, base: Base) -> Curated:
+    def features(samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
+        from einfluence.models.features import features as of_base
+
+        return of_base(base, samples)
+
+    if base.info.modality == "image":
+        return curate(part, spec, features, n_classes=base.n_classes, shape=base.input_shape)
+
+    def tokenize(text: str) -> list[int]:
+        return base.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    return curate(part, spec, features, tokenize=tokenize, max_tokens=base.max_length)
+
+
+def _check_fit(base: Base, samples: pa.Table) -> None:
+    from einfluence.estimators.measure import encode
+
+    for sample in _sample_rows(samples):
+        encode(base, sample)
+
+
+def _base_row(base: BaseInfo) -> dict[str, Any]:
+    about = {"label": base.label, "config": base.config, "modality": base.modality}
+    return {
+        "base": base.base_id,
+        "label": base.label,
+        "modality": base.modality,
+        "json": json.dumps(about, sort_keys=True),
+    }
+
+
+def _recipe_row(arm: Arm) -> dict[str, Any]:
+    fields = json.dumps(arm.recipe.model_dump(), sort_keys=True)
+    return {"recipe": arm.recipe_id, "estimator": arm.estimator, "label": arm.recipe.label, "json": fields}
+
+
+def metrics_digest() -> str:
+    """Content hash of the SQL that the scorecard is computed with."""
+    folder = Path(__file__).parent / "metrics"
+    return content_hash([(path.name, file_digest(path)) for path in sorted(folder.rglob("*.sql"))])

@@ -1,0 +1,56 @@
+"""The steps of a run as Prefect tasks: run names, retries and logs around one call of the library each.
+
+There is one cache, the store: Prefect's own is off, so that it can return nothing that our keys would not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import State
+
+from einfluence import measure as library
+from einfluence.errors import InputError
+from einfluence.measure import Done, Job, Plan, Prepared, Result
+from einfluence.spec import Part, Spec
+from einfluence.store.store import Store
+from tasks.progress import meter
+
+OURS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+def worth_a_retry(_task: Any, _run: TaskRun, state: State) -> bool:
+    """Trying again mends a lost worker, not a wrong input."""
+    return not isinstance(state.result(raise_on_failure=False), InputError)
+
+
+@task(name="curate", task_run_name="curate {part.name}", **OURS)
+def curate(spec: Spec, part: Part, store: str) -> Prepared:
+    """Finds a part's base and curates its data into the store."""
+    return library.prepare(spec, part, Store(store))
+
+
+@task(name="plan", task_run_name="plan missing cells", **OURS)
+def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
+    """Wanted cells minus present cells."""
+    return library.plan(spec, prepared, Store(store))
+
+
+@task(name="measure", task_run_name="{job.label}", retries=1, retry_condition_fn=worth_a_retry, **OURS)
+def measure_block(job: Job) -> Done:
+    """Fine-tunes and measures one block of probes and commits its rows."""
+    done = library.compute(job, on_probe=meter.advance)
+    for probe, reason in done.failed.items():
+        get_run_logger().warning("probe %s failed: %s", probe, reason)
+    return done
+
+
+@task(name="score", task_run_name="score and report", **OURS)
+def score(spec: Spec, store: str, run: dict[str, Any], todo: Plan, done: list[Done]) -> Result:
+    """Desiderata from SQL, the report, and a note of the run."""
+    return library.finish_run(spec, Store(store), run, todo, done)
+
+
