@@ -1,5 +1,5 @@
 """Desiderata: properties that influence ought to have, computed in SQL from the store's tables."""
 
-from einfluence.metrics.scoring import score
+from einfluence.metrics.scoring import per_probe, score
 
-__all__ = ["score"]
+__all__ = ["per_probe", "score"]

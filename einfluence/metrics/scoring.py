@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,8 +18,10 @@ from einfluence.errors import InputError
 from einfluence.metrics.resample import LEAST_CLUSTERS, Column, Interval, Resampling, Summary
 from einfluence.store.schema import DESIDERATA
 
-STAGING = ("stg_runs", "stg_probes", "stg_queries", "stg_kinds", "stg_levels", "stg_cells", "stg_relations")
-BY_BLOCK = ("mart_decay", "mart_bins", "mart_probes", "mart_claims", "mart_noise")
+STAGING = (
+    "stg_runs", "stg_probes", "stg_queries", "stg_samples", "stg_kinds", "stg_levels", "stg_cells", "stg_relations",
+)  # fmt: skip
+BY_BLOCK = ("mart_decay", "mart_bins", "mart_probes", "mart_controls", "mart_seeds", "mart_claims", "mart_noise")
 CELLS_AT_A_TIME = 8_000_000
 
 _VALUES = pa.schema(
@@ -77,18 +80,33 @@ def score(
         InputError: When a model of the user's cannot be run or gives something else than per-probe values.
     """
     resampling = Resampling(draws=draws, seed=seed, interval=interval)
+    with _scored(connection, user_sql) as models:
+        rows = [*_summarised(models.scores(), models.arms(), resampling), *models.check_rows()]
+    return pa.Table.from_pylist(rows, schema=DESIDERATA)
+
+
+def per_probe(connection: duckdb.DuckDBPyConnection, *, user_sql: Path | None = None) -> pa.Table:
+    """What the scorecard summarises: one row for each desideratum, variant, arm, seed and probe.
+
+    A null ``value`` is a probe that the desideratum leaves out. Sorted, so that equal stores give equal tables.
+    """
+    with _scored(connection, user_sql) as models:
+        return models.select("marts", "mart_values_by_probe")
+
+
+@contextmanager
+def _scored(connection: duckdb.DuckDBPyConnection, user_sql: Path | None) -> Generator[_Models]:
     models = _Models(connection)
     try:
         models.prepare()
         for name in desiderata():
+            if name == "prompt_rescue":
+                for path in _user_files(user_sql):
+                    models.add_values(path.stem, _user_values(connection, path))
             models.add_values(name, models.select("desiderata", name))
-        for path in _user_files(user_sql):
-            models.add_values(path.stem, _user_values(connection, path))
-        scores = models.scores()
-        rows = [*_summarised(scores, models.arms(), resampling), *models.check_rows()]
+        yield models
     finally:
         models.clear()
-    return pa.Table.from_pylist(rows, schema=DESIDERATA)
 
 
 class _Models:
@@ -114,14 +132,11 @@ class _Models:
         for name in STAGING:
             self.select("staging", name)
         blocks = self._blocks()
-        copies = [self.select("staging", "stg_duplicates", low=low, high=high) for low, high in blocks]
-        self.register("stg_duplicates", pa.concat_tables(copies))
-        if any(len(part) for part in copies):
-            self.select("staging", "stg_cells_without_duplicates")
+        self._remove_duplicates(blocks)
         marts: dict[str, list[pa.Table]] = {name: [] for name in BY_BLOCK}
         for low, high in blocks:
-            for name in ("mart_cells", "mart_ranks"):
-                self.select("marts", name, **({"low": low, "high": high} if name == "mart_cells" else {}))
+            self.select("marts", "mart_cells", low=low, high=high)
+            self.select("marts", "mart_ranks")
             for name, parts in marts.items():
                 limits = {"low": low, "high": high} if name == "mart_noise" else {}
                 parts.append(self.select("marts", name, **limits))
@@ -131,6 +146,17 @@ class _Models:
         self.register("mart_pairs", pa.concat_tables(pairs))
         for name in ("mart_samples", "mart_arms"):
             self.select("marts", name)
+
+    def _remove_duplicates(self, blocks: list[tuple[int, int]]) -> None:
+        queries = len(self.connection.table("stg_queries"))
+        copies = [self.select("staging", "stg_duplicates", low=low, high=high, queries=queries) for low, high in blocks]
+        self.register("stg_duplicates", pa.concat_tables(copies))
+        if any(len(part) for part in copies):
+            self.select("staging", "stg_cells_without_duplicates")
+        pairs = self.select("staging", "stg_duplicated_relations", queries=queries)
+        self.register("stg_duplicated_relations", pairs)
+        if len(pairs):
+            self.select("staging", "stg_relations_without_duplicates")
 
     def _blocks(self) -> list[tuple[int, int]]:
         """Cuts the probes into ranges of about CELLS_AT_A_TIME cells that split no family of noisy versions."""

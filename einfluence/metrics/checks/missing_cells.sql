@@ -6,7 +6,7 @@ with runs as (
 wanted as (
     select
         probe,
-        count(distinct query) as n_wanted
+        count(*) as n_wanted
     from stg_relations
     group by probe
 ),

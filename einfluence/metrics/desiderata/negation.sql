@@ -9,8 +9,8 @@ claims as (
         probe,
         median(influence) filter (where kind = 'paraphrase') as paraphrase,
         median(influence) filter (where kind = 'negation') as negation,
-        avg(case when influence < 0 then 1.0 when influence = 0 then 0.5 else 0.0 end)
-            filter (where kind = 'negation') as below_zero
+        avg(case when influence < 0 then 1.0 when influence = 0 then 0.5 else 0.0 end) filter (where kind = 'negation')
+            as below_zero
     from mart_claims
     where kind in ('paraphrase', 'negation')
     group by run, probe

@@ -1,7 +1,9 @@
 -- One row a (run of finetune, probe, variant): what prompting with the probe does better, paired by probe.
 with values_by_run as (
     select * from mart_values
-    where desideratum not in ('noise_invariance', 'noise_quality') and variant not like '%fifth%'
+    where
+        desideratum not in ('noise_invariance', 'noise_quality', 'controls', 'layers', 'reliability')
+        and variant not like '%fifth%'
 ),
 
 runs as (

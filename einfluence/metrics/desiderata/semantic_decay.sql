@@ -3,10 +3,6 @@ with samples as (
     select * from mart_samples
 ),
 
-decay as (
-    select * from mart_decay
-),
-
 bins as (
     select * from mart_bins
 ),
@@ -21,15 +17,14 @@ means as (
 )
 
 select
-    samples.run,
-    samples.probe,
+    run,
+    probe,
     'spearman' as variant,
-    case when samples.learned then -decay.correlation end as value,
+    case when learned then -correlation end as value,
     0.0 as null_value,
     1.0 as ideal,
     'mean' as summary
 from samples
-left join decay using (run, probe)
 
 union all
 

@@ -4,7 +4,7 @@ with samples as (
     where n_cells > 1
 )
 
--- Gini = Σ(2i − n − 1)x_i / (nΣx_i) over |influence| in rising order. Independent Gaussian noise has √2 − 1 of (n − 1)/n.
+-- Gini = Σ(2i − n − 1)x_i / (nΣx_i) over |influence| in rising order; Gaussian noise has (√2 − 1)(n − 1)/n.
 select
     run,
     probe,

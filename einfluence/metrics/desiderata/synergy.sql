@@ -67,7 +67,7 @@ mirrored as (
     inner join parts as backward
         on forward.part = backward.part and forward.position <> backward.position and forward.probe < backward.probe
     inner join parts as last
-        on second.part = last.part and backward.probe = last.probe and last.position <> second.position
+        on second.part = last.part and backward.probe = last.probe and second.position <> last.position
 )
 
 select

@@ -25,8 +25,7 @@ select
     count(*) as n_common,
     sum(damaged.influence * clean.influence)
     / nullif(sqrt(sum(damaged.influence * damaged.influence) * sum(clean.influence * clean.influence)), 0) as cosine,
-    max(damaged.influence) filter (where damaged.query = noisy.parent_query) as noisy_on_clean,
-    any_value(clean.self_influence) as clean_on_clean
+    max(damaged.influence) filter (where damaged.query = noisy.parent_query) as noisy_on_clean
 from noisy
 inner join cells as damaged on noisy.probe = damaged.probe
 inner join cells as clean

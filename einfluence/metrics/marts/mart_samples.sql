@@ -1,4 +1,4 @@
--- One row a (run, probe of kind sample): the candidates of most desiderata, with the self-influence that scores divide by.
+-- One row a (run, probe of kind sample): the candidates of most desiderata; scores divide by `strength`.
 create or replace temp table mart_samples as
 with probes as (
     select * from stg_probes
@@ -13,18 +13,22 @@ runs as (
     select * from stg_runs
 ),
 
+decay as (
+    select * from mart_decay
+),
+
 controls as (
     select
-        measured.run,
-        median(measured.median_size) as control_size
-    from measured
-    inner join stg_probes as probes using (probe)
-    where probes.kind = 'control'
-    group by measured.run
+        run,
+        median(size) as control_size
+    from mart_controls
+    group by run
 )
 
 select
     measured.*,
+    decay.placed_sum,
+    decay.correlation,
     runs.arm,
     runs.modality,
     controls.control_size,
@@ -33,4 +37,5 @@ select
 from measured
 inner join probes using (probe)
 inner join runs using (run)
+left join decay using (run, probe)
 left join controls using (run)

@@ -4,6 +4,7 @@ drop table if exists temp.stg_probes;
 drop table if exists temp.stg_queries;
 drop table if exists temp.stg_kinds;
 drop table if exists temp.stg_levels;
+drop table if exists temp.stg_samples;
 drop table if exists temp.stg_cells;
 drop table if exists temp.stg_relations;
 drop table if exists temp.mart_cells;
