@@ -1,65 +1,312 @@
-"""Files that are whole or not there: temporary name, fsync, rename, fsync of the folder."""
+"""Files that are whole or not there, in a folder or in an object store.
+
+A folder: temporary name, fsync, rename (or link, where a name must be new), fsync of the folder. An object store
+(``s3://…``): whole objects, put in one request, and read through a mirror in the user's cache, since what is written
+under a content hash never changes.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from einfluence.embedded import cache_folder
 from einfluence.errors import InputError
+from einfluence.keys import DIGEST_BYTES, content_hash
 
 TEMPORARY = ".tmp"  # a folder of its own, outside every glob that readers use
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
 
-def write_whole(root: Path, target: Path, write: Callable[[Path], object]) -> Path:
-    """Lets ``write`` fill a temporary file under ``root`` and renames it to ``target`` once it is on the disk.
+class Files:
+    """The files of a store in a local folder, by their names relative to it (``/`` between folders).
+
+    Args:
+        root: The folder; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.url = str(root)
+
+    def put(self, name: str, data: bytes, *, new: bool = False) -> bool:
+        """Writes a file, whole or not at all.
+
+        Args:
+            name: Its name.
+            data: Its bytes.
+            new: Leave a file that is there already as it is.
+
+        Returns:
+            False when ``new`` was asked for and the name was taken.
+
+        Raises:
+            InputError: When the store cannot be written (read-only, full disk); what stood before is untouched.
+        """
+        target = self.root / name
+        temporary = self.root / TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            _make_folder(temporary.parent)
+            _make_folder(target.parent)
+            _write_through(temporary, data)
+            placed = _place_new(temporary, target, self.root) if new else _replace(temporary, target)
+            _sync(target.parent)
+        except OSError as error:
+            raise unwritable(str(target), error) from error
+        finally:
+            _forget(temporary)
+        return placed
+
+    def get(self, name: str) -> Path | None:
+        """A local path of a file, or None when it is not there."""
+        path = self.root / name
+        return path if path.is_file() else None
+
+    def names(self, folder: str) -> list[str]:
+        """Names of all files under a folder, sorted."""
+        found: list[str] = []
+        for place, _, files in os.walk(self.root / folder):
+            prefix = Path(place).relative_to(self.root).as_posix()
+            found += [f"{prefix}/{file}" for file in files]
+        return sorted(found)
+
+    def present(self, names: list[str]) -> set[str]:
+        """Those of the given files that are there."""
+        return {name for name in names if (self.root / name).is_file()}
+
+    def size(self, name: str) -> int:
+        """Bytes of a file; 0 when it is not there."""
+        path = self.root / name
+        return path.stat().st_size if path.is_file() else 0
+
+    def delete(self, name: str) -> None:
+        """Removes a file if it is there."""
+        try:
+            (self.root / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(str(self.root / name), error) from error
+
+    def touch(self, name: str) -> None:
+        """Notes on a file that it is out of use from now on; :meth:`idle` counts from there."""
+        if (self.root / name).is_file():
+            os.utime(self.root / name)
+
+    def idle(self, name: str) -> float:
+        """Seconds since a file was written or touched."""
+        path = self.root / name
+        return time.time() - path.stat().st_mtime if path.is_file() else 0.0
+
+    def pull(self) -> None:
+        """Brings what others have written; nothing to do in a folder."""
+
+
+class Mirrored(Files):
+    """The files of a store in an object store, through fsspec, with a mirror in the user's cache.
+
+    Two writers of one name are told apart by a conditional put (``If-None-Match``), which S3, MinIO and R2 have.
+
+    Args:
+        url: E.g. ``s3://bucket/prefix``. Credentials come from the environment and are never written anywhere.
+    """
+
+    LAZY = ("influence/", "outcomes/", "layer_updates/", "deltas/")
+    CHANGING = ("studies/", "desiderata/", "report.html", "einfluence.json")
+
+    def __init__(self, url: str) -> None:
+        super().__init__(cache_folder() / "stores" / content_hash(url.rstrip("/")))
+        self.url = url.rstrip("/")
+        self._system, self._base = _filesystem(self.url)
+
+    def put(self, name: str, data: bytes, *, new: bool = False) -> bool:
+        """As in a folder; the mirror follows."""
+        try:
+            self._system.pipe_file(f"{self._base}/{name}", data, mode="create" if new else "overwrite")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if new and "PreconditionFailed" in f"{error} {error.__cause__}":
+                return False
+            raise unwritable(f"{self.url}/{name}", error) from error
+        return super().put(name, data)
+
+    def get(self, name: str) -> Path | None:
+        """As in a folder; downloads what the mirror lacks."""
+        path = super().get(name)
+        if path is not None:
+            return path
+        try:
+            super().put(name, self._system.cat_file(f"{self._base}/{name}"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unreadable(f"{self.url}/{name}", error) from error
+        return self.root / name
+
+    def names(self, folder: str) -> list[str]:
+        """As in a folder."""
+        return sorted(self._sizes(folder))
+
+    def present(self, names: list[str]) -> set[str]:
+        """As in a folder; one listing for each top folder."""
+        tops = {name.split("/", 1)[0] for name in names}
+        there = {name for top in tops for name in self._sizes(top)}
+        return there.intersection(names)
+
+    def size(self, name: str) -> int:
+        """As in a folder."""
+        try:
+            return int(self._system.info(f"{self._base}/{name}")["size"])
+        except FileNotFoundError:
+            return 0
+
+    def delete(self, name: str) -> None:
+        """As in a folder."""
+        try:
+            self._system.rm_file(f"{self._base}/{name}")
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise unwritable(f"{self.url}/{name}", error) from error
+        super().delete(name)
+
+    def touch(self, name: str) -> None:
+        """An object's time cannot be set; readers have the mirror."""
+
+    def idle(self, name: str) -> float:
+        """Seconds since an object was written."""
+        try:
+            modified = self._system.info(f"{self._base}/{name}").get("LastModified")
+        except FileNotFoundError:
+            return 0.0
+        return time.time() - modified.timestamp() if modified is not None else 0.0
+
+    def pull(self) -> None:
+        """Mirrors what is small and read often; parts of tables are fetched when they are asked for."""
+        for name in self._sizes(""):
+            if name.startswith(self.LAZY) or name.startswith("log/"):
+                continue
+            if name.startswith(self.CHANGING):
+                (self.root / name).unlink(missing_ok=True)
+            self.get(name)
+
+    def _sizes(self, folder: str) -> dict[str, int]:
+        place = f"{self._base}/{folder}".rstrip("/")
+        self._system.invalidate_cache()
+        try:
+            found = cast("dict[str, Any]", self._system.find(place, detail=True))
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise unreadable(self.url, error) from error
+        return {path.removeprefix(f"{self._base}/"): int(entry["size"]) for path, entry in found.items()}
+
+
+def files_at(root: str | Path) -> Files:
+    """The files under a local folder or a URL.
 
     Raises:
-        InputError: When the store cannot be written (read-only, full disk); what stood before is untouched.
+        InputError: When the folder is a file, or nothing installed reads such a URL.
     """
-    temporary = root / TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}{target.suffix}"
+    if "://" in str(root):
+        return Mirrored(str(root))
+    path = Path(root).expanduser().absolute()
+    if path.exists() and not path.is_dir():
+        raise InputError("--store", f"{path}, which is a file", "a folder")
+    return Files(path)
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet (zstd, one row group per 128k rows); equal tables give equal bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=1 << 17)
+    return sink.getvalue().to_pybytes()
+
+
+def json_bytes(value: object) -> bytes:
+    """A value as indented JSON with sorted keys."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def bytes_digest(data: bytes) -> str:
+    """The checksum that stands in file names: the same as :func:`einfluence.keys.file_digest` of the file."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def unwritable(where: str, error: OSError) -> InputError:
+    """What a user hears when a store cannot be written."""
+    fix = "make room or choose another --store; what was finished is kept and the next run goes on from there"
+    return InputError(where, f"{error.strerror or error}", "a store that can be written", fix)
+
+
+def unreadable(where: str, error: OSError) -> InputError:
+    """What a user hears when a store cannot be read."""
+    return InputError(where, f"{error.strerror or error}", "a store that can be reached and read")
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    import fsspec
+
     try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        _sync(temporary)
-        os.replace(temporary, target)
-        _sync(target.parent)
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(url))  # pyright: ignore[reportPrivateImportUsage]
+    except (ImportError, ValueError) as error:
+        fix = "pip install 'einfluence[s3]' for s3://"
+        raise InputError("--store", f"{url} ({error})", "a folder, or a URL that fsspec reads", fix) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder so that it outlives a power cut: its entry in the folder above is synced too."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace(temporary: Path, target: Path) -> bool:
+    os.replace(temporary, target)
+    return True
+
+
+def _place_new(temporary: Path, target: Path, root: Path) -> bool:
+    """Gives a file its name unless the name is taken, in one step."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
     except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with open(root / ".lock", "a") as lock:  # a file system without links: the kernel drops the lock with us
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if target.exists():
+                return False
+            os.replace(temporary, target)
+    return True
+
+
+def _forget(temporary: Path) -> None:
+    try:
         temporary.unlink(missing_ok=True)
-        fix = "make room or choose another --store; what was finished is kept and the next run goes on from there"
-        raise InputError(str(target), f"{error.strerror or error}", "a store that can be written", fix) from error
-    return target
-
-
-def write_table(root: Path, target: Path, table: pa.Table) -> Path:
-    """Writes one Parquet file, whole or not at all (zstd, one row group per 128k rows)."""
-    return write_whole(
-        root, target, lambda path: pq.write_table(table, path, compression="zstd", row_group_size=1 << 17)
-    )
-
-
-def write_json(root: Path, target: Path, value: Any) -> Path:
-    """Writes one JSON file, whole or not at all."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    return write_whole(root, target, lambda path: path.write_text(text, encoding="utf-8"))
-
-
-@contextmanager
-def locked(root: Path) -> Generator[None]:
-    """Holds the store's only lock. The kernel lets go of it when the process ends, however it ends."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    except OSError:
+        pass  # a read-only store: there is no temporary file to remove
 
 
 def _sync(path: Path) -> None:

@@ -14,13 +14,7 @@ present as (
     select
         probe_id,
         query_id
-    from influence
-    where
-        base = $base
-        and estimator = $estimator
-        and recipe = $recipe
-        and seed = $seed
-        and engine_version = $engine_version
+    from present_cells
 ),
 
 wanted_sums as (

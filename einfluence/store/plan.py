@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import duckdb
+import duckdb
 
-    from einfluence.store.store import ArmKey
+from einfluence.errors import InputError
+from einfluence.store.schema import TABLES
 
 QUERY = (Path(__file__).parent / "missing.sql").read_text(encoding="utf-8")
 
 
-def missing_queries(connection: duckdb.DuckDBPyConnection, curation: Path, arm: ArmKey) -> dict[str, tuple[str, ...]]:
+def missing_queries(wanted: Path, present: list[str]) -> dict[str, tuple[str, ...]]:
     """For each probe that lacks cells of an arm: the sample_ids of the queries that it lacks, sorted.
 
     Args:
-        connection: With the store's views.
-        curation: Folder of the curation that says what is wanted.
-        arm: The arm.
+        wanted: The relations of a curation, which are the list of wanted cells.
+        present: The parts of the influence table that hold the arm.
+
+    Raises:
+        InputError: When a part cannot be read.
     """
-    connection.read_parquet(str(curation / "relations.parquet")).create_view("wanted_cells", replace=True)
-    rows = connection.execute(QUERY, dict(vars(arm))).fetchall()
+    connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
+    try:
+        connection.execute("set preserve_insertion_order = false")
+        connection.read_parquet(str(wanted)).create_view("wanted_cells")
+        if present:
+            connection.read_parquet(present, hive_partitioning=False).create_view("present_cells")
+        else:
+            connection.from_arrow(TABLES["influence"].empty_table()).create_view("present_cells")
+        rows = connection.execute(QUERY).fetchall()
+    except duckdb.Error as error:
+        fix = "`einfluence verify` names what is damaged, `--repair` sets it aside to be computed anew"
+        raise InputError("the store", str(error).strip(), "Parquet files that can be read", fix) from error
+    finally:
+        connection.close()
     # Most probes lack the same queries: one tuple serves them all.
     seen: dict[tuple[str, ...], tuple[str, ...]] = {}
     return {probe_id: seen.setdefault(tuple(query_ids), tuple(query_ids)) for probe_id, query_ids in rows}

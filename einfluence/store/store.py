@@ -2,13 +2,14 @@
 
 A cell is new when nothing in the table has its key (base, estimator, recipe, probe, query, seed, engine version).
 Every key is a content hash, so the name of a file, the order of lines or the size of a shard make no cell new.
-A part of the table is written once, whole, and never changed.
+A part of the table is written once, whole, and never changed; its name is the checksum of its bytes. The log
+(:mod:`einfluence.store.log`) says which parts count.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,33 +22,34 @@ import pyarrow.parquet as pq
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Curated
-from einfluence.store.files import locked, write_json, write_table, write_whole
+from einfluence.store.files import bytes_digest, files_at, json_bytes, table_bytes
+from einfluence.store.log import ArmKey, Change, Log, State, Unit
 from einfluence.store.schema import STORE_VERSION, TABLES
 
 if TYPE_CHECKING:
     import duckdb
 
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
+PARTED = ("influence", "outcomes", "layer_updates")
 CELL = ("probe_id", "query_id")
+MARKER = "einfluence.json"
 
-
-@dataclass(frozen=True)
-class ArmKey:
-    """One experimental arm of the table: everything of a cell's key but probe and query."""
-
-    base: str
-    estimator: str
-    recipe: str
-    seed: int
-    engine_version: str
+__all__ = ["ArmKey", "Block", "Store"]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Probes that lack the same queries: what one engine call computes."""
+    """Probes that lack the same queries: what one engine call computes.
+
+    Args:
+        probe_ids: The probes.
+        query_ids: The queries that each of them lacks.
+        since: The log entry up to which these cells are known to be missing.
+    """
 
     probe_ids: tuple[str, ...]
     query_ids: tuple[str, ...]
+    since: int = -1
 
     @property
     def cells(self) -> int:
@@ -56,32 +58,34 @@ class Block:
 
 
 class Store:
-    """A store under a local folder.
+    """A store in a local folder or, by URL, in an object store.
 
     Args:
-        root: The folder; made when first written to.
+        root: The folder (made when first written to), or a URL such as ``s3://bucket/prefix``.
 
     Raises:
         InputError: When the folder holds a store of another version, or is no folder.
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().absolute()
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError("--store", f"{self.root}, which is a file", "a folder")
-        marker = self.root / "einfluence.json"
+        self.files = files_at(root)
+        self.files.pull()
+        self.root, self.url = self.files.root, self.files.url
+        self.log = Log(self.files)
+        self._statuses: dict[str, Mapping[str, str]] = {}
+        marker = self.root / MARKER
         if marker.is_file():
-            found = json.loads(marker.read_text()).get("store_version")
+            found = _read_json(marker).get("store_version")
             if found != STORE_VERSION:
                 fix = "use the einfluence that wrote it, or another --store"
-                raise InputError(str(self.root), f"a store of version {found}", f"version {STORE_VERSION}", fix)
+                raise InputError(self.url, f"a store of version {found}", f"version {STORE_VERSION}", fix)
 
     # Reading ------------------------------------------------------------------------------------------------------
 
     @property
     def exists(self) -> bool:
         """Whether anything was ever written here."""
-        return (self.root / "einfluence.json").is_file()
+        return (self.root / MARKER).is_file()
 
     def connect(self, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with one view for each table (see :mod:`einfluence.store.views`)."""
@@ -99,24 +103,65 @@ class Store:
 
     def current_curations(self) -> list[Path]:
         """Folders of the curations that the latest run of each study used, latest first."""
-        notes = [json.loads(path.read_text()) for path in (self.root / "studies").glob("*.json")]
+        notes = [_read_json(path) for path in (self.root / "studies").glob("*.json")]
         notes.sort(key=lambda note: (note["order"], note["study"]), reverse=True)
-        folders = [self.root / "curations" / note["curation"] for note in notes]
-        return [folder for folder in dict.fromkeys(folders) if (folder / "done.json").is_file()]
+        found = (self.curation(note["curation"]) for note in notes)
+        return list(dict.fromkeys(folder for folder in found if folder is not None))
 
     def curation(self, key: str) -> Path | None:
         """The folder of a curation, or None when it is not there or not whole."""
         folder = self.root / "curations" / key
-        return folder if (folder / "done.json").is_file() else None
+        whole = all((folder / name).is_file() for name in ("done.json", *(f"{name}.parquet" for name in CURATED)))
+        return folder if whole else None
 
     def runs(self) -> list[dict[str, Any]]:
         """Notes of the runs on this store, latest last."""
-        return [json.loads(path.read_text()) for path in sorted((self.root / "runs").glob("*.json"))]
+        return [_read_json(path) for path in sorted((self.root / "runs").glob("*.json"))]
+
+    def units(self, arm: ArmKey | None = None) -> list[Unit]:
+        """The units that count and whose files are all there, of one arm or of all, in the order of their adding."""
+        units = [unit for unit in self.log.state().units.values() if arm in (None, unit.arm)]
+        names = [name for unit in units for name in unit.files.values()]
+        there = self.files.present(names)
+        return [unit for unit in units if there.issuperset(unit.files.values())]
+
+    def part_paths(self, table: str, arm: ArmKey | None = None) -> list[str]:
+        """Local paths of the parts of a table that count, in the order of their adding."""
+        for _ in range(5):  # another run's compaction may have taken an object away since the log was read
+            paths = [self.files.get(unit.files[table]) for unit in self.units(arm) if table in unit.files]
+            if None not in paths:
+                return [str(path) for path in paths]
+        raise InputError(self.url, f"parts of {table} that vanish while they are read", "a store that nobody deletes")
 
     def kept_delta(self, arm: ArmKey, probe_id: str) -> Path | None:
-        """The file of a probe's tuned parameters, where it was kept."""
-        path = self._delta(arm, probe_id)
-        return path if path.is_file() else None
+        """The file of a probe's tuned parameters, where it was kept and the probe's outcome is known."""
+        folder = self.root / self._deltas(arm)
+        name = next((path.name for path in sorted(folder.glob(f"{probe_id}.*.safetensors"))), None)
+        if name is None or not any(self.statuses(unit).get(probe_id) == "done" for unit in self.units(arm)):
+            return None
+        return self.files.get(f"{self._deltas(arm)}/{name}")
+
+    def kept_deltas(self, arm: ArmKey, probe_ids: Iterable[str]) -> dict[str, Path]:
+        """As :meth:`kept_delta`, for many probes at once; only those that were kept."""
+        folder = self._deltas(arm)
+        wanted = set(probe_ids)
+        names = {name.rsplit("/", 1)[1].split(".", 1)[0]: name for name in self.files.names(folder)}
+        names = {probe: name for probe, name in names.items() if probe in wanted}
+        if not names:
+            return {}
+        done = {probe for unit in self.units(arm) for probe, status in self.statuses(unit).items() if status == "done"}
+        paths = {probe: self.files.get(name) for probe, name in names.items() if probe in done}
+        return {probe: path for probe, path in paths.items() if path is not None}
+
+    def statuses(self, unit: Unit) -> Mapping[str, str]:
+        """``done`` or ``failed`` for each probe that a unit holds the outcome of."""
+        if unit.outcomes is not None:
+            return unit.outcomes
+        if unit.unit_id not in self._statuses:
+            path = self.files.get(unit.files["outcomes"]) if "outcomes" in unit.files else None
+            rows = pq.read_table(path, columns=["probe_id", "status"], partitioning=cast("Any", None)) if path else None
+            self._statuses[unit.unit_id] = _by_probe(rows) if rows else {}
+        return self._statuses[unit.unit_id]
 
     # Writing ------------------------------------------------------------------------------------------------------
 
@@ -127,92 +172,117 @@ class Store:
             InputError: When it cannot be written.
         """
         if not self.exists:
-            write_json(self.root, self.root / "einfluence.json", {"store_version": STORE_VERSION})
+            marker = {"store_version": STORE_VERSION, "id": secrets.token_hex(8)}
+            self.files.put(MARKER, json_bytes(marker), new=True)
 
     def add_curation(self, key: str, curated: Curated, about: Mapping[str, Any]) -> Path:
-        """Writes a curation; ``done.json`` goes last, so a folder that has it is whole."""
-        folder = self.root / "curations" / key
+        """Writes a curation; ``done.json`` goes last and holds the checksums, so a folder that has it is whole."""
+        folder = f"curations/{key}"
+        digests: dict[str, str] = {}
         for name in (*CURATED, "report"):
-            write_table(self.root, folder / f"{name}.parquet", getattr(curated, name))
-        write_json(self.root, folder / "done.json", dict(about))
-        return folder
+            data = table_bytes(getattr(curated, name))
+            digests[name] = bytes_digest(data)
+            self.files.put(f"{folder}/{name}.parquet", data)
+        self.files.put(f"{folder}/done.json", json_bytes({**about, "checksums": digests}))
+        return self.root / folder
 
     def point_study(self, study: str, curation: str, order: int) -> None:
-        """Makes a curation the current one of a study (spec and part); what it supersedes loses its relations.
+        """Makes a curation the current one of a study (spec and part).
 
-        Samples and probes of a superseded curation stay, so that every number can still be traced.
+        Samples and probes of a superseded curation stay, so that every number can still be traced; its relations go
+        when the store is tidied and nobody can be reading them any more.
         """
-        path = self.root / "studies" / f"{content_hash(study)}.json"
-        old = json.loads(path.read_text())["curation"] if path.is_file() else curation
-        if path.is_file() and old == curation:
+        name = f"studies/{content_hash(study)}.json"
+        path = self.root / name
+        old = _read_json(path)["curation"] if path.is_file() else None
+        if old == curation:
             return
-        write_json(self.root, path, {"study": study, "curation": curation, "order": order})
-        still_used = {folder.name for folder in self.current_curations()}
-        if old not in still_used:
-            for name in ("relations", "distances"):
-                (self.root / "curations" / old / f"{name}.parquet").unlink(missing_ok=True)
+        for table in ("relations", "distances") if old else ():
+            self.files.touch(f"curations/{old}/{table}.parquet")
+        self.files.put(name, json_bytes({"study": study, "curation": curation, "order": order}))
 
     def add_rows(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Writes rows of ``bases`` or ``recipes``, one file each, named by their id; those present are left alone."""
         for row in rows:
-            path = self.root / name / f"{row[TABLES[name].names[0]]}.parquet"
-            if not path.is_file():
-                write_table(self.root, path, pa.Table.from_pylist([row], TABLES[name]))
+            key = row[TABLES[name].names[0]]
+            if next((self.root / name).glob(f"{key}.*.parquet"), None) is None:
+                data = table_bytes(pa.Table.from_pylist([row], TABLES[name]))
+                self.files.put(f"{name}/{key}.{bytes_digest(data)}.parquet", data)
 
-    def add_part(self, arm: ArmKey, tables: Mapping[str, pa.Table]) -> None:
-        """Commits what one block computed: outcomes and layer updates first, the influence rows last.
+    def add_part(self, arm: ArmKey, tables: Mapping[str, pa.Table], *, since: int = -1) -> int:
+        """Commits what one block computed, all of it or nothing.
 
         Rows that another run has written in the meantime are left out, so no cell is ever there twice.
 
         Args:
             arm: The arm.
             tables: ``influence``, ``outcomes``, ``layer_updates``, without the columns that :class:`ArmKey` holds.
+            since: :attr:`Block.since`: older entries hold none of these cells.
+
+        Returns:
+            Cells that were added.
         """
-        influence = tables["influence"]
-        cells = (influence["probe_id"].to_pylist(), influence["query_id"].to_pylist()) if influence.num_rows else ()
-        part = content_hash((tuple(sorted(vars(arm).items())), cells, tables["outcomes"]["probe_id"].to_pylist()))
-        for name in ("layer_updates", "outcomes"):
-            if tables[name].num_rows:
-                write_table(self.root, self._part(name, arm, part), _stamped(tables[name], name, arm))
-        if not influence.num_rows:
-            return
-        with locked(self.root):
-            rows = _stamped(influence, "influence", arm)
-            rows = self._without_present(arm, rows)
-            if rows.num_rows:
-                write_table(
-                    self.root, self._part("influence", arm, part), rows.sort_by([(c, "ascending") for c in CELL])
-                )
+        added = 0
+
+        def decide(state: State) -> Change | None:
+            nonlocal added
+            there = {unit.unit_id for unit in self.units(arm)}
+            mine = [unit for unit in state.units.values() if unit.arm == arm]
+            lost = frozenset(unit.unit_id for unit in mine if unit.unit_id not in there)
+            left = self._new_rows([unit for unit in mine if unit.unit_id in there], tables, since)
+            added = left["influence"].num_rows
+            if not any(table.num_rows for table in left.values()):
+                return None
+            return Change((self._write_unit(arm, left),), lost)
+
+        self.log.commit(decide)
+        return added
 
     def keep_delta(self, arm: ArmKey, probe_id: str, delta: Mapping[str, Any], budget: int) -> bool:
         """Keeps a probe's tuned parameters (safetensors) while the whole stays within ``budget`` bytes."""
-        from safetensors.torch import save_file
+        return self.keep_deltas(arm, {probe_id: delta}, budget) == 1
 
-        size = sum(tensor.numel() * tensor.element_size() for tensor in delta.values())
-        used = sum(path.stat().st_size for path in (self.root / "deltas").glob("**/*.safetensors"))
-        if used + size > budget:
-            return False
-        whole = {name: tensor.contiguous() for name, tensor in delta.items()}
-        write_whole(self.root, self._delta(arm, probe_id), lambda path: save_file(whole, path))
-        return True
+    def keep_deltas(self, arm: ArmKey, deltas: Mapping[str, Mapping[str, Any]], budget: int) -> int:
+        """Keeps the tuned parameters of probes (safetensors) while the whole stays within ``budget`` bytes.
+
+        To be called after :meth:`add_part`: a delta is used again only where its probe's outcome is in the store.
+
+        Returns:
+            How many of them are kept now.
+        """
+        from safetensors.torch import save
+
+        if not deltas or not budget:
+            return 0
+        names = self.files.names("deltas")
+        kept = {name.rsplit("/", 1)[1].split(".", 1)[0] for name in names if name.startswith(self._deltas(arm))}
+        used = sum(self.files.size(name) for name in names)
+        for probe_id, delta in deltas.items():
+            size = sum(tensor.numel() * tensor.element_size() for tensor in delta.values())
+            if probe_id in kept or used + size > budget:
+                continue
+            data = save({name: tensor.contiguous() for name, tensor in delta.items()})
+            if used + len(data) > budget:
+                continue
+            self.files.put(f"{self._deltas(arm)}/{probe_id}.{bytes_digest(data)}.safetensors", data)
+            kept.add(probe_id)
+            used += len(data)
+        return len(kept.intersection(deltas))
 
     def write_desiderata(self, table: pa.Table) -> None:
         """Replaces the scorecard."""
-        write_table(self.root, self.root / "desiderata" / "current.parquet", table)
+        self.files.put("desiderata/current.parquet", table_bytes(table))
 
     def write_run(self, note: Mapping[str, Any]) -> None:
         """Adds the note of a run; ``note["started"]`` (UTC, ISO 8601) names its file."""
         name = f"{note['started'].replace(':', '')}-{content_hash(json.dumps(dict(note), sort_keys=True))[:6]}.json"
-        write_json(self.root, self.root / "runs" / name, dict(note))
+        self.files.put(f"runs/{name}", json_bytes(dict(note)))
 
-    def clear_temporary(self) -> None:
-        """Removes what killed runs left unfinished; files of a run that goes on are younger than a day."""
-        import time
+    def tidy(self, *, grace: float = 3600.0) -> None:
+        """Merges small parts and removes what nobody reads any more (see :mod:`einfluence.store.tidy`)."""
+        from einfluence.store.tidy import tidy
 
-        folder = self.root / ".tmp"
-        for path in folder.glob("*") if folder.is_dir() else ():
-            if time.time() - path.stat().st_mtime > 86_400:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        tidy(self, grace=grace)
 
     # Planning -----------------------------------------------------------------------------------------------------
 
@@ -229,8 +299,8 @@ class Store:
         """
         from einfluence.store.plan import missing_queries
 
-        with self.connect() as connection:
-            by_probe = missing_queries(connection, curation, arm)
+        since = self.log.state().version
+        by_probe = missing_queries(curation / "relations.parquet", self.part_paths("influence", arm))
         order = pq.read_table(curation / "probes.parquet", columns=["probe_id"])["probe_id"].to_pylist()
         blocks: list[Block] = []
         for start in range(0, len(order), shard):
@@ -238,34 +308,82 @@ class Store:
             for probe_id in order[start : start + shard]:
                 if probe_id in by_probe:
                     groups.setdefault(by_probe[probe_id], []).append(probe_id)
-            blocks += [Block(tuple(probes), queries) for queries, probes in groups.items()]
+            blocks += [Block(tuple(probes), queries, since) for queries, probes in groups.items()]
         return blocks
 
-    def _without_present(self, arm: ArmKey, rows: pa.Table) -> pa.Table:
-        folder = self._part("influence", arm, "x").parent
-        probes = set(rows["probe_id"].unique().to_pylist())
-        for path in folder.glob("*.parquet") if folder.is_dir() else ():
-            there = _rows_of(path, arm, probes)
-            if there.num_rows:
-                rows = rows.join(there.select(list(CELL)), list(CELL), join_type="left anti")
-        return rows.select(TABLES["influence"].names) if rows.num_rows else rows
+    def _new_rows(self, units: list[Unit], tables: Mapping[str, pa.Table], since: int) -> dict[str, pa.Table]:
+        """The rows of a block that no unit holds: cells by their key, outcomes where none is at least as good."""
+        influence, outcomes, layers = (tables[name] for name in PARTED)
+        probes = set(influence["probe_id"].unique().to_pylist())
+        known: dict[str, str] = {}
+        for unit in units:
+            statuses = self.statuses(unit)
+            known |= {p: status for p, status in statuses.items() if status != "known" and known.get(p) != "done"}
+            if unit.version > since and "influence" in unit.files and (unit.outcomes is None or probes & set(statuses)):
+                influence = _without(influence, self.files.get(unit.files["influence"]), probes)
+        stale = [probe for probe, status in _by_probe(outcomes).items() if known.get(probe) in ("done", status)]
+        failed = [probe for probe, status in _by_probe(outcomes).items() if status == "failed"]
+        return {
+            "influence": influence,
+            "outcomes": outcomes.filter(~pc.field("probe_id").isin(_set(stale))),
+            "layer_updates": layers.filter(~pc.field("probe_id").isin(_set([*stale, *failed]))),
+        }
 
-    def _part(self, name: str, arm: ArmKey, part: str) -> Path:
-        return self.root / name / f"base={arm.base}" / f"estimator={arm.estimator}" / f"{part}.parquet"
+    def _write_unit(self, arm: ArmKey, tables: Mapping[str, pa.Table]) -> Unit:
+        files: dict[str, str] = {}
+        for name in PARTED:
+            if tables[name].num_rows:
+                files[name] = self.write_part(arm, name, _stamped(tables[name], name, arm))
+        # Every probe of the unit stands among the outcomes, so that a later writer knows which units to look into.
+        seen = {probe: "known" for probe in tables["influence"]["probe_id"].unique().to_pylist()}
+        return Unit(arm, files, tables["influence"].num_rows, {**seen, **_by_probe(tables["outcomes"])})
 
-    def _delta(self, arm: ArmKey, probe_id: str) -> Path:
-        folder = self.root / "deltas" / arm.base / f"{arm.recipe}-{arm.seed}-{arm.engine_version}"
-        return folder / f"{probe_id}.safetensors"
+    def write_part(self, arm: ArmKey, name: str, table: pa.Table) -> str:
+        """Writes a part of a table, sorted, under its checksum; it counts once the log names it.
+
+        Returns:
+            The file's name.
+        """
+        keys = [column for column in ("probe_id", "query_id", "parameter") if column in table.schema.names]
+        data = table_bytes(table.sort_by([(column, "ascending") for column in keys]))
+        file = f"{name}/base={arm.base}/estimator={arm.estimator}/{bytes_digest(data)}.parquet"
+        self.files.put(file, data)
+        return file
+
+    def _deltas(self, arm: ArmKey) -> str:
+        return f"deltas/{arm.base}/{arm.recipe}-{arm.seed}-{arm.engine_version}"
 
 
-def _rows_of(path: Path, arm: ArmKey, probes: Iterable[str]) -> pa.Table:
-    keep = (
-        (pc.field("recipe") == arm.recipe)
-        & (pc.field("seed") == arm.seed)
-        & (pc.field("engine_version") == arm.engine_version)
-        & pc.field("probe_id").isin(list(probes))
-    )
-    return pq.read_table(path, columns=list(CELL), filters=keep, partitioning=cast("Any", None))
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("no mapping")
+    except (OSError, ValueError) as error:
+        fix = "`einfluence verify --repair` sets it aside"
+        raise InputError(
+            str(path), f"a file that cannot be read ({error})", "JSON as einfluence writes it", fix
+        ) from error
+    return cast("dict[str, Any]", value)
+
+
+def _by_probe(outcomes: pa.Table) -> dict[str, str]:
+    pairs = zip(outcomes["probe_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True)
+    return dict(sorted(pairs, key=lambda pair: pair[1], reverse=True))  # where both stand, done outweighs failed
+
+
+def _without(rows: pa.Table, path: Path | None, probes: set[str]) -> pa.Table:
+    """Rows whose cell does not stand in a part."""
+    if path is None or not rows.num_rows:
+        return rows
+    keep = pc.field("probe_id").isin(list(probes))
+    there = pq.read_table(path, columns=list(CELL), filters=keep, partitioning=cast("Any", None))
+    columns = rows.schema.names
+    return rows.join(there, list(CELL), join_type="left anti").select(columns) if there.num_rows else rows
+
+
+def _set(values: list[str]) -> pa.Array:
+    return pa.array(values, pa.string())
 
 
 def _stamped(table: pa.Table, name: str, arm: ArmKey) -> pa.Table:

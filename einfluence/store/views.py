@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from einfluence.store.store import Store
 
 PARTITIONED = ("influence", "outcomes", "layer_updates")
+OUTCOMES = (Path(__file__).parent / "outcomes.sql").read_text(encoding="utf-8")
 EXTRA = {"influence": "logprob_after - logprob_before as influence"}
 
 
@@ -41,8 +42,11 @@ def refresh(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
     current = store.current_curations()
     every = [*current, *(path for path in store.curations() if path not in current)]
     for name in TABLES:
-        if name in PARTITIONED:
-            _partitioned(connection, name, store.root / name)
+        if name == "outcomes":
+            _flat(connection, "outcomes_written", store.part_paths(name), name)
+            connection.sql(OUTCOMES).create_view(name, replace=True)
+        elif name in PARTITIONED:
+            _flat(connection, name, store.part_paths(name))
         elif name in ("samples", "probes"):
             _first_of(connection, name, [path / f"{name}.parquet" for path in every], [TABLES[name].names[0]])
         elif name == "probe_members":
@@ -51,7 +55,8 @@ def refresh(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
             key = ["probe_id", "query_id"] if name == "relations" else ["probe_id", "query_id", "measure"]
             _first_of(connection, name, [path / f"{name}.parquet" for path in current], key)
         else:
-            _flat(connection, name, sorted((store.root / name).glob("*.parquet")))
+            key = [] if name == "desiderata" else [TABLES[name].names[0]]
+            _first_of(connection, name, sorted((store.root / name).glob("*.parquet")), key)
 
 
 def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
@@ -76,36 +81,23 @@ def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckD
     return relation
 
 
-def _partitioned(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:
-    if next(folder.glob("*/*/*.parquet"), None) is None:
-        return _empty(connection, name)
-    files = connection.read_parquet(str(folder / "*/*/*.parquet"), hive_partitioning=False, union_by_name=True)
-    _project(files, name)
-
-
-def _flat(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path]) -> None:
-    if not paths:
-        return _empty(connection, name)
-    _project(connection.read_parquet([str(path) for path in paths], union_by_name=True), name)
+def _flat(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], table: str | None = None) -> None:
+    schema = TABLES[table or view]
+    if paths:
+        files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+    else:
+        files = connection.from_arrow(schema.empty_table())
+    columns = [f'"{column}"' for column in schema.names]
+    files.project(", ".join([*columns, *([EXTRA[view]] if view in EXTRA else [])])).create_view(view, replace=True)
 
 
 def _first_of(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path], key: list[str]) -> None:
     """The rows of several files, where the earliest file has the say about a key that stands in more than one."""
-    paths = [path for path in paths if path.is_file()]
-    if len(paths) < 2:
-        return _flat(connection, name, paths)
-    names = [str(path) for path in paths]
+    names = [str(path) for path in paths if path.is_file()]
+    if len(names) < 2 or not key:
+        return _flat(connection, name, names)
     order = connection.from_arrow(pa.table({"filename": names, "turn": range(len(names))}))
     rows = connection.read_parquet(names, union_by_name=True, filename=True).join(order, "filename")
     columns = ", ".join(f'"{column}"' for column in TABLES[name].names)
     first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by turn) as place")
     first.filter("place = 1").project(columns).create_view(name, replace=True)
-
-
-def _project(relation: duckdb.DuckDBPyRelation, name: str) -> None:
-    columns = [f'"{column}"' for column in TABLES[name].names]
-    relation.project(", ".join([*columns, *([EXTRA[name]] if name in EXTRA else [])])).create_view(name, replace=True)
-
-
-def _empty(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    _project(connection.from_arrow(TABLES[name].empty_table()), name)

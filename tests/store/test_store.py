@@ -1,0 +1,238 @@
+"""The store: what is there is never computed again, and what is computed is there once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from einfluence.errors import InputError
+from einfluence.store import log as log_module
+from einfluence.store.files import Files
+from einfluence.store.log import Change, Log
+from einfluence.store.store import Block, Store
+from tests.store.made_up import ARM, computed, curated, prepared, rows, run, samples_of
+
+KEY = "c" * 20
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    assert run(store, KEY) == 12
+    assert run(Store(tmp_path), KEY) == 0
+    assert rows(store).num_rows == 60
+    assert rows(store, "outcomes").num_rows == 12
+
+
+def test_new_probes_and_new_queries_compute_their_cells_alone(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    run(store, KEY)
+    store.add_curation("d" * 20, curated(samples_of(14), samples_of(6, offset=1000)), {})
+    folder = store.curation("d" * 20)
+    assert folder is not None
+    blocks = store.missing(folder, ARM, 4)
+    assert sum(block.cells for block in blocks) == 12 * 1 + 2 * 6
+    new_query = samples_of(1, offset=1005)[0].sample_id
+    assert {block.query_ids for block in blocks if len(block.query_ids) == 1} == {(new_query,)}
+    run(store, "d" * 20)
+    assert rows(store).num_rows == 14 * 6
+    assert rows(store, "outcomes").num_rows == 14, "a probe trained again for a new query keeps its one outcome"
+    assert rows(store, "layer_updates").num_rows == 14
+
+
+def test_blocks_are_the_same_whatever_was_finished_before(tmp_path: Path) -> None:
+    whole, resumed = prepared(tmp_path / "a"), prepared(tmp_path / "b")
+    folder = whole.curation(KEY)
+    assert folder is not None
+    blocks = whole.missing(folder, ARM, 4)
+    resumed.add_part(ARM, computed(blocks[1]))
+    again = resumed.missing(resumed.root / "curations" / KEY, ARM, 4)
+    assert [block.probe_ids for block in again] == [blocks[0].probe_ids, blocks[2].probe_ids]
+
+
+def test_deleting_a_part_recomputes_exactly_its_cells(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    run(store, KEY)
+    before = rows(store)
+    for table in ("influence", "outcomes"):  # what was committed together counts together
+        Path(store.part_paths(table)[1]).unlink()
+        assert rows(store).num_rows == 40
+        assert rows(store, "outcomes").num_rows == 8
+        assert run(Store(tmp_path), KEY) == 4
+        assert rows(store).equals(before)
+        assert rows(store, "outcomes").num_rows == 12
+
+
+def test_a_block_computed_twice_is_there_once(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    folder = store.curation(KEY)
+    assert folder is not None
+    first, second = store.missing(folder, ARM, 8)
+    assert store.add_part(ARM, computed(first), since=first.since) == 40
+    other = Store(tmp_path)
+    overlapping = Block((*first.probe_ids[:2], *second.probe_ids), first.query_ids, first.since)
+    assert other.add_part(ARM, computed(overlapping), since=overlapping.since) == 20
+    assert other.add_part(ARM, computed(first), since=first.since) == 0
+    assert rows(store).num_rows == 60
+    assert rows(store, "outcomes").num_rows == 12
+
+
+def test_success_outweighs_an_earlier_failure(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    block = store.missing(tmp_path / "curations" / KEY, ARM, 12)[0]
+    bad = block.probe_ids[0]
+    store.add_part(ARM, computed(block, failed=[bad]))
+    assert rows(store, "outcomes").column("status").to_pylist().count("failed") == 1
+    assert rows(store, "layer_updates").num_rows == 11
+    retry = store.missing(tmp_path / "curations" / KEY, ARM, 12)
+    assert [block.probe_ids for block in retry] == [(bad,)]
+    assert store.add_part(ARM, computed(retry[0], failed=[bad])) == 0
+    assert rows(store, "outcomes").num_rows == 12
+    store.add_part(ARM, computed(retry[0]))
+    assert rows(store, "outcomes").column("status").to_pylist() == ["done"] * 12
+    assert rows(store, "layer_updates").num_rows == 12
+
+
+def test_tidying_keeps_every_row_and_open_readers_go_on(tmp_path: Path) -> None:
+    store = prepared(tmp_path, probes=40)
+    run(store, KEY, shard=2)
+    before = {table: rows(store, table) for table in ("influence", "outcomes", "layer_updates")}
+    with store.connect() as reader:
+        store.tidy()
+        assert reader.execute("select count(*) from influence").fetchone() == (200,)
+    assert [len(store.part_paths(table)) for table in before] == [1, 1, 1]
+    for table, expected in before.items():
+        assert rows(Store(tmp_path), table).equals(expected), table
+    assert run(store, KEY) == 0
+    store.tidy(grace=0.0)
+    assert len(list((tmp_path / "influence").glob("*/*/*.parquet"))) == 1
+    store.tidy(grace=0.0)
+    assert rows(store).equals(before["influence"])
+
+
+def test_of_two_that_tidy_one_wins(tmp_path: Path) -> None:
+    store = prepared(tmp_path, probes=40)
+    run(store, KEY, shard=2)
+    before = rows(store)
+    threads = [threading.Thread(target=Store(tmp_path).tidy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rows(Store(tmp_path)).equals(before)
+
+
+def test_superseded_relations_stay_for_readers_and_come_back_when_wanted(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    store.add_curation("d" * 20, curated(samples_of(3), samples_of(3)), {})
+    store.point_study("test/main", "d" * 20, order=2)
+    assert store.curation(KEY) is not None
+    store.tidy(grace=0.0)
+    assert store.curation(KEY) is None, "without its relations a curation is not whole: a run makes it anew"
+    assert store.curation("d" * 20) is not None
+    with store.connect() as connection:
+        assert connection.execute("select count(*) from samples").fetchone() == (12 + 5,)
+
+
+def _run_whole(root: str, shard: int) -> None:
+    run(Store(root), KEY, shard=shard)
+
+
+def test_runs_at_the_same_time_neither_lose_nor_double_a_cell(tmp_path: Path) -> None:
+    prepared(tmp_path, probes=60)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_run_whole, args=(str(tmp_path), shard)) for shard in (3, 7)]
+    for process in processes:
+        process.start()
+    seen = 0
+    while any(process.is_alive() for process in processes):
+        with Store(tmp_path).connect() as connection:
+            found = connection.execute(
+                "select count(*), count(distinct (probe_id, query_id)) from influence"
+            ).fetchone()
+        assert found is not None and found[0] == found[1] >= seen
+        seen = found[0]
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert rows(Store(tmp_path)).num_rows == 300
+    assert rows(Store(tmp_path), "outcomes").num_rows == 60
+
+
+def test_of_two_entries_of_one_number_the_later_reads_on(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    first, second = Log(files), Log(files)
+    tries: list[int] = []
+
+    def decide(state: log_module.State) -> Change:
+        tries.append(state.version)
+        if len(tries) == 1:
+            first.commit(lambda _: Change())
+        return Change()
+
+    assert second.commit(decide)
+    assert tries == [0, 1]
+
+
+def test_the_log_is_read_from_its_last_whole_entry(tmp_path: Path) -> None:
+    store = prepared(tmp_path, probes=70)
+    run(store, KEY, shard=1)
+    fresh = Log(Files(tmp_path)).state()
+    assert fresh.version == 70
+    assert fresh.units == store.log.state().units
+
+
+def test_a_lost_log_entry_is_noticed(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    run(store, KEY)
+    (tmp_path / "log" / "00000002.json").unlink()
+    with pytest.raises(InputError, match="verify --repair"):
+        Store(tmp_path).units()
+
+
+def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
+    prepared(tmp_path)
+    (tmp_path / "einfluence.json").write_text(json.dumps({"store_version": 99}))
+    with pytest.raises(InputError, match="a store of version 99"):
+        Store(tmp_path)
+    (tmp_path / "einfluence.json").write_text("[1")
+    with pytest.raises(InputError, match="cannot be read"):
+        Store(tmp_path)
+
+
+def test_part_names_are_the_checksums_of_their_bytes(tmp_path: Path) -> None:
+    from einfluence.keys import file_digest
+
+    store = prepared(tmp_path)
+    run(store, KEY)
+    for path in store.part_paths("influence"):
+        assert Path(path).stem == file_digest(path)
+
+
+def test_equal_tables_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
+    store = prepared(tmp_path)
+    table = pa.table({"probe_id": ["a", "b"], "query_id": ["x", "x"], "value": [1.0, 2.0]})
+    name = store.write_part(ARM, "influence", table)
+    assert store.write_part(ARM, "influence", table.take([1, 0])) == name
+    assert pq.read_metadata(tmp_path / name).num_rows == 2
+
+
+def test_deltas_are_kept_within_the_budget_and_used_once_the_probe_is_there(tmp_path: Path) -> None:
+    import torch
+
+    store = prepared(tmp_path)
+    block = store.missing(tmp_path / "curations" / KEY, ARM, 12)[0]
+    deltas = {probe: {"w": torch.full((256,), float(index))} for index, probe in enumerate(block.probe_ids)}
+    assert 4 <= store.keep_deltas(ARM, deltas, budget=5 * 1400) <= 6
+    used = sum(path.stat().st_size for path in (tmp_path / "deltas").rglob("*.safetensors"))
+    assert 0 < used <= 5 * 1400
+    assert store.kept_deltas(ARM, block.probe_ids) == {}, "the outcome of no probe is known yet"
+    store.add_part(ARM, computed(block))
+    kept = store.kept_deltas(ARM, block.probe_ids)
+    assert 4 <= len(kept) <= 6
+    probe, path = next(iter(kept.items()))
+    assert store.kept_delta(ARM, probe) == path
+    assert store.kept_delta(ARM, "nobody") is None
