@@ -15,7 +15,7 @@ import typer
 from einfluence.errors import InputError
 
 if TYPE_CHECKING:
-    from einfluence.measure import Result
+    from einfluence.run import Result
     from einfluence.store.store import Store
 
 app = typer.Typer(
@@ -54,12 +54,12 @@ def main() -> None:
 def run(
     spec: SpecFile = None,
     store: StoreRoot = DEFAULT_STORE,
-    runner: Annotated[Literal["inline", "threads"], typer.Option(help="Where blocks of probes are computed.")] = "inline",
+    runner: Annotated[Literal["inline", "threads"], typer.Option(help="Where blocks are computed.")] = "inline",
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
     verbose: Verbose = False,
 ) -> None:
     """Measure what the spec wants and the store lacks; then score it and write the report."""
-    from einfluence.measure import nothing_to_do
+    from einfluence.run import nothing_to_do
     from einfluence.spec import load_spec
     from einfluence.store.store import Store
 
@@ -83,7 +83,7 @@ def run(
 @app.command()
 def plan(spec: SpecFile = None, store: StoreRoot = DEFAULT_STORE) -> None:
     """Say what a run would compute: wanted, present and missing cells, and what they cost."""
-    from einfluence.measure import estimate
+    from einfluence.run import estimate
     from einfluence.spec import load_spec
     from einfluence.store.store import Store
 
@@ -92,7 +92,7 @@ def plan(spec: SpecFile = None, store: StoreRoot = DEFAULT_STORE) -> None:
 
 @app.command()
 def sql(
-    query: Annotated[str | None, typer.Argument(help="One statement that reads; without it, the tables are listed.")] = None,
+    query: Annotated[str | None, typer.Argument(help="One statement that reads; without it: the tables.")] = None,
     store: StoreRoot = DEFAULT_STORE,
     output: Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format")] = "table",
 ) -> None:
@@ -111,7 +111,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file to write; by default report.html in the store.")] = None,
 ) -> None:
     """Write the HTML report of a store anew."""
-    from einfluence.measure import report_store
+    from einfluence.run import report_store
 
     opened = _existing(store)
     runs = opened.runs()
@@ -126,7 +126,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to put the files.")]
     templates = sorted((data_folder() / "init").iterdir())
     there = [folder / file.name for file in templates if (folder / file.name).exists()]
     if there:
-        raise InputError(str(there[0]), "a file that is there already", "a folder without one of that name", "name another folder")
+        raise InputError(str(there[0]), "a file that is there already", "a folder without one", "name another")
     folder.mkdir(parents=True, exist_ok=True)
     for file in templates:
         shutil.copyfile(file, folder / file.name)
@@ -145,7 +145,7 @@ def _existing(store: str) -> Store:
 
     opened = Store(store)
     if not opened.exists:
-        raise InputError("--store", f"{opened.root}, which holds no store", "a folder that `einfluence run` has written to")
+        raise InputError("--store", f"{opened.root}, which holds no store", "one that `einfluence run` has written to")
     return opened
 
 
@@ -190,7 +190,9 @@ def _describe_tables() -> None:
         for field in schema:
             console.print(f"  {field.name:16} {field.type!s:14} {field.metadata[b'doc'].decode()}", markup=False)
         if name in EXTRA:
-            console.print(f"  {'influence':16} {'double':14} nats; {EXTRA[name]}; positive where it helped", markup=False)
+            console.print(
+                f"  {'influence':16} {'double':14} nats; {EXTRA[name]}; positive where it helped", markup=False
+            )
 
 
 def _print_rows(table: Any, output: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from einfluence.measure import Result, start_run
+from einfluence.run import Result, start_run
 from einfluence.spec import load_spec
 from tasks.progress import meter
 from tasks.steps import curate, measure_block, plan, score

@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import State
 
-from einfluence import measure as library
+from einfluence import run as library
 from einfluence.errors import InputError
-from einfluence.measure import Done, Job, Plan, Prepared, Result
+from einfluence.run import Done, Job, Plan, Prepared, Result
 from einfluence.spec import Part, Spec
 from einfluence.store.store import Store
 from tasks.progress import meter
@@ -52,5 +52,3 @@ def measure_block(job: Job) -> Done:
 def score(spec: Spec, store: str, run: dict[str, Any], todo: Plan, done: list[Done]) -> Result:
     """Desiderata from SQL, the report, and a note of the run."""
     return library.finish_run(spec, Store(store), run, todo, done)
-
-

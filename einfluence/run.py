@@ -136,7 +136,9 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
         return None
     prepared: list[Prepared] = []
     for part in spec.parts:
-        base = find_base(part.base, f"parts.{part.name}.base", relative_to=spec.folder, trust_remote_code=part.trust_remote_code)
+        base = find_base(
+            part.base, f"parts.{part.name}.base", relative_to=spec.folder, trust_remote_code=part.trust_remote_code
+        )
         key = content_hash((data_key(part, spec), base.base_id))
         if store.curation(key) not in store.current_curations():
             return None
@@ -312,15 +314,18 @@ def _sample_rows(table: pa.Table) -> Iterator[Sample]:
         image = row.pop("pixels"), row.pop("shape")
         sample_id, modality = row.pop("sample_id"), row.pop("modality")
         pixels = np.array(image[0], np.float32).reshape(image[1]) if modality == "image" else None
-        sample = Sample(**{**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}, pixels=pixels)
+        fields: dict[str, Any] = {**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}
+        sample = Sample(**fields, pixels=pixels)
         if sample.sample_id != sample_id:
-            raise InputError("the store's samples", f"another content under {sample_id}", "what its hash says", "delete it")
+            raise InputError(
+                "the store's samples", f"another content under {sample_id}", "what its hash says", "delete it"
+            )
         yield sample
 
 
 def _curate(part: Part, spec: Spec, base: Base) -> Curated:
     def features(samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
-        from einfluence.models.features import features as of_base
+        from einfluence.engine.features import features as of_base
 
         return of_base(base, samples)
 
