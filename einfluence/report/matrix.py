@@ -1,0 +1,104 @@
+"""The influence matrices: values in the page's order as half floats, and the Vega specification that shows them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, cast
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from einfluence.report.query import Arm, Part, rows, table
+
+MOST = 1024  # rows or columns shown cell by cell; longer sides are shown as means of blocks
+SAMPLED = 256  # side of the block of single cells that goes with such means
+Floats = npt.NDArray[np.float32]
+
+
+def axes(connection: duckdb.DuckDBPyConnection, part: Part) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The probes and the queries of a part's heat map, ordered by domain and cluster; registers them for the SQL."""
+    lines, columns = (
+        table(connection, "matrix_probes", base=part.base),
+        table(connection, "matrix_queries", base=part.base),
+    )
+    connection.register("report_rows", lines)
+    connection.register("report_columns", columns)
+    return cast("list[dict[str, Any]]", lines.to_pylist()), cast("list[dict[str, Any]]", columns.to_pylist())
+
+
+def values(connection: duckdb.DuckDBPyConnection, arm: Arm, shape: tuple[int, int]) -> Floats:
+    """Influence in nats, probes × queries, mean over seeds; nan where nothing was measured. Needs :func:`axes`."""
+    cells = table(connection, "matrix_cells", base=arm.base, estimator=arm.estimator, recipe=arm.recipe)
+    result = np.full(shape, np.nan, dtype=np.float32)
+    index = [np.asarray(cells[name].to_numpy()) for name in ("row_index", "column_index")]
+    result[index[0], index[1]] = cells["influence"].to_numpy()
+    return result
+
+
+def limit_of(matrix: Floats) -> float:
+    """The end of the colour scale: 99% of the cells lie within ± it."""
+    finite = np.abs(matrix[np.isfinite(matrix)])
+    if not finite.size:
+        return 1.0
+    limit = float(np.quantile(finite, 0.99))
+    return limit or float(finite.max()) or 1.0
+
+
+def encode(matrix: Floats) -> str:
+    """The values as little-endian half floats in base64; three digits, enough for a colour and a tooltip."""
+    largest = float(np.finfo(np.float16).max)
+    return base64.b64encode(np.clip(matrix, -largest, largest).astype("<f2").tobytes()).decode("ascii")
+
+
+def blocks(matrix: Floats, most: int = MOST) -> tuple[Floats, int, int]:
+    """Means over blocks, so that no side is longer than ``most``; with the block's rows and columns."""
+    high, wide = (-(-n // most) for n in matrix.shape)
+    if high == wide == 1:
+        return matrix, 1, 1
+    padded = np.pad(matrix, [(0, -matrix.shape[0] % high), (0, -matrix.shape[1] % wide)], constant_values=np.nan)
+    tiles = padded.reshape(padded.shape[0] // high, high, padded.shape[1] // wide, wide)
+    known = np.isfinite(tiles)
+    counts = known.sum(axis=(1, 3))
+    sums = np.where(known, tiles, 0).sum(axis=(1, 3), dtype=np.float64)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32), high, wide
+
+
+def groups(domains: Sequence[str], block: int = 1) -> list[list[object]]:
+    """Runs of one domain along an axis: [start, end, name], in cells of the picture."""
+    found: list[list[object]] = []
+    start = 0
+    for index in range(1, len(domains) + 1):
+        if index == len(domains) or domains[index] != domains[start]:
+            found.append([start / block, index / block, domains[start]])
+            start = index
+    return found
+
+
+def asymmetry(matrix: Floats, probe_samples: Sequence[str | None], queries: Sequence[str]) -> tuple[Floats, list[int]]:
+    """|I − Iᵀ| over the samples that are both probe and query, in the probes' order; and which probes these are."""
+    column = {query: index for index, query in enumerate(queries)}
+    both = [row for row, sample in enumerate(probe_samples) if sample in column]
+    square = matrix[np.ix_(both, [column[str(probe_samples[row])] for row in both])]
+    return np.abs(square - square.T), both
+
+
+def sampled(shape: tuple[int, int], seed: int = 0) -> tuple[list[int], list[int]]:
+    """A seeded choice of rows and columns, in order, for the block of single cells."""
+    rng = np.random.default_rng(seed)
+    return cast(
+        "tuple[list[int], list[int]]",
+        tuple(sorted(int(i) for i in rng.choice(n, min(n, SAMPLED), replace=False)) for n in shape),
+    )
+
+
+def named_cells(connection: duckdb.DuckDBPyConnection) -> list[list[object]]:
+    """The cells whose relation is named: [row, column, kind]. Needs :func:`axes`."""
+    return [[row["row_index"], row["column_index"], row["kind"]] for row in rows(connection, "matrix_kinds")]
+
+
+def probe_table(ids: Sequence[str]) -> pa.Table:
+    """The ids of the probes that the page tells of, for the SQL."""
+    return pa.table({"probe_id": pa.array(ids, pa.string())})

@@ -1,0 +1,288 @@
+"""One self-contained HTML page out of a store's views."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from einfluence.report import images, payload, sections
+from einfluence.report.figure import number, short
+from einfluence.report.query import Part, parts_of, rows
+from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
+
+LEAD = 5  # sentences that open the page
+_SIGNS = {
+    "light": ("#0b6b45", "#a02c12", "#0b57a0", "#2f78c0", "#c96a12"),
+    "dark": ("#62cf9b", "#f39a80", "#7fbcf5", "#6db4f4", "#f2a661"),
+}
+
+
+def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mapping[str, Any]) -> Path:
+    """Writes the report of a store.
+
+    Args:
+        connection: Has the store's views (see ``docs/data-model.md``).
+        out: The file to write; one that is there is replaced whole.
+        run: Provenance, all optional: ``name``, ``spec`` (its text), ``command``, ``store``, ``seconds``, ``versions``
+            (by package), ``wanted``, ``present``, ``computed``, ``failed``; further keys are listed as they are.
+
+    Returns:
+        ``out``.
+    """
+    parts = parts_of(connection)
+    samples = payload.Samples()
+    shown = [_part(connection, part, place, samples) for place, part in enumerate(parts)]
+    probes = [probe for place, part in enumerate(parts) for probe in payload.probes(connection, part, place, samples)]
+    data = {
+        **samples.payload(connection),
+        "parts": [
+            {"label": part.label, "arms": _arms(part), "matrix": entry["matrix"]}
+            for part, entry in zip(parts, shown, strict=True)
+        ],
+        "probes": probes,
+        "colours": {"hurt": HURT, "helped": HELPED},
+        "heatmap": json.loads(_asset("heatmap.json")),
+        "losses": json.loads(_asset("losses.json")),
+    }
+    has = {name: any(entry[name] for entry in shown) for name in ("slopes", "distance", "noise", "layers", "recipes")}
+    html = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=f"What one sample teaches · {run.get('name', 'einfluence')}",
+            run_name=run.get("name", "run"),
+            summary=_summary(parts),
+            lead=_lead(shown),
+            contents=_contents(has),
+            parts=shown,
+            sections=has,
+            probe_count=len(probes),
+            provenance=_provenance(connection, parts, run),
+            variables=Markup(variables()),
+            css=Markup(_asset("report.css")),
+            script=Markup(_asset("report.js")),
+            library=Markup(library()),
+            data=Markup(payload.script_json(data)),
+        )
+    )
+    return write_whole(out, html)
+
+
+def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples) -> dict[str, Any]:
+    scorecard = sections.scorecard(connection, part)
+    noise = sections.noise(connection, part)
+    return {
+        "place": place,
+        "name": "Texts" if part.modality == "text" else "Images",
+        "label": part.label,
+        "thing": part.thing,
+        "arms": part.arms,
+        "scorecard": scorecard,
+        "matrix": payload.matrices(connection, part, samples),
+        "noisy": bool(noise),
+        "slopes": sections.slopes(connection, part),
+        "distance": sections.distance(connection, part),
+        "noise": noise,
+        "examples": _examples(connection) if noise and part.modality == "image" else [],
+        "layers": sections.layers(connection, part),
+        "recipes": sections.recipes(scorecard["lines"], sections.self_influence(connection, part), part),
+    }
+
+
+def _arms(part: Part) -> list[dict[str, object]]:
+    return [{"short": arm.short, "label": arm.label, "shape": arm.shape} for arm in part.arms]
+
+
+def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    families: dict[str, dict[float, list[dict[str, str]]]] = {}
+    for row in rows(connection, "noise_examples"):
+        image = images.picture(row["pixels"], row["shape"])
+        name = f"{row['noise'].replace('_', ' ')} {row['level']:g}, class {row['label']}"
+        families.setdefault(row["noise"], {}).setdefault(row["level"], []).append(
+            {"uri": images.data_uri(image), "alt": name}
+        )
+    return [
+        {
+            "name": name,
+            "levels": [
+                {"name": f"{level:g}" if level else "clean", "pictures": pictures} for level, pictures in levels.items()
+            ],
+        }
+        for name, levels in families.items()
+        if name != "label_flip"
+    ]
+
+
+def _summary(parts: Sequence[Part]) -> str:
+    pieces = [
+        f"{max(arm.probes for arm in part.arms):,} probes × {max(arm.queries for arm in part.arms):,} queries of {part.label}, taught in "
+        f"{len(part.arms)} way{'s' if len(part.arms) > 1 else ''}"
+        for part in parts
+    ]
+    cells = sum(arm.cells for part in parts for arm in part.arms)
+    return (
+        f"{'; '.join(pieces)}: {cells:,} influences, each the change of one log-probability after one lesson."
+        if parts
+        else "The store is empty."
+    )
+
+
+def _lead(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What opens the page: for the first fine-tuned arm of each part its plainest verdicts, and how the prompt differs."""
+    chosen: list[dict[str, Any]] = []
+    for entry in shown:
+        for item in entry["scorecard"]["desiderata"]:
+            lines = [line for line in item["lines"] if line["verdict"] in ("met", "violated")]
+            if not lines or item["name"] in ("gate", "asymmetry", "sparseness"):
+                continue
+            first = lines[0]
+            others = [line for line in item["lines"] if line["arm"] is not first["arm"]]
+            against = [line["arm"].short for line in others if line["verdict"] not in (first["verdict"], "cannot tell")]
+            tail = f"Not so {' or '.join(against)}." if against else ""
+            chosen.append({**first, "tail": tail, "weight": 2 * bool(against) + (first["verdict"] == "violated")})
+    best = sorted(chosen, key=lambda line: -line["weight"])[:LEAD]
+    return [line for line in chosen if line in best]
+
+
+def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
+    every = [
+        ("verdict", "Verdict", True),
+        ("matrix", "Matrix", True),
+        ("prompting", "Training beside prompting", has["slopes"]),
+        ("distance", "Distance", has["distance"]),
+        ("noise", "Noise", has["noise"]),
+        ("layers", "Layers", has["layers"]),
+        ("recipe", "Recipe", has["recipes"]),
+        ("probe", "One probe", True),
+        ("provenance", "Provenance", True),
+    ]
+    return [(name, label) for name, label, there in every if there]
+
+
+def _provenance(connection: duckdb.DuckDBPyConnection, parts: Sequence[Part], run: Mapping[str, Any]) -> dict[str, Any]:
+    outcomes = {(row["base"], row["estimator"], row["recipe"]): row for row in rows(connection, "outcomes")}
+    arms: list[tuple[object, ...]] = []
+    for arm in (arm for part in parts for arm in part.arms):
+        fate = outcomes.get(arm.key, {})
+        seconds = fate.get("seconds")
+        arms.append(
+            (
+                arm.base_label,
+                arm.short,
+                arm.label,
+                f"{arm.cells:,}",
+                arm.probes,
+                arm.queries,
+                arm.seeds,
+                fate.get("trained"),
+                fate.get("failed"),
+                None if seconds is None else f"{seconds:.1f}",
+                f"{arm.base} / {arm.recipe}",
+            )
+        )
+    named = {
+        "wanted": "Cells wanted",
+        "present": "Cells there before",
+        "computed": "Cells computed",
+        "failed": "Probes failed",
+        "seconds": "Seconds",
+        "store": "Store",
+    }
+    facts = [
+        (label, f"{run[key]:,}" if isinstance(run[key], int) else str(run[key]))
+        for key, label in named.items()
+        if run.get(key) is not None
+    ]
+    reasons = sorted({row["reason"] for row in outcomes.values() if row["reason"]})
+    facts += [("Why probes failed", reason) for reason in reasons]
+    versions = run.get("versions")
+    if isinstance(versions, Mapping):
+        facts.append(
+            ("Versions", ", ".join(f"{key} {value}" for key, value in cast("Mapping[str, object]", versions).items()))
+        )
+    known = {*named, "spec", "command", "versions", "name"}
+    more = [
+        (str(key), value if isinstance(value, str) else json.dumps(value, indent=2, default=str))
+        for key, value in run.items()
+        if key not in known
+    ]
+    return {"facts": facts, "arms": arms, "command": run.get("command"), "spec": run.get("spec"), "more": more}
+
+
+def variables() -> str:
+    """The colours as CSS variables: light, and dark where the system or the reader asks for it."""
+    light, dark = _variables(LIGHT, "light"), _variables(DARK, "dark")
+    return (
+        f":root{{color-scheme:light;{light}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
+        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
+        f"@media print{{:root,:root[data-theme=dark],:root:not([data-theme=light]){{color-scheme:light;{light}}}}}"
+    )
+
+
+def _variables(theme: Theme, name: str) -> str:
+    met, violated, link, helped, hurt = _SIGNS[name]
+    named = {
+        "ink": theme.ink,
+        "muted": theme.muted,
+        "line": theme.line,
+        "paper": theme.paper,
+        "band": theme.band,
+        "met": met,
+        "violated": violated,
+        "link": link,
+        "helped": helped,
+        "hurt": hurt,
+        "edge": "#8b8880" if name == "light" else "#6c7078",
+        **{f"arm-{index}": colour for index, colour in enumerate(theme.arms)},
+    }
+    return "".join(f"--{key}:{value};" for key, value in named.items())
+
+
+@cache
+def library() -> str:
+    """Vega as one script, from the same package that draws the still charts."""
+    return re.sub(r"<(?=/script|!--)", r"\\x3c", vl_convert.javascript_bundle(), flags=re.IGNORECASE)
+
+
+@cache
+def _asset(name: str) -> str:
+    return (resources.files("einfluence.report") / "page" / name).read_text(encoding="utf-8")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates, with everything escaped that is not marked as safe."""
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    made.filters.update(number=number, short=short)
+    return made
+
+
+def write_whole(out: Path, text: str) -> Path:
+    """Writes a file under a temporary name and renames it, so that one that is there is whole."""
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, out)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return out

@@ -1,0 +1,155 @@
+"""What the page's script needs: samples, matrices and probes as plain data, safe inside a script element."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from einfluence.report import images, matrix
+from einfluence.report.query import Part, rows
+
+NAMED = 6  # queries named as most helped and as most hurt of each probe and arm
+PROBES = 2000  # probes of a part that can be looked at one by one
+TEXT = 12_000  # characters of a sample that the page holds
+_UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def script_json(value: object) -> str:
+    """JSON that stays data inside ``<script>``: no ``<``, ``>``, ``&`` or line separator stands in it unescaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return "".join(_UNSAFE.get(letter, letter) for letter in text) if any(key in text for key in _UNSAFE) else text
+
+
+class Samples:
+    """The samples that the page names, each once, by their place in the order of first mention."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+
+    def index(self, sample_id: str) -> int:
+        """The sample's place."""
+        return self._index.setdefault(sample_id, len(self._index))
+
+    def table(self) -> pa.Table:
+        """Places and ids, for the SQL."""
+        return pa.table(
+            {
+                "sample_index": pa.array(range(len(self._index)), pa.int32()),
+                "sample_id": pa.array(list(self._index), pa.string()),
+            }
+        )
+
+    def payload(self, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+        """Texts and names, and one sprite for all images."""
+        connection.register("report_samples", self.table())
+        found = rows(connection, "samples")
+        connection.unregister("report_samples")
+        listed: list[dict[str, object]] = [{} for _ in self._index]
+        tiles: list[Any] = []
+        for row in found:
+            item: dict[str, object] = {"n": row["name"], "d": row["domain"] or ""}
+            if row["noise"]:
+                item["z"] = f"{row['noise']} {row['level']:g}" if row["level"] is not None else row["noise"]
+            if row["modality"] == "image" and row["pixels"]:
+                item["i"], item["l"] = len(tiles), row["label"]
+                tiles.append(images.picture(row["pixels"], row["shape"]))
+            else:
+                item["p"], item["t"] = _cut(row["prompt"]), _cut(row["target"])
+            listed[row["sample_index"]] = item
+        return {"samples": listed, "sprite": images.sprite(tiles)}
+
+
+def _cut(text: str | None) -> str:
+    text = text or ""
+    return text if len(text) <= TEXT else f"{text[:TEXT]}… ({len(text) - TEXT} more characters)"
+
+
+def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples) -> dict[str, Any] | None:
+    """The heat maps of a part: axes, one picture an arm, and asymmetry where samples are both probe and query."""
+    lines, columns = matrix.axes(connection, part)
+    if not lines or not columns:
+        return None
+    ids = [column["sample_id"] for column in columns]
+    drawn: list[dict[str, object]] = []
+    high = wide = 1
+    both: list[int] = []
+    for arm in part.arms:
+        whole = matrix.values(connection, arm, (len(lines), len(columns)))
+        small, high, wide = matrix.blocks(whole)
+        entry: dict[str, object] = {
+            "label": arm.short,
+            "limit": round(matrix.limit_of(small), 4),
+            "data": matrix.encode(small),
+        }
+        square, both = matrix.asymmetry(whole, [line["sample_id"] for line in lines], ids)
+        if 3 <= len(both) <= matrix.MOST:
+            entry |= {"skew": matrix.encode(square), "skew_limit": round(matrix.limit_of(square), 4)}
+        if high > 1 or wide > 1:
+            some_rows, some_columns = matrix.sampled(whole.shape)
+            block = whole[some_rows][:, some_columns]
+            entry |= {"part": matrix.encode(block), "part_limit": round(matrix.limit_of(block), 4)}
+        drawn.append(entry)
+    some_rows, some_columns = matrix.sampled((len(lines), len(columns)))
+    return {
+        "rows": [samples.index(line["sample_id"]) for line in lines],
+        "names": [line["name"] for line in lines],
+        "ids": [line["probe_id"] for line in lines],
+        "columns": [samples.index(column["sample_id"]) for column in columns],
+        "row_groups": matrix.groups([_group(line) for line in lines]),
+        "column_groups": matrix.groups([column["domain"] for column in columns]),
+        "kinds": matrix.named_cells(connection) if high == wide == 1 else [],
+        "block": [high, wide],
+        "sampled": [some_rows, some_columns] if high > 1 or wide > 1 else None,
+        "both": both if 3 <= len(both) <= matrix.MOST else [],
+        "arms": drawn,
+        "cells": part.arms[0].cells,
+    }
+
+
+def _group(line: dict[str, Any]) -> str:
+    return "control" if line["kind"] == "control" else line["domain"]
+
+
+def probes(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: Samples) -> list[dict[str, object]]:
+    """The probes of a part for the browser of single probes, with what each arm's training on them did."""
+    listed = rows(connection, "probes", base=part.base, most=PROBES)
+    connection.register("report_probes", matrix.probe_table([row["probe_id"] for row in listed]))
+    arms = {(arm.estimator, arm.recipe): arm.index for arm in part.arms}
+    found: dict[str, dict[str, Any]] = {
+        row["probe_id"]: {
+            "id": row["probe_id"],
+            "n": row["name"],
+            "k": row["kind"],
+            "b": place,
+            "m": [samples.index(member) for member in row["members"]],
+            "a": {},
+        }
+        for row in listed
+    }
+    for row in rows(connection, "probe_cells", base=part.base, most=NAMED):
+        entry = found[row["probe_id"]]["a"].setdefault(arms[row["estimator"], row["recipe"]], {"c": []})
+        flags = (1 if row["is_helped"] else 0) + (2 if row["is_hurt"] else 0)
+        cell: list[object] = [samples.index(row["query_id"]), *_rounded((row["influence"], row["before"])), flags]
+        entry["c"].append([*cell, row["kind"]] if row["kind"] else cell)
+    for row in rows(connection, "probe_outcomes", base=part.base):
+        entry = found[row["probe_id"]]["a"].setdefault(arms[row["estimator"], row["recipe"]], {"c": []})
+        entry["s"] = _rounded(value for value in _thin(row["losses"] or []))
+        entry["u"] = _rounded((row["grad_norm"], row["update_norm"]))
+        if row["reason"]:
+            entry["x"] = row["reason"]
+    connection.unregister("report_probes")
+    return list(found.values())
+
+
+def _thin(losses: Sequence[float], most: int = 50) -> Sequence[float]:
+    return losses if len(losses) <= most else [losses[round(i * (len(losses) - 1) / (most - 1))] for i in range(most)]
+
+
+def _rounded(values: Iterable[float | None]) -> list[float | None]:
+    return [
+        None if value is None or value != value or abs(value) == float("inf") else round(value, 3) for value in values
+    ]

@@ -1,0 +1,127 @@
+"""The report's reading of a store: named SQL files, and the arms that every section speaks of."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, cast
+
+import duckdb
+import pyarrow as pa
+
+from einfluence.report.theme import SHAPES
+
+
+@cache
+def _sql(name: str) -> str:
+    return (resources.files("einfluence.report") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def table(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> pa.Table:
+    """The result of :file:`sql/{name}.sql` as an Arrow table."""
+    return connection.sql(_sql(name), params=parameters or None).to_arrow_table()
+
+
+def rows(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> list[dict[str, Any]]:
+    """The result of :file:`sql/{name}.sql` as one mapping a row."""
+    return cast("list[dict[str, Any]]", table(connection, name, **parameters).to_pylist())
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of giving a base its probes, with the name, colour and shape that it has all over the page."""
+
+    base: str
+    estimator: str
+    recipe: str
+    base_label: str
+    modality: str
+    label: str
+    short: str
+    settings: dict[str, Any]
+    index: int
+    cells: int
+    probes: int
+    queries: int
+    seeds: int
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Base, estimator and recipe."""
+        return (self.base, self.estimator, self.recipe)
+
+    @property
+    def shape(self) -> str:
+        """The shape of its marks."""
+        return SHAPES[self.index % len(SHAPES)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A base and its arms."""
+
+    base: str
+    label: str
+    modality: str
+    arms: tuple[Arm, ...]
+
+    @property
+    def thing(self) -> str:
+        """What a sample of it is called."""
+        return "fact" if self.modality == "text" else "image"
+
+
+def parts_of(connection: duckdb.DuckDBPyConnection) -> list[Part]:
+    """The bases of a store, each with its arms, texts first."""
+    by_base: dict[str, list[dict[str, Any]]] = {}
+    for row in rows(connection, "arms"):
+        by_base.setdefault(row["base"], []).append(row)
+    return [_part(found) for found in by_base.values()]
+
+
+def _part(found: Sequence[dict[str, Any]]) -> Part:
+    shorts = [_short(row) for row in found]
+    twice = {name for name, count in Counter(shorts).items() if count > 1}
+    arms = tuple(
+        Arm(
+            base=row["base"],
+            estimator=row["estimator"],
+            recipe=row["recipe"],
+            base_label=row["base_label"],
+            modality=row["modality"],
+            label=row["recipe_label"] or row["recipe"],
+            short=f"{_verb(row['estimator'])}: {row['recipe_label']}" if short in twice else short,
+            settings=_settings(row),
+            index=index,
+            cells=row["cells"],
+            probes=row["probes"],
+            queries=row["queries"],
+            seeds=row["seeds"],
+        )
+        for index, (row, short) in enumerate(zip(found, shorts, strict=True))
+    )
+    return Part(arms[0].base, arms[0].base_label, arms[0].modality, arms)
+
+
+def _settings(row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found: object = json.loads(row["recipe_json"] or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _verb(estimator: str) -> str:
+    return {"finetune": "fine-tuned", "in_context": "in the prompt"}.get(estimator, estimator.replace("_", " "))
+
+
+def _short(row: dict[str, Any]) -> str:
+    settings = _settings(row)
+    recipe = settings.get("recipe", settings)
+    optimizer = recipe.get("optimizer") if isinstance(recipe, dict) else None
+    names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
+    return _verb(row["estimator"]) + (f", {names.get(optimizer, optimizer)}" if isinstance(optimizer, str) else "")

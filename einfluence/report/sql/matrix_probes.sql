@@ -1,0 +1,27 @@
+-- grain: one row a probe of $base that stands in the heat map: all but the noisy ones, by domain, cluster and name
+with
+influence as (select * from influence),
+probes as (select * from probes),
+probe_members as (select * from probe_members),
+samples as (select * from samples),
+measured as (select distinct probe_id from influence where base = $base),
+first_member as (select * from probe_members where position = 0),
+described as (
+    select
+        probes.probe_id,
+        probes.name,
+        probes.kind,
+        first_member.sample_id,
+        coalesce(samples.domain, '') as domain,
+        coalesce(samples.cluster, '') as cluster
+    from measured
+    inner join probes on measured.probe_id = probes.probe_id
+    left join first_member on probes.probe_id = first_member.probe_id
+    left join samples on first_member.sample_id = samples.sample_id
+    where probes.kind <> 'noisy'
+)
+select
+    *,
+    (row_number() over (order by kind = 'control', domain, cluster, kind, name, probe_id) - 1)::integer as row_index
+from described
+order by row_index
