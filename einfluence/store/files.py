@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -76,8 +77,8 @@ class Files:
         """Names of all files under a folder, sorted."""
         found: list[str] = []
         for place, _, files in os.walk(self.root / folder):
-            prefix = Path(place).relative_to(self.root).as_posix()
-            found += [f"{prefix}/{file}" for file in files]
+            within = Path(place).relative_to(self.root)
+            found += [(within / file).as_posix() for file in files]
         return sorted(found)
 
     def present(self, names: list[str]) -> set[str]:
@@ -119,7 +120,7 @@ class Mirrored(Files):
         url: E.g. ``s3://bucket/prefix``. Credentials come from the environment and are never written anywhere.
     """
 
-    LAZY = ("influence/", "outcomes/", "layer_updates/", "deltas/")
+    LAZY = ("influence/", "outcomes/", "layer_updates/", "deltas/", "log/", ".aside/")
     CHANGING = ("studies/", "desiderata/", "report.html", "einfluence.json")
 
     def __init__(self, url: str) -> None:
@@ -144,12 +145,10 @@ class Mirrored(Files):
         path = super().get(name)
         if path is not None:
             return path
-        try:
-            super().put(name, self._system.cat_file(f"{self._base}/{name}"))
-        except FileNotFoundError:
+        data = self._bytes(name)
+        if data is None:
             return None
-        except OSError as error:
-            raise unreadable(f"{self.url}/{name}", error) from error
+        super().put(name, data)
         return self.root / name
 
     def names(self, folder: str) -> list[str]:
@@ -190,14 +189,33 @@ class Mirrored(Files):
             return 0.0
         return time.time() - modified.timestamp() if modified is not None else 0.0
 
+    def forget(self) -> None:
+        """Empties the mirror, so that every file is read from the object store again."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
     def pull(self) -> None:
         """Mirrors what is small and read often; parts of tables are fetched when they are asked for."""
-        for name in self._sizes(""):
-            if name.startswith(self.LAZY) or name.startswith("log/"):
+        there = self._sizes("")
+        marker = self.root / "einfluence.json"
+        if marker.is_file() and marker.read_bytes() != self._bytes("einfluence.json"):
+            self.forget()  # another store stands there now
+        for name in super().names(""):
+            if name not in there and not name.startswith(TEMPORARY):
+                (self.root / name).unlink(missing_ok=True)
+        for name in there:
+            if name.startswith(self.LAZY):
                 continue
             if name.startswith(self.CHANGING):
                 (self.root / name).unlink(missing_ok=True)
             self.get(name)
+
+    def _bytes(self, name: str) -> bytes | None:
+        try:
+            return cast("bytes", self._system.cat_file(f"{self._base}/{name}"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise unreadable(f"{self.url}/{name}", error) from error
 
     def _sizes(self, folder: str) -> dict[str, int]:
         place = f"{self._base}/{folder}".rstrip("/")

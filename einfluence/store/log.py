@@ -167,19 +167,26 @@ def write_entry(files: Files, version: int, state: State, change: Change) -> Non
     files.put(entry_name(version), _entry(state, version, change))
 
 
-def replay(files: Files) -> tuple[State, list[int]]:
+def replay(files: Files, until: int | None = None) -> tuple[State, list[int]]:
     """Reads every entry from the first on, past those that are damaged or lost.
+
+    Args:
+        files: The store's files.
+        until: Stop before this entry.
 
     Returns:
         The state, and the numbers of the entries that could not be read.
     """
     state, bad = State(), list[int]()
-    for version in range(1, max(entry_numbers(files), default=0) + 1):
+    for version in range(1, max(entry_numbers(files), default=0) + 1 if until is None else until):
         path = files.get(entry_name(version))
         try:
             if path is None:
                 raise damaged(entry_name(version), "nothing")
-            state.apply(version, _changes(read_entry(path.read_bytes(), path.name), version))
+            entry = read_entry(path.read_bytes(), path.name)
+            state.apply(version, _changes(entry, version))
+            if "all" in entry:  # written by someone who had read what may be lost now
+                state.units = {unit.unit_id: unit for unit in _units(entry["all"], version)}
         except InputError:
             bad.append(version)
             state.version = version

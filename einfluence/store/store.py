@@ -62,19 +62,20 @@ class Store:
 
     Args:
         root: The folder (made when first written to), or a URL such as ``s3://bucket/prefix``.
+        check: Refuse a store of another version; :func:`einfluence.store.verify.verify` looks at any.
 
     Raises:
         InputError: When the folder holds a store of another version, or is no folder.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, check: bool = True) -> None:
         self.files = files_at(root)
         self.files.pull()
         self.root, self.url = self.files.root, self.files.url
         self.log = Log(self.files)
         self._statuses: dict[str, Mapping[str, str]] = {}
         marker = self.root / MARKER
-        if marker.is_file():
+        if check and marker.is_file():
             found = _read_json(marker).get("store_version")
             if found != STORE_VERSION:
                 fix = "use the einfluence that wrote it, or another --store"
