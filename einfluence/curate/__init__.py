@@ -73,4 +73,9 @@ def _draft(
     if part.facts is not None:
         facts = draft_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts)
         return facts.draft, facts.default_kind, {"taxonomic": taxonomic(facts)}
-    raise NotImplementedError("source")
+    if part.source is None:
+        raise TypeError("a part without data")
+    from einfluence.curate.sources import draft_source
+
+    found = draft_source(part.source, spec)
+    return found.draft, found.default_kind, {}

@@ -41,6 +41,7 @@ class Gates:
     def count(self, name: str, example: str = "", number: int = 1) -> None:
         """Adds to a gate's count."""
         count, first = self.rows.get(name, (0, ""))
+        example = example if number else ""
         self.rows[name] = (count + number, first or example[:200])
 
     def table(self) -> pa.Table:

@@ -51,6 +51,9 @@ class FactsDraft:
         world: The facts file.
         facts: The fact that a sample states, by ``sample_id``.
         touched: Names and relations that a probe has to do with, by ``probe_id``.
+        statements: Samples that are plain statements; only these can be neighbours.
+        gibberish: Shuffled samples; nothing is claimed about them as queries.
+        kinds: The kinds that are wanted.
     """
 
     draft: Draft
@@ -58,6 +61,8 @@ class FactsDraft:
     facts: dict[str, Triplet] = field(default_factory=dict[str, Triplet])
     touched: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict[str, tuple[set[str], set[str]]])
 
+    statements: set[str] = field(default_factory=set[str])
+    gibberish: set[str] = field(default_factory=set[str])
     kinds: frozenset[str] = frozenset(KINDS)
 
     def default_kind(self, probes: Ints, queries: Ints) -> Codes:
@@ -68,6 +73,8 @@ class FactsDraft:
         own = np.array([[names(f[0]), relations(f[1]), names(f[2])] for f in members], np.int32).reshape(-1, 3)
         seen = [self.facts[key] for key in self.draft.queries]
         query = np.array([[names(f[0]), relations(f[1]), names(f[2])] for f in seen], np.int32).reshape(-1, 3)
+        stated = np.array([key in self.statements for key in self.draft.queries])
+        silent = np.array([key in self.gibberish for key in self.draft.queries])
         touched = [self.touched[key] for key in self.draft.probes]
         near_names = _padded([[names(name) for name in found] for found, _ in touched])
         near_relations = _padded([[relations(name) for name in found] for _, found in touched])
@@ -79,8 +86,9 @@ class FactsDraft:
             same_object = (own[left, 2] == right[:, 2]) & (own[left, 1] != right[:, 1]) & (own[left, 0] != right[:, 0])
             near = _any_equal(near_relations, left, right[:, 1])
             near |= _any_equal(near_names, left, right[:, 0]) | _any_equal(near_names, left, right[:, 2])
-            part = np.where(near, -1, unrelated)
-            code[at] = np.where(same_object & single[left], neighbour, part)
+            part = np.where(near | silent[queries[at]], -1, unrelated)
+            found = same_object & single[left] & stated[queries[at]]
+            code[at] = np.where(found, neighbour, np.where(same_object, -1, part))
         return code
 
 
@@ -226,7 +234,9 @@ class _Derivation:
         return key
 
     def _statement(self, fact: Triplet) -> str:
-        return self._sample(fact, "statement", self.world.file.relations[fact[1]].statement)
+        key = self._sample(fact, "statement", self.world.file.relations[fact[1]].statement)
+        self.out.statements.add(key)
+        return key
 
     def _forms(self, fact: Triplet) -> Iterator[tuple[str, str]]:
         """Pairs of (kind, sample_id) of a fact's other sentences."""
@@ -358,6 +368,8 @@ class _Derivation:
         for sample, about in probes:
             key = self.draft.query(self.draft.sample(sample))
             self.out.facts.setdefault(key, about)
+            if sample is shuffled:
+                self.out.gibberish.add(key)
             probe_id = self.draft.probe(f"control:{sample.name}", [key], "control")
             self.out.touched.setdefault(probe_id, ({about[0], about[2]}, {about[1]}))
 

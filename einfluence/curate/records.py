@@ -92,9 +92,9 @@ def _jsonl(path: Path) -> Iterator[Record]:
             yield where, cast("dict[str, Any]", value)
 
 
-def _csv(path: Path) -> Iterator[Record]:
+def _csv(path: Path, delimiter: str = ",") -> Iterator[Record]:
     lines = (line + "\n" for _, line in lines_of(path))
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         header = next(reader, None)
         if header is None:
@@ -163,3 +163,17 @@ def number_field(where: str, fields: Mapping[str, Any], key: str, kind: Callable
         expected = "a whole number" if kind is int else "a finite number"
         raise InputError(f"{where} {key}", f"{value!r:.80}", expected) from error
     return number
+
+
+def read_records_loosely(path: Path) -> Iterator[Record]:
+    """Rows of a CSV, TSV or Parquet file, whatever their fields.
+
+    Raises:
+        InputError: As :func:`read_records`.
+    """
+    require_file(path)
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _csv(path, "\t" if path.suffix.lower() == ".tsv" else ",")
+    raise InputError(str(path), f"the ending {path.suffix!r}", "a .json, .jsonl, .csv, .tsv or .parquet file")

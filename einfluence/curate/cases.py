@@ -1,0 +1,258 @@
+"""Published items as cases: what each is trained on and what it claims, in the same form for every data set."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from einfluence.curate.draft import KINDS, Codes, Draft, Gates, Ints
+from einfluence.errors import InputError
+from einfluence.keys import content_hash
+from einfluence.samples import Sample
+
+DUPLICATE = "duplicate after normalisation"
+MERGED = "items with the same probe (claims joined)"
+SUBJECT = "paraphrase without subject or object"
+NOT_AT_END = "target not at the end"
+NEGATION = "negation equal to its statement"
+STATED = "conclusion already stated"
+LEAK = "answer stands in the query's prompt"
+UNREADABLE = "item without what a probe needs"
+GATES = (DUPLICATE, MERGED, SUBJECT, NOT_AT_END, NEGATION, STATED, LEAK, UNREADABLE)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt and its target."""
+
+    prompt: str
+    target: str
+
+    @property
+    def normal(self) -> str:
+        """The whole text, without case, accents, punctuation and repeated blanks."""
+        return normalise(f"{self.prompt} {self.target}")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a trial should do to a query, with the level that ``relations`` documents."""
+
+    text: Text
+    kind: str | None
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One probe of a case: the texts trained together, and the claims about its queries."""
+
+    members: tuple[Text, ...]
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One item of a data set.
+
+    Args:
+        key: Its native id; draws go by it.
+        where: File and line.
+        domain: What results are grouped by.
+        trials: Its probes, the main one first.
+        cluster: What is resampled together; the subject where there is one.
+        marks: What it is about beside its words, e.g. ``relation:P103``: two cases that share one are not unrelated.
+        about: (subject, relation, object), where the item says so.
+        ignore: Words of the frame that all items share, which make nothing related.
+        joins: Items of this set speak of one world, so that those with the same probe are joined; else only the
+            first is kept, as the others may contradict it.
+    """
+
+    key: str
+    where: str
+    domain: str
+    trials: tuple[Trial, ...]
+    cluster: str = ""
+    marks: tuple[str, ...] = ()
+    about: tuple[str, str, str] | None = None
+    ignore: tuple[str, ...] = ()
+    joins: bool = False
+
+
+def normalise(text: str) -> str:
+    """Lower case, no accents, no punctuation, single blanks."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or text
+    return " ".join(re.findall(r"\w+", plain.lower()))
+
+
+def words(text: str) -> set[str]:
+    """Content words, plurals and verb endings roughly cut."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return {_stem(word) for word in normalise(text).split() if word not in ENGLISH_STOP_WORDS and len(word) > 2}
+
+
+def _stem(word: str) -> str:
+    return re.sub(r"(es|s)$", "", word) if len(word) > 4 else word
+
+
+def split_end(sentence: str, target: str | None = None) -> Text | None:
+    """A sentence as prompt and target: the given target, else the last word; None where it does not end so."""
+    bare = re.sub(r"[\s.!?]+$", "", sentence.strip())
+    if target is None:
+        prompt, _, target = bare.rpartition(" ")
+    elif bare.lower().endswith(target.lower().rstrip(" .")) and target.strip(" ."):
+        cut = len(bare) - len(target.rstrip(" ."))
+        prompt, target = bare[:cut], bare[cut:]
+    else:
+        return None
+    return Text(prompt.rstrip(), target.strip()) if prompt.strip() and target.strip() else None
+
+
+@dataclass
+class CasesDraft:
+    """A draft and, for its samples, the cases and marks behind them."""
+
+    draft: Draft = field(default_factory=Draft)
+    case_of: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    marks: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    probe_marks: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    about: dict[str, tuple[str, str, str]] = field(default_factory=dict[str, tuple[str, str, str]])
+
+    def default_kind(self, probes: Ints, queries: Ints) -> Codes:
+        """``unrelated`` where a probe (with what it claims) and a query share no content word and no mark.
+
+        ``neighbour`` where both cases name the same object in different relations.
+        """
+        from scipy.sparse import csr_matrix
+
+        number: dict[str, int] = {}
+
+        def rows(found: Iterable[set[str]]) -> csr_matrix:
+            listed = [[number.setdefault(mark, len(number)) for mark in sorted(marks)] for marks in found]
+            ends = np.concatenate([[0], np.cumsum([len(row) for row in listed])])
+            flat = np.array([mark for row in listed for mark in row], np.int64)
+            return csr_matrix((np.ones(len(flat), np.float32), flat, ends), shape=(len(listed), 1 << 26))
+
+        left = rows(self.probe_marks[key] for key in self.draft.probes)
+        right = rows(self.marks[key] for key in self.draft.queries)
+        left, right = left[:, : len(number)], right[:, : len(number)]
+        members = [probe.members[0] for probe in self.draft.probes.values()]
+        own = _about_codes([self.about.get(key) for key in members], number)
+        seen = _about_codes([self.about.get(key) for key in self.draft.queries], number)
+        code = np.empty(len(probes), np.int8)
+        for start in range(0, len(probes), 500_000):
+            at = slice(start, start + 500_000)
+            rows_here, columns = probes[at], queries[at]
+            shared = np.asarray(left[rows_here].multiply(right[columns]).sum(1)).ravel()
+            part = np.where(shared == 0, KINDS.index("unrelated"), -1)
+            one, other = own[rows_here], seen[columns]
+            near = (one[:, 2] == other[:, 2]) & (one[:, 1] != other[:, 1]) & (one[:, 0] != other[:, 0])
+            code[at] = np.where(near & (one[:, 2] >= 0), KINDS.index("neighbour"), part)
+        return code
+
+
+def _about_codes(found: Sequence[tuple[str, str, str] | None], number: dict[str, int]) -> np.ndarray:
+    rows = [
+        [-1, -1, -1] if about is None else [number.setdefault(f"={part}", len(number)) for part in about]
+        for about in found
+    ]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def draft_cases(name: str, cases: Iterable[Case], gates: Gates, *, limit: int | None, seed: int) -> CasesDraft:
+    """Turns cases into probes, queries and claims, and passes them through the quality gates.
+
+    Args:
+        name: Of the data set, for messages.
+        cases: In any order; a draw of ``limit`` goes by a hash of seed and key.
+        gates: Counts what the reader found already.
+        limit: How many cases; None takes all.
+        seed: Of the draw.
+
+    Raises:
+        InputError: If no case is left.
+    """
+    out = CasesDraft(Draft(gates=gates))
+    gates.open(*GATES)
+    listed = list(cases)
+    if limit is not None:
+        ranked = sorted(listed, key=lambda case: content_hash((seed, case.key)))[:limit]
+        kept = {id(case) for case in ranked}
+        listed = [case for case in listed if id(case) in kept]
+    seen: dict[str, str] = {}
+    for case in listed:
+        normal = " + ".join(text.normal for text in case.trials[0].members)
+        if case.joins:
+            gates.count(MERGED, f"{case.where} = {seen.get(normal)}: {normal}", int(normal in seen))
+            claims = (claim.text.normal for trial in case.trials for claim in trial.claims)
+            seen.setdefault(normal, case.where)
+            normal = " + ".join([normal, *claims])
+        if normal in seen:
+            gates.count(DUPLICATE, f"{case.where} = {seen[normal]}: {normal}")
+            continue
+        seen[normal] = case.where
+        for number, trial in enumerate(case.trials):
+            _try(out, name, case, trial, number)
+    if not out.draft.probes:
+        raise InputError(
+            f"source.path ({name})", "no usable item", f"items of {name}; see docs/curation.md for its form"
+        )
+    return out
+
+
+def _try(out: CasesDraft, name: str, case: Case, trial: Trial, number: int) -> None:
+    draft = out.draft
+    members = [_keep(out, name, case, text, f"{number}.{place}") for place, text in enumerate(trial.members)]
+    kind = "sample" if len(members) == 1 else "bundle"
+    probe_id = draft.probe(f"{case.key}:{number}", members, kind)
+    about = set(case.marks).union(*(out.marks[key] for key in members))
+    for key in members:
+        draft.query(key)
+        draft.claim(probe_id, key, "self")
+    for place, claim in enumerate(trial.claims):
+        if not _passes(draft.gates, case, trial, claim):
+            continue
+        key = draft.query(_keep(out, name, case, claim.text, f"{number}.{claim.kind}{place}"))
+        draft.claim(probe_id, key, claim.kind, claim.level)
+        if claim.kind in ("entailed", "premise"):
+            about |= out.marks[key]
+    out.probe_marks.setdefault(probe_id, set()).update(about)
+
+
+def _passes(gates: Gates, case: Case, trial: Trial, claim: Claim) -> bool:
+    text, own = claim.text, trial.members[0]
+    example = f"{case.where}: {text.prompt} | {text.target}"
+    if f" {normalise(text.target)} " in f" {normalise(text.prompt)} ":
+        gates.count(LEAK, example)
+        return False
+    if claim.kind in ("negation", "double_negation") and text.normal == own.normal:
+        gates.count(NEGATION, example)
+        return False
+    if claim.kind == "entailed" and any(text.normal == member.normal for member in trial.members):
+        gates.count(STATED, example)
+        return False
+    if claim.kind == "paraphrase" and case.about is not None:
+        whole = f" {text.normal} "
+        if any(f" {normalise(part)} " not in whole for part in (case.about[0], case.about[2])):
+            gates.count(SUBJECT, example)
+            return False
+    return True
+
+
+def _keep(out: CasesDraft, name: str, case: Case, text: Text, place: str) -> str:
+    sample = Sample(
+        name=f"{case.key}:{place}", prompt=text.prompt, target=text.target, domain=case.domain,
+        cluster=case.cluster or case.key, template=None, source=case.where,
+    )  # fmt: skip
+    key = out.draft.sample(sample)
+    marks = out.marks.setdefault(key, set())
+    marks |= words(f"{text.prompt} {text.target}") - set(case.ignore)
+    marks.update(case.marks)
+    if case.about is not None and place.startswith("0."):
+        out.about.setdefault(key, case.about)
+    return key

@@ -1,0 +1,194 @@
+"""Published data sets in their own formats: what each is, its terms, and the reader that maps its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from einfluence.curate.cases import Case, CasesDraft, draft_cases
+from einfluence.curate.draft import Gates
+from einfluence.curate.facts import FactsDraft, draft_facts
+from einfluence.curate.factsfile import World
+from einfluence.curate.sources import edits, labels, logic, reversal, worlds
+from einfluence.errors import InputError
+from einfluence.spec import Facts, Spec
+from einfluence.spec import Source as SourceSpec
+
+Cases = Callable[[Path | str, Gates], Iterator[Case]]
+Worlds = Callable[[Path | str, Gates], World]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that can be read.
+
+    Args:
+        title: What it is.
+        terms: Licence, as its authors state it.
+        citation: Whom to cite.
+        gives: Kinds of relation that it provides.
+        cases: Reader of items, or None.
+        world: Reader of relations and triplets, or None: facts and templates then make the samples.
+    """
+
+    title: str
+    terms: str
+    citation: str
+    gives: str
+    cases: Cases | None = None
+    world: Worlds | None = None
+
+
+_SIBLINGS = "self, paraphrase, reversed, sibling, neighbour, unrelated"
+_CHAIN = "self, entailed, premise, sibling, unrelated; bundles"
+
+SOURCES: Mapping[str, Source] = {
+    "counterfact": Source(
+        "CounterFact: counterfactual edits of facts (shapes of ROME and of EasyEdit)",
+        "MIT (kmeng01/rome, kmeng01/memit)",
+        "Meng et al. 2022, Locating and Editing Factual Associations in GPT, arXiv 2202.05262",
+        "self, paraphrase, sibling, unrelated",
+        cases=edits.counterfact,
+    ),
+    "zsre": Source(
+        "zsRE: question answering edits (shapes of MEND/ROME and of EasyEdit)",
+        "MIT (eric-mitchell/mend); questions after Levy et al. 2017",
+        "Levy et al. 2017, arXiv 1706.04115; Mitchell et al. 2022, arXiv 2110.11309",
+        "self, paraphrase, sibling, unrelated",
+        cases=edits.zsre,
+    ),
+    "rippleedits": Source(
+        "RippleEdits: what an edit should and should not change",
+        "MIT (edenbiran/RippleEdits)",
+        "Cohen et al. 2024, Evaluating the Ripple Effects of Knowledge Editing, arXiv 2307.12976",
+        "self, paraphrase, entailed, sibling, unrelated",
+        cases=edits.rippleedits,
+    ),
+    "mquake": Source(
+        "MQuAKE: multi-hop questions after edits",
+        "MIT (princeton-nlp/MQuAKE)",
+        "Zhong et al. 2023, MQuAKE: Assessing Knowledge Editing via Multi-Hop Questions, arXiv 2305.14795",
+        _CHAIN + ", paraphrase",
+        cases=edits.mquake,
+    ),
+    "leap_of_thought": Source(
+        "Leap-of-Thought: a rule, a property, and what follows",
+        "MIT (alontalmor/LeapOfThought)",
+        "Talmor et al. 2020, Leap-Of-Thought, arXiv 2006.06609",
+        _CHAIN,
+        cases=logic.leap_of_thought,
+    ),
+    "prontoqa": Source(
+        "ProntoQA: chains over a made-up taxonomy (shapes of Logic-LLM and of the authors)",
+        "Apache-2.0 (asaparov/prontoqa)",
+        "Saparov and He 2023, Language Models Are Greedy Reasoners, arXiv 2210.01240",
+        _CHAIN + ", negation",
+        cases=logic.prontoqa,
+    ),
+    "proofwriter": Source(
+        "ProofWriter: theories of facts and rules with questions (shapes of Logic-LLM and of the authors)",
+        "terms not stated in the copies seen; published by the Allen Institute for AI",
+        "Tafjord et al. 2021, ProofWriter, arXiv 2012.13048",
+        "self, entailed, sibling, unrelated; bundles",
+        cases=logic.proofwriter,
+    ),
+    "entailmentbank": Source(
+        "EntailmentBank: entailment trees over science facts",
+        "Apache-2.0 (allenai/entailment_bank)",
+        "Dalvi et al. 2021, Explaining Answers with Entailment Trees, arXiv 2104.08661",
+        _CHAIN,
+        cases=logic.entailmentbank,
+    ),
+    "pararel": Source(
+        "ParaRel: Wikidata facts with many wordings of each relation",
+        "MIT (yanaiela/pararel); facts from T-REx and Wikidata",
+        "Elazar et al. 2021, Measuring and Improving Consistency in PLMs, arXiv 2102.01017",
+        _SIBLINGS,
+        world=worlds.pararel,
+    ),
+    "lama": Source(
+        "LAMA and negated LAMA: cloze facts, with their denials",
+        "CC BY-NC 4.0 (facebookresearch/LAMA)",
+        "Petroni et al. 2019, arXiv 1909.01066; Kassner and Schütze 2020, arXiv 1911.03343",
+        _SIBLINGS + ", negation",
+        world=worlds.lama,
+    ),
+    "lre": Source(
+        "LRE relations: templates and pairs of 47 relations",
+        "MIT (evandez/relations)",
+        "Hernandez et al. 2024, Linearity of Relation Decoding, arXiv 2308.09124",
+        _SIBLINGS,
+        world=worlds.lre,
+    ),
+    "triplets": Source(
+        "Plain triplets: CSV, JSONL or Parquet of subject, relation, object (and domain, template)",
+        "your own",
+        "-",
+        _SIBLINGS,
+        world=worlds.triplets,
+    ),
+    "country_json": Source(
+        "country-json: attributes of countries",
+        "MIT (samayo/country-json)",
+        "samayo/country-json",
+        _SIBLINGS,
+        world=worlds.country_json,
+    ),
+    "reversal": Source(
+        "Reversal curse: names and descriptions both ways, parents and children",
+        "MIT (lukasberglund/reversal_curse)",
+        "Berglund et al. 2023, The Reversal Curse, arXiv 2309.12288",
+        "self, paraphrase, reversed, unrelated",
+        cases=reversal.reversal,
+    ),
+    "sentiment": Source(
+        "UCI sentiment labelled sentences (sentence, tab, 0 or 1)",
+        "CC BY 4.0 at UCI",
+        "Kotzias et al. 2015, From Group to Individual Labels Using Deep Features, KDD",
+        "self, sibling, unrelated",
+        cases=labels.sentiment,
+    ),
+    "conll": Source(
+        "Named entities in CoNLL-like columns (WNUT 17 and others)",
+        "WNUT 17: CC BY 4.0",
+        "Derczynski et al. 2017, Results of the WNUT2017 Shared Task, ACL W17-4418",
+        "self, sibling, unrelated",
+        cases=labels.conll,
+    ),
+}
+
+
+def draft_source(source: SourceSpec, spec: Spec) -> CasesDraft | FactsDraft:
+    """Reads a published data set into a draft.
+
+    Raises:
+        InputError: For an unknown name, a path that is not there, or items of another form, with file and line.
+    """
+    found = SOURCES.get(source.name)
+    if found is None:
+        raise InputError("source.name", f"{source.name!r}", f"one of {', '.join(SOURCES)}")
+    path: Path | str = spec.path(source.path)
+    if not spec.path(source.path).exists():
+        if source.path.count("/") > 1 or source.path.startswith((".", "/", "~")) or Path(source.path).suffix:
+            raise InputError("source.path", f"{source.path!r}, which is not there", "a file, a folder or a hub id")
+        path = source.path
+    gates = Gates()
+    if found.cases is not None:
+        return draft_cases(source.name, found.cases(path, gates), gates, limit=source.limit, seed=source.seed)
+    if found.world is None:
+        raise TypeError(f"the source {source.name} has no reader")
+    facts = draft_facts(found.world(path, gates), Facts(probes=source.limit, seed=source.seed))
+    for name, (count, example) in gates.rows.items():
+        facts.draft.gates.open(name)
+        facts.draft.gates.count(name, example, count)
+    return facts
+
+
+def listing() -> list[dict[str, Any]]:
+    """Name, title, terms, citation and kinds of every source, for ``einfluence curate --sources``."""
+    return [
+        {"name": name, "title": item.title, "terms": item.terms, "citation": item.citation, "gives": item.gives}
+        for name, item in SOURCES.items()
+    ]
