@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from einfluence.store.schema import TABLES
+
+Connection = duckdb.DuckDBPyConnection
+Cells = Mapping[tuple[str, str], float]
+MakeStore = Callable[..., Connection]
+PerProbe = Callable[..., dict[str, float | None]]
+
+
+def make_store(
+    cells: Cells | Mapping[str, Cells],
+    *,
+    kinds: Mapping[tuple[str, str], str | None] | None = None,
+    distances: Mapping[tuple[str, str], float] | None = None,
+    levels: Mapping[tuple[str, str], float] | None = None,
+    bundles: Mapping[str, Sequence[str]] | None = None,
+    samples: Mapping[str, Mapping[str, Any]] | None = None,
+    probe_kinds: Mapping[str, str] | None = None,
+    modality: str = "text",
+    seeds: Sequence[int] = (0,),
+    extra_rows: Sequence[Mapping[str, Any]] = (),
+) -> Connection:
+    """A store in memory from influence by (probe, query); a probe has the name of its sample.
+
+    ``cells`` is one arm's, or arms' by name: ``finetune`` or ``in_context``, perhaps with a recipe: ``finetune sgd``.
+    """
+    arms: Mapping[str, Cells]
+    arms = cells if all(isinstance(key, str) for key in cells) else {"finetune": cells}  # type: ignore[assignment]
+    pairs = list(dict.fromkeys(pair for each in arms.values() for pair in each))
+    bundles, described, probe_kinds = bundles or {}, samples or {}, probe_kinds or {}
+    probes = list(dict.fromkeys(probe for probe, _ in pairs))
+    members = {probe: list(bundles.get(probe, [probe])) for probe in probes}
+    names = dict.fromkeys(
+        [*(s for probe in probes for s in members[probe]), *(query for _, query in pairs), *described]
+    )
+    kind_of = {probe: probe_kinds.get(probe, "bundle" if probe in bundles else "sample") for probe in probes}
+    given = kinds or {}
+    tables: dict[str, list[dict[str, Any]]] = {
+        "samples": [
+            {"sample_id": name, "name": name, "modality": modality, "cluster": name, **described.get(name, {})}
+            for name in names
+        ],
+        "probes": [{"probe_id": f"p:{probe}", "name": probe, "kind": kind_of[probe]} for probe in probes],
+        "probe_members": [
+            {"probe_id": f"p:{probe}", "position": i, "sample_id": sample}
+            for probe in probes
+            for i, sample in enumerate(members[probe])
+        ],
+        "relations": [
+            {
+                "probe_id": f"p:{probe}",
+                "query_id": query,
+                "kind": given.get((probe, query), "self" if probe == query else None),
+                "level": (levels or {}).get((probe, query)),
+                "distance": (distances or {}).get((probe, query)),
+            }
+            for probe, query in pairs
+        ],
+        "bases": [{"base": "b", "label": "b", "modality": modality, "json": "{}"}],
+        "recipes": [{"recipe": arm, "estimator": arm.split()[0], "label": arm, "json": "{}"} for arm in arms],
+        "influence": [
+            {**cell_row(probe, query, value, arm), "seed": seed}
+            for arm, each in arms.items()
+            for seed in (seeds if arm.startswith("finetune") else (0,))
+            for (probe, query), value in each.items()
+        ],
+    }
+    tables["influence"] += [dict(row) for row in extra_rows]
+    connection = duckdb.connect(config={"python_enable_replacements": False})
+    for name, schema in TABLES.items():
+        if name == "influence":
+            schema = schema.append(pa.field("influence", pa.float64()))
+        rows = pa.Table.from_pylist(tables.get(name, []), schema=schema)
+        connection.from_arrow(rows).create(name)
+    return connection
+
+
+def cell_row(probe: str, query: str, value: float, arm: str = "finetune") -> dict[str, Any]:
+    return {"base": "b", "estimator": arm.split()[0], "recipe": arm, "probe_id": f"p:{probe}", "query_id": query,
+            "seed": 0, "logprob_before": 0.0, "logprob_after": value, "n_tokens": 1, "influence": value}  # fmt: skip
+
+
+@pytest.fixture
+def store() -> MakeStore:
+    return make_store
+
+
+@pytest.fixture
+def values() -> PerProbe:
+    """Per-probe values of one desideratum's variant, by probe, and the null's under ``null:`` and the probe."""
+    from einfluence.metrics import per_probe
+
+    def find(connection: Connection, desideratum: str, variant: str, arm: str = "finetune") -> dict[str, float | None]:
+        found: dict[str, float | None] = {}
+        for row in per_probe(connection).to_pylist():
+            if (row["desideratum"], row["variant"], row["recipe"]) == (desideratum, variant, arm):
+                found[row["probe"]] = row["value"]
+                found[f"null:{row['probe']}"] = row["null_value"]
+        return found
+
+    return find
