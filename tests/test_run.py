@@ -1,0 +1,187 @@
+"""The run: what is computed when, told by counting trainings and queries, not by messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import einfluence
+from einfluence.estimators import measure as estimators
+
+TEXTS = {
+    "a": ("dax is a", "bird"),
+    "b": ("wug is a", "fish"),
+    "c": ("blick has", "gold"),
+    "d": ("dax has", "wings"),
+    "e": ("the king owns", "gold"),
+}
+Study = Callable[..., Path]
+
+
+@pytest.fixture
+def study(tmp_path: Path, gpt2_folder: Path) -> Study:
+    """Writes a small text study; what is given replaces parts of it."""
+
+    def write(
+        samples: dict[str, tuple[str, str]] = TEXTS,
+        probes: str = "abc",
+        queries: str = "abcd",
+        lr: float = 0.01,
+        file: str = "samples.jsonl",
+        **more: object,
+    ) -> Path:
+        rows = [{"id": name, "prompt": prompt, "target": target} for name, (prompt, target) in samples.items()]
+        (tmp_path / file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (tmp_path / "probes.jsonl").write_text("".join(json.dumps({"id": p, "samples": [p]}) + "\n" for p in probes))
+        (tmp_path / "queries.txt").write_text("\n".join(queries) + "\n")
+        spec: dict[str, object] = {
+            "base": str(gpt2_folder),
+            "samples": file,
+            "probes": "probes.jsonl",
+            "queries": "queries.txt",
+            "arms": [{"recipe": {"lr": lr, "steps": 2}}],
+            "shard": 2,
+            **more,
+        }
+        path = tmp_path / "spec.yaml"
+        path.write_text(json.dumps(spec))
+        return path
+
+    return write
+
+
+class Counter:
+    """Counts what engines are asked for."""
+
+    def __init__(self) -> None:
+        self.trained, self.asked = 0, 0
+
+    def take(self) -> tuple[int, int]:
+        """(probes trained, cells asked for) since the last take."""
+        taken, self.trained, self.asked = (self.trained, self.asked), 0, 0
+        return taken
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """Counts trainings in every run of a test."""
+    counted, real = Counter(), estimators.engine.measure
+
+    def counting(base, recipe, probes, queries, seed, *, kept=None):  # type: ignore[no-untyped-def]
+        counted.trained += len(probes) - len(kept or {})
+        counted.asked += len(probes) * len(queries)
+        return real(base, recipe, probes, queries, seed, kept=kept)
+
+    monkeypatch.setattr(estimators.engine, "measure", counting)
+    return counted
+
+
+def run(spec: Path) -> einfluence.Result:
+    return einfluence.measure(spec, spec.parent / "store", report=False)
+
+
+def cells(spec: Path) -> set[tuple[object, ...]]:
+    with einfluence.Store(spec.parent / "store").connect() as connection:
+        return set(connection.execute("select recipe, probe_id, query_id, logprob_after from influence").fetchall())
+
+
+def test_a_first_run_computes_every_probe_against_every_query(study: Study, counter: Counter) -> None:
+    result = run(study())
+    assert (result.wanted, result.present, result.computed, result.failed) == (12, 0, 12, 0)
+    assert counter.take() == (3, 12)
+
+
+def test_a_second_run_computes_nothing(study: Study, counter: Counter) -> None:
+    run(study())
+    counter.take()
+    result = run(study())
+    assert (result.wanted, result.present, result.computed) == (12, 12, 0)
+    assert counter.take() == (0, 0)
+
+
+def test_a_new_probe_computes_its_own_cells_alone(study: Study, counter: Counter) -> None:
+    before = run(study()), cells(study())
+    counter.take()
+    result = run(study(probes="abcd"))
+    assert (result.wanted, result.present, result.computed) == (16, 12, 4)
+    assert counter.take() == (1, 4)
+    assert before[1] < cells(study())
+
+
+def test_a_new_query_computes_its_own_cells_alone(study: Study, counter: Counter) -> None:
+    run(study())
+    counter.take()
+    result = run(study(queries="abcde"))
+    assert (result.wanted, result.present, result.computed) == (15, 12, 3)
+    assert counter.take() == (3, 3)
+
+
+def test_a_new_query_needs_no_training_where_the_tuned_parameters_were_kept(study: Study, counter: Counter) -> None:
+    fresh = run(study(queries="abcde")), cells(study())
+    run(study(keep_deltas="10MB", lr=0.02))
+    counter.take()
+    result = run(study(queries="abcde", keep_deltas="10MB", lr=0.02))
+    assert result.computed == 3 and counter.take() == (0, 3)
+    assert fresh[1] < cells(study())
+
+
+def test_renaming_a_file_and_reordering_its_lines_computes_nothing(study: Study, counter: Counter) -> None:
+    run(study())
+    counter.take()
+    backwards = dict(reversed(TEXTS.items()))
+    result = run(study(samples=backwards, probes="cab", queries="dcba", file="other.jsonl"))
+    assert (result.present, result.computed) == (12, 0)
+    assert counter.take() == (0, 0)
+
+
+def test_another_learning_rate_computes_its_cells_and_keeps_the_old_ones(study: Study, counter: Counter) -> None:
+    run(study())
+    old = cells(study())
+    counter.take()
+    result = run(study(lr=0.02))
+    assert (result.wanted, result.present, result.computed) == (12, 0, 12)
+    assert counter.take() == (3, 12)
+    assert old < cells(study()) and len(cells(study())) == 24
+    assert run(study()).computed == 0
+
+
+def test_the_table_is_the_same_whatever_the_shards(study: Study, tmp_path: Path) -> None:
+    spec = study()
+    tables = []
+    for shard in (1, 2, 64):
+        study(shard=shard)
+        einfluence.measure(spec, tmp_path / f"store{shard}", report=False)
+        with einfluence.Store(tmp_path / f"store{shard}").connect() as connection:
+            tables.append(
+                connection.execute(
+                    "select probe_id, query_id, logprob_after - logprob_before from influence order by all"
+                ).fetchall()
+            )
+    for rows in tables[1:]:
+        assert [row[:2] for row in rows] == [row[:2] for row in tables[0]]
+        assert [row[2] for row in rows] == pytest.approx([row[2] for row in tables[0]], abs=1e-4)
+
+
+def test_a_probe_that_explodes_is_told_and_the_others_are_kept(study: Study) -> None:
+    result = run(study(arms=[{"recipe": {"lr": 1e30, "optimizer": "sgd", "adapter": "full", "steps": 3}}]))
+    assert (result.wanted, result.computed, result.failed) == (12, 0, 3)
+    assert all("step" in reason for reason in result.reasons.values())
+    with einfluence.Store(study().parent / "store").connect() as connection:
+        assert connection.execute("select distinct status from outcomes").fetchall() == [("failed",)]
+    assert run(study()).computed == 12
+
+
+def test_prompting_fills_the_same_table(study: Study) -> None:
+    result = run(study(arms=[{"estimator": "in_context", "recipe": {"join": " . "}}]))
+    assert result.computed == 12
+    with einfluence.Store(study().parent / "store").connect() as connection:
+        assert connection.execute("select distinct estimator from influence").fetchall() == [("in_context",)]
+
+
+def test_the_store_opens_from_python(study: Study) -> None:
+    run(study())
+    relation = einfluence.Store(study().parent / "store").influence()
+    assert relation.filter("influence is not null").to_arrow_table().num_rows == 12
