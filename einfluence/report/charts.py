@@ -13,6 +13,7 @@ import vl_convert
 
 from einfluence.report.query import Arm
 from einfluence.report.theme import PAGE, Theme, config
+from einfluence.report.words import BAR
 
 Rows = Sequence[dict[str, Any]]
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
@@ -24,7 +25,7 @@ _numbers = itertools.count()
 def spec(chart: Chart, theme: Theme) -> dict[str, Any]:
     """The chart's Vega-Lite specification in a theme's colours."""
     with alt.data_transformers.enable(consolidate_datasets=False):
-        return {**cast("dict[str, Any]", chart.to_dict(validate=False)), "config": config(theme)}
+        return {**chart.to_dict(validate=False), "config": config(theme)}
 
 
 def svg(chart: Chart, theme: Theme = PAGE) -> str:
@@ -101,9 +102,12 @@ def scorecard(rows: Rows, arms: Sequence[Arm], theme: Theme = PAGE, width: int =
     names = names.encode(
         y=alt.Y("middle:Q", axis=None, scale=y["scale"]), x=alt.value(4 if narrow else -12), text="title:N"
     )
-    ends = alt.Chart(_data([{"at": 0}, {"at": 1}])).mark_rule(aria=False, strokeWidth=1.2)
-    dashes = alt.condition("datum.at == 0", alt.value([1, 0]), alt.value([4, 3]))
-    ends = ends.encode(x=x, color=alt.value(theme.muted), strokeDash=dashes)
+    ends = alt.Chart(_data([{"at": 0}, {"at": BAR}, {"at": 1}])).mark_rule(aria=False, strokeWidth=1.2)
+    dashes = {
+        "condition": [{"test": "datum.at == 0", "value": [1, 0]}, {"test": "datum.at == 1", "value": [4, 3]}],
+        "value": [1, 4],
+    }
+    ends = ends.encode(x=x, color=alt.value(theme.muted), strokeDash=cast("Any", dashes))
     base = alt.Chart(_data(placed))
     interval = base.mark_rule(strokeWidth=2.5, strokeCap="round", aria=False)
     interval = interval.encode(x=alt.X("low:Q", scale=cut), x2="high:Q", y=y, color=_colour(arms, theme, False))
@@ -137,7 +141,7 @@ def slopes(
         title=None,
         axis=alt.Axis(labelAngle=0, labelLimit=width // max(1, len(arms)), labelExpr="split(datum.label, /[,:] /)"),
     )
-    panels: list[alt.LayerChart] = []
+    panels: list[Chart] = []
     for index, kind in enumerate(order):
         mine = [row for row in lines if row["kind"] == kind]
         middle = [row for row in middles if row["kind"] == kind]
@@ -201,7 +205,7 @@ def curves(
         columns: Panels in a row.
         rules: Heights of thin lines across.
     """
-    panels: list[alt.LayerChart] = []
+    panels: list[Chart] = []
     groups = list(dict.fromkeys(row[facet] for row in rows)) if facet else [None]
     for index, group in enumerate(groups):
         mine = [row for row in rows if facet is None or row[facet] == group]

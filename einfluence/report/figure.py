@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import cast
 
+import yaml
 from altair.utils import schemapi
 from markupsafe import Markup
 
@@ -47,6 +51,17 @@ class Figure:
         with schemapi.debug_mode(False):  # spares the check of every nested object against the schema, 80% of the time
             chart = self.draw(theme, narrow)
             return Markup(svg(chart, theme))
+
+
+@cache
+def _captions() -> dict[str, str]:
+    text = (resources.files("einfluence.report") / "captions.yaml").read_text(encoding="utf-8")
+    return cast("dict[str, str]", yaml.safe_load(text))
+
+
+def caption(name: str, **values: object) -> str:
+    """What :file:`captions.yaml` says under a figure."""
+    return _captions()[name].format(**values)
 
 
 def short(text: object, most: int = 120) -> str:

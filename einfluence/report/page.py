@@ -19,7 +19,8 @@ from markupsafe import Markup
 
 from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
-from einfluence.report.query import Part, parts_of, rows
+from einfluence.report.query import Part, Rows, parts_of, rows
+from einfluence.report.scorecard import scorecard
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
 
 LEAD = 5  # sentences that open the page
@@ -43,7 +44,8 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
     """
     parts = parts_of(connection)
     samples = payload.Samples()
-    shown = [_part(connection, part, place, samples) for place, part in enumerate(parts)]
+    pairs = sections.pairs(connection)
+    shown = [_part(connection, part, place, samples, pairs) for place, part in enumerate(parts)]
     probes = [probe for place, part in enumerate(parts) for probe in payload.probes(connection, part, place, samples)]
     data = {
         **samples.payload(connection),
@@ -80,8 +82,10 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
     return write_whole(out, html)
 
 
-def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples) -> dict[str, Any]:
-    scorecard = sections.scorecard(connection, part)
+def _part(
+    connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples, pairs: Rows
+) -> dict[str, Any]:
+    card = scorecard(connection, part)
     noise = sections.noise(connection, part)
     return {
         "place": place,
@@ -89,15 +93,15 @@ def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples
         "label": part.label,
         "thing": part.thing,
         "arms": part.arms,
-        "scorecard": scorecard,
+        "scorecard": card,
         "matrix": payload.matrices(connection, part, samples),
         "noisy": bool(noise),
-        "slopes": sections.slopes(connection, part),
+        "slopes": sections.slopes(pairs, part),
         "distance": sections.distance(connection, part),
         "noise": noise,
         "examples": _examples(connection) if noise and part.modality == "image" else [],
         "layers": sections.layers(connection, part),
-        "recipes": sections.recipes(scorecard["lines"], sections.self_influence(connection, part), part),
+        "recipes": sections.recipes(card["lines"], pairs, part),
     }
 
 
@@ -127,8 +131,8 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def _summary(parts: Sequence[Part]) -> str:
     pieces = [
-        f"{max(arm.probes for arm in part.arms):,} probes × {max(arm.queries for arm in part.arms):,} queries of {part.label}, taught in "
-        f"{len(part.arms)} way{'s' if len(part.arms) > 1 else ''}"
+        f"{max(arm.probes for arm in part.arms):,} probes × {max(arm.queries for arm in part.arms):,} queries of "
+        f"{part.label}, taught in {len(part.arms)} way{'s' if len(part.arms) > 1 else ''}"
         for part in parts
     ]
     cells = sum(arm.cells for part in parts for arm in part.arms)
@@ -140,7 +144,7 @@ def _summary(parts: Sequence[Part]) -> str:
 
 
 def _lead(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What opens the page: for the first fine-tuned arm of each part its plainest verdicts, and how the prompt differs."""
+    """What opens the page: each part's plainest verdicts on its first arm, and which arms differ from it."""
     chosen: list[dict[str, Any]] = []
     for entry in shown:
         for item in entry["scorecard"]["desiderata"]:
@@ -254,7 +258,8 @@ def _variables(theme: Theme, name: str) -> str:
 @cache
 def library() -> str:
     """Vega as one script, from the same package that draws the still charts."""
-    return re.sub(r"<(?=/script|!--)", r"\\x3c", vl_convert.javascript_bundle(), flags=re.IGNORECASE)
+    bundle = vl_convert.javascript_bundle(None)  # pyright: ignore[reportArgumentType]  # None: Vega, Vega-Lite, vega-embed
+    return re.sub(r"<(?=/script|!--)", r"\\x3c", bundle, flags=re.IGNORECASE)
 
 
 @cache

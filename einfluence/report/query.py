@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from einfluence.report.theme import SHAPES
 
+Rows = list[dict[str, Any]]
+
 
 @cache
 def _sql(name: str) -> str:
@@ -73,6 +75,13 @@ class Part:
     def thing(self) -> str:
         """What a sample of it is called."""
         return "fact" if self.modality == "text" else "image"
+
+
+def of_arm(found: Rows, part: Part) -> list[tuple[Arm, dict[str, Any]]]:
+    """The rows that belong to a part, each with its arm."""
+    arms = {arm.key: arm for arm in part.arms}
+    pairs = [(arms.get((row["base"], row["estimator"], row["recipe"])), row) for row in found]
+    return [(arm, row) for arm, row in pairs if arm is not None]
 
 
 def parts_of(connection: duckdb.DuckDBPyConnection) -> list[Part]:

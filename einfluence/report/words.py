@@ -78,11 +78,11 @@ def _start(row: Mapping[str, Any]) -> float | None:
 
 def position(row: Mapping[str, Any], number: float | None) -> float | None:
     """Where a number stands between the null (0) and the ideal (1); without an ideal, its distance from the null."""
-    start = _start(row)
+    start, ideal = _start(row), row["ideal"]
     if number is None or start is None:
         return None
-    known = row["ideal"] is not None and row["ideal"] != start
-    return (number - start) / (row["ideal"] - start if known else direction(row) or 1.0)
+    span = direction(row) or 1.0 if ideal is None or ideal == start else ideal - start
+    return (number - start) / span
 
 
 def decide(row: Mapping[str, Any]) -> Verdict:
