@@ -47,7 +47,7 @@ class Prepared:
 class Job:
     """One block of missing cells and all that a worker needs to compute it."""
 
-    store: Path
+    store: str
     base: BaseInfo
     curation: str
     arm: Arm
@@ -132,7 +132,7 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     """
     begun = time.perf_counter()
     last = next((note for note in reversed(store.runs()) if note["study"] == spec.name), None)
-    if last is None or last["metrics"] != metrics_digest() or not (store.root / "report.html").is_file():
+    if last is None or last["metrics"] != metrics_digest(spec) or not (store.root / "report.html").is_file():
         return None
     prepared: list[Prepared] = []
     for part in spec.parts:
@@ -143,11 +143,13 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
         if store.curation(key) not in store.current_curations():
             return None
         prepared.append(Prepared(part, base, key, f"{spec.name}/{part.name}"))
+    if last["spec"] != json.loads(spec.model_dump_json()):
+        return None
     todo = plan(spec, prepared, store)
-    if todo.jobs or last["spec"] != json.loads(spec.model_dump_json()):
+    if todo.jobs:
         return None
     seconds = round(time.perf_counter() - begun, 2)
-    return Result(todo.wanted, todo.present, 0, 0, seconds, str(store.root), str(store.root / "report.html"))
+    return Result(todo.wanted, todo.present, 0, 0, seconds, store.url, str(store.root / "report.html"))
 
 
 def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
@@ -163,7 +165,6 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
     store.open_for_writing()
     if store.curation(key) is None:
         loaded = _loaded(base, part.trust_remote_code)
-
         curated = _curate(part, spec, loaded)
         _check_fit(loaded, curated.samples)
         store.add_curation(key, curated, {"origin": origin, "part": json.loads(part.model_dump_json())})
@@ -185,7 +186,7 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
                 missing += block.cells
                 keep = byte_count(spec.keep_deltas)
                 jobs.append(
-                    Job(store.root, item.base, item.curation, arm, key, block, keep, item.part.trust_remote_code)
+                    Job(store.url, item.base, item.curation, arm, key, block, keep, item.part.trust_remote_code)
                 )
     return Plan(wanted, wanted - missing, tuple(jobs))
 
@@ -208,7 +209,7 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None) -> Done:
 
     store = Store(job.store)
     base = _loaded(job.base, job.trust_remote_code)
-    samples, members = _samples(job.store / "curations" / job.curation)
+    samples, members = _samples(store.root / "curations" / job.curation)
     probes = {probe: [samples[sample] for sample in members[probe]] for probe in job.block.probe_ids}
     queries = [samples[query] for query in job.block.query_ids]
     measured = measure_block(
@@ -217,22 +218,20 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None) -> Done:
         job.key.seed,
         probes,
         queries,
-        kept=lambda probe: store.kept_delta(job.key, probe),
+        kept=store.kept_deltas(job.key, job.block.probe_ids).get,
         on_probe=on_probe,
     )
-    for probe, delta in measured.deltas.items():
-        if job.keep_deltas and store.kept_delta(job.key, probe) is None:
-            store.keep_delta(job.key, probe, delta, job.keep_deltas)
-    store.add_part(job.key, measured.tables)
+    store.add_part(job.key, measured.tables, since=job.block.since)
+    store.keep_deltas(job.key, measured.deltas, job.keep_deltas)
     return Done(measured.tables["influence"].num_rows, measured.failed)
 
 
-def score_store(store: Store) -> pa.Table:
-    """Computes all desiderata from the store's tables and writes them back."""
+def score_store(store: Store, user_sql: Path | None = None) -> pa.Table:
+    """Computes all desiderata from the store's tables, then the user's own, and writes them back."""
     from einfluence.metrics import score
 
     with store.connect() as connection:
-        table = score(connection)
+        table = score(connection, user_sql=user_sql)
     store.write_desiderata(table)
     return table
 
@@ -248,8 +247,9 @@ def report_store(store: Store, out: Path, run: dict[str, Any]) -> Path:
 def finish_run(
     spec: Spec, store: Store, run: dict[str, Any], todo: Plan, done: Sequence[Done], *, report: bool = True
 ) -> Result:
-    """Scores, reports and notes a run."""
-    score_store(store)
+    """Tidies the store, scores, reports and notes a run."""
+    store.tidy()
+    score_store(store, spec.path(spec.metrics) if spec.metrics else None)
     out = store.root / "report.html"
     failed = {probe: reason for item in done for probe, reason in item.failed.items()}
     result = Result(
@@ -258,7 +258,7 @@ def finish_run(
         computed=sum(item.cells for item in done),
         failed=len(failed),
         seconds=round(time.perf_counter() - run["clock"], 2),
-        store=str(store.root),
+        store=store.url,
         report=str(out) if report else None,
         reasons=failed,
     )
@@ -266,6 +266,7 @@ def finish_run(
     store.write_run(note)
     if report:
         report_store(store, out, note)
+        store.publish("report.html")
     return result
 
 
@@ -279,7 +280,7 @@ def provenance(spec: Spec, run: dict[str, Any], result: Result) -> dict[str, Any
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "machine": {"cpu": platform.machine(), "cores": os.cpu_count()},
         "estimators": dict(VERSIONS),
-        "metrics": metrics_digest(),
+        "metrics": metrics_digest(spec),
         "failed_probes": result.reasons,
         **result.to_json(),
     }
@@ -360,7 +361,9 @@ def _recipe_row(arm: Arm) -> dict[str, Any]:
     return {"recipe": arm.recipe_id, "estimator": arm.estimator, "label": arm.recipe.label, "json": fields}
 
 
-def metrics_digest() -> str:
-    """Content hash of the SQL that the scorecard is computed with."""
-    folder = Path(__file__).parent / "metrics"
-    return content_hash([(path.name, file_digest(path)) for path in sorted(folder.rglob("*.sql"))])
+def metrics_digest(spec: Spec) -> str:
+    """Content hash of the SQL that the scorecard is computed with, the user's own included."""
+    folders = [Path(__file__).parent / "metrics", *([spec.path(spec.metrics)] if spec.metrics else [])]
+    return content_hash(
+        [(path.name, file_digest(path)) for folder in folders for path in sorted(folder.rglob("*.sql"))]
+    )

@@ -36,6 +36,5 @@ def missing_queries(wanted: Path, present: list[str]) -> dict[str, tuple[str, ..
         raise InputError("the store", str(error).strip(), "Parquet files that can be read", fix) from error
     finally:
         connection.close()
-    # Most probes lack the same queries: one tuple serves them all.
-    seen: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return {probe_id: seen.setdefault(tuple(query_ids), tuple(query_ids)) for probe_id, query_ids in rows}
+    queries = {probe_id: tuple(query_ids) for probe_id, _, query_ids in rows if query_ids is not None}
+    return {probe_id: queries[twin_id] for probe_id, twin_id, _ in rows}

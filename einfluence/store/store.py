@@ -279,6 +279,11 @@ class Store:
         name = f"{note['started'].replace(':', '')}-{content_hash(json.dumps(dict(note), sort_keys=True))[:6]}.json"
         self.files.put(f"runs/{name}", json_bytes(dict(note)))
 
+    def publish(self, name: str) -> None:
+        """Puts a file that was written under :attr:`root` into the object store, where the store is in one."""
+        if self.url != str(self.root):
+            self.files.put(name, (self.root / name).read_bytes())
+
     def tidy(self, *, grace: float = 3600.0) -> None:
         """Merges small parts and removes what nobody reads any more (see :mod:`einfluence.store.tidy`)."""
         from einfluence.store.tidy import tidy
