@@ -17,7 +17,7 @@ from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
-__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "measure"]
+__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "measure", "train"]
 
 
 def measure(
@@ -45,11 +45,21 @@ def measure(
         The scores (Q,) of the base, and for each probe in order its index, what training left behind, and the
         scores (Q,) after it (None for a probe that failed).
     """
-    kept = kept or {}
-    if engine == "serial":
+    fast = _fast(base, recipe, seed) if engine == "auto" else None
+    if fast is None:
         return serial.measure(base, recipe, probes, queries, seed, kept=kept)
+    return fast.measure(cast("Any", probes), cast("Any", queries), kept or {})
+
+
+def train(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], seed: int) -> list[Tuned]:
+    """Trains on N probes at once, each alone, without scoring anything; all N are held in memory."""
+    fast = _fast(base, recipe, seed)
+    if fast is None:
+        return [serial.train(base, recipe, probe, seed) for probe in probes]
+    return fast.train_all(cast("Any", probes))
+
+
+def _fast(base: Base, recipe: Recipe, seed: int) -> ImageEngine | TextEngine | None:
     if base.info.modality == "image":
-        return ImageEngine(base, recipe, seed).measure(cast("Any", probes), cast("Any", queries), kept)
-    if recipe.adapter.kind == "lora":
-        return TextEngine(base, recipe, seed).measure(cast("Any", probes), cast("Any", queries), kept)
-    return serial.measure(base, recipe, probes, queries, seed, kept=kept)
+        return ImageEngine(base, recipe, seed)
+    return TextEngine(base, recipe, seed) if recipe.adapter.kind == "lora" else None

@@ -1,7 +1,8 @@
-"""Attention for many probes at once: causal, padded on the right, after a prefix computed earlier.
+"""Attention for many probes at once, over sequences that are really many texts laid end to end.
 
 Registered with transformers under :data:`NAME`, so that any model that looks its attention up there can be run by the
-fast engines without a change to its code. Models hand in queries, keys and values with positions already in them.
+fast engines without a change to its code. Models hand in queries, keys and values with positions already in them; to
+everything but attention the order of tokens is all the same, so texts need no filling up there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,37 +21,41 @@ from einfluence.errors import InputError
 
 NAME = "einfluence"
 
-KeyValue = tuple[Tensor, Tensor]
-
 
 class Stop(Exception):
     """Ends a forward pass when all that was wanted of it has been recorded."""
 
 
 @dataclass
-class Pass:
-    """What one forward pass does about attention.
+class Seats:
+    """Who sees whom in a sequence of L tokens, the same for every element of the batch.
+
+    The tokens are those of G prefixes (G, P) and of G * n rows (G * n, S), each row after its group's prefix, once
+    what fills these tables up has been left out.
 
     Args:
-        record: Fill ``kept`` with each layer's keys and values.
-        stop_after: The layer after whose keys and values the pass ends by raising :class:`Stop`.
-        context: Each layer's keys and values of the prefixes: (c * G, heads, P, width); None without prefix.
-        prefix_length: (G,) true prefix lengths.
-        groups: G; each probe's rows are G groups of equally many rows.
+        groups: G.
+        shared: P; 0 where there is no prefix.
+        rows: G * n.
+        width: S.
+        lengths: (G,) true lengths of the prefixes.
+        taken: (G * P + G * n * S,) which token sits in each place (any, where none does); None if all are taken.
+        places: (L,) the place of each token; None if all are taken.
         seen: The attention modules in the order of their calls.
     """
 
-    record: bool = False
-    stop_after: torch.nn.Module | None = None
-    context: dict[torch.nn.Module, KeyValue] | None = None
-    prefix_length: Tensor | None = None
     groups: int = 1
-    kept: dict[torch.nn.Module, KeyValue] = field(default_factory=dict[torch.nn.Module, KeyValue])
+    shared: int = 0
+    rows: int = 1
+    width: int = 0
+    lengths: Tensor | None = None
+    taken: Tensor | None = None
+    places: Tensor | None = None
     seen: list[torch.nn.Module] = field(default_factory=list[torch.nn.Module])
     masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict[tuple[Any, ...], Tensor])
 
 
-_current: ContextVar[Pass | None] = ContextVar("einfluence_attention", default=None)
+_current: ContextVar[Seats | None] = ContextVar("einfluence_attention", default=None)
 
 # What models hand along that changes nothing here: flags for other implementations, and what is already in the queries.
 _IDLE = frozenset(
@@ -61,13 +66,20 @@ _IDLE = frozenset(
 
 
 @contextmanager
-def attending(run: Pass) -> Generator[Pass]:
-    """Makes ``run`` what the attention of this thread's forward passes follows."""
-    token = _current.set(run)
+def seated(seats: Seats) -> Generator[Seats]:
+    """Makes ``seats`` what the attention of this thread's forward passes follows."""
+    token = _current.set(seats)
     try:
-        yield run
+        yield seats
     finally:
         _current.reset(token)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    scale: float
+    window: int | None
+    softcap: float | None
 
 
 def attend(
@@ -83,100 +95,120 @@ def attend(
     is_causal: bool | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention as transformers' interface has it: (B, heads, S, width) in, (B, S, heads, width) out.
+    """Attention as transformers' interface has it: (B, heads, L, width) in, (B, L, heads, width) out.
 
     Raises:
         InputError: When the model asks for something that is not known here (sinks, biases, a mask of its own).
     """
-    run = _current.get()
+    seats = _current.get()
     unknown = [name for name, given in others.items() if given is not None and name not in _IDLE]
-    if run is None or attention_mask is not None or unknown or is_causal is False:
+    if seats is None or attention_mask is not None or unknown or is_causal is False:
         found = f"attention of {type(module).__name__} with {', '.join(unknown) or 'a mask of its own'}"
         raise InputError("base", found, "plain causal attention", "run it with the serial engine")
-    run.seen.append(module)
-    if run.record:
-        run.kept[module] = (key, value)
-    if module is run.stop_after:
-        raise Stop
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if run.context is not None:
-        return _after_prefix(run, run.context[module], query, key, value, scale, sliding_window, softcap), None
-    window = sliding_window if sliding_window is not None and sliding_window < query.shape[2] else None
-    if softcap is None and window is None:
-        grouped = query.shape[1] != key.shape[1]
+    seats.seen.append(module)
+    rule = _Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    q, k, v = (part.transpose(1, 2) for part in (query, key, value))  # (B, L, heads, width)
+    if seats.taken is not None:
+        q, k, v = (part.index_select(1, seats.taken) for part in (q, k, v))
+    first = seats.groups * seats.shared
+    own = _Texts.of(q[:, first:], k[:, first:], v[:, first:], seats.rows)
+    if not seats.shared:
+        out = _alone(seats, own, rule)
+    else:
+        prefix = _Texts.of(q[:, :first], k[:, :first], v[:, :first], seats.groups)
+        out = torch.cat([_alone(seats, prefix, rule), _after_prefix(seats, prefix, own, rule)], 1)
+    return (out if seats.places is None else out.index_select(1, seats.places)), None
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Queries, keys and values (B * texts, heads, length, width) of the texts in B sequences."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    batch: int
+
+    @classmethod
+    def of(cls, q: Tensor, k: Tensor, v: Tensor, texts: int) -> _Texts:
+        """From (B, texts * length, heads, width)."""
+        batch = q.shape[0]
+        q, k, v = (x.reshape(batch * texts, -1, *x.shape[2:]).transpose(1, 2) for x in (q, k, v))
+        return cls(q, k, v, batch)
+
+    def flat(self, out: Tensor) -> Tensor:
+        """(B * texts, heads, length, width) to (B, texts * length, heads, width)."""
+        return out.transpose(1, 2).reshape(self.batch, -1, out.shape[1], out.shape[3])
+
+
+def _alone(seats: Seats, texts: _Texts, rule: _Rule) -> Tensor:
+    q, k, v = texts.q, texts.k, texts.v
+    count, heads, length, width = q.shape
+    window = rule.window if rule.window is not None and rule.window < length else None
+    if rule.softcap is None and window is None:
+        grouped, causal = heads != k.shape[1], length > 1
         attention = torch.nn.functional.scaled_dot_product_attention
-        out = attention(query, key, value, is_causal=query.shape[2] > 1, scale=scale, enable_gqa=grouped)
-        return out.transpose(1, 2), None
-    batch, heads, length, width = query.shape
-    kv = key.shape[1]
-    scores = query.reshape(batch, kv, heads // kv * length, width) @ key.transpose(-1, -2)
-    scores = _capped(scores * scale, softcap).view(batch, heads, length, length) + _own_mask(run, query, window)
-    out = scores.softmax(-1).view(batch, kv, heads // kv * length, length) @ value
-    return out.view(batch, heads, length, value.shape[-1]).transpose(1, 2), None
+        return texts.flat(attention(q, k, v, is_causal=causal, scale=rule.scale, enable_gqa=grouped))
+    kv = k.shape[1]
+    scores = q.reshape(count, kv, heads // kv * length, width) @ k.transpose(-1, -2)
+    scores = _capped(scores * rule.scale, rule.softcap).view(count, heads, length, length)
+    weights = (scores + _own_mask(seats, q, window)).softmax(-1).view(count, kv, heads // kv * length, length)
+    return texts.flat((weights @ v).view(count, heads, length, v.shape[-1]))
 
 
-def _after_prefix(
-    run: Pass,
-    context: KeyValue,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float,
-    window: int | None,
-    softcap: float | None,
-) -> Tensor:
+def _after_prefix(seats: Seats, prefix: _Texts, own: _Texts, rule: _Rule) -> Tensor:
     """Rows see their group's prefix, which is not copied for each of them, and then themselves."""
-    before_key, before_value = context
-    batch, heads, length, width = query.shape
-    kv, shared = before_key.shape[1], before_key.shape[2]
-    sets = before_key.shape[0]  # c * G
-    n, each = batch // sets, heads // kv * length  # rows a group; queries a key head and row
-    mask = _prefix_mask(run, query, shared, window)  # (G, 1, 1, 1, S, P + S)
-    own_query = query.reshape(batch, kv, each, width)
-    group_query = own_query.view(sets, n, kv, each, width).transpose(1, 2).reshape(sets, kv, n * each, width)
-    group_scores = group_query @ before_key.transpose(-1, -2)  # (sets, kv, n * each, P)
-    own_scores = (own_query @ key.transpose(-1, -2)).view(sets, n, kv, each, length).transpose(1, 2)
-    scores = torch.cat([group_scores.view(sets, kv, n, each, shared), own_scores], -1)
-    scores = _capped(scores.mul_(scale), softcap)
-    shape = (sets // run.groups, run.groups, kv, n, heads // kv, length, shared + length)
+    count, heads, length, width = own.q.shape
+    sets, kv, shared = prefix.k.shape[:3]  # sets = B * G
+    n, each, out_width = (
+        count // sets,
+        heads // kv * length,
+        own.v.shape[-1],
+    )  # rows a group; queries a key head and row
+    mask = _prefix_mask(seats, own.q, shared, rule.window)  # (G, 1, 1, 1, S, P + S)
+    query = own.q.reshape(count, kv, each, width)
+    by_group = query.view(sets, n, kv, each, width).transpose(1, 2).reshape(sets, kv, n * each, width)
+    to_prefix = by_group @ prefix.k.transpose(-1, -2)  # (sets, kv, n * each, P)
+    to_own = (query @ own.k.transpose(-1, -2)).view(sets, n, kv, each, length).transpose(1, 2)
+    scores = torch.cat([to_prefix.view(sets, kv, n, each, shared), to_own], -1)
+    scores = _capped(scores.mul_(rule.scale), rule.softcap)
+    shape = (own.batch, seats.groups, kv, n, heads // kv, length, shared + length)
     weights = (scores.view(shape) + mask).softmax(-1).view(sets, kv, n * each, shared + length)
-    out = weights[..., :shared] @ before_value  # (sets, kv, n * each, width)
-    own_weights = weights[..., shared:].view(sets, kv, n, each, length).transpose(1, 2).reshape(batch, kv, each, length)
-    out_width = value.shape[-1]
-    out = out.view(sets, kv, n, each, out_width).transpose(1, 2) + (own_weights @ value).view(
-        sets, n, kv, each, out_width
-    )
-    return out.reshape(batch, heads, length, out_width).transpose(1, 2)
+    from_prefix = (weights[..., :shared] @ prefix.v).view(sets, kv, n, each, out_width).transpose(1, 2)
+    own_weights = weights[..., shared:].view(sets, kv, n, each, length).transpose(1, 2).reshape(count, kv, each, length)
+    out = from_prefix + (own_weights @ own.v).view(sets, n, kv, each, out_width)
+    return own.flat(out.reshape(count, heads, length, out_width))
 
 
 def _capped(scores: Tensor, softcap: float | None) -> Tensor:
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 
-def _own_mask(run: Pass, query: Tensor, window: int | None) -> Tensor:
+def _own_mask(seats: Seats, query: Tensor, window: int | None) -> Tensor:
     length = query.shape[2]
     name = ("own", length, window)
-    if name not in run.masks:
+    if name not in seats.masks:
         back = torch.arange(length)[:, None] - torch.arange(length)[None, :]
         hidden = (back < 0) | (back >= (window or length))
-        run.masks[name] = torch.zeros(length, length).masked_fill(hidden, -torch.inf).to(query)
-    return run.masks[name]
+        seats.masks[name] = torch.zeros(length, length).masked_fill(hidden, -torch.inf).to(query)
+    return seats.masks[name]
 
 
-def _prefix_mask(run: Pass, query: Tensor, shared: int, window: int | None) -> Tensor:
+def _prefix_mask(seats: Seats, query: Tensor, shared: int, window: int | None) -> Tensor:
     length = query.shape[2]
     name = ("prefix", length, shared, window)
-    if name not in run.masks:
+    if name not in seats.masks:
         reach = window or 1 << 40
-        starts = cast("Tensor", run.prefix_length).cpu()[:, None, None]  # (G, 1, 1)
+        lengths = torch.full((1,), shared) if seats.lengths is None else seats.lengths.cpu()
+        starts = lengths[:, None, None]  # (G, 1, 1)
         at = torch.arange(length)[None, :, None]
         slot = torch.arange(shared)[None, None, :]
         hidden = (slot >= starts) | (starts + at - slot >= reach)
         back = at - torch.arange(length)[None, None, :]
         own = ((back < 0) | (back >= reach)).expand(len(starts), -1, -1)
         mask = torch.zeros(len(starts), length, shared + length).masked_fill(torch.cat([hidden, own], -1), -torch.inf)
-        run.masks[name] = mask[:, None, None, None].to(query)
-    return run.masks[name]
+        seats.masks[name] = mask[:, None, None, None].to(query)
+    return seats.masks[name]
 
 
 AttentionInterface.register(NAME, attend)  # pyright: ignore[reportArgumentType]

@@ -125,6 +125,13 @@ class ImageEngine:
         if batch:
             yield batch
 
+    def train_all(self, probes: Sequence[Probe]) -> list[Tuned]:
+        """Trains on N probes, in batches."""
+        tuned: dict[int, Tuned] = {}
+        for batch in self._batches(probes):
+            tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
+        return [tuned[i] for i in range(len(probes))]
+
     def train(self, probes: Sequence[Probe]) -> list[Tuned]:
         """Trains N probes of equally many samples at once; what one does never reaches another."""
         if not probes:

@@ -50,7 +50,9 @@ class Adapted:
             probes = self.down.shape[0]
             rows = x.reshape(probes, -1, x.shape[-1]).to(self.down.dtype)
             low = rows @ self.down.transpose(1, 2)
-            plain = out.reshape(probes, -1, out.shape[-1])
+            plain = out.view(probes, -1, out.shape[-1])
+            if plain.dtype == low.dtype:
+                return plain.baddbmm_(low, self.up.transpose(1, 2), alpha=self.scale).view(out.shape)
             changed = torch.baddbmm(plain.to(low.dtype), low, self.up.transpose(1, 2), alpha=self.scale)
             return changed.view(out.shape).to(out.dtype)
 

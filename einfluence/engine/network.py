@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from einfluence.engine.attention import NAME, Pass, Stop, attending
+from einfluence.engine.attention import NAME, Seats, Stop, seated
 from einfluence.errors import InputError
 
 LINEAR = (nn.Linear, Conv1D)
@@ -27,13 +27,13 @@ class Now:
     """What the patched modules of a network follow during a forward pass.
 
     Args:
-        probes: How many probes the batch holds, outermost.
-        answers: (c, R) flat positions within each probe's rows whose logits are wanted; None for all.
+        rows: Flat positions in the batch whose logits are wanted; None for all.
+        resume: (1, L, hidden), what goes into the first block that differs from the base's, the blocks before it being
+            left out; None runs all blocks.
     """
 
-    probes: int = 1
-    answers: Tensor | None = None
-    flat: Tensor | None = field(default=None, repr=False)
+    rows: Tensor | None = None
+    resume: Tensor | None = None
 
 
 def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -53,55 +53,80 @@ def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class Network:
-    """A causal LM for passes over (probes x rows, length) batches.
+    """A causal LM for batches of (probes, tokens of many texts end to end).
 
     Args:
         model: A Hugging Face causal LM; it is changed, so hand in a :func:`shared_copy`.
+        start: The first decoder block that may differ from the base's; those before it can be run once for all probes.
 
     Attributes:
-        shares: Whether prefixes can be shared (the model looks its attention up in transformers' interface).
-        blocks: The decoder layers in order; empty where they could not be told.
+        packs: Whether texts can be laid end to end (the model looks its attention up in transformers' interface).
+            Otherwise a batch is (probes * rows, length), filled up on the right.
+        start: As given; 0 where blocks cannot be left out.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, start: int = 0) -> None:
         self.model: Any = model
         self.now = Now()
-        self.blocks = _decoder_layers(model)
-        self.device = next(model.parameters()).device
+        first = next(model.parameters())
+        self.device, self.itemsize = first.device, first.element_size()
+        self.width: int = self.model.config.get_text_config().hidden_size
         self._positions = "position_ids" in inspect.signature(model.forward).parameters
-        self.shares = self._adopt_attention()
-        self.order: dict[nn.Module, int] = {}
-        if self.shares:
-            run = self._try(Pass())
-            self.order = {module: index for index, module in enumerate(run.seen)}
+        self.packs = self._positions and self._adopt_attention()
+        self.start = self._skip_below(start) if self.packs and start else 0
         self._patch_answer_rows()
 
-    def logits(self, ids: Tensor, positions: Tensor | None, run: Pass) -> Tensor:
-        """Runs the batch and returns (1, c * R, vocabulary) with answers set, else (B, S, vocabulary)."""
-        given = {"position_ids": positions} if self._positions and positions is not None else {}
-        with attending(run):
-            out = self.model(input_ids=ids, use_cache=False, **given).logits
-        if self.now.flat is not None and (out.dim() != 3 or out.shape[:2] != (1, self.now.flat.shape[0])):
-            out = out.reshape(-1, out.shape[-1])[self.now.flat][None]
-        return out
+    def logits(self, ids: Tensor, positions: Tensor | None, seats: Seats, answers: Tensor) -> Tensor:
+        """Runs a batch (B, L) and returns logits (B * R, vocabulary) at ``answers``: (B, R) flat positions of each.
 
-    def keys_and_values(self, ids: Tensor, positions: Tensor) -> dict[nn.Module, tuple[Tensor, Tensor]]:
-        """Runs prefixes (B, P) as far as the last layer's keys and values, and returns those of every layer."""
-        run = Pass(record=True, stop_after=list(self.order)[-1])
-        self.answer(self.now.probes, None, 0)
+        Where the model does not pack, the texts are ``seats.width`` tokens each and become rows of the batch.
+        """
+        each = ids.numel() // len(answers)
+        self.now.rows = (answers + torch.arange(len(answers), device=self.device)[:, None] * each).reshape(-1)
+        given = {"position_ids": positions} if self.packs else {}
+        ids = ids if self.packs else ids.reshape(-1, seats.width)
         try:
-            self.logits(ids, positions, run)
+            with seated(seats):
+                out = self.model(input_ids=ids, use_cache=False, **given).logits
+        finally:
+            rows, self.now.rows = self.now.rows, None
+        out = out.reshape(-1, out.shape[-1])
+        return out if len(out) == len(rows) else out[rows]
+
+    @torch.no_grad()
+    def below(self, ids: Tensor, positions: Tensor, seats: Seats) -> Tensor:
+        """What goes into block ``start`` for a sequence (1, L): (1, L, hidden), the same for every probe."""
+        caught: list[Tensor] = []
+
+        def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            caught.append(args[0] if args else kwargs["hidden_states"])
+            raise Stop
+
+        hook = self.blocks[self.start].register_forward_pre_hook(catch, with_kwargs=True)
+        try:
+            self.logits(ids, positions, seats, torch.zeros((1, 1), dtype=torch.long, device=self.device))
         except Stop:
             pass
-        return run.kept
+        finally:
+            hook.remove()
+        return caught[0]
 
-    def answer(self, probes: int, answers: Tensor | None, per_probe: int) -> None:
-        """Says how many probes the next batch holds and which of each one's ``per_probe`` positions are asked for."""
-        flat = None
-        if answers is not None:
-            start = torch.arange(probes, device=answers.device)[:, None] * per_probe
-            flat = (answers + start).reshape(-1)
-        self.now.probes, self.now.answers, self.now.flat = probes, answers, flat
+    def _skip_below(self, start: int) -> int:
+        """Lets the first blocks be left out; returns ``start``, or 0 where that is not possible."""
+        self.blocks = _decoder_layers(self.model)
+        kinds: list[bool] = []
+        hooks = [
+            b.register_forward_hook(lambda _m, _a, out: kinds.append(isinstance(out, Tensor))) for b in self.blocks
+        ]
+        self._try()
+        for hook in hooks:
+            hook.remove()
+        if len(kinds) != len(self.blocks) or not all(kinds) or start >= len(self.blocks):
+            return 0
+        for block in self.blocks[:start]:
+            _patch(block, _left_out(self.now, block.forward))
+        _patch(self.blocks[start], _resumed(self.now, self.blocks[start].forward))
+        return start
 
     def _adopt_attention(self) -> bool:
         can = getattr(self.model, "_can_set_attn_implementation", None)
@@ -111,25 +136,27 @@ class Network:
         old = self.model.config._attn_implementation
         self.model.set_attn_implementation(NAME)
         try:
-            run = self._try(Pass())
+            seen = self._try()
         except InputError:
-            self.model.set_attn_implementation(old)
-            return False
-        if len(run.seen) == layers == len(set(run.seen)):
+            seen = list[nn.Module]()
+        if len(seen) == layers == len(set(seen)):
             return True
         self.model.set_attn_implementation(old)
         return False
 
     @torch.no_grad()
-    def _try(self, run: Pass) -> Pass:
+    def _try(self, seats: Seats | None = None) -> list[nn.Module]:
+        """Runs two tokens; returns the attention modules in the order of their calls."""
+        seats = seats or Seats()
         ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
-        self.logits(ids, torch.arange(2, device=self.device)[None], run)
-        return run
+        with seated(seats):
+            self.model(input_ids=ids, use_cache=False)
+        return seats.seen
 
     def _patch_answer_rows(self) -> None:
         """After the last attention every position stands alone, so there only the answer rows are computed."""
         head = self.model.get_output_embeddings()
-        late = self._after_last_attention() if self.shares else set[nn.Module]()
+        late = self._after_last_attention() if self.packs else set[nn.Module]()
         linears = {module for module in self.model.modules() if isinstance(module, LINEAR)}
         done: set[nn.Module] = set()
         for _, module in self.model.named_modules():
@@ -142,21 +169,34 @@ class Network:
             _patch(head, _on_rows(self.now, head.forward, scatter=False))
 
     def _after_last_attention(self) -> set[nn.Module]:
-        last = list(self.order)[-1]
-        seen: set[nn.Module] = set()
+        last = self._try()[-1]
+        late: set[nn.Module] = set()
         early: set[nn.Module] = set()
-        run = Pass()
+        seats = Seats()
 
         def note(module: nn.Module, *_: Any) -> None:
-            (seen if run.seen and run.seen[-1] is last else early).add(module)
+            (late if seats.seen and seats.seen[-1] is last else early).add(module)
 
         hooks = [
             module.register_forward_pre_hook(note) for module in self.model.modules() if isinstance(module, LINEAR)
         ]
-        self._try(run)
+        self._try(seats)
         for hook in hooks:
             hook.remove()
-        return seen - early
+        return late - early
+
+
+def first_changed(model: nn.Module, names: Collection[str]) -> int:
+    """The index of the first decoder block that holds one of these parameters; 0 if one stands before the blocks."""
+    places: dict[int, int] = {}
+    for index, block in enumerate(_decoder_layers(model)):
+        places |= {id(parameter): index for parameter in block.parameters()}
+    after = max(places.values(), default=0)
+    output = cast("Any", model).get_output_embeddings()
+    tied = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    late = {id(parameter) for parameter in output.parameters()} - tied if output is not None else set[int]()
+    named = dict(model.named_parameters(remove_duplicate=False))
+    return min((places.get(id(named[n]), after if id(named[n]) in late else 0) for n in names), default=0)
 
 
 def patch_linear(module: nn.Module, wrap: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]]) -> None:
@@ -170,16 +210,32 @@ def _patch(module: nn.Module, forward: Callable[..., Any]) -> None:
 
 def _on_rows(now: Now, forward: Callable[..., Any], scatter: bool) -> Callable[..., Any]:
     def on_rows(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if now.flat is None:
+        if now.rows is None:
             return forward(x, *args, **kwargs)
-        rows = x.reshape(-1, x.shape[-1]).index_select(0, now.flat)[None]
+        rows = x.reshape(-1, x.shape[-1]).index_select(0, now.rows)[None]
         out = forward(rows, *args, **kwargs)
         if not scatter:
             return out
         full = out.new_zeros(x.shape[:-1].numel(), out.shape[-1])
-        return full.index_copy(0, now.flat, out[0]).view(*x.shape[:-1], -1)
+        return full.index_copy(0, now.rows, out[0]).view(*x.shape[:-1], -1)
 
     return on_rows
+
+
+def _left_out(now: Now, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def left_out(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return forward(hidden_states, *args, **kwargs) if now.resume is None else hidden_states
+
+    return left_out
+
+
+def _resumed(now: Now, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def resumed(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if now.resume is not None:
+            hidden_states = now.resume.expand(hidden_states.shape)
+        return forward(hidden_states, *args, **kwargs)
+
+    return resumed
 
 
 def _decoder_layers(model: nn.Module) -> list[nn.Module]:

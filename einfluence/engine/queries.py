@@ -41,16 +41,19 @@ class Block:
     owner: Ints
 
     @property
-    def tokens(self) -> int:
-        """Positions computed for one probe, those that fill up included."""
-        return self.prefix.size + self.ids.size
+    def true(self) -> npt.NDArray[np.bool_]:
+        """(G * P + G * n * S,) which places of the prefixes and then the rows hold a token."""
+        prefix = np.arange(self.prefix.shape[1])[None, :] < self.prefix_length[:, None]
+        rows = np.arange(self.ids.shape[1])[None, :] < self.length[:, None]
+        return np.concatenate([prefix.ravel(), rows.ravel()])
 
     @property
     def positions(self) -> Ints:
-        """(G * n, S) position ids; filling positions repeat the last true one."""
-        offset = np.repeat(self.prefix_length, len(self.ids) // max(len(self.prefix), 1))
-        last = np.maximum(self.length - 1, 0)
-        return offset[:, None] + np.minimum(np.arange(self.ids.shape[1])[None, :], last[:, None])
+        """(G * P + G * n * S,) position ids of these places."""
+        prefix = np.broadcast_to(np.arange(self.prefix.shape[1]), self.prefix.shape)
+        offset = np.repeat(self.prefix_length, len(self.ids) // len(self.prefix))
+        rows = offset[:, None] + np.arange(self.ids.shape[1])[None, :]
+        return np.concatenate([prefix.ravel(), rows.ravel()])
 
 
 @dataclass
@@ -73,7 +76,7 @@ class _Group:
         return max(len(row.ids) for row in self.rows) - self.shared
 
 
-def layout(items: Sequence[TextItem], budget: int, share: bool = True) -> list[Block]:
+def layout(items: Sequence[TextItem], budget: int, share: bool = True, packed: bool = True) -> list[Block]:
     """Cuts texts into blocks.
 
     The last token of a text predicts nothing that is asked for, so it does not go in. Texts whose inputs are equal, or
@@ -83,16 +86,17 @@ def layout(items: Sequence[TextItem], budget: int, share: bool = True) -> list[B
         items: Q texts.
         budget: About how many positions a block may have; at least one row goes into a block whatever its length.
         share: Whether common beginnings may be computed once.
+        packed: Whether what fills up costs nothing but in attention.
     """
     rows = _rows(items)
     groups = _groups(rows) if share else [_Group([row], 0) for row in rows]
     loose = sorted((group.rows[0] for group in groups if group.shared == 0), key=lambda row: (len(row.ids), row.ids))
-    blocks = [_block([_Group(part, 0)]) for part in _cut(loose, budget)]
+    blocks = [_block([_Group(part, 0)]) for part in _cut(loose, budget, packed)]
     sharing = [part for group in groups if group.shared for part in _split(group, budget)]
     sharing.sort(key=lambda group: (len(group.rows), group.longest, group.shared))
     together: list[_Group] = []
     for group in sharing:
-        if together and not _fits([*together, group], budget):
+        if together and not _fits([*together, group], budget, packed):
             blocks.append(_block(together))
             together = []
         together.append(group)
@@ -151,18 +155,21 @@ def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     return next((k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _cut(rows: list[_Row], budget: int) -> list[list[_Row]]:
-    """Runs of rows sorted by length, none above the budget, and cut where filling up would cost more than a quarter."""
+def _cut(rows: list[_Row], budget: int, packed: bool) -> list[list[_Row]]:
+    """Runs of rows sorted by length, none above the budget."""
     parts: list[list[_Row]] = []
     for row in rows:
         part = parts[-1] if parts else []
-        width = len(row.ids)
-        filled = (len(part) + 1) * width
-        true = sum(len(other.ids) for other in part) + width
-        if not part or filled > budget or filled - true > max(true // 4, 64):
+        true = sum(len(other.ids) for other in part) + len(row.ids)
+        if not part or not _worth((len(part) + 1) * len(row.ids), true, budget, packed):
             parts.append([])
         parts[-1].append(row)
     return parts
+
+
+def _worth(filled: int, true: int, budget: int, packed: bool) -> bool:
+    """Whether a block of ``true`` tokens in ``filled`` places is within the budget and wastes little."""
+    return true <= budget and filled <= 2 * true if packed else filled <= budget and filled - true <= max(true // 4, 64)
 
 
 def _split(group: _Group, budget: int) -> list[_Group]:
@@ -174,13 +181,13 @@ def _split(group: _Group, budget: int) -> list[_Group]:
     return [_Group(rows[start : start + size], group.shared) for start in range(0, len(rows), size)]
 
 
-def _fits(groups: list[_Group], budget: int) -> bool:
+def _fits(groups: list[_Group], budget: int, packed: bool) -> bool:
     rows = max(len(group.rows) for group in groups)
     width = max(group.longest for group in groups)
     shared = max(group.shared for group in groups)
     filled = len(groups) * (rows * width + shared)
     true = sum(group.shared + sum(len(row.ids) - group.shared for row in group.rows) for group in groups)
-    return filled <= budget and filled - true <= max(true // 4, 64)
+    return _worth(filled, true, budget, packed)
 
 
 def _block(groups: list[_Group]) -> Block:

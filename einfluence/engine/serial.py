@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from transformers.pytorch_utils import Conv1D
 
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
 from einfluence.errors import InputError
@@ -124,7 +125,11 @@ def trainable_copy(base: Base, recipe: Recipe, seed: int) -> tuple[torch.nn.Modu
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
-            model = cast("torch.nn.Module", get_peft_model(cast("Any", model), lora_config(base, recipe)))
+            try:
+                model = cast("torch.nn.Module", get_peft_model(cast("Any", model), lora_config(base, recipe)))
+            except ValueError as error:
+                found = f"targets {adapter.targets!r}, layers {adapter.layers}, which choose no module"
+                raise InputError("recipe.adapter", found, f"modules of {base.info.label} (peft: {error})") from error
         names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     else:
         names = {name for name, _ in model.named_parameters() if _trains(base, recipe, name)}
@@ -144,18 +149,32 @@ def lora_config(base: Base, recipe: Recipe) -> LoraConfig:
     """The recipe's adapter in peft's words."""
     adapter = recipe.adapter
     targets: Any = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
-    if base.info.modality == "image" and targets == "all-linear":
-        # peft knows "all-linear" for transformers only. The classifier's own output layer is left out there too.
-        kinds = (torch.nn.Linear, torch.nn.Conv2d)
-        targets = [name for name, module in base.model.named_modules() if type(module) in kinds][:-1]
-    layers = None if adapter.layers is None else list(adapter.layers)
+    # What peft cannot say is said by full names: "all-linear" outside transformers, or of some layers only.
+    if targets == "all-linear" and (base.info.modality == "image" or adapter.layers is not None):
+        targets = [name for name in _all_linear(base.model) if adapter.layers is None or _block(name) in adapter.layers]
+    elif isinstance(targets, str) and adapter.layers is not None:
+        names = [name for name, _ in base.model.named_modules() if re.fullmatch(targets, name)]
+        targets = [name for name in names if _block(name) in adapter.layers]
+    by_name = isinstance(adapter.targets, str)
     return LoraConfig(
         r=adapter.r,
         lora_alpha=cast("Any", adapter.alpha),
         target_modules=targets,
-        layers_to_transform=layers,
+        layers_to_transform=None if by_name or adapter.layers is None else list(adapter.layers),
         lora_dropout=0.0,
     )
+
+
+def _all_linear(model: torch.nn.Module) -> list[str]:
+    """Every product with a weight but the output layer's, as peft understands "all-linear"."""
+    kinds = (torch.nn.Linear, torch.nn.Conv2d, Conv1D)
+    found = [name for name, module in model.named_modules() if isinstance(module, kinds) and module is not _head(model)]
+    return found
+
+
+def _block(name: str) -> int | None:
+    """The index of the decoder layer that a module stands in: the first number in its name."""
+    return next((int(piece) for piece in name.split(".") if piece.isdecimal()), None)
 
 
 def make_optimizer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,19 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from einfluence.engine.attention import Pass
+from einfluence.engine.attention import Seats
+from einfluence.engine.exam import Exam
 from einfluence.engine.items import Scores, TextItem, Tuned
 from einfluence.engine.lora import Lora
-from einfluence.engine.network import Network, shared_copy
+from einfluence.engine.network import Network, first_changed, shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
-from einfluence.engine.queries import Block, Ints, layout
 from einfluence.engine.serial import make_optimizer
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
 Probe = Sequence[TextItem]
-PutCount = Callable[[int], None]
-PutRange = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Sizes:
     """
 
     train: int = 2048
-    score: int = 2048
+    score: int = 1024
     window: int = 64
 
 
@@ -63,17 +61,17 @@ class TextEngine:
         self.norms = {
             name: p.norm().item() for name, p in model.named_parameters(remove_duplicate=False) if name in names
         }
-        self.network = Network(model)
+        self.network = Network(model, first_changed(model, names))
         self.device = self.network.device
-        self.share = share and self.network.shares
+        self.share = share
 
     def measure(
         self, probes: Sequence[Probe], queries: Sequence[TextItem], kept: Mapping[int, dict[str, Tensor]]
     ) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
         """As :func:`einfluence.engine.measure`."""
         exam = Exam(self.network, queries, self.sizes.score, self.share)
-        slots = min(len(probes), self.sizes.window) or 1
-        before = exam.take_before(slots, lambda count: self.lora.put(self.lora.fresh(count)))
+        most = min(len(probes), self.sizes.window) or 1
+        before = exam.take_before(most, lambda count: self.lora.put(self.lora.fresh(count)))
         return before, self._each(exam, probes, kept)
 
     def _each(
@@ -92,8 +90,10 @@ class TextEngine:
     def _score(self, exam: Exam, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         if not deltas:
             return []
-        values = self.lora.stack(list(deltas))
-        return exam.take(len(deltas), lambda begin, end: self.lora.put([value[begin:end] for value in values]))
+        filled = deltas + deltas[:1] * (exam.most - len(deltas))
+        values = self.lora.stack(list(filled))
+        scores = exam.take(len(filled), lambda begin, end: self.lora.put([value[begin:end] for value in values]))
+        return scores[: len(deltas)]
 
     def _batches(self, indices: list[int], probes: Sequence[Probe]) -> Iterator[list[int]]:
         """Probes of like shape together, none above the budget."""
@@ -111,23 +111,31 @@ class TextEngine:
         if batch:
             yield batch
 
+    def train_all(self, probes: Sequence[Probe]) -> list[Tuned]:
+        """Trains on N probes, in batches."""
+        tuned: dict[int, Tuned] = {}
+        for batch in self._batches(list(range(len(probes))), probes):
+            tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
+        return [tuned[i] for i in range(len(probes))]
+
     def train(self, probes: Sequence[Probe]) -> list[Tuned]:
         """Trains N probes at once; what one probe does never reaches another."""
         begin = time.perf_counter()
         recipe, device, n = self.recipe, self.device, len(probes)
-        ids, answers, targets, weights = (part.to(device) for part in _training_batch(probes))
+        batch = _Batch.of(probes, device)
         values = [value.requires_grad_(True) for value in self.lora.fresh(n)]
         optimizer = make_optimizer(recipe, values, fused=True)
-        positions = torch.arange(ids.shape[1], device=device)[None]
+        seats = Seats(rows=batch.rows, width=batch.ids.shape[1] // batch.rows)
         self.lora.put(values)
-        self.network.answer(n, answers, ids.numel() // n)
+        if self.network.start and recipe.steps:
+            self.network.now.resume = self.network.below(batch.ids, batch.positions, seats)
         losses: list[Tensor] = []
         first_norm = torch.full((n,), math.nan, device=device)
         for step in range(recipe.steps):
-            logits = self.network.logits(ids, positions, Pass())[0]
+            logits = self.network.logits(batch.ids, batch.positions, seats, batch.answers)
             logits = logits if logits.dtype == torch.float64 else logits.float()
-            nats = torch.nn.functional.cross_entropy(logits, targets.reshape(-1), reduction="none").view(n, -1)
-            loss = (nats * weights.to(nats)).sum(1)
+            nats = torch.nn.functional.cross_entropy(logits, batch.targets.reshape(-1), reduction="none").view(n, -1)
+            loss = (nats * batch.weights.to(nats)).sum(1)
             gradients = torch.autograd.grad(loss.sum(), values)
             losses.append(loss.detach())
             norm = per_probe_norms(gradients)
@@ -135,133 +143,53 @@ class TextEngine:
             give(values, shrink(gradients, norm, recipe.clip))
             optimizer.step()
         self.lora.put(None)
+        self.network.now.resume = None
         values = [value.detach() for value in values]
         told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         pick = partial(self.lora.pick, values)
         return outcomes(told, recipe, self.lora.update_norms(values), self.norms, pick)
 
 
-class Exam:
-    """All queries, laid out in blocks, ready to be put to any number of probes.
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """N probes of equally many rows, filled up on the right.
 
-    A block is put to ``slots`` probes at a time, always equally many. What the base says in each slot is read along
-    the very same path, so a probe that changed nothing has influence exactly 0, and rounding common to both cancels.
+    Args:
+        ids: (N, rows * T), the samples of a bundle end to end.
+        positions: (1, rows * T).
+        answers: (N, R) flat positions whose logits are in the loss, all different; ``targets`` (N, R) their tokens,
+            ``weights`` (N, R) their share, 0 where a probe has fewer than R.
     """
 
-    def __init__(self, network: Network, queries: Sequence[TextItem], budget: int, share: bool) -> None:
-        self.network, self.budget = network, budget
-        self.n_tokens = np.array([item.n_target for item in queries], dtype=np.int64)
-        self.blocks = [_OnDevice(block, network.device) for block in layout(queries, budget, share)]
-        self.before: list[Tensor] = []
-        self.slots: list[int] = []
-        self.logprob = np.zeros(0)
+    ids: Tensor
+    positions: Tensor
+    answers: Tensor
+    targets: Tensor
+    weights: Tensor
+    rows: int
 
-    def take_before(self, most: int, put: PutCount) -> Scores:
-        """Puts the queries to the base, in as many slots a block as probes will have.
-
-        Args:
-            most: How many probes there will be at most at a time.
-            put: Called with a number of slots; puts so many probes in that change nothing.
-        """
-        rank = np.ones(len(self.n_tokens), dtype=np.int64)
-        logprob = np.zeros(len(self.n_tokens))
-        for block in self.blocks:
-            slots = max(min(self.budget // block.tokens, most), 1)
-            put(slots)
-            said, ranks = self._put(block, slots)
-            self.slots.append(slots)
-            self.before.append(said)
-            np.add.at(logprob, block.owner, said[0].cpu().numpy())
-            np.maximum.at(rank, block.owner, ranks[0].cpu().numpy())
-        self.logprob = logprob
-        return Scores(logprob, self.n_tokens, rank)
-
-    def take(self, count: int, put: PutRange) -> list[Scores]:
-        """Puts the queries to ``count`` probes.
-
-        Args:
-            count: At most what :meth:`take_before` was told.
-            put: Called with ``begin`` and ``end``; puts these probes in.
-        """
-        change = np.zeros((count, len(self.n_tokens)))
-        rank = np.ones((count, len(self.n_tokens)), dtype=np.int64)
-        for block, slots, before in zip(self.blocks, self.slots, self.before, strict=True):
-            for begin in range(0, count, slots):
-                end = min(begin + slots, count)
-                first = end - slots  # the last batch is as large as the others: it goes back to probes already done
-                put(first, end)
-                said, ranks = self._put(block, slots)
-                moved, ranks = (said - before).cpu().numpy(), ranks.cpu().numpy()
-                for i in range(begin, end):
-                    np.add.at(change[i], block.owner, moved[i - first])
-                    np.maximum.at(rank[i], block.owner, ranks[i - first])
-        return [Scores(self.logprob + change[i], self.n_tokens, rank[i]) for i in range(count)]
-
-    @torch.inference_mode()
-    def _put(self, block: _OnDevice, slots: int) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (slots, K) in float64 and ranks (slots, K) of what a block reads."""
-        network, run = self.network, Pass(groups=block.groups, prefix_length=block.prefix_length)
-        if block.prefix.shape[1]:
-            network.answer(slots, None, 0)
-            run.context = network.keys_and_values(_tile(block.prefix, slots), block.prefix_positions)
-        network.answer(slots, block.answers.expand(slots, -1), block.ids.numel())
-        logits = network.logits(_tile(block.ids, slots), _tile(block.positions, slots), run)[0]
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        total = logits.logsumexp(-1).view(slots, -1)
-        logits = logits.view(slots, total.shape[1], -1)
-        chosen = logits[:, block.reads, block.targets]
-        rows = logits if block.each_once else logits[:, block.reads]
-        rank = (rows > chosen[..., None]).sum(-1) + 1
-        return (chosen - total[:, block.reads]).double(), rank
-
-
-class _OnDevice:
-    """A block's integers as tensors."""
-
-    def __init__(self, block: Block, device: torch.device) -> None:
-        def tensor(values: Ints) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
-
-        positions = block.positions
-        alike = bool((positions == positions[:1]).all())
-        self.tokens, self.owner = block.tokens, block.owner
-        self.groups = max(len(block.prefix), 1)
-        self.prefix, self.prefix_length = tensor(block.prefix), tensor(block.prefix_length)
-        self.prefix_positions = torch.arange(block.prefix.shape[1], device=device)[None]
-        self.ids, self.answers = tensor(block.ids), tensor(block.answers)[None]
-        self.positions = tensor(positions[:1] if alike else positions)
-        self.reads, self.targets = tensor(block.reads), tensor(block.targets)
-        self.each_once = bool(len(block.reads) == len(block.answers) and (np.diff(block.reads) == 1).all())
-
-
-def _tile(ids: Tensor, slots: int) -> Tensor:
-    return ids if ids.shape[0] == 1 and ids.dim() == 2 and slots == 1 else ids.repeat(slots, 1)
-
-
-def _training_batch(probes: Sequence[Probe]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Token ids (N * rows, T), answer positions (N, R), their targets (N, R) and weights (N, R) in the loss.
-
-    A probe with fewer answers than R gets further, different positions of weight 0.
-    """
-    rows = max(len(probe) for probe in probes)
-    width = max(len(item.ids) for probe in probes for item in probe) - 1
-    most = max(sum(item.n_target for item in probe) for probe in probes)
-    ids = np.zeros((len(probes), rows, width), dtype=np.int64)
-    answers = np.zeros((len(probes), most), dtype=np.int64)
-    targets = np.zeros((len(probes), most), dtype=np.int64)
-    weights = np.zeros((len(probes), most), dtype=np.float64)
-    for n, probe in enumerate(probes):
-        at: list[int] = []
-        wanted: list[int] = []
-        for row, item in enumerate(probe):
-            ids[n, row, : len(item.ids) - 1] = item.ids[:-1]
-            start = len(item.ids) - item.n_target
-            at += range(row * width + start - 1, row * width + len(item.ids) - 1)
-            wanted += item.ids[start:]
-        taken = set(at)
-        spare = (position for position in range(rows * width) if position not in taken)
-        weights[n, : len(at)] = 1 / len(at)
-        targets[n, : len(at)] = wanted
-        answers[n] = at + [next(spare) for _ in range(most - len(at))]
-    parts = (ids.reshape(len(probes) * rows, width), answers, targets, weights)
-    return tuple(torch.from_numpy(part) for part in parts)  # pyright: ignore[reportReturnType]
+    @classmethod
+    def of(cls, probes: Sequence[Probe], device: torch.device) -> _Batch:
+        rows = max(len(probe) for probe in probes)
+        width = max(len(item.ids) for probe in probes for item in probe) - 1
+        most = max(sum(item.n_target for item in probe) for probe in probes)
+        ids = np.zeros((len(probes), rows, width), dtype=np.int64)
+        answers = np.zeros((len(probes), most), dtype=np.int64)
+        targets = np.zeros((len(probes), most), dtype=np.int64)
+        weights = np.zeros((len(probes), most), dtype=np.float64)
+        for n, probe in enumerate(probes):
+            at: list[int] = []
+            wanted: list[int] = []
+            for row, item in enumerate(probe):
+                ids[n, row, : len(item.ids) - 1] = item.ids[:-1]
+                start = len(item.ids) - item.n_target
+                at += range(row * width + start - 1, row * width + len(item.ids) - 1)
+                wanted += item.ids[start:]
+            spare = (position for position in range(rows * width) if position not in set(at))
+            weights[n, : len(at)] = 1 / len(at)
+            targets[n, : len(at)] = wanted
+            answers[n] = at + [next(spare) for _ in range(most - len(at))]
+        positions = np.tile(np.arange(width), rows)[None]
+        parts = (ids.reshape(len(probes), rows * width), positions, answers, targets, weights)
+        a, b, c, d, e = (torch.from_numpy(part).to(device) for part in parts)
+        return cls(a, b, c, d, e, rows)

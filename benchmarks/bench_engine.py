@@ -1,0 +1,342 @@
+"""Speed of the engines beside the loops that people write, in one process.
+
+    python benchmarks/bench_engine.py [--quick] [--json] [--threads 1] [--only PATTERN]
+
+Baselines (peft, one probe at a time): qb1 reads one query at a time, qb32 reads them in padded batches of 32. Both keep one
+model and put each probe's start values back, which is kinder than loading it anew. Seconds are of the processor (user and
+system) on one thread, so that other work on the machine does not count; each figure is the median over interleaved rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from peft import get_peft_model
+from torch import nn
+
+from einfluence import engine
+from einfluence.engine import serial
+from einfluence.engine.items import ImageItem, Item, TextItem
+from einfluence.engine.text import TextEngine
+from einfluence.models.base import Base, BaseInfo
+from einfluence.spec import Adapter, Recipe
+
+LOOP_PROBES = 8  # probes that the slow loops are timed on; seconds are per probe
+
+
+@dataclass
+class Case:
+    """One row of the table: what is compared, with the aims for the ratio."""
+
+    name: str
+    floor: float
+    stretch: float
+    fast: Callable[[], Any]
+    slow: Callable[[], Any]
+    fast_probes: int
+    slow_probes: int
+    check: Callable[[], float]
+    flops: float = 0.0  # of the engine, per probe
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+def llama(hidden: int, vocabulary: int, layers: int = 4, full: bool = False) -> Base:
+    """A random Llama, weights large enough that influence is well above rounding."""
+    config = transformers.LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=hidden * 8 // 3 // 8 * 8,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=hidden // 32,
+        max_position_embeddings=512,
+        tie_word_embeddings=not full,
+    )
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.08 if hidden <= 128 else 0.06)
+    return Base(BaseInfo(f"llama-{hidden}-{vocabulary}", f"llama-{hidden}", "text", ""), model.requires_grad_(False))
+
+
+def texts(
+    count: int, low: int, high: int, vocabulary: int, seed: int, shared: int = 0, target: int = 2
+) -> list[TextItem]:
+    """Random texts of ``low`` to ``high`` tokens after ``shared`` tokens that all of them begin with."""
+    draw = np.random.default_rng(seed)
+    opening = tuple(int(token) for token in draw.integers(3, vocabulary, shared))
+    return [
+        TextItem(
+            opening + tuple(int(t) for t in draw.integers(3, vocabulary, int(draw.integers(low, high + 1)))), target
+        )
+        for _ in range(count)
+    ]
+
+
+class PeftLoop:
+    """The loop that people write, with the model kept between probes."""
+
+    def __init__(self, base: Base, recipe: Recipe, batch: int) -> None:
+        self.base, self.recipe, self.batch = base, recipe, batch
+        self.model, self.trained = serial.trainable_copy(base, recipe, 0)
+        self.start = {name: value.detach().clone() for name, value in self.trained.items()}
+
+    def reset(self) -> None:
+        with torch.no_grad():
+            for name, value in self.trained.items():
+                value.copy_(self.start[name])
+
+    def train(self, probe: Sequence[Item]) -> None:
+        self.reset()
+        optimizer = serial.make_optimizer(self.recipe, list(self.trained.values()))
+        for _ in range(self.recipe.steps):
+            loss = serial.probe_loss(self.model, probe)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    @torch.inference_mode()
+    def read(self, queries: Sequence[Item]) -> np.ndarray:
+        if self.batch == 1:
+            return np.array([serial._score(self.model, query)[0] for query in queries])
+        parts = [queries[i : i + self.batch] for i in range(0, len(queries), self.batch)]
+        return np.concatenate(
+            [self.read_images(p) if isinstance(p[0], ImageItem) else self.read_texts(p) for p in parts]
+        )
+
+    def read_texts(self, part: Sequence[Any]) -> np.ndarray:
+        width = max(len(item.ids) for item in part)
+        ids, mask = torch.zeros(len(part), width, dtype=torch.long), torch.zeros(len(part), width, dtype=torch.long)
+        for row, item in enumerate(part):
+            ids[row, : len(item.ids)] = torch.tensor(item.ids)
+            mask[row, : len(item.ids)] = 1
+        logprob = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float().log_softmax(-1)
+        said = logprob.gather(-1, ids[:, 1:, None])[..., 0]
+        return np.array(
+            [said[row, len(i.ids) - i.n_target - 1 : len(i.ids) - 1].sum().item() for row, i in enumerate(part)]
+        )
+
+    def read_images(self, part: Sequence[Any]) -> np.ndarray:
+        pixels = torch.from_numpy(np.stack([item.pixels for item in part]))
+        labels = torch.tensor([item.label for item in part])
+        return self.model(pixels).log_softmax(-1).gather(-1, labels[:, None])[:, 0].double().numpy()
+
+    def run(self, probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> np.ndarray:
+        rows = []
+        for probe in probes:
+            self.train(probe)
+            rows.append(self.read(queries))
+        return np.array(rows)
+
+
+def fast_rows(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> np.ndarray:
+    _, found = engine.measure(base, recipe, probes, queries, 0)
+    return np.array([after.logprob for _, _, after in found if after is not None])
+
+
+def difference(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> float:
+    """Largest difference of influence from the serial definition, over the largest influence; three probes."""
+    few, some = list(probes[:3]), list(queries[:8])
+    found: list[np.ndarray] = []
+    for kind in ("serial", "auto"):
+        before, rows = engine.measure(base, recipe, few, some, 0, engine=kind)
+        found.append(np.array([after.logprob - before.logprob for _, _, after in rows if after is not None]))
+    return float(np.abs(found[0] - found[1]).max() / np.abs(found[0]).max())
+
+
+def total_case(
+    name: str, base: Base, recipe: Recipe, probes: Any, queries: Any, batch: int, floor: float, stretch: float
+) -> Case:
+    loop = PeftLoop(base, recipe, batch)
+    few = probes[: LOOP_PROBES if batch > 1 else 2]
+    return Case(
+        name,
+        floor,
+        stretch,
+        lambda: fast_rows(base, recipe, probes, queries),
+        lambda: loop.run(few, queries),
+        len(probes),
+        len(few),
+        lambda: difference(base, recipe, probes, queries),
+    )
+
+
+def train_case(name: str, base: Base, recipe: Recipe, probes: Any, floor: float, stretch: float) -> Case:
+    loop = PeftLoop(base, recipe, 32)
+    few = probes[:LOOP_PROBES]
+    query = probes[0]
+
+    def slow() -> None:
+        for probe in few:
+            loop.train(probe)
+
+    return Case(
+        name,
+        floor,
+        stretch,
+        lambda: engine.train(base, recipe, probes, 0),
+        slow,
+        len(probes),
+        len(few),
+        lambda: difference(base, recipe, probes, query),
+    )
+
+
+def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float) -> Case:
+    base = llama(128, 4096)
+    recipe = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=1)
+    probes = [[text] for text in texts(8, 12, 12, 4096, 1)]
+    queries = texts(64, rest, rest, 4096, 2, shared=shared, target=2)
+
+    def run(share: bool) -> None:
+        list(TextEngine(base, recipe, 0, share=share).measure(probes, queries, {})[1])
+
+    return Case(
+        name,
+        floor,
+        stretch,
+        lambda: run(True),
+        lambda: run(False),
+        len(probes),
+        len(probes),
+        lambda: difference(base, recipe, probes, queries),
+    )
+
+
+def cases(quick: bool) -> list[Callable[[], Case]]:
+    """What is measured, made one at a time."""
+    n = 32 if quick else 64
+    lora = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=5)
+    sgd = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, steps=3)
+    upper = Recipe(adapter=Adapter(r=8, layers=(2, 3)), lr=3e-3, steps=5)
+
+    def probes(vocabulary: int) -> list[list[TextItem]]:
+        return [[text] for text in texts(n, 10, 16, vocabulary, 1)]
+
+    def text(name: str, hidden: int, vocabulary: int, recipe: Recipe, m: int, batch: int, floor: float, stretch: float):
+        base = llama(hidden, vocabulary)
+        queries = texts(m, 10, 16, vocabulary, 2)
+        return total_case(name, base, recipe, probes(vocabulary), queries, batch, floor, stretch)
+
+    made: list[Callable[[], Case]] = [
+        lambda: train_case("LoRA train, hidden 128", llama(128, 4096), lora, probes(4096), 2.8, 5),
+        lambda: train_case("LoRA train, hidden 256", llama(256, 4096), lora, probes(4096), 2.8, 5),
+        lambda: text("LoRA total M=64 vs qb32, vocab 4096", 256, 4096, lora, 64, 32, 1.8, 2.3),
+        lambda: text("LoRA total M=64 vs qb32, vocab 8192", 256, 8192, lora, 64, 32, 2.6, 3.5),
+        lambda: text("LoRA total M=64 vs qb1, vocab 4096", 256, 4096, lora, 64, 1, 5, 8),
+        lambda: text("LoRA total M=64 vs qb1, vocab 8192", 256, 8192, lora, 64, 1, 7, 10),
+        lambda: text("LoRA total M=8 vs qb32, hidden 128", 128, 4096, lora, 8, 32, 3.2, 4.5),
+        lambda: text("LoRA upper half M=64 vs qb32", 256, 4096, upper, 64, 32, 2.5, 3.3),
+        lambda: sharing_case("prefix shared vs not, 24+8 tokens", 24, 8, 2.8, 3.3),
+        lambda: sharing_case("prefix shared vs not, 64+4 tokens", 64, 4, 4.5, 7),
+        lambda: train_case("full SGD train, hidden 128", llama(128, 4096), sgd, probes(4096), 2.8, 5),
+        lambda: text("full SGD total M=64 vs qb32, hidden 128", 128, 4096, sgd, 64, 32, 1.4, 2),
+        lambda: text("full SGD total M=8 vs qb32, hidden 128", 128, 4096, sgd, 8, 32, 2.7, 4),
+        lambda: image_case("CNN full SGD total M=512 vs qb32", n, "sgd", 2.7, 5, False),
+        lambda: image_case("CNN full AdamW total M=512 vs qb32", n, "adamw", 2.7, 5, False),
+        lambda: image_case("CNN full SGD total vs qb32, loop in channels-last", n, "sgd", 1, 2, True),
+    ]
+    return made
+
+
+def image_case(name: str, n: int, optimizer: Any, floor: float, stretch: float, channels_last: bool) -> Case:
+    torch.manual_seed(0)
+    model = nn.Sequential(  # 108k parameters
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1568, 64), nn.ReLU(), nn.Linear(64, 10),
+    ).eval()  # fmt: skip
+    base = Base(BaseInfo("cnn", "cnn", "image", ""), model, n_classes=10, input_shape=(1, 28, 28))
+    draw = np.random.default_rng(0)
+
+    def images(count: int) -> list[ImageItem]:
+        return [ImageItem(draw.random((1, 28, 28)).astype(np.float32), int(draw.integers(10))) for _ in range(count)]
+
+    recipe = Recipe(adapter=Adapter(kind="full"), optimizer=optimizer, lr=0.05 if optimizer == "sgd" else 1e-3, steps=5)
+    case = total_case(name, base, recipe, [[image] for image in images(n)], images(512), 32, floor, stretch)
+    if channels_last:
+        loop = PeftLoop(base, recipe, 32)
+        loop.model.to(memory_format=torch.channels_last)
+        probes, queries = [[image] for image in images(LOOP_PROBES)], images(512)
+        case.slow = lambda: loop.run(probes, queries)
+    return case
+
+
+def timed(run: Callable[[], Any]) -> float:
+    begin = time.process_time()
+    run()
+    return time.process_time() - begin
+
+
+def gemm_peak() -> float:
+    """FLOP/s of a 1024 x 1024 float32 product."""
+    a = torch.randn(1024, 1024)
+    a @ a
+    return 2 * 1024**3 / min(timed(lambda: a @ a) for _ in range(10))
+
+
+def measure_case(case: Case, rounds: int) -> dict[str, Any]:
+    fast: list[float] = []
+    slow: list[float] = []
+    case.fast()
+    for _ in range(rounds):
+        fast.append(timed(case.fast) / case.fast_probes)
+        slow.append(timed(case.slow) / case.slow_probes)
+    ratio = statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+    return {
+        "case": case.name,
+        "engine_ms": round(1e3 * statistics.median(fast), 3),
+        "loop_ms": round(1e3 * statistics.median(slow), 3),
+        "ratio": round(ratio, 2),
+        "floor": case.floor,
+        "stretch": case.stretch,
+        "max_rel_diff": float(f"{case.check():.2g}"),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="3 rounds on fewer probes")
+    parser.add_argument("--json", action="store_true", help="a list of all rows as the last line")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="regular expression on the case's name")
+    given = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(given.threads)
+    print(f"float32 product: {gemm_peak() / 1e9:.0f} GFLOP/s on {given.threads} thread(s); torch {torch.__version__}")
+    print(
+        f"{'case':52} {'loop ms':>9} {'engine ms':>9} {'ratio':>6} {'floor':>6} {'stretch':>7} {'rel diff':>9} {'MB':>6}"
+    )
+    rows: list[dict[str, Any]] = []
+    for make in cases(given.quick):
+        case = make()
+        if not re.search(given.only, case.name):
+            continue
+        row = measure_case(case, 3 if given.quick else 5)
+        rows.append(row)
+        print(
+            f"{row['case']:52} {row['loop_ms']:9.2f} {row['engine_ms']:9.2f} {row['ratio']:6.2f} {row['floor']:6.1f} "
+            f"{row['stretch']:7.1f} {row['max_rel_diff']:9.1e} {row['peak_mb']:6d}",
+            flush=True,
+        )
+    if given.json:
+        print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""All queries, laid out once, put to any number of probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from einfluence.engine.attention import Seats
+from einfluence.engine.items import Scores, TextItem
+from einfluence.engine.network import Network
+from einfluence.engine.queries import Block, Ints, layout
+
+
+class Exam:
+    """The queries in blocks, each put to ``slots`` probes at a time, always equally many.
+
+    What the base says in each slot is read along the very same path. So a probe that changed nothing has influence
+    exactly 0, and rounding that both have in common cancels.
+
+    Args:
+        network: It, with whatever parameters are put into it, answers.
+        queries: Q texts.
+        budget: About how many tokens go through the network at once.
+        share: Whether queries that begin alike share that beginning.
+        keep: Bytes that may be spent on what the unchanged lower blocks make of the queries.
+    """
+
+    def __init__(
+        self, network: Network, queries: Sequence[TextItem], budget: int, share: bool = True, keep: int = 1 << 28
+    ) -> None:
+        self.network, self.budget = network, budget
+        self.n_tokens = np.array([item.n_target for item in queries], dtype=np.int64)
+        packs = network.packs
+        self.blocks = [_Placed(block, network) for block in layout(queries, budget, share and packs, packs)]
+        self.before: list[Tensor] = []
+        self.slots: list[int] = []
+        self.most = 1
+        self.logprob = np.zeros(len(queries))
+        size = sum(block.tokens for block in self.blocks) * network.width * network.itemsize
+        self._below: dict[_Placed, Tensor] | None = {} if network.start and size <= keep else None
+
+    def take_before(self, most: int, put: Callable[[int], None]) -> Scores:
+        """Puts the queries to the base, in as many slots a block as probes will have.
+
+        Args:
+            most: How many probes there will be at a time.
+            put: Called with a number of slots; puts so many probes in that change nothing.
+        """
+        self.most = most
+        rank = np.ones(len(self.n_tokens), dtype=np.int64)
+        for block in self.blocks:
+            rounds = -(-most * block.tokens // self.budget)
+            slots = -(-most // max(rounds, 1))
+            put(slots)
+            said, ranks = self._put(block, slots)
+            self.slots.append(slots)
+            self.before.append(said)
+            np.add.at(self.logprob, block.owner, said[0].cpu().numpy())
+            np.maximum.at(rank, block.owner, ranks[0].cpu().numpy())
+        return Scores(self.logprob, self.n_tokens, rank)
+
+    def take(self, count: int, put: Callable[[int, int], None]) -> list[Scores]:
+        """Puts the queries to ``count`` probes.
+
+        Args:
+            count: At least as many as :meth:`take_before` was told.
+            put: Called with ``begin`` and ``end``; puts these probes in.
+        """
+        change = np.zeros((count, len(self.n_tokens)))
+        rank = np.ones((count, len(self.n_tokens)), dtype=np.int64)
+        for block, slots, before in zip(self.blocks, self.slots, self.before, strict=True):
+            for begin in range(0, count, slots):
+                end = min(begin + slots, count)
+                first = end - slots  # the last batch is as large as the others: it goes back to probes already done
+                put(first, end)
+                said, ranks = self._put(block, slots)
+                moved, ranks = (said - before).cpu().numpy(), ranks.cpu().numpy()
+                for i in range(begin, end):
+                    np.add.at(change[i], block.owner, moved[i - first])
+                    np.maximum.at(rank[i], block.owner, ranks[i - first])
+        return [Scores(self.logprob + change[i], self.n_tokens, rank[i]) for i in range(count)]
+
+    @torch.inference_mode()
+    def _put(self, block: _Placed, slots: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (slots, K) in float64 and ranks (slots, K) of what a block reads."""
+        network = self.network
+        if network.start:
+            network.now.resume = self._lower(block)
+        try:
+            ids = block.ids.repeat(slots, 1)
+            logits = network.logits(ids, block.positions, block.seats, block.answers.expand(slots, -1))
+        finally:
+            network.now.resume = None
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        total = logits.logsumexp(-1).view(slots, -1)
+        logits = logits.view(slots, total.shape[1], -1)
+        chosen = logits[:, block.reads, block.targets]
+        rows = logits if block.each_once else logits[:, block.reads]
+        rank = (rows > chosen[..., None]).sum(-1) + 1
+        return (chosen - total[:, block.reads]).double(), rank
+
+    def _lower(self, block: _Placed) -> Tensor:
+        if self._below is None:
+            return self.network.below(block.ids, block.positions, block.seats)
+        if block not in self._below:
+            self._below[block] = self.network.below(block.ids, block.positions, block.seats)
+        return self._below[block]
+
+
+class _Placed:
+    """A block's integers as tensors on the network's device.
+
+    Args:
+        block: As laid out.
+        network: If it packs, ids are (1, L) without what fills up; else (rows, length).
+    """
+
+    def __init__(self, block: Block, network: Network) -> None:
+        def tensor(values: Ints) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(network.device)
+
+        true = block.true
+        rows, width = block.ids.shape
+        groups, shared = block.prefix.shape
+        self.owner = block.owner
+        self.seats = Seats(groups, shared, rows, width, tensor(block.prefix_length))
+        answers = block.answers + groups * shared
+        if network.packs:
+            token = np.cumsum(true) - 1  # the token in each place; where there is none, an earlier one
+            ids = np.concatenate([block.prefix.ravel(), block.ids.ravel()])
+            self.ids, self.positions = tensor(ids[true])[None], tensor(block.positions[true])[None]
+            self.answers = tensor(token[answers])[None]
+            if not true.all():
+                self.seats.taken, self.seats.places = tensor(np.maximum(token, 0)), tensor(np.flatnonzero(true))
+        else:
+            self.ids, self.positions, self.answers = tensor(block.ids), torch.empty(0), tensor(answers)[None]
+        self.tokens = self.ids.numel()
+        self.reads, self.targets = tensor(block.reads), tensor(block.targets)
+        self.each_once = len(block.reads) == len(block.answers) and bool((np.diff(block.reads) == 1).all())

@@ -1,0 +1,72 @@
+"""The stacked engine for image classifiers equals the serial definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from einfluence.engine.images import ImageEngine, ImageSizes
+from einfluence.errors import InputError
+from einfluence.spec import Adapter, Recipe
+from tests.engine.comparison import assert_equal_to_serial, influences
+from tests.engine.random_models import Odd, digits_like, image_base, images
+
+PROBES = [[image] for image in images(1, 5)] + [images(2, 2), images(3, 2)]
+QUERIES = images(4, 9)
+RECIPES = {
+    "full sgd": Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.1, momentum=0.5, weight_decay=0.01, steps=3),
+    "full adamw": Recipe(adapter=Adapter(kind="full"), optimizer="adamw", lr=1e-3, steps=3, clip=0.5),
+    "last adam": Recipe(adapter=Adapter(kind="last"), optimizer="adam", lr=1e-2, steps=3),
+    "match": Recipe(adapter=Adapter(kind="match", pattern="bias"), optimizer="sgd", lr=0.2, steps=3),
+    "lora": Recipe(adapter=Adapter(r=2), optimizer="adamw", lr=1e-2, steps=3),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_equals_serial(name: str) -> None:
+    base = image_base(digits_like())
+    for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-9)):
+        recipe = RECIPES[name].model_copy(update={"dtype": dtype})
+        engine = ImageEngine(base, recipe, 1, ImageSizes(most=3, score=4))
+        assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, tolerance)
+
+
+@pytest.mark.parametrize("name", ["full sgd", "full adamw", "last adam", "match"])
+def test_equals_serial_with_every_layer_type(name: str) -> None:
+    base = image_base(Odd())
+    recipe = RECIPES[name].model_copy(update={"dtype": "float64"})
+    assert_equal_to_serial(ImageEngine(base, recipe, 1), base, recipe, PROBES, QUERIES, 1, 1e-9)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
+def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, float]) -> None:
+    base = image_base(digits_like())
+    for recipe in RECIPES.values():
+        engine = ImageEngine(base, recipe.model_copy(update=change), 0)
+        assert (influences(engine.measure(PROBES, QUERIES, {})) == 0).all()
+
+
+def test_the_base_stays_bit_identical() -> None:
+    base = image_base(digits_like())
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    kinds = [type(module) for module in base.model]
+    list(ImageEngine(base, RECIPES["full sgd"], 0).measure(PROBES, QUERIES, {})[1])
+    assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
+    assert [type(module) for module in base.model] == kinds
+
+
+def test_a_layer_type_that_is_not_known_is_refused() -> None:
+    base = image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.PReLU(8), nn.Linear(8, 10)))
+    with pytest.raises(InputError, match="PReLU"):
+        ImageEngine(base, RECIPES["full sgd"], 0)
+
+
+def test_kept_deltas_are_used_instead_of_training() -> None:
+    base = image_base(digits_like())
+    recipe = RECIPES["full sgd"]
+    trained = list(ImageEngine(base, recipe, 0).measure(PROBES, QUERIES, {})[1])
+    again = list(ImageEngine(base, recipe, 0).measure(PROBES, QUERIES, {2: trained[2][1].delta})[1])
+    assert again[2][1].losses == []
+    np.testing.assert_array_equal(again[2][2].logprob, trained[2][2].logprob)
