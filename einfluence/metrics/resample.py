@@ -79,6 +79,28 @@ class Resampling:
         )
         return Estimate(value, low, high, null, self._p_value(column, index, known, summary))
 
+    def difference(self, one: Column, other: Column, summary: Summary) -> Estimate:
+        """Summarises ``other`` minus ``one``, columns of the same probes in the same order, paired by probe.
+
+        The value is the difference of the two summaries; both are drawn with the same weights.
+        """
+        clusters, index = np.unique(one.cluster, return_inverse=True)
+        weights = bootstrap_weights(self.draws, len(clusters), self.seed)
+        values = [point(column.value, column.weight, summary) for column in (one, other)]
+        draws = [
+            _resampled(column, index, weights, summary, value)
+            for column, value in zip((one, other), values, strict=True)
+        ]
+        moved, value = draws[1] - draws[0], values[1] - values[0]
+        low, high = (float(x) for x in np.quantile(moved, (0.025, 0.975)))
+        if summary == "ratio":  # of sums over pairs, whose parts cannot be flipped probe by probe
+            spread = float(moved.std())
+            p = 2 * NormalDist().cdf(-abs(value) / spread) if spread > 0 else float(value == 0)
+            return Estimate(value, low, high, 0.0, p)
+        zeros = np.zeros(len(one.value))
+        paired = Column(other.value - one.value, one.cluster, zeros, zeros)
+        return Estimate(value, low, high, 0.0, self._p_value(paired, index, zeros == 0, summary))
+
     def _p_value(self, column: Column, index: Ints, known: npt.NDArray[np.bool_], summary: Summary) -> float:
         if summary == "ratio":
             difference = (column.value - column.null * column.weight)[known]

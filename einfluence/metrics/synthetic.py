@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from einfluence.store.schema import TABLES
 
@@ -79,6 +81,7 @@ def synthetic(
     seeds: int = 1,
     images: bool = True,
     arms: int = 3,
+    folder: Path | None = None,
 ) -> None:
     """Creates all tables of the store (``influence`` with its column of that name) in a connection.
 
@@ -95,26 +98,48 @@ def synthetic(
         seeds: How many training seeds a cell has.
         images: Whether to make the image part.
         arms: How many of the text part's arms.
+        folder: Where to write the rows as Parquet instead, one folder a table (see :func:`tables`).
     """
     parts = [_text_part(probes, queries, arms)]
     if images:
         parts.append(_image_part(max(2, probes // 4), max(2, probes // 4, queries // 4)))
-    for name, schema in TABLES.items():
-        if name == "influence":
-            schema = schema.append(pa.field("influence", pa.float64()))
-        _create(connection, name, schema.empty_table())
+    if folder is None:
+        for name, schema in TABLES.items():
+            connection.from_arrow(_columns(name, schema).empty_table()).create(name)
+
+    def insert(name: str, rows: pa.Table) -> None:
+        if folder is None:
+            connection.from_arrow(rows).insert_into(name)
+        else:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            path = folder / name / f"{len(list((folder / name).iterdir())):06d}.parquet"
+            pq.write_table(rows, path, compression="zstd")
+
     for part in parts:
-        _describe(connection, part)
+        for name, rows in _described(part):
+            insert(name, rows)
         for start in range(0, len(part.probes), step := max(1, ROWS // len(part.queries))):
             block = range(start, min(start + step, len(part.probes)))
-            _insert(connection, "relations", _relations(part, block, kind))
+            insert("relations", _relations(part, block, kind))
             for position, (estimator, recipe, _) in enumerate(part.arms):
                 for training_seed in range(seeds if estimator == "finetune" else 1):
                     salt = _salt(seed, part.modality, position, training_seed)
                     values = _influence(part, block, kind, estimator, salt)
-                    _insert(connection, "influence", _cells(part, block, (estimator, recipe, training_seed), values))
+                    insert("influence", _cells(part, block, (estimator, recipe, training_seed), values))
                     for table, rows in _outcomes(part, block, (estimator, recipe, training_seed), salt):
-                        _insert(connection, table, rows)
+                        insert(table, rows)
+
+
+def tables(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:
+    """Makes the view of one table over what :func:`synthetic` wrote into ``folder``."""
+    if (folder / name).exists():
+        connection.read_parquet(str(folder / name / "*.parquet")).create_view(name)
+    else:
+        connection.from_arrow(_columns(name, TABLES[name]).empty_table()).create(name)
+
+
+def _columns(name: str, schema: pa.Schema) -> pa.Schema:
+    return schema.append(pa.field("influence", pa.float64())) if name == "influence" else schema
 
 
 def _id(*words: object) -> str:
@@ -329,37 +354,25 @@ def _influence(part: _Part, block: range, kind: Kind, estimator: str, salt: int)
 # --- rows ---
 
 
-def _create(connection: duckdb.DuckDBPyConnection, name: str, empty: pa.Table) -> None:
-    connection.register("synthetic_empty", empty)
-    # A table's name cannot be a parameter; these come from the schema, not from anyone's input.
-    connection.table("synthetic_empty").create(name)
-    connection.unregister("synthetic_empty")
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
-    connection.register("synthetic_rows", rows)
-    connection.table("synthetic_rows").insert_into(name)
-    connection.unregister("synthetic_rows")
-
-
 def _rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     schema = TABLES[name]
     return pa.Table.from_pylist([{key: row.get(key) for key in schema.names} for row in rows], schema=schema)
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, part: _Part) -> None:
-    _insert(connection, "samples", _rows("samples", part.samples))
-    _insert(connection, "probes", _rows("probes", part.probes))
+def _described(part: _Part) -> Iterator[tuple[str, pa.Table]]:
+    """The tables of names: samples, probes, their members, the base and the recipes."""
+    yield "samples", _rows("samples", part.samples)
+    yield "probes", _rows("probes", part.probes)
     members = [
         {"probe_id": probe["probe_id"], "position": position, "sample_id": sample}
         for probe in part.probes
         for position, sample in enumerate(probe["members"])
     ]
-    _insert(connection, "probe_members", _rows("probe_members", members))
+    yield "probe_members", _rows("probe_members", members)
     base = {"base": part.base, "label": f"synthetic {part.modality} model", "modality": part.modality, "json": "{}"}
-    _insert(connection, "bases", _rows("bases", [base]))
+    yield "bases", _rows("bases", [base])
     recipes = [{"estimator": e, "recipe": recipe, "label": label, "json": "{}"} for e, recipe, label in part.arms]
-    _insert(connection, "recipes", _rows("recipes", recipes))
+    yield "recipes", _rows("recipes", recipes)
 
 
 def _coded(values: list[str], codes: npt.NDArray[Any]) -> pa.Array:

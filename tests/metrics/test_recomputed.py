@@ -60,8 +60,8 @@ class Reference:
         out["semantic_decay", "spearman"][probe] = -stats.spearmanr(*zip(*rest, strict=True)).statistic
         out["sparseness", "gini"][probe] = gini(sizes)
         out["sparseness", "participation"][probe] = (sizes**2).sum() ** 2 / (len(sizes) * (sizes**4).sum())
-        kinds = {name: self.of_kind(probe, name) for name in
-                 ("unrelated", "paraphrase", "negation", "entailed", "sibling", "contrapositive", "reversed")}  # fmt: skip
+        names = ("unrelated", "paraphrase", "negation", "entailed", "sibling", "contrapositive", "reversed")
+        kinds = {name: self.of_kind(probe, name) for name in names}
         out["leakage", "score"][probe] = float(np.median(np.abs(kinds["unrelated"]))) / own
         para, neg, entailed, sibling = (kinds[k] for k in ("paraphrase", "negation", "entailed", "sibling"))
         if len(para):

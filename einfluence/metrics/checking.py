@@ -1,0 +1,176 @@
+"""Requirements on a scorecard, e.g. ``negation>=0.2``: decided on the whole interval, not on the point."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from einfluence.errors import InputError
+
+PRIMARY = {
+    "gate": "learned", "semantic_decay": "spearman", "sparseness": "gini", "leakage": "score", "paraphrase": "score",
+    "negation": "contrast", "transitivity": "P(entailed > sibling)", "contrapositive": "score", "direction": "contrast",
+    "asymmetry": "phi", "synergy": "synergy", "reliability": "spearman across seeds",
+}  # fmt: skip
+"""The variant that is meant where none is named."""
+
+VERDICTS = pa.schema(
+    [
+        pa.field("requirement", pa.string(), metadata={"doc": "as it was written"}),
+        pa.field("verdict", pa.string(), metadata={"doc": "met, short, or undecided: the interval holds the bound"}),
+        pa.field("estimator", pa.string(), metadata={"doc": "the estimator"}),
+        pa.field("base", pa.string(), metadata={"doc": "the base"}),
+        pa.field("recipe", pa.string(), metadata={"doc": "the recipe"}),
+        pa.field("domain", pa.string(), metadata={"doc": "the domain"}),
+        pa.field("desideratum", pa.string(), metadata={"doc": "the property"}),
+        pa.field("variant", pa.string(), metadata={"doc": "which of its formulas"}),
+        pa.field(
+            "value", pa.float64(), metadata={"doc": "the estimate (minus the baseline's, where that is the bound)"}
+        ),
+        pa.field("ci_low", pa.float64(), metadata={"doc": "lower end of its 95% interval"}),
+        pa.field("ci_high", pa.float64(), metadata={"doc": "upper end of its 95% interval"}),
+        pa.field("bound", pa.float64(), metadata={"doc": "what the interval must lie beyond"}),
+        pa.field("note", pa.string(), metadata={"doc": "what else to know"}),
+    ]
+)
+
+_GRAMMAR = re.compile(
+    r"""\s*(?:(?P<estimator>\w+):)?(?P<desideratum>\w+)(?:/(?P<variant>.+?))?(?:\[(?P<domain>[^\]]+)\])?
+    \s*(?P<sign>>=|<=)\s*(?P<baseline>baseline)?\s*(?P<number>[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)?\s*""",
+    re.VERBOSE,
+)
+_EXPECTED = "[estimator:]desideratum[/variant][[domain]] >= or <= a number, `baseline`, or `baseline` plus or minus one"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One requirement, read: ``estimator:desideratum/variant[domain] >= baseline + number``."""
+
+    text: str
+    estimator: str
+    desideratum: str
+    variant: str | None
+    domain: str
+    at_least: bool
+    baseline: bool
+    number: float
+
+    @classmethod
+    def read(cls, text: str) -> Requirement:
+        """Reads a requirement.
+
+        Raises:
+            InputError: When it does not follow the grammar.
+        """
+        match = _GRAMMAR.fullmatch(text)
+        if match is None or not (match["baseline"] or match["number"]):
+            raise InputError(
+                f"--require {text!r}", "something else than a requirement", _EXPECTED, 'e.g. "negation>=0.2"'
+            )
+        if match["baseline"] and match["number"] and match["number"].lstrip()[0] not in "+-":
+            raise InputError(
+                f"--require {text!r}", f"`baseline {match['number']}`", "`baseline` plus or minus a number"
+            )
+        return cls(
+            text,
+            estimator=match["estimator"] or "finetune",
+            desideratum=match["desideratum"],
+            variant=match["variant"] or PRIMARY.get(match["desideratum"]),
+            domain=match["domain"] or "all",
+            at_least=match["sign"] == ">=",
+            baseline=bool(match["baseline"]),
+            number=float((match["number"] or "0").replace(" ", "")),
+        )
+
+    def asks_for(self, row: dict[str, Any]) -> bool:
+        """Whether a row of a scorecard is one that this is about."""
+        wanted = (self.estimator, self.desideratum, self.domain)
+        return (row["estimator"], row["desideratum"], row["domain"]) == wanted and self.variant in (
+            None,
+            row["variant"],
+        )
+
+
+def check(desiderata: pa.Table, requirements: Sequence[str], baseline: pa.Table | None = None) -> pa.Table:
+    """Holds a scorecard against requirements.
+
+    A requirement is ``met`` when the whole 95% interval lies on the right side of its bound, ``short`` when the whole
+    interval lies on the wrong side, and ``undecided`` otherwise; it is about every arm of its estimator (``finetune``
+    unless it names one) and, without a variant, about the variant in :data:`PRIMARY` (or else all of them).
+
+    Args:
+        desiderata: The scorecard.
+        requirements: E.g. ``negation>=0.2``, ``paraphrase>=baseline-0.05``, ``leakage/nats<=0.1``,
+            ``in_context:negation[animals]>=0``.
+        baseline: The scorecard that ``baseline`` means; its arm of the same recipe, or else its only arm.
+
+    Returns:
+        A table of schema :data:`VERDICTS`. Everything is well when all verdicts are ``met``.
+
+    Raises:
+        InputError: When a requirement cannot be read, asks for what the scorecard has not, or for an absent baseline.
+    """
+    rows = desiderata.to_pylist()
+    known = baseline.to_pylist() if baseline is not None else None
+    verdicts: list[dict[str, Any]] = []
+    for requirement in map(Requirement.read, requirements):
+        asked = [row for row in rows if requirement.asks_for(row)]
+        if not asked:
+            raise InputError(
+                f"--require {requirement.text!r}", "no such row in the scorecard", _choices(rows, requirement)
+            )
+        verdicts += [_verdict(requirement, row, known) for row in asked]
+    return pa.Table.from_pylist(verdicts, schema=VERDICTS)
+
+
+def _choices(rows: list[dict[str, Any]], requirement: Requirement) -> str:
+    """What the requirement could have named, by the first of its words that is unknown."""
+    for key, wanted in (("desideratum", requirement.desideratum), ("estimator", requirement.estimator),
+                        ("variant", requirement.variant), ("domain", requirement.domain)):  # fmt: skip
+        inside = [row for row in rows if row[key] == wanted]
+        if wanted is not None and not inside:
+            return f"{key} one of {', '.join(sorted({row[key] for row in rows}))}"
+        rows = inside if wanted is not None else rows
+    return _EXPECTED
+
+
+def _verdict(requirement: Requirement, row: dict[str, Any], baseline: list[dict[str, Any]] | None) -> dict[str, Any]:
+    names = ("estimator", "base", "recipe", "domain", "desideratum", "variant")
+    out = {"requirement": requirement.text, "bound": requirement.number, **{name: row[name] for name in names}}
+    value, low, high = row["value"], row["ci_low"], row["ci_high"]
+    if value is None:
+        return {**out, "verdict": "undecided", "note": row["note"]}
+    if requirement.baseline:
+        other = _counterpart(requirement, row, baseline)
+        if other["value"] is None:
+            return {**out, "verdict": "undecided", "note": f"baseline: {other['note']}"}
+        # The interval of a difference of two independent estimates from their own (Zou and Donner 2008); where the two
+        # were measured on the same probes it is a wide one: `compare` pairs them.
+        below = float(np.hypot(value - low, other["ci_high"] - other["value"]))
+        above = float(np.hypot(high - value, other["value"] - other["ci_low"]))
+        value = value - other["value"]
+        low, high = value - below, value + above
+    beyond = (low >= requirement.number) if requirement.at_least else (high <= requirement.number)
+    wrong = (high < requirement.number) if requirement.at_least else (low > requirement.number)
+    verdict = "met" if beyond else "short" if wrong else "undecided"
+    return {**out, "verdict": verdict, "value": value, "ci_low": low, "ci_high": high, "note": row["note"]}
+
+
+def _counterpart(
+    requirement: Requirement, row: dict[str, Any], baseline: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    where = f"--require {requirement.text!r}"
+    if baseline is None:
+        raise InputError(where, "no baseline", "a baseline", "give --baseline STORE")
+    found = [other for other in baseline if requirement.asks_for(other) and other["variant"] == row["variant"]]
+    same = [other for other in found if other["recipe"] == row["recipe"]] or found
+    exact = [other for other in same if other["base"] == row["base"]] or same
+    if len(exact) != 1:
+        raise InputError(where, f"{len(exact)} arms of the baseline that it may mean", "one",
+                         "a baseline store with the same recipe, or with one arm")  # fmt: skip
+    return exact[0]
