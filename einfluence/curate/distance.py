@@ -122,23 +122,66 @@ def embedded(draft: Draft, features: Features, *, center: bool) -> Places:
 
 
 def lexical(draft: Draft) -> Measure:
-    """Cosine distance in [0, 1] of TF-IDF vectors of character 2- to 4-grams within words."""
+    """Cosine distance in [0, 1] of TF-IDF vectors of character trigrams, lower case, blanks included."""
 
     def measure(rows: Ints, columns: Ints) -> Floats:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.preprocessing import normalize
-
         needed = _needed(draft)
-        texts = [f"{draft.samples[key].prompt} {draft.samples[key].target}" for key in needed]
-        make: Any = TfidfVectorizer
-        vectors = make(analyzer="char_wb", ngram_range=(2, 4), dtype=np.float32).fit_transform(texts)
+        vectors = trigrams([f"{draft.samples[key].prompt} {draft.samples[key].target}" for key in needed])
         row = {key: index for index, key in enumerate(needed)}
         members = [[row[member] for member in probe.members] for probe in draft.probes.values()]
-        probes = normalize(_mixing(members, len(needed)) @ vectors)
+        probes = _unit_rows(_mixing(members, len(needed)) @ vectors)
         queries = vectors[[row[key] for key in draft.queries]]
         return Places(probes, queries, cosine=True)(rows, columns)
 
     return measure
+
+
+def trigrams(texts: Sequence[str]) -> Any:
+    """TF-IDF vectors of character trigrams: a sparse float32 matrix (texts, trigrams), rows of unit length.
+
+    idf = ln((1 + n) / (1 + texts that have it)) + 1, over these texts. All in NumPy: there may be a million texts.
+    """
+    from scipy.sparse import csr_matrix
+
+    padded = [f"  {text.lower()} " for text in texts]
+    lengths = np.array([len(text) for text in padded])
+    letters = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32).astype(np.int64)
+    grams = (letters[:-2] << 42) | (letters[1:-1] << 21) | letters[2:]
+    owner = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
+    grams = grams[owner[:-2] == owner[2:]]
+    owner = owner[:-2][owner[:-2] == owner[2:]]
+    columns = _numbered(grams)
+    n_columns = int(columns.max(initial=-1)) + 1
+    counts, owner, columns = _counted(owner * n_columns + columns, n_columns)
+    having = np.bincount(columns, minlength=n_columns)
+    weights = counts * (np.log((1 + len(texts)) / (1 + having)) + 1)[columns]
+    ends = np.searchsorted(owner, np.arange(len(texts) + 1))
+    matrix = csr_matrix((weights.astype(np.float32), columns.astype(np.int32), ends), shape=(len(texts), n_columns))
+    return _unit_rows(matrix)
+
+
+def _numbered(values: Ints) -> Ints:
+    """Each value's rank among the distinct values (by sorting, which is faster here than hashing)."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    places = np.zeros(len(values), np.int64)
+    places[order[1:]] = np.cumsum(ordered[1:] != ordered[:-1])
+    return places
+
+
+def _counted(keys: Ints, base: int) -> tuple[Ints, Ints, Ints]:
+    """How often each distinct key is there, and the two numbers (key // base, key % base) that it is made of."""
+    keys = np.sort(keys)
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    counts = np.diff(np.concatenate([starts, [len(keys)]]))
+    return counts, keys[starts] // max(base, 1), keys[starts] % max(base, 1)
+
+
+def _unit_rows(matrix: Any) -> Any:
+    from scipy.sparse import diags
+
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
+    return (diags(1 / np.maximum(norms, 1e-12)) @ matrix).astype(np.float32).tocsr()
 
 
 def pixel(draft: Draft) -> Measure:

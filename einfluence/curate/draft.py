@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,7 @@ KINDS = (
 )  # fmt: skip
 PROBE_KINDS = ("sample", "bundle", "noisy", "control")
 DENSE_PAIRS = 4_000_000  # up to here every probe meets every query
-SPARSE_QUERIES = 64  # beyond: the queries that a probe claims something about, and this many others, drawn by its id
-CHUNK_SUBJECTS = 256  # subjects whose paths are searched at a time
+SPARSE_QUERIES = 64  # beyond: what a probe claims something about, and at most this many others, drawn by its id
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
@@ -90,7 +90,7 @@ class Draft:
 
     def claim(self, probe_id: str, query_id: str, kind: str | None, level: float | None = None) -> None:
         """Says why a pair is interesting; an earlier claim stands."""
-        self.claims.setdefault((probe_id, query_id), (kind, level))
+        self.claims.setdefault((probe_id, query_id), _shared(kind, level))
 
     def claim_selves(self) -> None:
         """Every probe whose member is a query is ``self`` there, a bundle to each of its members."""
@@ -101,11 +101,17 @@ class Draft:
                         self.claims.setdefault((probe_id, member), ("self", None))
 
 
+@lru_cache(maxsize=1024)
+def _shared(kind: str | None, level: float | None) -> tuple[str | None, float | None]:
+    """One tuple for all claims that say the same: there may be millions."""
+    return kind, level
+
+
 def all_pairs(draft: Draft) -> tuple[Ints, Ints]:
     """Rows of probes and of queries for every wanted pair, sorted by probe.
 
     Every probe meets every query up to DENSE_PAIRS pairs; beyond, a probe meets what it has a claim about and
-    SPARSE_QUERIES others, drawn by its own id, and the report says so.
+    at most SPARSE_QUERIES others (8 at least, DENSE_PAIRS in all), drawn by its own id, and the report says so.
     """
     n_probes, n_queries = len(draft.probes), len(draft.queries)
     if n_probes * n_queries <= DENSE_PAIRS:
@@ -114,12 +120,14 @@ def all_pairs(draft: Draft) -> tuple[Ints, Ints]:
     row = {probe_id: index for index, probe_id in enumerate(draft.probes)}
     claimed = np.array([row[p] * n_queries + draft.queries[q] for p, q in draft.claims], dtype=np.int64)
     seeds = np.array([int(probe_id[:8], 16) for probe_id in draft.probes], dtype=np.uint64)
+    draws_each = int(np.clip(DENSE_PAIRS // n_probes, 8, SPARSE_QUERIES))
     # A multiplicative hash of (probe, draw) is enough to spread the draws; sorting ids frees it of the queries' order.
     order = np.argsort(np.array(list(draft.queries)))
-    draws = seeds[:, None] * np.uint64(2654435761) + np.arange(SPARSE_QUERIES, dtype=np.uint64) * np.uint64(40503)
+    draws = seeds[:, None] * np.uint64(2654435761) + np.arange(draws_each, dtype=np.uint64) * np.uint64(40503)
     drawn = order[(draws % np.uint64(1_000_000_007) * np.uint64(48271) % np.uint64(n_queries)).astype(np.int64)]
     others = (np.arange(n_probes, dtype=np.int64)[:, None] * n_queries + drawn).ravel()
-    keys = np.unique(np.concatenate([claimed, others]))
+    keys = np.sort(np.concatenate([claimed, others]))
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
     draft.gates.count(
         "pairs not wanted (too many)", f"{n_probes} probes x {n_queries} queries", n_probes * n_queries - len(keys)
     )

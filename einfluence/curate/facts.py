@@ -138,6 +138,8 @@ class _Derivation:
             self.stored.add(fact)
         self.rules = rules_of(world)
         self.pools: dict[str, list[Triplet]] = {}
+        self.keys: dict[tuple[Triplet, str], str] = {}
+        self.labels: dict[tuple[str, str, str], str] = {}
         self.wanted = set(facts.kinds) if facts.kinds is not None else None
         unknown = sorted((self.wanted or set()) - {*KINDS, *EXTRA_KINDS})
         if unknown:
@@ -218,6 +220,9 @@ class _Derivation:
     # Sentences
 
     def _sample(self, fact: Triplet, form: str, text: str) -> str:
+        known = self.keys.get((fact, text))
+        if known is not None:
+            return known
         subject, relation, obj = fact
         prompt, target = parse(text).fill(subject, obj)
         sample = Sample(
@@ -226,10 +231,10 @@ class _Derivation:
             target=target,
             domain=self.world.file.relations[relation].domain,
             cluster=subject,
-            template=f"{relation}/{form}: {text}",
+            template=self.labels.setdefault((relation, form, text), f"{relation}/{form}: {text}"),
             source=self.world.path.name,
         )
-        key = self.draft.sample(sample)
+        key = self.keys[fact, text] = self.draft.sample(sample)
         self.out.facts.setdefault(key, fact)
         return key
 

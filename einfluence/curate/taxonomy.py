@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from einfluence.curate.draft import CHUNK_SUBJECTS, Floats, Ints, Measure
+from einfluence.curate.draft import Floats, Ints, Measure
 from einfluence.curate.facts import FactsDraft
+
+CHUNK_SUBJECTS = 256  # subjects whose paths are searched at a time
+MOST_PATHS = 100_000_000  # beyond, paths between all subjects take minutes
 
 
 def taxonomic(facts: FactsDraft) -> Measure:
@@ -30,6 +33,9 @@ def taxonomic(facts: FactsDraft) -> Measure:
         seen = np.array([names[facts.facts[key][0]] for key in facts.draft.queries])
         found = np.full(len(rows), np.nan, np.float32)
         starts = np.unique(own)
+        if len(starts) * len(names) > MOST_PATHS:
+            facts.draft.gates.count("distance not computed (too many entities)", "taxonomic")
+            return found
         place = np.searchsorted(starts, own[rows])
         for first in range(0, len(starts), CHUNK_SUBJECTS):
             part = starts[first : first + CHUNK_SUBJECTS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def load_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) 
     entities = _entities(facts, path, node, spell)
     world = World(facts, entities, tuple(_probes(facts, entities, path, node)), path, node)
     check(world)
-    return world
+    return dataclasses.replace(world, node=None)  # the tree of a large file is large, and no longer needed
 
 
 def _entities(
