@@ -10,6 +10,7 @@ import numpy.typing as npt
 from einfluence.engine.items import ImageItem, TextItem
 from einfluence.errors import InputError
 from einfluence.models.base import Base
+from einfluence.samples import Sample
 
 
 def joined(prompt: str, target: str) -> tuple[str, int]:
@@ -59,6 +60,24 @@ def encode_text(base: Base, prompt: str, target: str, where: str) -> TextItem:
             "shorten the prompt or take a base with a longer context",
         )
     return TextItem(ids, n_target)
+
+
+def check_modality(base: Base, sample: Sample) -> str:
+    """Checks that a sample is of the kind that the base takes.
+
+    Returns:
+        What error messages call the sample.
+
+    Raises:
+        InputError: For an image with a text base, or the reverse.
+    """
+    where = f"{sample.source} (sample {sample.name})" if sample.source else f"sample {sample.name}"
+    if sample.modality != base.info.modality:
+        fix = "take another base for this part"
+        raise InputError(
+            where, f"{sample.modality} data", f"{base.info.modality} data, which {base.info.label} takes", fix
+        )
+    return where
 
 
 def encode_image(base: Base, pixels: npt.NDArray[np.float32], label: int, where: str) -> ImageItem:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from einfluence.engine.encode import encode_text
+from einfluence.engine.encode import check_modality, encode_text
 from einfluence.models.base import Base
 from einfluence.samples import Sample
 
@@ -19,7 +19,12 @@ def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> np
 
     Text: the mean of the hidden states over the tokens of prompt and target, at the layer that stands at the fraction
     ``layer`` of the depth (0 is the embedding). Image: what goes into the last Linear module.
+
+    Raises:
+        InputError: For a sample that is not of the base's modality, or does not fit it.
     """
+    for sample in samples:
+        check_modality(base, sample)
     with torch.no_grad():
         rows = _images(base, samples) if base.info.modality == "image" else _texts(base, samples, layer)
     return np.concatenate([row.float().cpu().numpy() for row in rows]) if rows else np.zeros((0, 0), np.float32)

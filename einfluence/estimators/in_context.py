@@ -40,6 +40,10 @@ def prompted(
         raise InputError(
             "arms", "the estimator in_context for an image base", "a text base, since an image has no prompt"
         )
+    if recipe.chat and not getattr(base.tokenizer, "chat_template", None):
+        raise InputError(
+            "arms recipe.chat", f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model"
+        )
     plain = Recipe(adapter=Adapter(kind="full"), dtype=recipe.dtype)
     before = evaluate(base, plain, [encode_text(base, query.prompt, query.target, _where(query)) for query in queries])
 
@@ -59,19 +63,11 @@ def prompted(
 
 
 def context(base: Base, recipe: Prompting, probe: Sequence[Sample]) -> str:
-    """What stands before a query's prompt: the probe's samples, each followed by the join.
-
-    Raises:
-        InputError: When a chat is asked for and the tokenizer has no template.
-    """
+    """What stands before a query's prompt: the probe's samples, each followed by the join, or as a user's turn."""
     join = base.join if recipe.join is None else recipe.join
     texts = [joined(sample.prompt, sample.target)[0] for sample in probe]
     if not recipe.chat:
         return "".join(text + join for text in texts)
-    if not getattr(base.tokenizer, "chat_template", None):
-        raise InputError(
-            "arms recipe.chat", f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model"
-        )
     turns = [{"role": "user", "content": join.join(texts)}]
     return base.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 

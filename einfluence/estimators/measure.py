@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from einfluence import engine
-from einfluence.engine.encode import encode_image, encode_text
+from einfluence.engine.encode import check_modality, encode_image, encode_text
 from einfluence.engine.items import Item, Scores, Tuned
-from einfluence.errors import InputError
 from einfluence.estimators.in_context import prompted
 from einfluence.models.base import Base
 from einfluence.samples import Sample
@@ -96,9 +95,7 @@ def encode(base: Base, sample: Sample) -> Item:
     Raises:
         InputError: When it does not fit: the wrong modality, shape, label, an empty target, or too long a text.
     """
-    where = f"{sample.source} (sample {sample.name})" if sample.source else f"sample {sample.name}"
-    if sample.modality != base.info.modality:
-        raise InputError(where, f"{sample.modality} data", f"{base.info.modality} data, which {base.info.label} takes")
+    where = check_modality(base, sample)
     if sample.pixels is None:
         return encode_text(base, sample.prompt, sample.target, where)
     return encode_image(base, sample.pixels, -1 if sample.label is None else sample.label, where)

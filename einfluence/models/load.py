@@ -169,8 +169,10 @@ def _from_hub(name: str, where: str, trust_remote_code: bool) -> Path:
 
 def _load_text(info: BaseInfo, trust_remote_code: bool) -> Base:
     import torch
+    import transformers.utils.logging
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    transformers.utils.logging.disable_progress_bar()  # a bar for each small file would bury what the run says
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(info.folder, **options)

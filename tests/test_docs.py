@@ -1,0 +1,79 @@
+"""Pages that say what the code says: made pages are up to date, examples load, links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from einfluence.models.load import LAYERS, build_classifier
+from einfluence.spec import Adapter, Recipe, load_spec
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "data").rglob("*.md")]
+)
+
+
+def builder() -> Any:
+    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_made_pages_are_up_to_date() -> None:
+    for path, text in builder().pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_command_is_told_in_the_readme_or_a_page_that_it_links() -> None:
+    from flows.cli import app
+
+    told = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    assert [name for name in names if f"einfluence {name}" not in told] == []
+
+
+def test_the_readmes_two_commands_are_targets_of_the_makefile() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for command in ("make demo", "make test"):
+        assert command in readme and f"\n{command.removeprefix('make ')}: install\n" in makefile
+
+
+def test_the_readmes_spec_loads(tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert example is not None
+    (tmp_path / "spec.yaml").write_text(example[1])
+    assert len(load_spec(tmp_path / "spec.yaml").parts[0].arms) == 2
+
+
+def test_the_shipped_specs_load() -> None:
+    specs = [*(ROOT / "data" / "specs").glob("*.yaml"), ROOT / "data" / "init" / "spec.yaml"]
+    assert all(load_spec(path).parts for path in specs) and len(specs) >= 2
+
+
+def test_the_page_on_bases_names_every_field_and_layer() -> None:
+    page = (ROOT / "docs" / "bases.md").read_text()
+    recipe = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    config = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    assert recipe is not None and config is not None
+    fields = yaml.safe_load(recipe[1])["recipe"]
+    assert set(fields) == set(Recipe.model_fields)
+    assert set(fields["adapter"]) == set(Adapter.model_fields) - {"pattern"}
+    Recipe.model_validate(fields)
+    build_classifier(json.loads(config[1]), "docs")
+    assert all(layer in page for layer in LAYERS)
