@@ -1,5 +1,6 @@
 """What was found, for people to look at: an HTML page, figures for papers, and the terminal."""
 
 from einfluence.report.page import write_report
+from einfluence.report.terminal import show_probe, show_scorecard
 
-__all__ = ["write_report"]
+__all__ = ["show_probe", "show_scorecard", "write_report"]

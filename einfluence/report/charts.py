@@ -1,54 +1,36 @@
-"""The charts, as Altair objects; :func:`svg` draws one without a browser."""
+"""The charts, as Vega-Lite specifications; :func:`svg`, :func:`png` and :func:`pdf` draw them without a browser."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import altair as alt
 import vl_convert
 
-from einfluence.report.query import Arm
+from einfluence.report.query import Arm, Rows
 from einfluence.report.theme import PAGE, Theme, config
 from einfluence.report.words import BAR
 
-Rows = Sequence[dict[str, Any]]
-Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
-_VERSION = "v" + ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+Chart = dict[str, Any]
+VERSION = "6.4"  # of Vega-Lite
 ENDS = (-1.15, 1.25)  # of the scorecard's axis, as shares of the way from null to ideal
+DASHED = [4, 3]
 _numbers = itertools.count()
 
 
-def spec(chart: Chart, theme: Theme) -> dict[str, Any]:
-    """The chart's Vega-Lite specification in a theme's colours."""
-    with alt.data_transformers.enable(consolidate_datasets=False):
-        return {**chart.to_dict(validate=False), "config": config(theme)}
+def spec(chart: Chart, theme: Theme) -> Chart:
+    """The chart as it can stand alone, in a theme's colours."""
+    return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **chart, "config": config(theme)}
 
 
 def svg(chart: Chart, theme: Theme = PAGE) -> str:
     """Draws a chart as an SVG element whose ids differ from those of every other on the page."""
-    text = vl_convert.vegalite_to_svg(json.dumps(spec(chart, theme)), vl_version=_VERSION)
+    text = vl_convert.vegalite_to_svg(json.dumps(spec(chart, theme)), vl_version=VERSION)
     prefix = f"c{next(_numbers)}-"
     return re.sub(r'(\bid="|url\(#|href="#)', lambda match: match[1] + prefix, text)
-
-
-def _data(rows: Rows) -> alt.InlineData:
-    return alt.InlineData(values=cast("Any", tuple(rows)))  # Altair copies lists again and again, tuples never
-
-
-def _colour(arms: Sequence[Arm], theme: Theme, legend: bool = True) -> alt.Color:
-    scale = alt.Scale(
-        domain=[arm.short for arm in arms], range=[theme.arms[arm.index % len(theme.arms)] for arm in arms]
-    )
-    return alt.Color("arm:N", scale=scale, legend=alt.Legend(columns=1 if len(arms) > 3 else 0) if legend else None)
-
-
-def _shape(arms: Sequence[Arm], legend: bool = True) -> alt.Shape:
-    scale = alt.Scale(domain=[arm.short for arm in arms], range=[arm.shape for arm in arms])
-    return alt.Shape("arm:N", scale=scale, legend=alt.Legend() if legend else None)
 
 
 def scorecard(rows: Rows, arms: Sequence[Arm], theme: Theme = PAGE, width: int = 520, narrow: bool = False) -> Chart:
@@ -62,63 +44,72 @@ def scorecard(rows: Rows, arms: Sequence[Arm], theme: Theme = PAGE, width: int =
         width: Of the plot, in pixels, without labels.
         narrow: Whether titles stand above their lines rather than at the left, and no numbers at the right.
     """
-    titles = list(dict.fromkeys(row["title"] for row in rows))
-    head, step, gap = (1.1 if narrow else 0.0), 16, 0.9
-    placed: list[dict[str, Any]] = []
-    stripes: list[dict[str, Any]] = []
-    top = 0.0
-    for index, title in enumerate(titles):
-        mine = [row for row in rows if row["title"] == title]
-        bottom = top + head + len(mine) + gap
-        stripes.append(
+    marks, stripes, bottom = _places(rows, head=1.1 if narrow else 0.0)
+    down = {"type": "quantitative", "axis": None, "scale": {"domain": [bottom, 0], "nice": False}}
+    cut = {"type": "quantitative", "scale": {"domain": list(ENDS), "nice": False}}
+    names = "{'-1':'opposite','0':'null','0.5':'half way','1':'ideal'}[''+datum.value]"
+    axis = {"values": [-1, 0, 0.5, 1], "labelExpr": names, "grid": False, "orient": "top", "labelLimit": 90}
+    across = {"field": "at", "title": None, "axis": axis, **cut}
+    y = {"field": "y", **down}
+    side = {"align": "left", "fontWeight": "bold"} if narrow else {"align": "right"}
+    layers: list[Chart] = [
+        {
+            "data": _data([stripe for stripe in stripes if stripe["index"] % 2 == 0]),
+            "mark": {"type": "rect", "color": theme.band, "aria": False},
+            "encoding": {"y": {"field": "top", **down}, "y2": {"field": "bottom"}, "x": _value(0), "x2": _value(width)},
+        },
+        {
+            "data": _data(stripes),
+            "mark": {"type": "text", "baseline": "middle", "fontSize": 13, "color": theme.ink, "aria": False, **side},
+            "encoding": {
+                "y": {"field": "head" if narrow else "middle", **down},
+                "x": _value(4 if narrow else -12),
+                "text": {"field": "title"},
+            },
+        },
+        *(
             {
-                "title": title,
-                "top": top,
-                "bottom": bottom,
-                "middle": top + 0.8 if narrow else (top + bottom) / 2,
-                "odd": index % 2,
+                "data": _data([{"at": at}]),
+                "mark": {"type": "rule", "color": theme.muted, "strokeWidth": 1.2, "strokeDash": dash, "aria": False},
+                "encoding": {"x": across},
+            }
+            for at, dash in ((0, [1, 0]), (BAR, [1, 4]), (1, DASHED))
+        ),
+        {
+            "data": _data(marks),
+            "mark": {"type": "rule", "strokeWidth": 2.5, "strokeCap": "round", "aria": False},
+            "encoding": {"x": {"field": "low", **cut}, "x2": {"field": "high"}, "y": y, "color": _colour(arms, theme)},
+        },
+        {
+            "data": _data(marks),
+            "mark": {"type": "point", "filled": True, "size": 85, "opacity": 1},
+            "encoding": {"x": across, "y": y, **_identity(arms, theme)},
+        },
+    ]
+    if not narrow:
+        layers.append(
+            {
+                "data": _data(marks),
+                "mark": {"type": "text", "align": "left", "fontSize": 11.5, "color": theme.muted, "aria": False},
+                "encoding": {"x": _value(width + 12), "y": y, "text": {"field": "text"}},
             }
         )
-        placed += [{**row, "y": top + gap / 2 + head + place + 0.5} for place, row in enumerate(mine)]
+    return {"width": width, "height": bottom * 16, "layer": layers}
+
+
+def _places(rows: Rows, head: float, gap: float = 0.9) -> tuple[Rows, Rows, float]:
+    """Where each mark and each title stands, counted in lines from the top, and where the last one ends."""
+    marks: Rows = []
+    stripes: Rows = []
+    top = 0.0
+    for index, title in enumerate(dict.fromkeys(row["title"] for row in rows)):
+        mine = [row for row in rows if row["title"] == title]
+        bottom = top + head + len(mine) + gap
+        stripe = {"title": title, "top": top, "bottom": bottom, "head": top + 0.8, "middle": (top + bottom) / 2}
+        stripes.append({**stripe, "index": index})
+        marks += [{**row, "y": top + gap / 2 + head + place + 0.5} for place, row in enumerate(mine)]
         top = bottom
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[top, 0], nice=False))
-    cut = alt.Scale(domain=list(ENDS), nice=False)
-    expr = "{'-1':'opposite','0':'null','0.5':'half way','1':'ideal'}[''+datum.value]"
-    axis = alt.Axis(values=[-1, 0, 0.5, 1], labelExpr=expr, grid=False, orient="top", labelLimit=90)
-    x = alt.X("at:Q", title=None, scale=cut, axis=axis)
-    under = alt.Chart(_data(stripes))
-    band = under.transform_filter("datum.odd == 0").mark_rect(color=theme.band, aria=False)
-    band = band.encode(
-        y=alt.Y("top:Q", axis=None, scale=y["scale"]), y2="bottom:Q", x=alt.value(0), x2=alt.value(width)
-    )
-    names = under.mark_text(
-        align="left" if narrow else "right",
-        baseline="middle",
-        fontSize=13,
-        color=theme.ink,
-        aria=False,
-        fontWeight="bold" if narrow else "normal",
-    )
-    names = names.encode(
-        y=alt.Y("middle:Q", axis=None, scale=y["scale"]), x=alt.value(4 if narrow else -12), text="title:N"
-    )
-    ends = alt.Chart(_data([{"at": 0}, {"at": BAR}, {"at": 1}])).mark_rule(aria=False, strokeWidth=1.2)
-    dashes = {
-        "condition": [{"test": "datum.at == 0", "value": [1, 0]}, {"test": "datum.at == 1", "value": [4, 3]}],
-        "value": [1, 4],
-    }
-    ends = ends.encode(x=x, color=alt.value(theme.muted), strokeDash=cast("Any", dashes))
-    base = alt.Chart(_data(placed))
-    interval = base.mark_rule(strokeWidth=2.5, strokeCap="round", aria=False)
-    interval = interval.encode(x=alt.X("low:Q", scale=cut), x2="high:Q", y=y, color=_colour(arms, theme, False))
-    dots = base.mark_point(filled=True, size=85, opacity=1).encode(
-        x=x, y=y, color=_colour(arms, theme, False), shape=_shape(arms, False), description="description:N"
-    )
-    layers: list[alt.Chart] = [band, names, ends, interval, dots]
-    if not narrow:
-        text = base.mark_text(align="left", baseline="middle", fontSize=11.5, color=theme.muted, aria=False)
-        layers.append(text.encode(x=alt.value(width + 12), y=y, text="text:N"))
-    return alt.layer(*layers).properties(width=width, height=top * step)
+    return marks, stripes, top
 
 
 def slopes(
@@ -134,110 +125,100 @@ def slopes(
         width: Of one panel.
         columns: Panels in a row.
     """
-    order = list(dict.fromkeys(row["kind"] for row in middles))
-    x = alt.X(
-        "arm:N",
-        sort=[arm.short for arm in arms],
-        title=None,
-        axis=alt.Axis(labelAngle=0, labelLimit=width // max(1, len(arms)), labelExpr="split(datum.label, /[,:] /)"),
-    )
-    panels: list[Chart] = []
-    for index, kind in enumerate(order):
-        mine = [row for row in lines if row["kind"] == kind]
-        middle = [row for row in middles if row["kind"] == kind]
-        bounds = [-1.0, 1.6]
-        scale = alt.Scale(domain=bounds, nice=False, clamp=True)
-        title = "influence, as a share of that on itself" if index % columns == 0 else None
-        axis = alt.Y("value:Q", title=title, scale=scale, axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1, 1.5]))
-        zero = (
-            alt.Chart(_data([{"value": 0}, {"value": 1}]))
-            .mark_rule(aria=False)
-            .encode(
-                y=axis,
-                color=alt.value(theme.muted),
-                strokeDash=alt.condition("datum.value == 0", alt.value([1, 0]), alt.value([4, 3])),
-            )
-        )
-        thin = (
-            alt.Chart(_data(mine))
-            .mark_line(strokeWidth=1, opacity=0.28, color=theme.muted, aria=False)
-            .encode(x=x, y=axis, detail="probe:N")
-        )
-        base = alt.Chart(_data(middle))
-        thick = base.mark_line(strokeWidth=2, color=theme.ink, aria=False).encode(x=x, y=axis)
-        bar = base.mark_rule(strokeWidth=3, aria=False).encode(
-            x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=_colour(arms, theme, False)
-        )
-        dot = base.mark_point(filled=True, size=110, opacity=1).encode(
-            x=x, y=axis, color=_colour(arms, theme, False), shape=_shape(arms, False), description="description:N"
-        )
-        panels.append(
-            alt.layer(zero, thin, thick, bar, dot).properties(
-                width=width, height=220, title=alt.TitleParams(kind, anchor="start", color=theme.ink, fontSize=13)
-            )
-        )
-    return cast("Chart", alt.concat(*panels, columns=columns, spacing=26))
+    label = {"labelAngle": 0, "labelLimit": width // max(1, len(arms)), "labelExpr": "split(datum.label, /[,:] /)"}
+    x = {"field": "arm", "type": "nominal", "sort": [arm.short for arm in arms], "title": None, "axis": label}
+    scale = {"domain": [-1.0, 1.6], "nice": False, "clamp": True}
+
+    def panel(kind: str, first: bool) -> Chart:
+        title = "influence, as a share of that on itself" if first else None
+        y = {"field": "value", "type": "quantitative", "title": title, "scale": scale}
+        y["axis"] = {"values": [-1, -0.5, 0, 0.5, 1, 1.5]}
+        low = {"field": "low", "type": "quantitative", "scale": scale}
+        middle = _data([row for row in middles if row["kind"] == kind])
+        return {
+            "width": width,
+            "height": 220,
+            "title": _title(kind, theme),
+            "layer": [
+                _across(0, y, theme, [1, 0]),
+                _across(1, y, theme, DASHED),
+                {
+                    "data": _data([row for row in lines if row["kind"] == kind]),
+                    "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.28, "color": theme.muted, "aria": False},
+                    "encoding": {"x": x, "y": y, "detail": {"field": "probe"}},
+                },
+                {
+                    "data": middle,
+                    "mark": {"type": "line", "strokeWidth": 2, "color": theme.ink, "aria": False},
+                    "encoding": {"x": x, "y": y},
+                },
+                {
+                    "data": middle,
+                    "mark": {"type": "rule", "strokeWidth": 3, "aria": False},
+                    "encoding": {"x": x, "y": low, "y2": {"field": "high"}, "color": _colour(arms, theme)},
+                },
+                {
+                    "data": middle,
+                    "mark": {"type": "point", "filled": True, "size": 110, "opacity": 1},
+                    "encoding": {"x": x, "y": y, **_identity(arms, theme)},
+                },
+            ],
+        }
+
+    return _panels([row["kind"] for row in middles], panel, columns)
 
 
 def curves(
     rows: Rows,
     arms: Sequence[Arm],
-    x_title: str,
-    y_title: str,
+    titles: tuple[str, str],
     theme: Theme = PAGE,
-    width: int = 640,
-    height: int = 240,
-    facet: str | None = None,
-    columns: int = 2,
+    *,
+    size: tuple[int, int] = (640, 240),
+    columns: int = 0,
     rules: Sequence[float] = (0.0,),
 ) -> Chart:
-    """Lines with intervals by arm over a number, in panels by ``facet``.
+    """Lines with intervals by arm over a number.
 
     Args:
-        rows: ``x, value, low, high, arm, description`` and the facet's column.
+        rows: ``x, value, low, high, arm, description``, and ``family`` where there are panels.
         arms: The arms, in order.
-        x_title: What the horizontal axis shows.
-        y_title: What the vertical axis shows.
+        titles: What the horizontal and the vertical axis show.
         theme: Colours.
-        width: Of one panel.
-        height: Of one panel.
-        facet: The column that makes panels.
-        columns: Panels in a row.
+        size: Width and height of one panel.
+        columns: Panels in a row, one panel a ``family``; 0 draws everything in one.
         rules: Heights of thin lines across.
     """
-    panels: list[Chart] = []
-    groups = list(dict.fromkeys(row[facet] for row in rows)) if facet else [None]
-    for index, group in enumerate(groups):
-        mine = [row for row in rows if facet is None or row[facet] == group]
-        x = alt.X(
-            "x:Q",
-            title=x_title,
-            axis=alt.Axis(grid=False, tickCount=5),
-            scale=alt.Scale(zero=False, nice=True, padding=8),
-        )
-        y = alt.Y("value:Q", title=y_title if index % columns == 0 else None, axis=alt.Axis(tickCount=5))
-        base = alt.Chart(_data(mine))
-        across = (
-            alt.Chart(_data([{"value": value} for value in rules]))
-            .mark_rule(aria=False, strokeDash=[4, 3])
-            .encode(y=y, color=alt.value(theme.muted))
-        )
-        area = base.mark_area(opacity=0.15, aria=False).encode(
-            x=x, y=alt.Y("low:Q"), y2="high:Q", color=_colour(arms, theme, False)
-        )
-        bar = base.mark_rule(strokeWidth=1.5, aria=False).encode(
-            x=x, y=alt.Y("low:Q"), y2="high:Q", color=_colour(arms, theme, False)
-        )
-        line = base.mark_line(strokeWidth=2, aria=False).encode(x=x, y=y, color=_colour(arms, theme, False))
-        dot = base.mark_point(filled=True, size=60, opacity=1).encode(
-            x=x, y=y, color=_colour(arms, theme, False), shape=_shape(arms, False), description="description:N"
-        )
-        panel = alt.layer(across, area, bar, line, dot).properties(width=width, height=height)
-        if facet:
-            title = alt.TitleParams(str(group).replace("_", " "), anchor="start", color=theme.ink, fontSize=13)
-            panel = panel.properties(title=title)
-        panels.append(panel)
-    return cast("Chart", alt.concat(*panels, columns=columns, spacing=26)) if facet else panels[0]
+
+    def panel(family: str | None, first: bool) -> Chart:
+        data = _data([row for row in rows if family is None or row["family"] == family])
+        x = {"field": "x", "type": "quantitative", "title": titles[0], "axis": {"grid": False, "tickCount": 5}}
+        x["scale"] = {"zero": False, "nice": True, "padding": 8}
+        y = {"field": "value", "type": "quantitative", "title": titles[1] if first else None, "axis": {"tickCount": 5}}
+        colour = _colour(arms, theme)
+        span = {"x": x, "y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}, "color": colour}
+        chart: Chart = {
+            "width": size[0],
+            "height": size[1],
+            "layer": [
+                *(_across(value, y, theme, DASHED) for value in rules),
+                {"data": data, "mark": {"type": "area", "opacity": 0.15, "aria": False}, "encoding": span},
+                {"data": data, "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False}, "encoding": span},
+                {
+                    "data": data,
+                    "mark": {"type": "line", "strokeWidth": 2, "aria": False},
+                    "encoding": {"x": x, "y": y, "color": colour},
+                },
+                {
+                    "data": data,
+                    "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+                    "encoding": {"x": x, "y": y, **_identity(arms, theme)},
+                },
+            ],
+        }
+        return chart if family is None else {**chart, "title": _title(family.replace("_", " "), theme)}
+
+    return _panels([row["family"] for row in rows], panel, columns) if columns else panel(None, True)
 
 
 def strips(rows: Rows, theme: Theme = PAGE, width: int = 560) -> Chart:
@@ -250,16 +231,60 @@ def strips(rows: Rows, theme: Theme = PAGE, width: int = 560) -> Chart:
     """
     largest = max((row["size"] for row in rows), default=1.0) or 1.0
     parts = list(dict.fromkeys(row["part"] for row in rows))
-    x = alt.X("layer:O", title="layer", axis=alt.Axis(labelAngle=0))
-    y = alt.Y("part:N", sort=parts, title=None, axis=alt.Axis(labelLimit=170, labelColor=theme.ink))
-    base = alt.Chart(_data(rows)).encode(x=x, y=y)
-    tile = base.mark_rect(color=theme.arms[0], stroke=theme.paper, strokeWidth=1.5).encode(
-        opacity=alt.Opacity("size:Q", scale=alt.Scale(domain=[0, largest], range=[0.05, 1]), legend=None),
-        description="description:N",
-    )
-    return alt.layer(tile).properties(width=width, height=max(60, 24 * len(parts)))
+    labels = {"labelLimit": 170, "labelColor": theme.ink}
+    return {
+        "width": width,
+        "height": max(60, 24 * len(parts)),
+        "data": _data(rows),
+        "mark": {"type": "rect", "color": theme.arms[0], "stroke": theme.paper, "strokeWidth": 1.5},
+        "encoding": {
+            "x": {"field": "layer", "type": "ordinal", "title": "layer", "sort": None, "axis": {"labelAngle": 0}},
+            "y": {"field": "part", "type": "nominal", "sort": parts, "title": None, "axis": labels},
+            "opacity": {
+                "field": "size",
+                "type": "quantitative",
+                "scale": {"domain": [0, largest], "range": [0.05, 1]},
+                "legend": None,
+            },
+            "description": {"field": "description"},
+        },
+    }
 
 
-def legend(arms: Sequence[Arm]) -> list[dict[str, object]]:
-    """The arms as the page's own legend shows them."""
-    return [{"name": arm.short, "label": arm.label, "index": arm.index % 6, "shape": arm.shape} for arm in arms]
+def _data(rows: Rows) -> dict[str, object]:
+    return {"values": rows}
+
+
+def _value(number: float) -> dict[str, float]:
+    return {"value": number}
+
+
+def _title(text: str, theme: Theme) -> dict[str, object]:
+    return {"text": text, "anchor": "start", "color": theme.ink, "fontSize": 13}
+
+
+def _colour(arms: Sequence[Arm], theme: Theme) -> Chart:
+    colours = [theme.arms[arm.index % len(theme.arms)] for arm in arms]
+    scale = {"domain": [arm.short for arm in arms], "range": colours}
+    return {"field": "arm", "type": "nominal", "scale": scale, "legend": None}
+
+
+def _identity(arms: Sequence[Arm], theme: Theme) -> Chart:
+    """Colour, shape and words of a mark that stands for an arm; the words become its tooltip and its aria-label."""
+    scale = {"domain": [arm.short for arm in arms], "range": [arm.shape for arm in arms]}
+    return {
+        "color": _colour(arms, theme),
+        "shape": {"field": "arm", "type": "nominal", "scale": scale, "legend": None},
+        "description": {"field": "description"},
+    }
+
+
+def _across(value: float, y: Chart, theme: Theme, dash: Sequence[int]) -> Chart:
+    mark = {"type": "rule", "aria": False, "strokeDash": dash, "color": theme.muted}
+    return {"data": _data([{"value": value}]), "mark": mark, "encoding": {"y": y}}
+
+
+def _panels(groups: Sequence[str], panel: Callable[[str, bool], Chart], columns: int) -> Chart:
+    order = list(dict.fromkeys(groups))
+    made = [panel(group, index % columns == 0) for index, group in enumerate(order)]
+    return {"concat": made, "columns": columns, "spacing": 26}

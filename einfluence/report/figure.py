@@ -9,7 +9,6 @@ from importlib import resources
 from typing import cast
 
 import yaml
-from altair.utils import schemapi
 from markupsafe import Markup
 
 from einfluence.report.charts import Chart, svg
@@ -48,9 +47,7 @@ class Figure:
 
     def markup(self, theme: Theme, *, narrow: bool) -> Markup:
         """The SVG in a theme; Vega escapes the texts that it draws."""
-        with schemapi.debug_mode(False):  # spares the check of every nested object against the schema, 80% of the time
-            chart = self.draw(theme, narrow)
-            return Markup(svg(chart, theme))
+        return Markup(svg(self.draw(theme, narrow), theme))
 
 
 @cache

@@ -9,7 +9,6 @@ from typing import Any, cast
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from einfluence.report.query import Arm, Part, rows, table
 
@@ -31,7 +30,7 @@ def axes(connection: duckdb.DuckDBPyConnection, part: Part) -> tuple[list[dict[s
 
 def values(connection: duckdb.DuckDBPyConnection, arm: Arm, shape: tuple[int, int]) -> Floats:
     """Influence in nats, probes × queries, mean over seeds; nan where nothing was measured. Needs :func:`axes`."""
-    cells = table(connection, "matrix_cells", base=arm.base, estimator=arm.estimator, recipe=arm.recipe)
+    cells = table(connection, "matrix_cells", arm=arm.code)
     result = np.full(shape, np.nan, dtype=np.float32)
     index = [np.asarray(cells[name].to_numpy()) for name in ("row_index", "column_index")]
     result[index[0], index[1]] = cells["influence"].to_numpy()
@@ -97,8 +96,3 @@ def sampled(shape: tuple[int, int], seed: int = 0) -> tuple[list[int], list[int]
 def named_cells(connection: duckdb.DuckDBPyConnection) -> list[list[object]]:
     """The cells whose relation is named: [row, column, kind]. Needs :func:`axes`."""
     return [[row["row_index"], row["column_index"], row["kind"]] for row in rows(connection, "matrix_kinds")]
-
-
-def probe_table(ids: Sequence[str]) -> pa.Table:
-    """The ids of the probes that the page tells of, for the SQL."""
-    return pa.table({"probe_id": pa.array(ids, pa.string())})

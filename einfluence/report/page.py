@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Any, cast
 import duckdb
 import jinja2
 import vl_convert
+import yaml
 from markupsafe import Markup
 
 from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
-from einfluence.report.query import Part, Rows, parts_of, rows
+from einfluence.report.query import Part, Rows, parts_of, prepared, rows
 from einfluence.report.scorecard import scorecard
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
 
@@ -36,12 +38,19 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
     Args:
         connection: Has the store's views (see ``docs/data-model.md``).
         out: The file to write; one that is there is replaced whole.
-        run: Provenance, all optional: ``name``, ``spec`` (its text), ``command``, ``store``, ``seconds``, ``versions``
-            (by package), ``wanted``, ``present``, ``computed``, ``failed``; further keys are listed as they are.
+        run: Provenance, all optional: ``study``, ``spec`` (its text or its fields), ``store``, ``started``,
+            ``seconds``, ``versions`` (by package), ``wanted``, ``present``, ``computed``, ``failed``; further keys are
+            listed as they are.
 
     Returns:
         ``out``.
     """
+    with ThreadPoolExecutor(1) as pool, prepared(connection):
+        script = pool.submit(library)  # takes a second of its own, beside the SQL
+        return write_whole(out, _html(connection, run, script))
+
+
+def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script: Future[str]) -> str:
     parts = parts_of(connection)
     samples = payload.Samples()
     pairs = sections.pairs(connection)
@@ -59,12 +68,12 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
         "losses": json.loads(_asset("losses.json")),
     }
     has = {name: any(entry[name] for entry in shown) for name in ("slopes", "distance", "noise", "layers", "recipes")}
-    html = (
+    return (
         environment()
         .get_template("report.html.j2")
         .render(
-            title=f"What one sample teaches · {run.get('name', 'einfluence')}",
-            run_name=run.get("name", "run"),
+            title=f"What one sample teaches · {run.get('study', 'einfluence')}",
+            run_name=run.get("study", "run"),
             summary=_summary(parts),
             lead=_lead(shown),
             contents=_contents(has),
@@ -75,11 +84,10 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
             variables=Markup(variables()),
             css=Markup(_asset("report.css")),
             script=Markup(_asset("report.js")),
-            library=Markup(library()),
+            library=Markup(script.result()),
             data=Markup(payload.script_json(data)),
         )
     )
-    return write_whole(out, html)
 
 
 def _part(
@@ -201,6 +209,7 @@ def _provenance(connection: duckdb.DuckDBPyConnection, parts: Sequence[Part], ru
         "present": "Cells there before",
         "computed": "Cells computed",
         "failed": "Probes failed",
+        "started": "Started",
         "seconds": "Seconds",
         "store": "Store",
     }
@@ -216,13 +225,17 @@ def _provenance(connection: duckdb.DuckDBPyConnection, parts: Sequence[Part], ru
         facts.append(
             ("Versions", ", ".join(f"{key} {value}" for key, value in cast("Mapping[str, object]", versions).items()))
         )
-    known = {*named, "spec", "command", "versions", "name"}
+    spec = run.get("spec")
+    text = spec if isinstance(spec, str) or spec is None else yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
+    known = {*named, "spec", "versions", "study", "report"}
     more = [
-        (str(key), value if isinstance(value, str) else json.dumps(value, indent=2, default=str))
-        for key, value in run.items()
-        if key not in known
+        (key.replace("_", " ").capitalize(), _text(value)) for key, value in run.items() if key not in known and value
     ]
-    return {"facts": facts, "arms": arms, "command": run.get("command"), "spec": run.get("spec"), "more": more}
+    return {"facts": facts, "arms": arms, "spec": text, "more": more}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=2, default=str, ensure_ascii=False)
 
 
 def variables() -> str:

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from einfluence.report import images, matrix
-from einfluence.report.query import Part, rows
+from einfluence.report.query import Part, rows, table
 
 NAMED = 6  # queries named as most helped and as most hurt of each probe and arm
 PROBES = 2000  # probes of a part that can be looked at one by one
@@ -116,8 +116,9 @@ def _group(line: dict[str, Any]) -> str:
 
 def probes(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: Samples) -> list[dict[str, object]]:
     """The probes of a part for the browser of single probes, with what each arm's training on them did."""
-    listed = rows(connection, "probes", base=part.base, most=PROBES)
-    connection.register("report_probes", matrix.probe_table([row["probe_id"] for row in listed]))
+    chosen = table(connection, "probes", base=part.base, most=PROBES)
+    listed = chosen.to_pylist()
+    connection.register("report_chosen", chosen)
     arms = {(arm.estimator, arm.recipe): arm.index for arm in part.arms}
     found: dict[str, dict[str, Any]] = {
         row["probe_id"]: {
@@ -133,7 +134,11 @@ def probes(connection: duckdb.DuckDBPyConnection, part: Part, place: int, sample
     for row in rows(connection, "probe_cells", base=part.base, most=NAMED):
         entry = found[row["probe_id"]]["a"].setdefault(arms[row["estimator"], row["recipe"]], {"c": []})
         flags = (1 if row["is_helped"] else 0) + (2 if row["is_hurt"] else 0)
-        cell: list[object] = [samples.index(row["query_id"]), *_rounded((row["influence"], row["before"])), flags]
+        cell: list[object] = [
+            samples.index(row["query_id"]),
+            *_rounded((row["influence"], row["logprob_before"])),
+            flags,
+        ]
         entry["c"].append([*cell, row["kind"]] if row["kind"] else cell)
     for row in rows(connection, "probe_outcomes", base=part.base):
         entry = found[row["probe_id"]]["a"].setdefault(arms[row["estimator"], row["recipe"]], {"c": []})
@@ -141,7 +146,7 @@ def probes(connection: duckdb.DuckDBPyConnection, part: Part, place: int, sample
         entry["u"] = _rounded((row["grad_norm"], row["update_norm"]))
         if row["reason"]:
             entry["x"] = row["reason"]
-    connection.unregister("report_probes")
+    connection.unregister("report_chosen")
     return list(found.values())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,14 +24,28 @@ def _sql(name: str) -> str:
     return (resources.files("einfluence.report") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
-def table(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> pa.Table:
+def table(connection: duckdb.DuckDBPyConnection, name: str, /, **parameters: object) -> pa.Table:
     """The result of :file:`sql/{name}.sql` as an Arrow table."""
     return connection.sql(_sql(name), params=parameters or None).to_arrow_table()
 
 
-def rows(connection: duckdb.DuckDBPyConnection, name: str, **parameters: object) -> list[dict[str, Any]]:
+def rows(connection: duckdb.DuckDBPyConnection, name: str, /, **parameters: object) -> list[dict[str, Any]]:
     """The result of :file:`sql/{name}.sql` as one mapping a row."""
     return cast("list[dict[str, Any]]", table(connection, name, **parameters).to_pylist())
+
+
+@contextmanager
+def prepared(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
+    """Keeps the cells at hand under small integers, read once: every section joins and groups them again."""
+    for name in _PREPARED:
+        connection.execute(_sql(f"prepare/{name}"))
+    try:
+        yield
+    finally:
+        connection.execute(_sql("prepare/release"))
+
+
+_PREPARED = ("arms", "probes", "queries", "cells", "pairs")
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,7 @@ class Arm:
     short: str
     settings: dict[str, Any]
     index: int
+    code: int
     cells: int
     probes: int
     queries: int
@@ -106,6 +122,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
             short=f"{_verb(row['estimator'])}: {row['recipe_label']}" if short in twice else short,
             settings=_settings(row),
             index=index,
+            code=row["arm"],
             cells=row["cells"],
             probes=row["probes"],
             queries=row["queries"],

@@ -112,7 +112,11 @@ def distance(connection: duckdb.DuckDBPyConnection, part: Part) -> Figure | None
         caption=caption("distance"),
         alt="Influence by distance: " + "; ".join(row["description"] for row in drawn),
         draw=lambda theme, narrow: charts.curves(
-            drawn, part.arms, "semantic distance", "mean |influence|, nats", theme, 290 if narrow else 860
+            drawn,
+            part.arms,
+            ("semantic distance", "mean |influence|, nats"),
+            theme,
+            size=(290 if narrow else 860, 240),
         ),
         head=("arm", "distance", "mean |I|, nats", "95% interval", "cells"),
         numbers=[
@@ -160,14 +164,11 @@ def _noise_figure(found: Sequence[tuple[Arm, dict[str, Any]]], part: Part, measu
         draw=lambda theme, narrow: charts.curves(
             drawn,
             part.arms,
-            "level",
-            y_title,
+            ("level", y_title),
             theme,
-            285 if narrow else 300,
-            160,
-            "family",
-            1 if narrow else 3,
-            (0.0, 1.0),
+            size=(285 if narrow else 300, 160),
+            columns=1 if narrow else 3,
+            rules=(0.0, 1.0),
         ),
         head=("family", "level", "arm", y_title, "95% interval", "probes"),
         numbers=[
@@ -246,14 +247,11 @@ def recipes(lines: Rows, found: Rows, part: Part) -> Figure | None:
         draw=lambda theme, narrow: charts.curves(
             drawn,
             tuned,
-            "influence on itself, nats",
-            "value",
+            ("influence on itself, nats", "value"),
             theme,
-            285 if narrow else 300,
-            160,
-            "family",
-            1 if narrow else 3,
-            (),
+            size=(285 if narrow else 300, 160),
+            columns=1 if narrow else 3,
+            rules=(),
         ),
         head=("desideratum", "arm", "on itself, nats", "value", "95% interval"),
         numbers=[

@@ -265,16 +265,17 @@ def text_part(tables: Tables, facts: int = 24, hostile: bool = False) -> None:
             if estimator == "finetune":
                 tables.outcome(arm, probe, gain[6 * i], status="failed" if i == 3 and "SGD" in label else "done")
         prompting = estimator == "in_context"
-        tables.verdict(arm, "gate", 0.98, 1.0, 0.5)
-        tables.verdict(arm, "semantic_decay", 0.21, 1.0, 0.0)
-        tables.verdict(arm, "sparseness", 0.7, None, 0.41, variant="gini")
-        tables.verdict(arm, "leakage", 0.05, 0.0, 0.01)
-        tables.verdict(arm, "paraphrase", 0.66, 1.0, 0.02)
+        tables.verdict(arm, "gate", 0.98, 1.0, 0.5, "learned")
+        tables.verdict(arm, "semantic_decay", 0.41, 1.0, 0.0, "spearman")
+        tables.verdict(arm, "sparseness", 0.7, 1.0, 0.41, "gini")
+        tables.verdict(arm, "leakage", 0.03, 0.0, 0.01, "score", half=0.01)
+        tables.verdict(arm, "paraphrase", 0.66, 1.0, 0.02, "score")
         tables.verdict(arm, "negation", 0.9 if prompting else 0.08, 1.0, 0.0, variant="contrast")
-        tables.verdict(arm, "transitivity", 0.55, 1.0, 0.5, variant="entailed over sibling", half=0.12)
-        tables.verdict(arm, "asymmetry", 0.4, None, 0.5)
-        if prompting:
-            tables.verdict(arm, "prompt_rescue", 0.82, None, 0.0, variant="negation")
+        tables.verdict(arm, "negation", 1.0 if prompting else 0.0, 1.0, 0.5, "P(negation < 0)", half=0.0)
+        tables.verdict(arm, "transitivity", 0.55, 1.0, 0.5, variant="P(entailed > sibling)", half=0.12)
+        tables.verdict(arm, "asymmetry", 0.4, None, 0.5, "phi")
+        if not prompting:
+            tables.verdict(arm, "prompt_rescue", 0.82, None, 0.0, "negation: contrast")
     assert len(by_id) == len(queries)
 
 
@@ -349,13 +350,15 @@ def image_part(tables: Tables, clean: int = 20, extra: int = 20) -> None:
                 tables.cells(arm, probe, queries, gain)
                 tables.outcome(arm, probe, float(gain[index]))
     for arm in arms:
-        tables.verdict(arm, "gate", 1.0, 1.0, 0.5, half=0.0)
-        tables.verdict(arm, "semantic_decay", 0.6, 1.0, 0.0)
+        tables.verdict(arm, "gate", 1.0, 1.0, 0.5, "learned", half=0.0)
+        tables.verdict(arm, "semantic_decay", 0.6, 1.0, 0.0, "spearman")
         for family, levels in FAMILIES.items():
+            tables.verdict(arm, "noise_invariance", 0.75, 1.0, 0.0, variant=family)
+            tables.verdict(arm, "noise_quality", 0.75, None, 1.0, variant=family, half=0.4 if family == "blur" else 0.1)
             for position, level in enumerate(levels):
-                tables.verdict(arm, "noise_invariance", 0.95 - 0.2 * position, 1.0, 0.0, variant=f"{family} {level:g}")
-                tables.verdict(arm, "noise_quality", 1 - 0.25 * position, None, 1.0, variant=f"{family} {level:g}")
-        tables.verdict(arm, "noise_quality", -0.3, None, 1.0, variant="label_flip 1")
+                tables.verdict(arm, "noise_invariance", 0.95 - 0.2 * position, 1.0, 0.0, variant=f"{family}@{level:g}")
+                tables.verdict(arm, "noise_quality", 1 - 0.25 * position, None, 1.0, variant=f"{family}@{level:g}")
+        tables.verdict(arm, "noise_quality", -0.3, None, 1.0, variant="label_flip")
 
 
 def small_store(hostile: bool = False) -> duckdb.DuckDBPyConnection:

@@ -1,30 +1,37 @@
 -- grain: one row an arm (base, estimator, recipe) that has cells
 with
-influence as (select * from influence),
+report_arms as (select * from report_arms),
+report_cells as (select * from report_cells),
 bases as (select * from bases),
 recipes as (select * from recipes),
 counts as (
     select
-        base,
-        estimator,
-        recipe,
-        count(*) as cells,
-        count(distinct probe_id) as probes,
-        count(distinct query_id) as queries,
-        count(distinct seed) as seeds
-    from influence
-    group by base, estimator, recipe
+        arm,
+        sum(seeds)::bigint as cells,
+        count(distinct probe) as probes,
+        count(distinct query) as queries,
+        max(seeds) as seeds
+    from report_cells
+    group by arm
 ),
 named as (
     select
-        counts.*,
+        report_arms.base,
+        report_arms.estimator,
+        report_arms.recipe,
+        report_arms.arm,
+        counts.cells,
+        counts.probes,
+        counts.queries,
+        counts.seeds,
         recipes.label as recipe_label,
         recipes.json as recipe_json,
-        coalesce(bases.label, counts.base) as base_label,
+        coalesce(bases.label, report_arms.base) as base_label,
         coalesce(bases.modality, 'text') as modality
-    from counts
-    left join bases on counts.base = bases.base
-    left join recipes on counts.recipe = recipes.recipe and counts.estimator = recipes.estimator
+    from report_arms
+    inner join counts on report_arms.arm = counts.arm
+    left join bases on report_arms.base = bases.base
+    left join recipes on report_arms.recipe = recipes.recipe and report_arms.estimator = recipes.estimator
 )
 select *
 from named

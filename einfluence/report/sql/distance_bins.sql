@@ -1,21 +1,24 @@
--- grain: one row an arm and tenth of the distances: mean |influence| over probes (self excluded), with its standard error over probes
+-- grain: one row an arm and tenth of the distances: mean |influence| over probes (self excluded), with its standard error
 with
-influence as (select * from influence),
-relations as (select * from relations),
-probes as (select * from probes),
+report_arms as (select * from report_arms),
+report_cells as (select * from report_cells),
+report_pairs as (select * from report_pairs),
+report_probes as (select * from report_probes),
 cells as (
     select
-        influence.base,
-        influence.estimator,
-        influence.recipe,
-        influence.probe_id,
-        relations.distance,
-        abs(avg(influence.influence)) as size
-    from influence
-    inner join relations on influence.probe_id = relations.probe_id and influence.query_id = relations.query_id
-    inner join probes on influence.probe_id = probes.probe_id
-    where relations.distance is not null and probes.kind = 'sample' and relations.kind is distinct from 'self'
-    group by influence.base, influence.estimator, influence.recipe, influence.probe_id, influence.query_id, relations.distance
+        report_arms.base,
+        report_cells.arm,
+        report_cells.probe,
+        report_pairs.distance,
+        abs(report_cells.influence) as size
+    from report_cells
+    inner join report_pairs on report_cells.probe = report_pairs.probe and report_cells.query = report_pairs.query
+    inner join report_probes on report_cells.probe = report_probes.probe
+    inner join report_arms on report_cells.arm = report_arms.arm
+    where
+        report_pairs.distance is not null
+        and report_probes.kind = 'sample'
+        and report_pairs.kind is distinct from 'self'
 ),
 ends as (
     select
@@ -34,28 +37,33 @@ binned as (
 ),
 by_probe as (
     select
-        base,
-        estimator,
-        recipe,
+        arm,
         bin,
-        probe_id,
+        probe,
         avg(size) as size,
         avg(distance) as distance,
         count(*) as cells
     from binned
     where bin is not null
-    group by base, estimator, recipe, bin, probe_id
+    group by arm, bin, probe
+),
+by_bin as (
+    select
+        arm,
+        bin,
+        avg(distance) as distance,
+        avg(size) as size,
+        coalesce(stddev_samp(size), 0) / sqrt(count(*)) as standard_error,
+        count(*) as probes,
+        sum(cells)::bigint as cells
+    from by_probe
+    group by arm, bin
 )
 select
-    base,
-    estimator,
-    recipe,
-    bin,
-    avg(distance) as distance,
-    avg(size) as size,
-    coalesce(stddev_samp(size), 0) / sqrt(count(*)) as standard_error,
-    count(*) as probes,
-    sum(cells)::bigint as cells
-from by_probe
-group by base, estimator, recipe, bin
-order by base, estimator, recipe, bin
+    report_arms.base,
+    report_arms.estimator,
+    report_arms.recipe,
+    by_bin.*
+from by_bin
+inner join report_arms on by_bin.arm = report_arms.arm
+order by by_bin.arm, by_bin.bin

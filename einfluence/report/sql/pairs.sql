@@ -1,51 +1,37 @@
 -- grain: one row a probe, arm and kind of relation: the mean influence on the queries of that kind, in nats and
 -- relative to the probe's influence on itself (null where the probe did not learn itself)
 with
-influence as (select * from influence),
-relations as (select * from relations),
-probes as (select * from probes),
-cells as (
-    select
-        base,
-        estimator,
-        recipe,
-        probe_id,
-        query_id,
-        avg(influence) as influence
-    from influence
-    group by base, estimator, recipe, probe_id, query_id
-),
-related as (
-    select
-        cells.*,
-        relations.kind
-    from cells
-    inner join relations on cells.probe_id = relations.probe_id and cells.query_id = relations.query_id
-    inner join probes on cells.probe_id = probes.probe_id
-    where
-        probes.kind = 'sample'
-        and relations.kind in ('self', 'paraphrase', 'negation', 'entailed', 'contrapositive', 'reversed', 'sibling', 'unrelated')
-),
+report_arms as (select * from report_arms),
+report_cells as (select * from report_cells),
+report_pairs as (select * from report_pairs),
+report_probes as (select * from report_probes),
 by_kind as (
     select
-        base,
-        estimator,
-        recipe,
-        probe_id,
-        kind,
-        avg(influence) as influence
-    from related
-    group by base, estimator, recipe, probe_id, kind
+        report_cells.arm,
+        report_cells.probe,
+        report_pairs.kind,
+        avg(report_cells.influence) as influence
+    from report_cells
+    inner join report_pairs on report_cells.probe = report_pairs.probe and report_cells.query = report_pairs.query
+    inner join report_probes on report_cells.probe = report_probes.probe
+    where
+        report_probes.kind = 'sample'
+        and report_pairs.kind in (
+            'self', 'paraphrase', 'negation', 'entailed', 'contrapositive', 'reversed', 'sibling', 'unrelated'
+        )
+    group by report_cells.arm, report_cells.probe, report_pairs.kind
 ),
 own as (select * from by_kind where kind = 'self')
 select
-    by_kind.*,
+    report_arms.base,
+    report_arms.estimator,
+    report_arms.recipe,
+    report_probes.probe_id,
+    by_kind.kind,
+    by_kind.influence,
     case when own.influence > 0 then by_kind.influence / own.influence end as relative
 from by_kind
-left join own
-    on
-        by_kind.base = own.base
-        and by_kind.estimator = own.estimator
-        and by_kind.recipe = own.recipe
-        and by_kind.probe_id = own.probe_id
-order by by_kind.base, by_kind.estimator, by_kind.recipe, by_kind.kind, by_kind.probe_id
+inner join report_arms on by_kind.arm = report_arms.arm
+inner join report_probes on by_kind.probe = report_probes.probe
+left join own on by_kind.arm = own.arm and by_kind.probe = own.probe
+order by by_kind.arm, by_kind.kind, report_probes.probe_id

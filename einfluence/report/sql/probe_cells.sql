@@ -1,52 +1,64 @@
--- grain: one row a cell of $base worth naming: the $most that each probe helped most and hurt most in each arm, and its named relations
+-- grain: one row a cell of $base worth naming: the $most that each probe helped most and hurt most in each arm, and
+-- its named relations; report_chosen holds the probes
 with
-influence as (select * from influence),
-relations as (select * from relations),
-report_probes as (select * from report_probes),
+report_arms as (select * from report_arms),
+report_cells as (select * from report_cells),
+report_pairs as (select * from report_pairs),
+report_queries as (select * from report_queries),
+report_chosen as (select * from report_chosen),
 cells as (
-    select
-        influence.estimator,
-        influence.recipe,
-        influence.probe_id,
-        influence.query_id,
-        avg(influence.influence) as influence,
-        avg(influence.logprob_before) as before,
-        avg(influence.logprob_after) as after
-    from influence
-    inner join report_probes on influence.probe_id = report_probes.probe_id
-    where influence.base = $base
-    group by influence.estimator, influence.recipe, influence.probe_id, influence.query_id
+    select report_cells.*
+    from report_cells
+    inner join report_chosen on report_cells.probe = report_chosen.probe
+    inner join report_arms on report_cells.arm = report_arms.arm
+    where report_arms.base = $base
 ),
-ranked as (
+ends as (
     select
-        *,
-        row_number() over (partition by estimator, recipe, probe_id order by influence desc, query_id) as helped,
-        row_number() over (partition by estimator, recipe, probe_id order by influence, query_id) as hurt
+        arm,
+        probe,
+        list_last(max(influence, $most)) as helped_from,
+        list_last(min(influence, $most)) as hurt_from
     from cells
+    group by arm, probe
 ),
 claims as (
     select
-        relations.probe_id,
-        relations.query_id,
-        relations.kind,
-        row_number() over (partition by relations.probe_id order by relations.kind = 'self' desc, relations.kind, relations.query_id) as place
-    from relations
-    inner join report_probes on relations.probe_id = report_probes.probe_id
-    where relations.kind is not null and relations.kind <> 'unrelated'
+        report_pairs.probe,
+        report_pairs.query,
+        report_pairs.kind
+    from report_pairs
+    inner join report_chosen on report_pairs.probe = report_chosen.probe
+    where report_pairs.kind is not null and report_pairs.kind <> 'unrelated'
+    qualify
+        row_number() over (
+            partition by report_pairs.probe order by report_pairs.kind = 'self' desc, report_pairs.kind, report_pairs.query
+        )
+        <= 24
 ),
-named as (select * from claims where place <= 24)
+marked as (
+    select
+        cells.*,
+        claims.kind,
+        cells.influence > 0 and cells.influence >= ends.helped_from as is_helped,
+        cells.influence < 0 and cells.influence <= ends.hurt_from as is_hurt
+    from cells
+    inner join ends on cells.arm = ends.arm and cells.probe = ends.probe
+    left join claims on cells.probe = claims.probe and cells.query = claims.query
+)
 select
-    ranked.estimator,
-    ranked.recipe,
-    ranked.probe_id,
-    ranked.query_id,
-    named.kind,
-    ranked.influence,
-    ranked.before,
-    ranked.after,
-    ranked.helped <= $most and ranked.influence > 0 as is_helped,
-    ranked.hurt <= $most and ranked.influence < 0 as is_hurt
-from ranked
-left join named on ranked.probe_id = named.probe_id and ranked.query_id = named.query_id
-where named.kind is not null or (ranked.helped <= $most and ranked.influence > 0) or (ranked.hurt <= $most and ranked.influence < 0)
-order by ranked.estimator, ranked.recipe, ranked.probe_id, ranked.influence desc, ranked.query_id
+    report_arms.estimator,
+    report_arms.recipe,
+    report_chosen.probe_id,
+    report_queries.query_id,
+    marked.kind,
+    marked.influence,
+    marked.logprob_before,
+    marked.is_helped,
+    marked.is_hurt
+from marked
+inner join report_arms on marked.arm = report_arms.arm
+inner join report_chosen on marked.probe = report_chosen.probe
+inner join report_queries on marked.query = report_queries.query
+where marked.kind is not null or marked.is_helped or marked.is_hurt
+order by marked.arm, marked.probe, marked.influence desc, report_queries.query_id

@@ -1,9 +1,16 @@
 -- grain: one row a probe with cells in $base, the clean ones first; at most $most of them
 with
-influence as (select * from influence),
+report_arms as (select * from report_arms),
+report_cells as (select * from report_cells),
+report_probes as (select * from report_probes),
 probes as (select * from probes),
 probe_members as (select * from probe_members),
-measured as (select distinct probe_id from influence where base = $base),
+measured as (
+    select distinct report_cells.probe
+    from report_cells
+    inner join report_arms on report_cells.arm = report_arms.arm
+    where report_arms.base = $base
+),
 members as (
     select
         probe_id,
@@ -12,12 +19,14 @@ members as (
     group by probe_id
 )
 select
+    measured.probe,
     probes.probe_id,
     probes.name,
     probes.kind,
     members.members
 from measured
-inner join probes on measured.probe_id = probes.probe_id
+inner join report_probes on measured.probe = report_probes.probe
+inner join probes on report_probes.probe_id = probes.probe_id
 inner join members on probes.probe_id = members.probe_id
 order by probes.kind = 'noisy', probes.kind = 'control', probes.name, probes.probe_id
 limit $most

@@ -1,0 +1,12 @@
+-- grain: one row a probe that has cells
+create or replace temp table report_probes as
+with
+influence as (select * from influence),
+probes as (select * from probes),
+measured as (select distinct probe_id from influence)
+select
+    measured.probe_id,
+    probes.kind,
+    (row_number() over (order by measured.probe_id))::integer as probe
+from measured
+inner join probes on measured.probe_id = probes.probe_id

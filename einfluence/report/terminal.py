@@ -1,0 +1,99 @@
+"""The scorecard and single probes for a terminal, as rich renderables; texts of samples are never read as markup."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from einfluence.errors import InputError
+from einfluence.report.figure import number, short
+from einfluence.report.query import Part, parts_of, prepared, rows
+from einfluence.report.scorecard import scorecard
+from einfluence.report.words import position
+
+BAR = 8  # characters from the null to the ideal
+_BLOCKS = " ▏▎▍▌▋▊▉█"
+_STYLES = {"met": "green", "violated": "red", "cannot tell": "dim", "described": "dim"}
+
+
+def show_scorecard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
+    """The verdicts of all parts; a bar runs from the null to the ideal."""
+    with prepared(connection):
+        return Group(*(_card(connection, part) for part in parts_of(connection)), _KEY)
+
+
+_KEY = Text("✓ met  ✗ violated  ? cannot tell, by the 95% interval; bars run from the null to the ideal", style="dim")
+
+
+def _card(connection: duckdb.DuckDBPyConnection, part: Part) -> RenderableType:
+    table = Table(title=Text(f"{part.label}"), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("")
+    for arm in part.arms:
+        table.add_column(Text(arm.short), min_width=16)
+    for item in scorecard(connection, part)["desiderata"]:
+        cells = [next((_verdict(line) for line in item["lines"] if line["arm"] is arm), Text("")) for arm in part.arms]
+        table.add_row(Text(item["title"]), *cells)
+    return Group(table, Text(""))
+
+
+def _verdict(line: dict[str, Any]) -> Text:
+    at = position(line, line["value"])
+    bar = " " * BAR if at is None or line["verdict"] == "described" else bar_of(at)
+    return Text.assemble((f"{line['symbol']} ", _STYLES[line["verdict"]]), (bar, "blue"), f" {line['shown']}")
+
+
+def bar_of(share: float, width: int = BAR) -> str:
+    """A bar of eighths of a character for a share between 0 and 1."""
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return ("█" * full + (_BLOCKS[rest] if rest else "")).ljust(width, "·")
+
+
+def show_probe(connection: duckdb.DuckDBPyConnection, name: str, most: int = 8) -> RenderableType:
+    """What one probe helped and hurt most, arm by arm.
+
+    Args:
+        connection: Has the store's views.
+        name: The probe's name or id, or the start of its id.
+        most: How many queries to name on each side.
+
+    Raises:
+        InputError: When no probe is called that, or several are.
+    """
+    found = rows(connection, "find_probe", name=name)
+    exact = [row for row in found if name in (row["name"], row["probe_id"])]
+    if len(exact or found) != 1:
+        near = ", ".join(repr(row["name"]) for row in found[:5]) or "no probe"
+        raise InputError(f"probe {name!r}", near, "the name or id of one probe", "`einfluence sql` lists the probes")
+    probe = (exact or found)[0]
+    pieces: list[RenderableType] = [Text.assemble((probe["name"], "bold"), f"  {probe['kind']}  {probe['probe_id']}")]
+    cells = rows(connection, "show_probe", probe_id=probe["probe_id"], most=most)
+    with prepared(connection):
+        parts = parts_of(connection)
+    for part in parts:
+        for arm in part.arms:
+            mine = [row for row in cells if (row["base"], row["estimator"], row["recipe"]) == arm.key]
+            if mine:
+                pieces += [Text(""), _cells(f"{part.label} · {arm.label}", mine)]
+    return Group(*pieces)
+
+
+def _cells(title: str, mine: list[dict[str, Any]]) -> Table:
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in ("nats", "", "relation", "query"):
+        table.add_column(column, justify="right" if column == "nats" else "left", no_wrap=column != "query")
+    largest = max(abs(row["influence"]) for row in mine) or 1.0
+    for row in mine:
+        value = row["influence"]
+        text = row["name"] if row["modality"] == "image" else f"{row['prompt']} {row['target']}"
+        if row["label"] is not None:
+            text = f"{text}, class {row['label']}"
+        style = "blue" if value > 0 else "yellow"
+        sign = "+" if value > 0 else ""
+        gauge = Text(bar_of(abs(value) / largest, 6).replace("·", " "), style)
+        table.add_row(Text(sign + number(value, 3)), gauge, Text(row["kind"] or ""), Text(short(text, 90)))
+    return table
