@@ -155,17 +155,28 @@ def _resampled(column: Column, index: Ints, weights: Floats, summary: Summary, v
 
 
 def _weighted_medians(value: Floats, index: Ints, weights: Floats) -> Floats:
-    """``np.median`` of each draw's probes, without writing the probes out."""
+    """``np.median`` of each draw's probes, without writing the probes out.
+
+    Only values near the middle can be a draw's median; the few draws whose is further out take a second, full pass.
+    """
     order = np.argsort(value, kind="stable")
     ranked, columns = value[order], index[order]
+    sizes = np.bincount(index)
+    total = weights @ sizes.astype(np.float64)
+    places = np.stack([np.floor((total + 1) / 2), np.ceil((total + 1) / 2)], axis=1)
+    reach = int(5 * np.sqrt(len(value) * sizes.max())) + 1
+    low, high = max(0, len(value) // 2 - reach), min(len(value), len(value) // 2 + reach)
+    start = weights @ np.bincount(columns[:low], minlength=len(sizes)).astype(np.float64)
+    end = start + weights @ np.bincount(columns[low:high], minlength=len(sizes)).astype(np.float64)
+    inside = (start < places[:, 0]) & (end >= places[:, 1])
     result = np.empty(len(weights))
-    step = max(1, _BLOCK // len(value))
-    for start in range(0, len(weights), step):
-        reached = np.cumsum(weights[start : start + step, columns], axis=1)
-        total = reached[:, -1:]
-        lower = (reached < np.floor((total + 1) / 2)).sum(axis=1)
-        upper = (reached < np.ceil((total + 1) / 2)).sum(axis=1)
-        result[start : start + step] = (ranked[lower] + ranked[upper]) / 2
+    for rows, (first, last) in ((np.flatnonzero(inside), (low, high)), (np.flatnonzero(~inside), (0, len(value)))):
+        step = max(1, _BLOCK // (last - first))
+        for block in (rows[i : i + step] for i in range(0, len(rows), step)):
+            reached = np.cumsum(weights[block[:, None], columns[None, first:last]], axis=1)
+            reached += start[block, None] if first else 0.0
+            found = [(reached < places[block, side, None]).sum(axis=1) + first for side in (0, 1)]
+            result[block] = (ranked[found[0]] + ranked[found[1]]) / 2
     return result
 
 

@@ -2,32 +2,31 @@
 with cells as (
     select
         cells.run,
+        cells.probe,
+        queries.as_probe,
         cells.n_tokens,
-        cells.influence,
-        cells.probe < queries.as_probe as forward,
-        least(cells.probe, queries.as_probe) as low,
-        greatest(cells.probe, queries.as_probe) as high
+        cells.influence
     from stg_cells as cells
     inner join stg_queries as queries on cells.query = queries.query
-    inner join stg_probes as probes on cells.probe = probes.probe
-    where
-        probes.kind = 'sample'
-        and probes.n_members = 1
-        and cells.probe <> queries.as_probe
-        and least(cells.probe, queries.as_probe) % $parts = $part
+    semi join stg_samples as samples on cells.probe = samples.probe
+    where cells.probe <> queries.as_probe and least(cells.probe, queries.as_probe) % $parts = $part
 ),
 
 pairs as (
     select
-        run,
-        low,
-        high,
-        min(n_tokens) = max(n_tokens) as same_length,
-        sum(case when forward then influence else -influence end) as difference,
-        sum(influence * influence) as squares
-    from cells
-    group by run, low, high
-    having count(*) = 2
+        forth.run,
+        forth.probe as low,
+        back.probe as high,
+        forth.n_tokens = back.n_tokens as same_length,
+        forth.influence - back.influence as difference,
+        forth.influence * forth.influence + back.influence * back.influence as squares
+    from cells as forth
+    inner join cells as back
+        on
+            forth.run = back.run
+            and forth.probe = back.as_probe
+            and forth.as_probe = back.probe
+    where forth.probe < forth.as_probe and back.probe > back.as_probe
 ),
 
 claims as (
@@ -49,52 +48,49 @@ classed as (
     inner join claims using (run, low, high)
 ),
 
-sums as (
+-- Either probe's sums over all pairs and over those of equal length, in one pass.
+sides as (
     select
         run,
-        low,
-        high,
-        'all' as class,
-        difference,
-        squares
+        low as probe,
+        count(*) as n_pairs,
+        sum(difference * difference) as above,
+        sum(squares) as below,
+        count(*) filter (where same_length) as n_same,
+        sum(difference * difference) filter (where same_length) as above_same,
+        sum(squares) filter (where same_length) as below_same
     from pairs
+    group by run, low
     union all
     select
         run,
-        low,
-        high,
-        'same length' as class,
-        difference,
-        squares
+        high as probe,
+        count(*) as n_pairs,
+        sum(difference * difference) as above,
+        sum(squares) as below,
+        count(*) filter (where same_length) as n_same,
+        sum(difference * difference) filter (where same_length) as above_same,
+        sum(squares) filter (where same_length) as below_same
     from pairs
-    where same_length
-    union all
+    group by run, high
+),
+
+classed_sides as (
     select
         run,
-        low,
-        high,
+        low as probe,
         class,
         difference,
         squares
     from classed
-),
-
-sides as (
-    select
-        run,
-        class,
-        low as probe,
-        difference,
-        squares
-    from sums
     union all
     select
         run,
-        class,
         high as probe,
+        class,
         difference,
         squares
-    from sums
+    from classed
 )
 
 -- Each pair counts half for either probe: over all probes the numerators sum to Σ(I_ij − I_ji)², the denominators
@@ -102,9 +98,34 @@ sides as (
 select
     run,
     probe,
+    'all' as class,
+    sum(n_pairs) as n_pairs,
+    sum(above) / 2 as numerator,
+    sum(below) as denominator
+from sides
+group by run, probe
+
+union all
+
+select
+    run,
+    probe,
+    'same length' as class,
+    sum(n_same) as n_pairs,
+    sum(above_same) / 2 as numerator,
+    sum(below_same) as denominator
+from sides
+where n_same > 0
+group by run, probe
+
+union all
+
+select
+    run,
+    probe,
     class,
     count(*) as n_pairs,
     sum(difference * difference) / 2 as numerator,
     sum(squares) as denominator
-from sides
+from classed_sides
 group by run, probe, class
