@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,10 +28,13 @@ from einfluence.models.base import Base, BaseInfo
 from einfluence.models.load import find_base
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Arm, Part, Spec, byte_count, load_spec
-from einfluence.store.store import ArmKey, Block, Store
+from einfluence.store.schema import TABLES
+from einfluence.store.store import PARTED, ArmKey, Block, Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -199,14 +203,23 @@ def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
             yield arm, ArmKey(item.base.base_id, arm.estimator, arm.recipe_id, seed, version)
 
 
-def compute(job: Job, on_probe: Callable[[], None] = lambda: None) -> Done:
+def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int | None = None) -> Done:
     """Computes one job's cells and commits them to the store.
+
+    Args:
+        job: The job.
+        on_probe: Called after each probe, for progress.
+        threads: Torch's threads in this process from now on; None leaves them.
 
     Raises:
         InputError: When a sample does not fit the base, or the store cannot be written.
     """
     from einfluence.estimators.measure import measure_block
 
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     store = Store(job.store)
     base = _loaded(job.base, job.trust_remote_code)
     samples, members = _samples(store.root / "curations" / job.curation)
@@ -224,6 +237,19 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None) -> Done:
     store.add_part(job.key, measured.tables, since=job.block.since)
     store.keep_deltas(job.key, measured.deltas, job.keep_deltas)
     return Done(measured.tables["influence"].num_rows, measured.failed)
+
+
+def record_failure(job: Job, reason: str) -> Done:
+    """Commits that a whole job failed: an outcome with the reason for each of its probes, and no cell."""
+    rows = [{"probe_id": probe, "status": "failed", "reason": reason} for probe in job.block.probe_ids]
+    empty = {name: TABLES[name].empty_table().drop_columns(_arm_columns(name)) for name in PARTED}
+    outcomes = pa.Table.from_pylist(rows, empty["outcomes"].schema)
+    Store(job.store).add_part(job.key, {**empty, "outcomes": outcomes})
+    return Done(0, dict.fromkeys(job.block.probe_ids, reason))
+
+
+def _arm_columns(name: str) -> list[str]:
+    return [column for column in vars(ArmKey("", "", "", 0, "")) if column in TABLES[name].names]
 
 
 def score_store(store: Store, user_sql: Path | None = None) -> pa.Table:
@@ -293,8 +319,13 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-@lru_cache(maxsize=2)
 def _loaded(base: BaseInfo, trust_remote_code: bool) -> Base:
+    with _loading:  # two threads that start together share one copy
+        return _load_once(base, trust_remote_code)
+
+
+@lru_cache(maxsize=2)
+def _load_once(base: BaseInfo, trust_remote_code: bool) -> Base:
     """One copy of a base's weights in each process, whatever the number of jobs."""
     from einfluence.models.load import load_base
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from einfluence.errors import InputError
+from flows import questions
+from flows.questions import DEFAULT_STORE, StoreRoot
 
 if TYPE_CHECKING:
     from einfluence.run import Result
@@ -28,9 +33,7 @@ app = typer.Typer(
 )
 
 SpecFile = Annotated[Path | None, typer.Argument(help="Spec file (YAML); without one, the shipped default.")]
-StoreRoot = Annotated[str, typer.Option("--store", help="Folder of the store.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Prefect's own log, and tracebacks.")]
-DEFAULT_STORE = "einfluence-store"
 
 
 def main() -> None:
@@ -54,7 +57,11 @@ def main() -> None:
 def run(
     spec: SpecFile = None,
     store: StoreRoot = DEFAULT_STORE,
-    runner: Annotated[Literal["inline", "threads"], typer.Option(help="Where blocks are computed.")] = "inline",
+    runner: Annotated[
+        Literal["inline", "threads", "processes", "dask", "ray"], typer.Option(help="Where blocks are computed.")
+    ] = "inline",
+    workers: Annotated[int, typer.Option(min=1, help="Blocks at once, but for inline.")] = 2,
+    dask_address: Annotated[str | None, typer.Option(help="A Dask scheduler, e.g. tcp://127.0.0.1:8786.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -68,9 +75,10 @@ def run(
     opened = Store(store)
     result = nothing_to_do(load_spec(file), opened)
     if result is None:
-        from flows.measure import with_runner
+        with _told_when_stopped(opened):
+            from flows.measure import measure
 
-        result = with_runner(runner)(str(file), store, runner)
+            result = measure(str(file), store, runner, workers, dask_address)
     else:
         typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
     if as_json:
@@ -101,7 +109,7 @@ def sql(
 
     if query is None:
         return _describe_tables()
-    with _existing(store).connect(sealed=True) as connection:
+    with questions.existing(store).connect(sealed=True) as connection:
         _print_rows(read_only(connection, query).to_arrow_table(), output)
 
 
@@ -113,7 +121,7 @@ def report(
     """Write the HTML report of a store anew."""
     from einfluence.run import report_store
 
-    opened = _existing(store)
+    opened = questions.existing(store)
     runs = opened.runs()
     typer.echo(report_store(opened, out or opened.root / "report.html", runs[-1] if runs else {}))
 
@@ -134,19 +142,59 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to put the files.")]
     typer.echo(f"now: einfluence run {folder / 'spec.yaml'}", err=True)
 
 
+@app.command()
+def verify(
+    store: StoreRoot = DEFAULT_STORE,
+    repair: Annotated[bool, typer.Option("--repair", help="Set it aside; the next run computes it anew.")] = False,
+) -> None:
+    """Read a whole store and name what is damaged, missing or foreign (exit 1 if anything is)."""
+    from einfluence.store.store import Store
+    from einfluence.store.verify import verify as look
+
+    opened = Store(store, check=False)
+    if not opened.root.is_dir():
+        raise InputError("--store", f"{opened.url}, which holds no store", "what `einfluence run` has written to")
+    read, faults = look(opened, repair=repair)
+    for fault in faults:
+        typer.echo(f"{fault.kind}: {fault.name} ({fault.detail})")
+    bad = [fault for fault in faults if fault.kind != "leftover"]
+    mended = "; set aside in .aside, the next run computes it anew" if bad and repair else ""
+    typer.echo(f"{read:,} files read, {len(bad)} faults{mended}", err=True)
+    raise typer.Exit(1 if bad and not repair else 0)
+
+
+@contextmanager
+def _told_when_stopped(store: Store) -> Generator[None]:
+    """SIGINT and SIGTERM drop the block in flight; what was finished is in the store, and the user hears so."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt, SystemExit) as error:
+        number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
+        typer.echo(f"stopped: what was finished is kept in {store.url}; the same command goes on from there", err=True)
+        raise typer.Exit(128 + number) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop."""
+
+
+for question in (questions.show, questions.compare, questions.check):
+    app.command()(question)
+
+
 def _default_spec() -> Path:
     from einfluence.embedded import data_folder
 
     return data_folder() / "specs" / "default.yaml"
-
-
-def _existing(store: str) -> Store:
-    from einfluence.store.store import Store
-
-    opened = Store(store)
-    if not opened.exists:
-        raise InputError("--store", f"{opened.root}, which holds no store", "one that `einfluence run` has written to")
-    return opened
 
 
 def _quiet_prefect(verbose: bool) -> None:
@@ -162,11 +210,9 @@ def _quiet_prefect(verbose: bool) -> None:
 
 
 def _tell(result: Result, store: Store) -> None:
-    from rich.console import Console
+    from einfluence.report.terminal import show_scorecard
 
-    from einfluence.report import show_scorecard
-
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = questions.terminal()
     with store.connect() as connection:
         console.print(show_scorecard(connection))
     console.print(
@@ -174,21 +220,21 @@ def _tell(result: Result, store: Store) -> None:
         f"{result.failed} probes failed, {result.seconds:.0f} s"
     )
     for probe, reason in list(result.reasons.items())[:10]:
-        console.print(f"failed: probe {probe}: {reason}", markup=False)
+        console.print(f"failed: probe {probe}: {reason}", markup=False, highlight=False)
     console.print(f"store:  {result.store}\nreport: {result.report}", soft_wrap=True)
 
 
 def _describe_tables() -> None:
-    from rich.console import Console
-
     from einfluence.store.schema import TABLES
     from einfluence.store.views import EXTRA
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = questions.terminal()
     for name, schema in TABLES.items():
-        console.print(f"\n{name}: {schema.metadata[b'doc'].decode()}", markup=False)
+        console.print(f"\n{name}: {schema.metadata[b'doc'].decode()}", markup=False, highlight=False)
         for field in schema:
-            console.print(f"  {field.name:16} {field.type!s:14} {field.metadata[b'doc'].decode()}", markup=False)
+            console.print(
+                f"  {field.name:16} {field.type!s:14} {field.metadata[b'doc'].decode()}", markup=False, highlight=False
+            )
         if name in EXTRA:
             console.print(
                 f"  {'influence':16} {'double':14} nats; {EXTRA[name]}; positive where it helped", markup=False
@@ -197,13 +243,7 @@ def _describe_tables() -> None:
 
 def _print_rows(table: Any, output: str) -> None:
     if output == "table":
-        from rich.console import Console
-        from rich.table import Table
-
-        shown = Table(*table.column_names, caption=f"{table.num_rows} rows")
-        for row in table.slice(0, 200).to_pylist():
-            shown.add_row(*(_cell(value) for value in row.values()))
-        Console(width=None if sys.stdout.isatty() else 160).print(shown)
+        questions.print_table(table)
     elif output == "json":
         typer.echo(json.dumps(table.to_pylist(), default=str, ensure_ascii=False))
     elif output == "csv":
@@ -214,11 +254,6 @@ def _print_rows(table: Any, output: str) -> None:
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(table, sys.stdout.buffer)
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text.replace("[", "\\[") if len(text) <= 60 else text[:59].replace("[", "\\[") + "…"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""How far a run is: a bar on a terminal, plain lines otherwise; always on stderr."""
+"""How far a run is: a bar on a terminal, plain lines otherwise; always on stderr.
+
+Tasks and flows reach :data:`meter` through this module, since they are sent to workers and a lock cannot be.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from einfluence.errors import InputError
 from einfluence.run import Done, Job, Plan, Prepared, Result
 from einfluence.spec import Part, Spec
 from einfluence.store.store import Store
-from tasks.progress import meter
+from tasks import progress
 
 OURS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
@@ -40,9 +40,10 @@ def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
 
 
 @task(name="measure", task_run_name="{job.label}", retries=1, retry_condition_fn=worth_a_retry, **OURS)
-def measure_block(job: Job) -> Done:
+def measure_block(job: Job, threads: int | None = None) -> Done:
     """Fine-tunes and measures one block of probes and commits its rows."""
-    done = library.compute(job, on_probe=meter.advance)
+    get_run_logger().info("%s: probes %s", job.label, " ".join(job.block.probe_ids))
+    done = library.compute(job, on_probe=progress.meter.advance, threads=threads)
     for probe, reason in done.failed.items():
         get_run_logger().warning("probe %s failed: %s", probe, reason)
     return done
