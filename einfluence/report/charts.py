@@ -11,7 +11,7 @@ from typing import Any
 import vl_convert
 
 from einfluence.report.query import Arm, Rows
-from einfluence.report.theme import PAGE, Theme, config
+from einfluence.report.theme import LIGHT, PAGE, Theme, config
 from einfluence.report.words import BAR
 
 Chart = dict[str, Any]
@@ -23,7 +23,8 @@ _numbers = itertools.count()
 
 def spec(chart: Chart, theme: Theme) -> Chart:
     """The chart as it can stand alone, in a theme's colours."""
-    return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **chart, "config": config(theme)}
+    kept = {key: chart[key] for key in ("background",) if key in chart}
+    return {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", **chart, "config": {**config(theme), **kept}}
 
 
 def svg(chart: Chart, theme: Theme = PAGE) -> str:
@@ -266,7 +267,8 @@ def _title(text: str, theme: Theme) -> dict[str, object]:
 def _colour(arms: Sequence[Arm], theme: Theme) -> Chart:
     colours = [theme.arms[arm.index % len(theme.arms)] for arm in arms]
     scale = {"domain": [arm.short for arm in arms], "range": colours}
-    return {"field": "arm", "type": "nominal", "scale": scale, "legend": None}
+    legend = {"columns": 1 if sum(len(arm.short) for arm in arms) > 60 else 0} if theme.legend else None
+    return {"field": "arm", "type": "nominal", "scale": scale, "legend": legend}
 
 
 def _identity(arms: Sequence[Arm], theme: Theme) -> Chart:
@@ -274,7 +276,7 @@ def _identity(arms: Sequence[Arm], theme: Theme) -> Chart:
     scale = {"domain": [arm.short for arm in arms], "range": [arm.shape for arm in arms]}
     return {
         "color": _colour(arms, theme),
-        "shape": {"field": "arm", "type": "nominal", "scale": scale, "legend": None},
+        "shape": {**_colour(arms, theme), "scale": scale},
         "description": {"field": "description"},
     }
 
@@ -287,4 +289,43 @@ def _across(value: float, y: Chart, theme: Theme, dash: Sequence[int]) -> Chart:
 def _panels(groups: Sequence[str], panel: Callable[[str, bool], Chart], columns: int) -> Chart:
     order = list(dict.fromkeys(groups))
     made = [panel(group, index % columns == 0) for index, group in enumerate(order)]
-    return {"concat": made, "columns": columns, "spacing": 26}
+    together = {"scale": {"color": "shared", "shape": "shared"}}
+    return {"concat": made, "columns": columns, "spacing": 26, "resolve": together}
+
+
+def heatmap(picture: str, groups: tuple[Rows, Rows], size: tuple[int, int], ends: str, theme: Theme = LIGHT) -> Chart:
+    """An influence matrix as a still picture with its domains along the sides.
+
+    Args:
+        picture: The cells as a PNG in a ``data:`` address, one pixel a cell.
+        groups: Of the rows and of the columns: ``start, end, middle, name``, in cells.
+        size: Rows and columns.
+        ends: What the colours mean, for the line below.
+        theme: Colours.
+    """
+    height = max(160, min(560, round(560 * size[0] / size[1])))
+    layers: list[Chart] = []
+    for channel, rows, extent in (("y", groups[0], size[0]), ("x", groups[1], size[1])):
+        scale = {"domain": [extent, 0] if channel == "y" else [0, extent], "nice": False, "zero": False}
+        place = {"type": "quantitative", "axis": None, "scale": scale}
+        beside = {"x": _value(-6)} if channel == "y" else {"y": _value(-8)}
+        text = {"type": "text", "fontSize": 11, "color": theme.muted, "limit": 110}
+        layers.append(
+            {
+                "data": _data(rows),
+                "mark": {**text, "align": "right" if channel == "y" else "center", "baseline": "middle"},
+                "encoding": {channel: {"field": "middle", **place}, "text": {"field": "name"}, **beside},
+            }
+        )
+        layers.append(
+            {
+                "data": _data(rows[:-1]),
+                "mark": {"type": "rule", "color": theme.muted, "opacity": 0.4},
+                "encoding": {channel: {"field": "end", **place}},
+            }
+        )
+    cells = {"type": "image", "url": picture, "aspect": False, "width": 560, "height": height, "smooth": False}
+    middle = {"x": _value(280), "y": _value(height / 2)}
+    layers.insert(0, {"data": _data([{}]), "mark": cells, "encoding": middle})
+    below = {"text": ends, "orient": "bottom", "fontSize": 11, "fontWeight": "normal", "color": theme.muted}
+    return {"width": 560, "height": height, "title": {**below, "anchor": "start"}, "layer": layers}

@@ -65,13 +65,13 @@ def blocks(matrix: Floats, most: int = MOST) -> tuple[Floats, int, int]:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32), high, wide
 
 
-def groups(domains: Sequence[str], block: int = 1) -> list[list[object]]:
-    """Runs of one domain along an axis: [start, end, name], in cells of the picture."""
-    found: list[list[object]] = []
+def groups(domains: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Runs of one domain along an axis: start, end and name, in cells."""
+    found: list[tuple[int, int, str]] = []
     start = 0
     for index in range(1, len(domains) + 1):
         if index == len(domains) or domains[index] != domains[start]:
-            found.append([start / block, index / block, domains[start]])
+            found.append((start, index, domains[start]))
             start = index
     return found
 

@@ -15,7 +15,7 @@ HELPED = ((0x8F, 0xBC, 0xE6), (0x2F, 0x78, 0xC0), (0x0B, 0x3C, 0x7D))
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours that a chart needs; ``arms`` go to arms in their order."""
+    """The colours that a chart needs; ``arms`` go to arms in their order; ``legend`` where nothing else names them."""
 
     ink: str
     muted: str
@@ -23,6 +23,7 @@ class Theme:
     paper: str
     band: str
     arms: tuple[str, ...]
+    legend: bool = False
 
 
 PAGE = Theme(
@@ -82,8 +83,9 @@ def config(theme: Theme) -> dict[str, Any]:
         "legend": {
             "labelColor": theme.ink,
             "titleColor": theme.muted,
-            "labelFontSize": 12,
+            "labelFontSize": 13,
             "titleFontSize": 12,
+            "symbolSize": 90,
             "orient": "top",
             "title": None,
             "symbolType": "circle",

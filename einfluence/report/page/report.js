@@ -278,13 +278,13 @@
     if (!probe) { detail.replaceChildren(make("p", {}, `No probe called ${id.slice(0, 80)} is in this page.`)); detail.dataset.probe = ""; return; }
     const part = parts[probe.b], stage = make("div", { class: "losses", role: "img", "aria-label": `Loss by step for ${probe.n}` });
     const arms = Object.entries(probe.a).map(([index, arm]) => {
-      const by = (flag) => arm.c.filter((cell) => cell[3] & flag), largest = Math.max(0, ...arm.c.map((cell) => Math.abs(cell[1])));
+      const by = (flag) => arm.c.filter((cell) => cell[3] & flag && !cell[4]), largest = Math.max(0, ...arm.c.map((cell) => Math.abs(cell[1])));
       return make("section", { class: "arm" },
         make("h4", {}, make("span", { class: `key shape-${part.arms[index].shape}`, style: `--arm:var(--arm-${index % 6})` }), part.arms[index].short),
         make("p", { class: "quiet" }, part.arms[index].label),
         arm.x ? make("p", { class: "failed" }, `✗ failed: ${arm.x}`) : null,
         cells("Its relations", arm.c.filter((cell) => cell[4]), largest, "named pairs"),
-        cells("Helped most", by(1), largest, "largest first"), cells("Hurt most", by(2).reverse(), largest, "most hurt first"));
+        cells("Of the others, helped most", by(1), largest, "largest first"), cells("Of the others, hurt most", by(2).reverse(), largest, "most hurt first"));
     });
     detail.replaceChildren(make("h3", { tabindex: "-1" }, probe.n), make("p", { class: "quiet" }, `${probe.k === "sample" ? "one sample" : probe.k} · ${part.label} · `, make("code", {}, probe.id)),
       ...probe.m.map((m) => make("blockquote", {}, shown(samples[m], 96))), stage, make("div", { class: "arms" }, ...arms));
