@@ -1,0 +1,169 @@
+"""A store in an object store, over a real S3 protocol server on loopback."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from einfluence.errors import InputError
+from einfluence.store.store import Store
+from einfluence.store.verify import verify
+from tests.store.made_up import ARM, computed, prepared, rows, run
+
+pytest.importorskip("s3fs")
+pytest.importorskip("moto.server")
+
+KEY = "c" * 20
+ROOT = Path(__file__).parents[2]
+
+# s3fs leaves its event loop's sockets to the interpreter's end.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Generator[str]:
+    """The URL of an empty bucket; its server and credentials are in the environment."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    with pytest.MonkeyPatch.context() as patch:
+        server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        for name, value in {
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "a-secret-that-must-not-be-written",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="here")
+        yield "s3://here"
+        server.stop()
+
+
+def _mirror(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Another machine: nothing of the bucket is cached."""
+    monkeypatch.setenv("EINFLUENCE_CACHE", str(folder))
+
+
+def test_same_keys_and_tables_as_in_a_folder(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = prepared(tmp_path / "local")
+    run(here, KEY)
+    here.tidy()
+    _mirror(monkeypatch, tmp_path / "one")
+    there = prepared(f"{bucket}/same")
+    assert run(there, KEY) == 12
+    there.tidy()
+    _mirror(monkeypatch, tmp_path / "two")
+    seen = Store(f"{bucket}/same")
+    assert seen.root != there.root and seen.url == f"{bucket}/same"
+    assert rows(seen).equals(rows(here))
+    assert run(seen, KEY) == 0
+    parts = {name.rsplit("/", 1)[1] for name in seen.files.names("influence")}
+    assert parts == {Path(name).name for name in here.part_paths("influence")}
+    assert verify(seen)[1] == []
+    written = [path.read_bytes() for path in seen.root.rglob("*") if path.is_file()]
+    assert not any(b"a-secret-that-must-not-be-written" in data for data in written)
+
+
+def test_of_two_writers_of_one_log_entry_the_second_reads_on(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _mirror(monkeypatch, tmp_path / "one")
+    first = prepared(f"{bucket}/two")
+    blocks = first.missing(first.root / "curations" / KEY, ARM, 6)
+    _mirror(monkeypatch, tmp_path / "two")
+    second = Store(f"{bucket}/two")
+    assert second.files.put("log/00000001.json", b"{}", new=True)
+    assert not first.files.put("log/00000001.json", b"{}", new=True)
+    second.files.delete("log/00000001.json")
+    for path in (tmp_path / "one").rglob("00000001.json"):
+        path.unlink()
+    assert [store.add_part(ARM, computed(blocks[0])) for store in (first, second)] == [30, 0]
+    second.add_part(ARM, computed(blocks[1]))
+    assert rows(Store(f"{bucket}/two")).num_rows == 60
+
+
+def test_damage_in_the_bucket_is_found_set_aside_and_mended(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _mirror(monkeypatch, tmp_path / "one")
+    store = prepared(f"{bucket}/harm")
+    run(store, KEY)
+    before = rows(store)
+    damaged, gone = store.files.names("influence")[:2]
+    store.files.put(damaged, b"PAR1 and no more")
+    store.files.delete(gone)
+    faults = {(fault.name, fault.kind) for fault in verify(Store(f"{bucket}/harm"), repair=True)[1]}
+    assert {(damaged, "damaged"), (gone, "missing")} <= faults
+    assert run(Store(f"{bucket}/harm"), KEY) == 8
+    assert rows(Store(f"{bucket}/harm")).equals(before)
+
+
+def test_a_bucket_that_is_not_there_is_told(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _mirror(monkeypatch, tmp_path)
+    with pytest.raises(InputError, match="s3://nowhere"):
+        Store("s3://nowhere/at-all").open_for_writing()
+    with pytest.raises(InputError, match="--store"):
+        Store("nothing://reads/this")
+
+
+def _run_whole(url: str, shard: int, cache: str) -> None:
+    import os
+
+    os.environ["EINFLUENCE_CACHE"] = cache
+    run(Store(url), KEY, shard=shard)
+
+
+@pytest.mark.slow
+def test_runs_at_the_same_time_in_a_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _mirror(monkeypatch, tmp_path / "main")
+    url = f"{bucket}/both"
+    prepared(url, probes=30)
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=_run_whole, args=(url, shard, str(tmp_path / f"cache{shard}"))) for shard in (2, 3)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert rows(Store(url)).num_rows == 150
+    assert rows(Store(url), "outcomes").num_rows == 30
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kill_9_over_s3(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _mirror(monkeypatch, tmp_path / "main")
+    unharmed = prepared(tmp_path / "unharmed", probes=20)
+    run(unharmed, KEY, shard=2)
+    url = f"{bucket}/killed"
+    prepared(url, probes=20)
+    draw = random.Random(3)
+    for _ in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.store.fill", url, "2"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        time.sleep(draw.uniform(0.0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
+    run(Store(url), KEY, shard=2)
+    assert rows(Store(url)).equals(rows(unharmed))
