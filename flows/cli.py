@@ -33,6 +33,12 @@ app = typer.Typer(
 )
 
 SpecFile = Annotated[Path | None, typer.Argument(help="Spec file (YAML); without one, the shipped default.")]
+Runners = Annotated[
+    Literal["inline", "threads", "processes", "dask", "ray"],
+    typer.Option("--runner", help="Where blocks are computed."),
+]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Blocks at once, but for inline.")]
+DaskAddress = Annotated[str | None, typer.Option("--dask-address", help="A scheduler, e.g. tcp://127.0.0.1:8786.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Prefect's own log, and tracebacks.")]
 
 
@@ -57,11 +63,9 @@ def main() -> None:
 def run(
     spec: SpecFile = None,
     store: StoreRoot = DEFAULT_STORE,
-    runner: Annotated[
-        Literal["inline", "threads", "processes", "dask", "ray"], typer.Option(help="Where blocks are computed.")
-    ] = "inline",
-    workers: Annotated[int, typer.Option(min=1, help="Blocks at once, but for inline.")] = 2,
-    dask_address: Annotated[str | None, typer.Option(help="A Dask scheduler, e.g. tcp://127.0.0.1:8786.")] = None,
+    runner: Runners = "inline",
+    workers: Workers = 2,
+    dask_address: DaskAddress = None,
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -140,6 +144,37 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to put the files.")]
         shutil.copyfile(file, folder / file.name)
         typer.echo(folder / file.name)
     typer.echo(f"now: einfluence run {folder / 'spec.yaml'}", err=True)
+
+
+@app.command()
+def serve(
+    spec: SpecFile = None,
+    store: StoreRoot = DEFAULT_STORE,
+    cron: Annotated[str | None, typer.Option(help="When to run, e.g. '0 2 * * *' (UTC).")] = None,
+    watch: Annotated[list[Path] | None, typer.Option(help="Run when this file or folder changes; repeatable.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the deployment.")] = "einfluence",
+    runner: Runners = "inline",
+    workers: Workers = 2,
+    dask_address: DaskAddress = None,
+    port: Annotated[int, typer.Option(help="Of the Prefect server started on 127.0.0.1 if none is named.")] = 4200,
+    verbose: Verbose = False,
+) -> None:
+    """Go on measuring: at set times, when files change, or when a Prefect event or deployment run asks for it."""
+    from einfluence.spec import load_spec
+
+    _quiet_prefect(verbose)
+    file = (spec or _default_spec()).resolve()
+    load_spec(file)
+    place = store if "://" in store else str(Path(store).expanduser().absolute())
+    from flows.serve import a_server
+    from flows.serve import serve as go_on
+
+    with a_server(port) as url:
+        os.environ["PREFECT_API_URL"] = url
+        typer.echo(f"serving measure/{name} at {url}; the UI is at {url.removesuffix('/api')}", err=True)
+        parameters = {"spec_file": str(file), "store": place, "runner": runner, "workers": workers}
+        watched = [path.resolve() for path in watch or []]
+        go_on(name, {**parameters, "dask_address": dask_address}, cron, watched)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from einfluence import run as library
 from einfluence.errors import InputError
 from einfluence.run import Done, Job
 from tasks import progress
+from tasks.artifacts import ProgressBar
 from tasks.steps import measure_block
 
 Runner = Literal["inline", "threads", "processes", "dask", "ray"]
@@ -35,14 +36,21 @@ def measure_blocks(jobs: Sequence[Job], runner: Runner, workers: int, dask_addre
     Raises:
         InputError: When a sample does not fit the base or the store cannot be written; finished blocks are kept.
     """
-    if runner == "inline" or not jobs:
-        return [_inline(job) for job in jobs]
+    bar = ProgressBar(len(jobs))
     done: list[Done] = []
+    if runner == "inline":
+        for job in jobs:
+            done.append(_inline(job))
+            bar.advance()
+        return done
+    if not jobs:
+        return done
     lost: list[Job] = []
     near = runner == "threads"
     for job, found in _spread(jobs, _pool(runner, workers, dask_address), _threads(workers)):
         if isinstance(found, Done):
             done.append(found)
+            bar.advance()
             progress.meter.advance(0 if near else len(job.block.probe_ids))
         else:
             get_run_logger().warning("%s: %s; tried again in a process of its own", job.label, _told(found))

@@ -17,7 +17,7 @@ from einfluence.errors import InputError
 from einfluence.run import Done, Job, Plan, Prepared, Result
 from einfluence.spec import Part, Spec
 from einfluence.store.store import Store
-from tasks import progress
+from tasks import artifacts, progress
 
 OURS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
@@ -36,7 +36,9 @@ def curate(spec: Spec, part: Part, store: str) -> Prepared:
 @task(name="plan", task_run_name="plan missing cells", **OURS)
 def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
     """Wanted cells minus present cells."""
-    return library.plan(spec, prepared, Store(store))
+    todo = library.plan(spec, prepared, Store(store))
+    artifacts.show_plan(todo)
+    return todo
 
 
 @task(name="measure", task_run_name="{job.label}", retries=1, retry_condition_fn=worth_a_retry, **OURS)
@@ -52,4 +54,7 @@ def measure_block(job: Job, threads: int | None = None) -> Done:
 @task(name="score", task_run_name="score and report", **OURS)
 def score(spec: Spec, store: str, run: dict[str, Any], todo: Plan, done: list[Done]) -> Result:
     """Desiderata from SQL, the report, and a note of the run."""
-    return library.finish_run(spec, Store(store), run, todo, done)
+    opened = Store(store)
+    result = library.finish_run(spec, opened, run, todo, done)
+    artifacts.show_result(result, opened)
+    return result

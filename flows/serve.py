@@ -1,0 +1,156 @@
+"""A measurement that goes on by itself: at set times, when its files change, on an event, or when asked.
+
+``einfluence serve`` keeps one deployment of the flow at a Prefect server and runs it in this process's children.
+One run at a time: what falls due meanwhile is dropped, and a change of a watched file waits for the run to end.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from einfluence.errors import InputError
+from einfluence.keys import file_digest
+
+CHANGED = "einfluence.input.changed"
+LOOK_EVERY = 2.0  # seconds between looks at the watched files
+LOOPBACK = "127.0.0.1"
+
+
+def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequence[Path]) -> None:
+    """Keeps the deployment ``measure/NAME`` and runs what falls due, until it is stopped.
+
+    Args:
+        name: Name of the deployment; the event ``einfluence.input.changed`` of the resource ``einfluence.NAME``
+            triggers it.
+        parameters: Of :func:`flows.measure.measure`.
+        cron: When to run, e.g. ``0 2 * * *`` (UTC).
+        watch: Files and folders; a change of their content triggers a run.
+
+    Raises:
+        InputError: When the cron expression or a watched path cannot be used.
+    """
+    from prefect import serve as serve_deployments
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.deployments.runner import EntrypointType
+    from prefect.events import DeploymentEventTrigger
+
+    from flows.measure import measure
+
+    _check_cron(cron)
+    for path in watch:
+        if not path.exists():
+            raise InputError("--watch", f"{path}, which is not there", "a file or a folder")
+    trigger = DeploymentEventTrigger(
+        name=f"{name}: input changed", expect={CHANGED}, match={"prefect.resource.id": f"einfluence.{name}"}
+    )
+    one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    deployment: Any = measure.to_deployment(
+        name,
+        parameters=parameters,
+        cron=cron,
+        triggers=[trigger],
+        concurrency_limit=one,
+        enforce_parameter_schema=True,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    if watch:
+        threading.Thread(target=_watch, args=(name, watch), daemon=True).start()
+    serve_deployments(deployment, print_starting_message=False, pause_on_shutdown=True)
+
+
+@contextmanager
+def a_server(port: int = 4200) -> Generator[str]:
+    """The Prefect server that ``PREFECT_API_URL`` names; without one, a server on loopback while this lasts."""
+    from prefect.settings import PREFECT_API_URL
+
+    given = PREFECT_API_URL.value()
+    if given:
+        yield given
+        return
+    url = f"http://{LOOPBACK}:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
+    ours = {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_UI_API_URL": url}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, env={**os.environ, **ours}, **quiet)
+    try:
+        wait_for(url, server)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) -> None:
+    """Returns once a server answers.
+
+    Raises:
+        InputError: When it ends or does not answer in time.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    fix = "is the port taken? PREFECT_API_URL names a server that runs already"
+    raise InputError("serve", f"no Prefect server at {url}", "a server that answers", fix)
+
+
+def looks(paths: Sequence[Path]) -> dict[str, str]:
+    """Content hashes of all watched files, by path; what is hidden or temporary does not count."""
+    files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
+    found: dict[str, str] = {}
+    for file in files:
+        if file.is_file() and not file.name.startswith(".") and not file.name.endswith(("~", ".tmp", ".swp")):
+            try:
+                found[str(file)] = file_digest(file)
+            except OSError:
+                continue  # it went away between the listing and the reading
+    return found
+
+
+def _watch(name: str, paths: Sequence[Path]) -> None:
+    from prefect.events import emit_event
+
+    before = looks(paths)
+    while True:
+        time.sleep(LOOK_EVERY)
+        now = looks(paths)
+        if now == before:
+            continue
+        while (later := looks(paths)) != now or _runs(name):  # wait for the writing, and the run that goes on, to end
+            now = later
+            time.sleep(LOOK_EVERY)
+        changed = sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
+        emit_event(CHANGED, resource={"prefect.resource.id": f"einfluence.{name}"}, payload={"changed": changed})
+        before = now
+
+
+def _runs(name: str) -> bool:
+    """Whether a run of the deployment goes on."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+
+    at = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING"]}}})
+    of = DeploymentFilter.model_validate({"name": {"any_": [name]}})
+    with get_client(sync_client=True) as client:
+        return bool(client.read_flow_runs(flow_run_filter=at, deployment_filter=of, limit=1))
+
+
+def _check_cron(cron: str | None) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        _ = CronSchedule(cron=cron) if cron else None
+    except ValueError as error:
+        raise InputError("--cron", f"{cron!r}", "five fields, e.g. '0 2 * * *' for every day at two (UTC)") from error
