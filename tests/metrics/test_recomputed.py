@@ -82,16 +82,18 @@ class Reference:
         self.add_noise(out, probe, sample, own)
 
     def add_noise(self, out: dict[tuple[str, str], dict[str, float]], probe: str, sample: str, own: float) -> None:
-        strongest: dict[str, float] = defaultdict(float)
+        found_levels: dict[str, list[float]] = defaultdict(list)
         for *_, noise, level in self.about.values():
-            strongest[noise or ""] = max(strongest[noise or ""], level or 0.0)
+            found_levels[noise or ""].append(level or 0.0)
         by_family: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
         for noisy, (kind, _, parent, noise, level) in self.about.items():
             if kind == "noisy" and parent == sample:
                 queries = sorted(self.rows[probe].keys() & self.rows[noisy].keys())
                 x, y = (np.array([self.rows[p][q][0] for q in queries]) for p in (probe, noisy))
                 cosine = float(x @ y / np.sqrt((x @ x) * (y @ y)))
-                by_family[noise].append((level / strongest[noise], cosine, self.rows[noisy][sample][0] / own))
+                weakest, strongest = min(found_levels[noise]), max(found_levels[noise])
+                place = (level - weakest) / max(strongest - weakest, 1e-9)
+                by_family[noise].append((place, cosine, self.rows[noisy][sample][0] / own))
         for noise, found in by_family.items():
             levels, cosines, qualities = (np.array(column) for column in zip(*sorted(found), strict=True))
             out["noise_quality", noise][probe] = qualities.mean()

@@ -28,10 +28,11 @@ levels as (
     group by run, parent, noise, level
 ),
 
-strongest as (
+spans as (
     select
         noise,
-        max(level) as level
+        min(level) as weakest,
+        max(level) as strongest
     from levels
     group by noise
 ),
@@ -42,9 +43,9 @@ families as (
         levels.parent,
         levels.noise,
         avg(levels.cosine) as cosine,
-        regr_slope(levels.cosine, levels.level / strongest.level) as slope
+        regr_slope(levels.cosine, (levels.level - spans.weakest) / nullif(spans.strongest - spans.weakest, 0)) as slope
     from levels
-    inner join strongest using (noise)
+    inner join spans on levels.noise = spans.noise
     group by levels.run, levels.parent, levels.noise
 )
 

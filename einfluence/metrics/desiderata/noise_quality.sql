@@ -19,10 +19,11 @@ levels as (
     group by all
 ),
 
-strongest as (
+spans as (
     select
         noise,
-        max(level) as level
+        min(level) as weakest,
+        max(level) as strongest
     from levels
     group by noise
 ),
@@ -33,9 +34,9 @@ families as (
         levels.parent,
         levels.noise,
         avg(levels.quality) as quality,
-        regr_slope(levels.quality, levels.level / strongest.level) as slope
+        regr_slope(levels.quality, (levels.level - spans.weakest) / nullif(spans.strongest - spans.weakest, 0)) as slope
     from levels
-    inner join strongest using (noise)
+    inner join spans on levels.noise = spans.noise
     group by levels.run, levels.parent, levels.noise
 )
 
