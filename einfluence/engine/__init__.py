@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor
 
 from einfluence.engine import serial
+from einfluence.engine.check import check_reader, refuse, self_check, serial_because
+from einfluence.engine.exam import Reader
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base
-from einfluence.spec import Recipe
+from einfluence.spec import Adapter, Recipe
 
-__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "measure", "train"]
+__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "measure", "reader", "train"]
 
 
 def measure(
@@ -45,21 +48,48 @@ def measure(
         The scores (Q,) of the base, and for each probe in order its index, what training left behind, and the
         scores (Q,) after it (None for a probe that failed).
     """
-    fast = _fast(base, recipe, seed) if engine == "auto" else None
-    if fast is None:
+    refuse(base)
+    if engine == "serial" or _kind(base, recipe) is None or serial_because(base, recipe, probes, queries):
         return serial.measure(base, recipe, probes, queries, seed, kept=kept)
-    return fast.measure(cast("Any", probes), cast("Any", queries), kept or {})
+    self_check(partial(_fast, base, seed), base, recipe, probes, queries, seed)
+    return _fast(base, seed, recipe).measure(cast("Any", probes), cast("Any", queries), kept or {})
 
 
 def train(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], seed: int) -> list[Tuned]:
     """Trains on N probes at once, each alone, without scoring anything; all N are held in memory."""
-    fast = _fast(base, recipe, seed)
-    if fast is None:
+    if _kind(base, recipe) is None or serial_because(base, recipe, probes, ()):
         return [serial.train(base, recipe, probe, seed) for probe in probes]
-    return fast.train_all(cast("Any", probes))
+    return _fast(base, seed, recipe).train_all(cast("Any", probes))
 
 
-def _fast(base: Base, recipe: Recipe, seed: int) -> ImageEngine | TextEngine | None:
+def reader(base: Base, dtype: str = "float32") -> Callable[[Sequence[TextItem]], Scores]:
+    """What scores texts with a base as it is, computing once what several of them begin with.
+
+    The first texts it is given are held against the serial definition.
+    """
+    refuse(base)
+    plain = Recipe(adapter=Adapter(kind="full"), dtype=cast("Any", dtype))
+    fast: list[Reader] = []
+
+    def read(items: Sequence[TextItem]) -> Scores:
+        if serial_because(base, plain, (), items):
+            return serial.evaluate(base, plain, items)
+        if not fast:
+            fast.append(Reader(base, dtype))
+            check_reader(fast[0].read, base, plain, items)
+        return fast[0].read(items)
+
+    return read
+
+
+def _kind(base: Base, recipe: Recipe) -> type[ImageEngine] | type[TextEngine] | None:
     if base.info.modality == "image":
-        return ImageEngine(base, recipe, seed)
-    return TextEngine(base, recipe, seed) if recipe.adapter.kind == "lora" else None
+        return ImageEngine
+    return TextEngine if recipe.adapter.kind == "lora" else None
+
+
+def _fast(base: Base, seed: int, recipe: Recipe) -> ImageEngine | TextEngine:
+    kind = _kind(base, recipe)
+    if kind is None:
+        raise ValueError("no fast engine for this recipe")
+    return kind(base, recipe, seed)

@@ -10,8 +10,27 @@ from torch import Tensor
 
 from einfluence.engine.attention import Seats
 from einfluence.engine.items import Scores, TextItem
-from einfluence.engine.network import Network
+from einfluence.engine.network import Network, shared_copy
 from einfluence.engine.queries import Block, Ints, layout
+from einfluence.models.base import Base
+
+
+class Reader:
+    """Reads texts with a base as it is.
+
+    Args:
+        base: A causal LM; it is neither changed nor copied where ``dtype`` is its own.
+        dtype: ``float32``, ``float64`` or ``bfloat16``.
+        budget: About how many tokens go through the network at once.
+    """
+
+    def __init__(self, base: Base, dtype: str, budget: int = 2048) -> None:
+        self.network = Network(shared_copy(base.model, getattr(torch, dtype)))
+        self.budget = budget
+
+    def read(self, items: Sequence[TextItem]) -> Scores:
+        """Scores of Q texts; what several begin with is computed once."""
+        return Exam(self.network, items, self.budget).take_before(1, lambda _: None)
 
 
 class Exam:

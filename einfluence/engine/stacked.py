@@ -37,10 +37,13 @@ def conv2d(module: nn.Conv2d, x: Tensor, weights: Weights) -> Tensor:
         return module._conv_forward(x, weight[0], None if bias is None else bias[0])  # pyright: ignore[reportPrivateUsage]
     if module.groups == 1 and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
         geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
-        flat = weight.permute(0, 3, 4, 2, 1).reshape(probes, -1, weight.shape[1])  # (N, kh * kw * in, out)
         patches, size = _Patches.apply(x, geometry)  # pyright: ignore[reportGeneralTypeIssues]
-        rows = patches.view(probes, -1, patches.shape[-1])
-        out = rows @ flat if bias is None else torch.baddbmm(bias[:, None], rows, flat)
+        flat = weight.permute(0, 3, 4, 2, 1).reshape(probes, -1, weight.shape[1])  # (N, kh * kw * in, out)
+        if probes == 1:
+            flat = flat.expand(len(patches), -1, -1)
+        else:
+            patches = patches.reshape(probes, -1, patches.shape[-1])
+        out = patches @ flat if bias is None else torch.baddbmm(bias[:, None], patches, flat)
         return out.view(x.shape[0], *size, -1).permute(0, 3, 1, 2)
     each = x.shape[0] // probes
     grouped = x.view(probes, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
@@ -93,7 +96,10 @@ _FEW = 32
 
 
 class _Patches(torch.autograd.Function):
-    """(B, channels, height, width) to (B * places, kh * kw * channels), and how many places there are each way."""
+    """(B, channels, height, width) to (B, places, kh * kw * channels), and how many places there are each way.
+
+    One channel is unfolded shift by shift, so that memory is read in whole rows; the result is then a transposed view.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, geometry: Any) -> tuple[Tensor, tuple[int, int]]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -102,16 +108,19 @@ class _Patches(torch.autograd.Function):
         batch, height, width, channels = padded.shape
         size = ((height - dh * (kh - 1) - 1) // sh + 1, (width - dw * (kw - 1) - 1) // sw + 1)
         b, h, w, c = padded.stride()
-        view = padded.as_strided((batch, *size, kh, kw, channels), (b, h * sh, w * sw, h * dh, w * dw, c))
         ctx.geometry, ctx.size, ctx.shape = geometry, size, padded.shape
-        return view.reshape(batch * size[0] * size[1], -1), size
+        if channels == 1:
+            shifts = padded.as_strided((batch, kh, kw, *size), (b, h * dh, w * dw, h * sh, w * sw))
+            return shifts.reshape(batch, kh * kw, -1).transpose(1, 2), size
+        view = padded.as_strided((batch, *size, kh, kw, channels), (b, h * sh, w * sw, h * dh, w * dw, c))
+        return view.reshape(batch, size[0] * size[1], -1), size
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (kh, kw), (sh, sw), (ph, pw), (dh, dw) = ctx.geometry
         oh, ow = ctx.size
         batch, height, width, channels = ctx.shape
-        parts = gradient.view(batch, oh, ow, kh, kw, channels)
+        parts = gradient.reshape(batch, oh, ow, kh, kw, channels)
         out = gradient.new_zeros(ctx.shape)
         for i in range(kh):
             for j in range(kw):

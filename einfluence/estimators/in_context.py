@@ -9,13 +9,13 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 
+from einfluence.engine import reader
 from einfluence.engine.encode import encode_text, joined
 from einfluence.engine.items import Scores, Tuned
-from einfluence.engine.serial import evaluate
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.samples import Sample
-from einfluence.spec import Adapter, Prompting, Recipe
+from einfluence.spec import Prompting
 
 
 def prompted(
@@ -44,8 +44,8 @@ def prompted(
         raise InputError(
             "arms recipe.chat", f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model"
         )
-    plain = Recipe(adapter=Adapter(kind="full"), dtype=recipe.dtype)
-    before = evaluate(base, plain, [encode_text(base, query.prompt, query.target, _where(query)) for query in queries])
+    read = reader(base, recipe.dtype)
+    before = read([encode_text(base, query.prompt, query.target, _where(query)) for query in queries])
 
     def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
         for index, probe in enumerate(probes):
@@ -56,7 +56,7 @@ def prompted(
             except InputError as error:  # this probe is too long to be read before the queries; others may fit
                 yield index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None
                 continue
-            after = evaluate(base, plain, items)
+            after = read(items)
             yield index, Tuned({}, [], math.nan, 0.0, seconds=time.perf_counter() - start), after
 
     return before, each()

@@ -1,0 +1,122 @@
+"""What the engine's entry refuses, checks and falls back to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import transformers
+from torch import nn
+
+from einfluence import engine
+from einfluence.engine import check, serial
+from einfluence.engine.items import TextItem
+from einfluence.engine.lora import Lora
+from einfluence.engine.text import TextEngine
+from einfluence.errors import InputError
+from einfluence.models.base import Base, BaseInfo
+from einfluence.spec import Adapter, Recipe
+from tests.engine.comparison import influences
+from tests.engine.random_models import image_base, images, text_base, texts
+
+SGD = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.05, steps=2)
+
+
+@pytest.fixture(autouse=True)
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "_passed", set())
+
+
+def test_quantised_weights_are_refused() -> None:
+    base = text_base("llama")
+    base.model.config.quantization_config = {"bits": 4}
+    with pytest.raises(InputError, match="quantised"):
+        engine.measure(base, SGD, [[t] for t in texts(0, 1)], texts(1, 1), 0)
+
+
+def test_a_layer_that_is_not_understood_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = text_base("llama")
+    right = Lora.put
+
+    def wrong(self: Lora, values: Any) -> None:
+        right(self, values)
+        self.layers[0].scale = 1.2
+
+    monkeypatch.setattr(Lora, "put", wrong)
+    with pytest.raises(InputError, match=r"gets wrong by .* LlamaRMSNorm"):
+        engine.measure(base, SGD, [[t] for t in texts(0, 2)], texts(1, 3), 0)
+
+
+def test_the_check_is_done_once_for_a_base_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, trained = text_base("llama"), list[int]()
+    real = serial.train
+    monkeypatch.setattr(serial, "train", lambda *args: trained.append(1) or real(*args))
+    for _ in range(2):
+        list(engine.measure(base, SGD, [[t] for t in texts(0, 3)], texts(1, 3), 0)[1])
+    assert len(trained) == 1
+
+
+def test_a_mixture_of_experts_is_measured_by_the_definition() -> None:
+    shape: dict[str, Any] = {
+        "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1, "max_position_embeddings": 64,
+    }  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(transformers.MixtralConfig(**shape)).eval()
+    base = Base(BaseInfo("moe", "moe", "text", ""), model.requires_grad_(False))
+    recipe = SGD.model_copy(update={"adapter": Adapter(r=2, targets=("q_proj", "v_proj"))})
+    assert check.serial_because(base, recipe, [], []) == "a mixture of experts"
+    probes, queries = [[t] for t in texts(0, 2)], texts(1, 3)
+    fast = influences(engine.measure(base, recipe, probes, queries, 0))
+    np.testing.assert_array_equal(fast, influences(serial.measure(base, recipe, probes, queries, 0)))
+
+
+def test_positions_that_depend_on_the_longest_text_are_left_to_the_definition() -> None:
+    base = text_base("phi3")
+    base.model.config.rope_parameters["rope_type"] = "longrope"
+    base.model.config.rope_parameters["original_max_position_embeddings"] = 10
+    assert not check.serial_because(base, SGD, [], texts(0, 3, low=5, high=9))
+    assert "position encoding" in check.serial_because(base, SGD, [], texts(0, 3, low=11, high=12))
+
+
+def test_lora_on_a_subclass_of_linear_is_refused() -> None:
+    class Scaled(nn.Linear):
+        def forward(self, input: Any) -> Any:
+            return 2 * super().forward(input)
+
+    base = text_base("llama")
+    old = base.model.model.layers[0].mlp.up_proj
+    new = Scaled(old.in_features, old.out_features, bias=False)
+    base.model.model.layers[0].mlp.up_proj = new.requires_grad_(False)
+    with pytest.raises(InputError, match=r"layers.0.mlp.up_proj, a Scaled"):
+        TextEngine(base, SGD, 0)
+
+
+@pytest.mark.parametrize("kind", ["full", "last", "lora"])
+def test_every_adapter_is_measured_as_the_definition_says(kind: Any) -> None:
+    base = text_base("gpt2")
+    recipe = Recipe(adapter=Adapter(kind=kind, r=2), optimizer="adam", lr=1e-3, steps=2, dtype="float64")
+    probes, queries = [[t] for t in texts(0, 3)], texts(1, 4)
+    truth = influences(serial.measure(base, recipe, probes, queries, 0))
+    found = influences(engine.measure(base, recipe, probes, queries, 0))
+    assert np.abs(truth - found).max() <= 1e-9 * np.abs(truth).max()
+
+
+def test_images_go_through_the_same_call() -> None:
+    base = image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
+    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.1, steps=2)
+    found = influences(engine.measure(base, recipe, [[i] for i in images(0, 4)], images(1, 5), 0))
+    truth = influences(serial.measure(base, recipe, [[i] for i in images(0, 4)], images(1, 5), 0))
+    np.testing.assert_allclose(found, truth, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "bloom", "mistral-window"])
+def test_the_reader_scores_as_the_definition_does(name: str) -> None:
+    base = text_base(name)
+    items = texts(3, 6, opening=tuple(range(5, 14))) + texts(4, 3) + [TextItem((4, 5, 6), 2)]
+    said, meant = (
+        engine.reader(base)(items),
+        serial.evaluate(base, SGD.model_copy(update={"adapter": Adapter(kind="full")}), items),
+    )
+    np.testing.assert_allclose(said.logprob, meant.logprob, atol=2e-5)
+    np.testing.assert_array_equal(said.rank, meant.rank)
