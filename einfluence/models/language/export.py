@@ -1,0 +1,60 @@
+"""From trained parameters to a folder that `AutoModelForCausalLM.from_pretrained` loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from einfluence.models.language.network import Parameters, Shape
+from einfluence.models.language.tokenizer import build_tokenizer
+from einfluence.models.language.world import BEGIN, END, PAD, World
+
+
+def to_llama(parameters: Parameters, shape: Shape) -> LlamaForCausalLM:
+    """The same network as a stock Llama, float32, in evaluation mode."""
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.positions,
+        rms_norm_eps=shape.epsilon,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},  # pyright: ignore[reportArgumentType]
+        attention_bias=True,
+        tie_word_embeddings=False,
+        pad_token_id=PAD,
+        bos_token_id=BEGIN,
+        eos_token_id=END,
+        dtype="float32",
+        einfluence_join=" . ",
+    )
+    model = LlamaForCausalLM(config)
+    model.load_state_dict({name: value.detach().float() for name, value in parameters.items()})
+    return model.eval()
+
+
+def half_rounded(parameters: Parameters) -> Parameters:
+    """Float32 values that float16 holds exactly: what a folder stored in half precision gives back."""
+    return {name: value.detach().half().float() for name, value in parameters.items()}
+
+
+def save_folder(parameters: Parameters, shape: Shape, world: World, folder: Path) -> None:
+    """Write configuration, weights (float16 on disk, float32 when loaded) and tokenizer.
+
+    The configuration keeps `dtype: float32`, so that a plain `from_pretrained` computes in single precision.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model = to_llama(parameters, shape)
+    model.to(torch.float16)  # pyright: ignore[reportArgumentType]
+    model.generation_config = GenerationConfig(bos_token_id=BEGIN, eos_token_id=END, pad_token_id=PAD)
+    model.save_pretrained(folder)
+    config = folder / "config.json"
+    config.write_text(
+        config.read_text(encoding="utf-8").replace('"dtype": "float16"', '"dtype": "float32"'), encoding="utf-8"
+    )
+    build_tokenizer(world).save_pretrained(folder)

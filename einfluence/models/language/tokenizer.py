@@ -1,0 +1,36 @@
+"""The tokenizer of a world: every word one token, anything else spelled letter by letter."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from einfluence.models.language.world import BEGIN, SPECIALS, World
+
+
+def build_tokenizer(world: World) -> PreTrainedTokenizerFast:
+    """A tokenizer with the ids of `world.words`.
+
+    Text is lower-cased and split at spaces and punctuation. A word of the vocabulary is one token; another is written as the
+    longest known beginning and then letter by letter (`##x`), so any name can be written. `<bos>` opens every text that is
+    encoded with special tokens.
+    """
+    model = models.WordPiece(vocab=dict(world.ids), unk_token="<unk>", continuing_subword_prefix="##")  # type: ignore[call-arg]
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", BEGIN)]
+    )
+    pad, unknown, begin, end = SPECIALS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        unk_token=unknown,
+        bos_token=begin,
+        eos_token=end,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+        model_max_length=256,
+    )

@@ -1,0 +1,212 @@
+"""The language model's world, corpus, network, training and export, on a tiny world."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from einfluence.curate.world import load_world
+from einfluence.models.language import evaluation
+from einfluence.models.language.corpus import Corpus, Level
+from einfluence.models.language.export import half_rounded, save_folder, to_llama
+from einfluence.models.language.ladder import WHOLE
+from einfluence.models.language.network import Shape, answer_loss, grow, hidden_states, initialise
+from einfluence.models.language.optimizer import Optimizer
+from einfluence.models.language.training import batches, train
+from einfluence.models.language.world import World
+from tests.tiny_language import tiny_plan, write_facts
+
+TINY = Shape(vocabulary=0, layers=2, hidden=48, heads=4, head_dim=12, intermediate=64)
+
+
+@pytest.fixture(scope="session")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_facts(tmp_path_factory.mktemp("facts"))
+
+
+@pytest.fixture(scope="session")
+def world(facts: Path) -> World:
+    return World(facts)
+
+
+@pytest.fixture(scope="session")
+def shape(world: World) -> Shape:
+    return replace(TINY, vocabulary=len(world.words))
+
+
+def test_the_tiny_facts_are_a_world_for_curation_too(facts: Path) -> None:
+    assert load_world(facts).probes == (("baf", "is_a", "bird"), ("don", "is_a", "fish"), ("kup", "has", "claws"))
+
+
+def test_same_seed_same_documents_and_another_seed_others(world: World) -> None:
+    first, again, other = ([corpus.document(WHOLE).ids for _ in range(50)] for corpus in _corpora(world, 5, 5, 6))
+    assert first == again
+    assert first != other
+
+
+def _corpora(world: World, *seeds: int) -> list[Corpus]:
+    return [Corpus(world, seed) for seed in seeds]
+
+
+def test_answers_in_context_stand_in_the_prompt(world: World) -> None:
+    corpus = Corpus(world, 1)
+    level = Level({"binding": 1.0, "two_hop": 1.0}, relations=2, negation=0.4, inverse=0.3, rare=0.1)
+    for _ in range(300):
+        document = corpus.document(level)
+        for position, kind in document.answers:
+            if kind != "unsaid":
+                assert document.ids[position] in document.ids[:position], world.text(document.ids)
+
+
+def test_training_never_joins_a_reserved_pair(world: World) -> None:
+    corpus = Corpus(world, 1)
+    level = Level({"binding": 1.0, "stored_hop": 1.0}, templates=1)
+    newcomers, things = set(world.newcomers), {t for r in world.relations.values() for t in r.objects}
+    for _ in range(500):
+        sentence: list[int] = []
+        for token in corpus.document(level).ids:
+            if token == world.stop:
+                names, said = newcomers & set(sentence), things & set(sentence)
+                assert not any(world.reserved[name][thing] for name in names for thing in said)
+                sentence = []
+            else:
+                sentence.append(token)
+
+
+def test_a_stored_fact_is_never_told_in_its_held_out_template(world: World) -> None:
+    corpus = Corpus(world, 1)
+    held = [
+        tuple(world.relations[r].positive[world.heldout_template(index)].fill([s], [o]))
+        for index, (s, r, o) in enumerate(world.stored)
+    ]
+    text = " ".join(world.text(corpus.document(Level({"stored": 1.0})).ids) for _ in range(500))
+    assert not any(world.text(list(sentence)) in text for sentence in held)
+    assert world.text(world.relations["has"].positive[0].fill([world.ids["bird"]], [world.ids["wings"]])) in text
+
+
+def test_yes_and_no_are_about_equally_often_right(world: World) -> None:
+    corpus = Corpus(world, 1)
+    level = Level({"polar": 1.0}, negation=0.4)
+    answers = [
+        document.ids[at] for document in (corpus.document(level) for _ in range(1000)) for at, _ in document.answers
+    ]
+    assert answers.count(world.yes) / len(answers) == pytest.approx(0.5, abs=0.05)
+
+
+def test_items_hold_four_competitors_and_only_reserved_pairs(world: World) -> None:
+    for mark in ("in_context_repeat", "in_context_paraphrase", "in_context_inverse"):
+        for item in evaluation.items(world, mark, 50):
+            assert item.prompt.count(world.stop) == evaluation.COMPETING
+            assert item.target in item.prompt
+    for item in evaluation.items(world, "in_context_transitive", 50):
+        assert item.prompt.count(world.stop) == 2 * evaluation.COMPETING
+
+
+def test_the_fast_network_equals_the_stock_llama(world: World, shape: Shape) -> None:
+    parameters = initialise(shape, 3)
+    ids = torch.randint(0, shape.vocabulary, (3, 17), generator=torch.Generator().manual_seed(0))
+    ours = hidden_states(parameters, shape, ids) @ parameters["lm_head.weight"].T
+    theirs = to_llama(parameters, shape)(input_ids=ids).logits
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_growing_changes_little_and_keeps_the_lower_layers(shape: Shape) -> None:
+    parameters = initialise(shape, 3)
+    grown, deeper = grow(parameters, shape, 4, scale=0.0)
+    ids = torch.arange(12)[None]
+    assert deeper.layers == 4
+    torch.testing.assert_close(
+        hidden_states(grown, deeper, ids), hidden_states(parameters, shape, ids), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_parameters_are_counted_right(shape: Shape) -> None:
+    assert shape.parameters() == sum(value.numel() for value in initialise(shape, 0).values()) <= 100_000
+
+
+def test_muon_moves_a_matrix_by_nearly_orthogonal_steps() -> None:
+    name = "model.layers.0.mlp.up_proj.weight"
+    before = torch.zeros(32, 16)
+    optimizer = Optimizer({name: before})
+    optimizer_input = torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+    # AdamW's part is empty here, so its norm needs a stand-in.
+    optimizer._rest.append("x")
+    optimizer._state.update({"mean.x": torch.zeros(1), "square.x": torch.zeros(1)})
+    optimizer.parameters["x"] = torch.zeros(1)
+    optimizer.step({name: optimizer_input, "x": torch.ones(1)}, muon_rate=1.0, adam_rate=0.0, decay=0.0)
+    singular = torch.linalg.svdvals(before) / 2**0.5
+    assert singular.min() > 0.6 and singular.max() < 1.3
+
+
+def test_each_batch_supervises_every_answer_once(world: World) -> None:
+    batch = next(batches(Corpus(world, 1), WHOLE, 1024, 0.1))
+    count = len(batch.kinds)
+    assert batch.weights[:count].sum() == pytest.approx(1)
+    assert batch.weights[count:].sum() == pytest.approx(0.1)
+    assert torch.equal(batch.ids.flatten()[batch.at + 1], batch.targets)
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(world: World, tmp_path: Path) -> None:
+    whole, shape, _ = train(world, tiny_plan(0.01, 0.01), tmp_path / "whole", compile=False)
+    train(world, tiny_plan(0.01), tmp_path / "parts", compile=False)
+    parts, _, progress = train(world, tiny_plan(0.01, 0.01), tmp_path / "parts", compile=False)
+    assert [entry["rung"] for entry in progress.history] == ["rung 0", "rung 1"]
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_training_lowers_the_loss_in_seconds(world: World, tmp_path: Path) -> None:
+    parameters, shape, _ = train(world, tiny_plan(0.15), tmp_path, compile=False)
+    batch = next(batches(Corpus(world, 99), tiny_plan(1).rungs[0].level, 1024, 0.1))
+    losses, _ = answer_loss(parameters, shape, batch.ids, batch.at, batch.targets)
+    start, _ = answer_loss(initialise(shape, 1), shape, batch.ids, batch.at, batch.targets)
+    assert losses[: len(batch.kinds)].mean() < 0.5 * start[: len(batch.kinds)].mean()
+
+
+def test_a_saved_folder_loads_plainly_and_computes_in_single_precision(
+    world: World, shape: Shape, tmp_path: Path
+) -> None:
+    parameters = initialise(shape, 3)
+    save_folder(parameters, shape, world, tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert model.dtype == torch.float32
+    expected = half_rounded(parameters)
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert model.config.einfluence_join == " . "
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer("Baf is a bird .")["input_ids"]
+    assert ids == [2, *world.tokens("baf is a bird .")]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "baf is a bird ."
+
+
+def test_any_name_can_be_spelled_and_read_back(world: World, shape: Shape, tmp_path: Path) -> None:
+    save_folder(initialise(shape, 3), shape, world, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer("xyw has wings", add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["x", "##y", "##w", "has", "wings"]
+    assert tokenizer.decode(ids) == "xyw has wings"
+    assert tokenizer.unk_token_id not in ids
+
+
+SHIPPED = Path(__file__).parents[2] / "data" / "models" / "world"
+
+
+def test_the_shipped_model_reaches_its_recorded_marks_on_a_sample() -> None:
+    recorded = json.loads((SHIPPED / "evaluation.json").read_text(encoding="utf-8"))
+    assert set(recorded) == {*evaluation.MARKS, "perplexity"}
+    world = World(Path(__file__).parents[2] / "data" / "facts" / "world.yaml")
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED)
+    for mark in evaluation.MARKS:
+        sample = evaluation.items(world, mark, 120, seed=12)
+        # 120 items: a share of 0.9 has a standard error of 0.03.
+        assert evaluation.accuracy(model, sample) > recorded[mark] - 0.12, mark
+
+
+def test_the_shipped_model_is_small() -> None:
+    model = AutoModelForCausalLM.from_pretrained(SHIPPED)
+    assert sum(value.numel() for value in model.parameters()) <= 5_000_000
+    assert (SHIPPED / "model.safetensors").stat().st_size <= 16_000_000
