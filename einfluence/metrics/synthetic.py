@@ -395,7 +395,8 @@ def _relations(part: _Part, block: range, kind: Kind) -> pa.Table:
         distances = 1.0 - np.abs(_scores(part, block, kind, "finetune", kinds))
     codes = kinds.reshape(-1)
     raw = np.array([part.probes[i].get("raw", np.nan) for i in block])[:, None]
-    level = np.where(kinds == VOCABULARY.index("noisy"), raw, np.nan).reshape(-1)
+    level = np.where(kinds == VOCABULARY.index("noisy"), raw, np.nan)
+    level = np.where(kinds == VOCABULARY.index("entailed"), 1.0, level).reshape(-1)
     columns = {
         **_pairs(part, block),
         "kind": pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=codes < 0), pa.array(VOCABULARY)),

@@ -122,7 +122,7 @@ def test_noise_desiderata_compare_the_noisy_probe_with_its_clean_parent(store, v
     cells = {("a", "a"): 4.0, ("a", "x"): 3.0, ("weak", "a"): 3.0, ("weak", "x"): 4.0, ("strong", "a"): 0.0,
              ("strong", "x"): 5.0, ("flip", "a"): -2.0, ("flip", "x"): 0.0}  # fmt: skip
     connection = store(cells, samples=samples, probe_kinds=dict.fromkeys(samples, "noisy"), modality="image")
-    # Rows (4, 3) and (3, 4): 24 / 25; (4, 3) and (0, 5): 15 / 25; the slope from the weakest level to the strongest: −0.36.
+    # Rows (4, 3) and (3, 4): 24 / 25; (4, 3) and (0, 5): 15 / 25; from the weakest level to the strongest: −0.36.
     assert values(connection, "noise_invariance", "blur@1")["a"] == close(0.96)
     assert values(connection, "noise_invariance", "blur@2")["a"] == close(0.6)
     assert values(connection, "noise_invariance", "blur")["a"] == close(0.78)
