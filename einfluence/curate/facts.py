@@ -67,17 +67,16 @@ class FactsDraft:
 
     def default_kind(self, probes: Ints, queries: Ints) -> Codes:
         """``neighbour``, ``unrelated`` or nothing, for pairs without a claim."""
-        names, relations = _Codes(), _Codes()
+        names, relations = dict[str, int](), dict[str, int]()
         members = [self.facts[probe.members[0]] for probe in self.draft.probes.values()]
         single = np.array([len(probe.members) == 1 for probe in self.draft.probes.values()])
-        own = np.array([[names(f[0]), relations(f[1]), names(f[2])] for f in members], np.int32).reshape(-1, 3)
-        seen = [self.facts[key] for key in self.draft.queries]
-        query = np.array([[names(f[0]), relations(f[1]), names(f[2])] for f in seen], np.int32).reshape(-1, 3)
+        own = _numbers(members, names, relations)
+        query = _numbers([self.facts[key] for key in self.draft.queries], names, relations)
         stated = np.array([key in self.statements for key in self.draft.queries])
         silent = np.array([key in self.gibberish for key in self.draft.queries])
         touched = [self.touched[key] for key in self.draft.probes]
-        near_names = _padded([[names(name) for name in found] for found, _ in touched])
-        near_relations = _padded([[relations(name) for name in found] for _, found in touched])
+        near_names = _padded([_number(found, names) for found, _ in touched])
+        near_relations = _padded([_number(found, relations) for _, found in touched])
         neighbour, unrelated = (KINDS.index(kind) if kind in self.kinds else -1 for kind in ("neighbour", "unrelated"))
         code = np.full(len(probes), -1, np.int8)
         for start in range(0, len(probes), 1_000_000):
@@ -92,11 +91,15 @@ class FactsDraft:
         return code
 
 
-class _Codes(dict[str, int]):
-    """Numbers names in the order in which they come."""
+def _number(found: Iterable[str], numbers: dict[str, int]) -> list[int]:
+    """Numbers of names, new ones in the order in which they come."""
+    return [numbers.setdefault(name, len(numbers)) for name in found]
 
-    def __call__(self, name: str) -> int:
-        return self.setdefault(name, len(self))
+
+def _numbers(facts: Sequence[Triplet], names: dict[str, int], relations: dict[str, int]) -> np.ndarray:
+    """Numbers of (subject, relation, object): an int array (facts, 3)."""
+    columns = [_number((fact[place] for fact in facts), relations if place == 1 else names) for place in range(3)]
+    return np.array(columns, np.int32).T.reshape(-1, 3)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
@@ -415,5 +418,6 @@ def shuffled_words(sample: Sample, seed: int) -> Sample | None:
 
 
 def _nearest(names: Sequence[str], place: int) -> Iterable[str]:
-    yield from reversed(names[:place])
-    yield from names[place + 1 :]
+    """Names before a place, the nearest first, then those after it; without copying the list, which may be long."""
+    yield from (names[index] for index in range(place - 1, -1, -1))
+    yield from (names[index] for index in range(place + 1, len(names)))

@@ -214,6 +214,8 @@ def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> Inpu
     if found is None:
         found = f"{value!r:.80}"
     expected = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        expected = f"the key `{keys[-1]}`"
     fix = ""
     if isinstance(value, dict) and "string" in first["type"]:
         fix = "A template with { at its start needs quotes in YAML"

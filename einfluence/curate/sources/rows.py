@@ -61,6 +61,8 @@ def _json(path: Path) -> Iterator[Record]:
         raise InputError(f"{path}:{line}", f"a file that is no JSON ({error})", "a JSON list of objects") from error
     if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
         value = next(iter(cast("dict[str, Any]", value).values()))
+    if isinstance(value, dict) and all(isinstance(item, dict) for item in cast("dict[str, Any]", value).values()):
+        value = [*cast("dict[str, Any]", value).values()]
     items = cast("list[Any]", value if isinstance(value, list) else [value])
     for index, item in enumerate(items):
         if not isinstance(item, dict):
