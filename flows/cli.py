@@ -170,7 +170,6 @@ def serve(
     from flows.serve import serve as go_on
 
     with a_server(port) as url:
-        os.environ["PREFECT_API_URL"] = url
         typer.echo(f"serving measure/{name} at {url}; the UI is at {url.removesuffix('/api')}", err=True)
         parameters = {"spec_file": str(file), "store": place, "runner": runner, "workers": workers}
         watched = [path.resolve() for path in watch or []]

@@ -70,6 +70,7 @@ def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequen
 @contextmanager
 def a_server(port: int = 4200) -> Generator[str]:
     """The Prefect server that ``PREFECT_API_URL`` names; without one, a server on loopback while this lasts."""
+    from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
     given = PREFECT_API_URL.value()
@@ -83,6 +84,8 @@ def a_server(port: int = 4200) -> Generator[str]:
     server = subprocess.Popen(command, env={**os.environ, **ours}, **quiet)
     try:
         wait_for(url, server)
+        os.environ["PREFECT_API_URL"] = url
+        refresh_global_settings_context()
         yield url
     finally:
         server.terminate()

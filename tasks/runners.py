@@ -111,6 +111,7 @@ def _pool(runner: Runner, workers: int, dask_address: str | None) -> AbstractCon
     except ImportError as error:
         fix = f"pip install 'einfluence[{runner}]'"
         raise InputError("--runner", f"{runner}, which is not installed", "an installed runner", fix) from error
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent outside
     return RayTaskRunner(init_kwargs={"num_cpus": workers, "include_dashboard": False})
 
 

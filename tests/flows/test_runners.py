@@ -1,0 +1,226 @@
+"""Blocks in workers: what dies is tried alone, what fails is recorded, what is asked to stop says what is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from prefect.logging import disable_run_logger
+
+import einfluence
+from einfluence import run as library
+from einfluence.errors import InputError
+from einfluence.spec import load_spec
+from einfluence.store.store import Store
+from flows import cli
+from tasks import runners
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+@pytest.fixture
+def spec(tmp_path: Path, gpt2_folder: Path) -> Path:
+    """Six probes in three blocks."""
+    return write_spec(tmp_path, gpt2_folder)
+
+
+def write_spec(folder: Path, base: Path, count: int = 6, **more: object) -> Path:
+    things = ["bird", "fish", "king", "wings", "fins", "gold", "town", "wug"]
+    rows = [
+        {"id": f"s{index}", "prompt": f"dax {' '.join(things[: index // 8 + 1])} is a", "target": things[index % 8]}
+        for index in range(count)
+    ]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arms = [{"recipe": {"lr": 0.01, "steps": 2}}]
+    spec = {"name": "six", "base": str(base), "samples": "samples.jsonl", "arms": arms, "shard": 2, **more}
+    (folder / "spec.yaml").write_text(json.dumps(spec))
+    return folder / "spec.yaml"
+
+
+class Pool:
+    """A task runner whose workers die on some blocks."""
+
+    def __init__(self, deadly: Callable[[library.Job], bool], error: Exception) -> None:
+        self.deadly, self.error = deadly, error
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, _: Any, parameters: dict[str, Any]) -> Any:
+        job, deadly, error = parameters["job"], self.deadly, self.error
+
+        class Future:
+            def result(self) -> library.Done:
+                if deadly(job):
+                    raise error
+                return library.compute(job)
+
+        return Future()
+
+
+def _measured(
+    monkeypatch: pytest.MonkeyPatch,
+    spec: Path,
+    first: Callable[..., bool],
+    alone: Callable[..., bool],
+    error: Exception,
+) -> tuple[list[library.Done], Store]:
+    store = Store(spec.parent / "store")
+    loaded = load_spec(spec)
+    todo = library.plan(loaded, [library.prepare(loaded, part, store) for part in loaded.parts], store)
+    assert len(todo.jobs) == 3
+    monkeypatch.setattr(runners, "_pool", lambda *_: Pool(first, error))
+    monkeypatch.setattr(runners, "ProcessPoolTaskRunner", lambda **_: Pool(alone, error))
+    monkeypatch.setattr(runners, "ProgressBar", lambda _: type("Bar", (), {"advance": lambda self: None})())
+    with disable_run_logger():
+        return runners.measure_blocks(todo.jobs, "processes", 2, None), store
+
+
+def test_blocks_whose_worker_died_are_tried_again_alone(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
+    died = BrokenProcessPool("A process in the process pool was terminated abruptly")
+    done, store = _measured(monkeypatch, spec, lambda _: True, lambda _: False, died)
+    assert sum(item.cells for item in done) == 36
+    assert store.influence().count("*").fetchall() == [(36,)]
+
+
+def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
+    monkeypatch: pytest.MonkeyPatch, spec: Path
+) -> None:
+    died = BrokenProcessPool("A process in the process pool was terminated abruptly")
+    bad: list[str] = []
+
+    def deadly(job: library.Job) -> bool:
+        bad[:] = bad or job.block.probe_ids
+        return job.block.probe_ids[0] in bad
+
+    done, store = _measured(monkeypatch, spec, deadly, deadly, died)
+    failed = {probe: reason for item in done for probe, reason in item.failed.items()}
+    assert set(failed) == set(bad) and len(bad) == 2
+    assert all("its worker died" in reason for reason in failed.values())
+    with store.connect() as connection:
+        rows = connection.execute("select probe_id, reason from outcomes where status = 'failed'").fetchall()
+        assert dict(rows) == failed
+        assert connection.execute("select count(*) from influence").fetchone() == (24,)
+
+
+def test_a_store_that_cannot_be_written_stops_the_run(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
+    full = InputError("store", "No space left on device", "a store that can be written")
+    with pytest.raises(InputError, match="No space left"):
+        _measured(monkeypatch, spec, lambda _: True, lambda _: True, full)
+
+
+def test_a_runner_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    with pytest.raises(InputError, match=r"einfluence\[dask\]"):
+        runners._pool("dask", 2, None)
+
+
+def test_names_from_a_users_files_stay_inside_the_store(tmp_path: Path, gpt2_folder: Path) -> None:
+    evil = "../../../evil"
+    (tmp_path / "deep").mkdir()
+    rows = [{"id": f"{evil}{n}", "prompt": "dax is a", "target": n, "group": evil} for n in ("bird", "fish")]
+    (tmp_path / "deep" / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    part = {"base": str(gpt2_folder), "samples": "samples.jsonl", "arms": [{"recipe": {"steps": 1}}]}
+    (tmp_path / "deep" / "spec.yaml").write_text(json.dumps({"name": evil, "parts": {evil: part}}))
+    before = set(tmp_path.rglob("*"))
+    einfluence.measure(tmp_path / "deep" / "spec.yaml", tmp_path / "deep" / "store")
+    made = {path.relative_to(tmp_path).parts[:2] for path in set(tmp_path.rglob("*")) - before}
+    assert made == {("deep", "store")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(typer.Exit) as ended, cli._told_when_stopped(Store(tmp_path)):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert ended.value.exit_code == 128 + number
+    assert f"what was finished is kept in {tmp_path}" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+
+
+def _command(spec: Path, store: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "flows.cli", "run", str(spec), "--store", str(store), "--json", *more]
+
+
+def _table(store: Path) -> list[tuple[Any, ...]]:
+    with Store(store).connect() as connection:
+        return connection.execute("from influence order by probe_id, query_id").fetchall()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("runner", ["threads", "processes", "dask", "ray"])
+def test_every_runner_fills_the_same_table(spec: Path, tmp_path: Path, runner: str) -> None:
+    if runner in ("dask", "ray"):
+        pytest.importorskip(f"prefect_{runner}")
+    einfluence.measure(spec, tmp_path / "inline")
+    command = _command(spec, tmp_path / runner, "--runner", runner)
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout.splitlines()[-1])["computed"] == 36
+    one, other = _table(tmp_path / "inline"), _table(tmp_path / runner)
+    assert [row[:6] for row in one] == [row[:6] for row in other]
+    assert all(abs(a[7] - b[7]) < 1e-4 for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, gpt2_folder: Path) -> None:
+    import psutil
+
+    spec = write_spec(tmp_path, gpt2_folder, count=48, arms=[{"recipe": {"lr": 0.01, "steps": 200}}])
+    command = _command(spec, tmp_path / "store", "--runner", "processes")
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    workers: list[psutil.Process] = []
+    while not list((tmp_path / "store" / "log").glob("*.json")):
+        time.sleep(0.05)
+        assert process.poll() is None
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    workers[0].kill()
+    out, _ = process.communicate()
+    said = json.loads(out.splitlines()[-1])
+    assert (process.returncode, said["failed"]) == (0, 0)
+    assert len(_table(tmp_path / "store")) == 48 * 48
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(tmp_path: Path, gpt2_folder: Path) -> None:
+    import random
+
+    draw = random.Random(5)
+    spec = write_spec(tmp_path, gpt2_folder, count=48)
+    program = (
+        "import sys, einfluence, torch; torch.set_num_threads(1); print('on', flush=True);"
+        "einfluence.measure(sys.argv[1], sys.argv[2], report=False)"
+    )
+    subprocess.run([sys.executable, "-c", program, spec, tmp_path / "whole"], env=ENVIRONMENT, check=True)
+    for _ in range(12):
+        command = [sys.executable, "-c", program, str(spec), str(tmp_path / "killed")]
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert process.stdout is not None and process.stdout.readline() == "on\n"
+        time.sleep(draw.uniform(0.2, 4.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
+    subprocess.run([sys.executable, "-c", program, spec, tmp_path / "killed"], env=ENVIRONMENT, check=True)
+    assert _table(tmp_path / "killed") == _table(tmp_path / "whole")
