@@ -14,6 +14,7 @@ from torch import Tensor
 from einfluence.engine import serial
 from einfluence.engine.check import check_reader, refuse, self_check, serial_because
 from einfluence.engine.exam import Reader
+from einfluence.engine.full import FullEngine
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
 from einfluence.engine.text import TextEngine
@@ -82,13 +83,18 @@ def reader(base: Base, dtype: str = "float32") -> Callable[[Sequence[TextItem]],
     return read
 
 
-def _kind(base: Base, recipe: Recipe) -> type[ImageEngine] | type[TextEngine] | None:
+Engine = ImageEngine | TextEngine | FullEngine
+
+
+def _kind(base: Base, recipe: Recipe) -> type[ImageEngine] | type[TextEngine] | type[FullEngine] | None:
     if base.info.modality == "image":
         return ImageEngine
-    return TextEngine if recipe.adapter.kind == "lora" else None
+    if recipe.adapter.kind == "lora":
+        return TextEngine
+    return FullEngine if recipe.optimizer == "sgd" else None
 
 
-def _fast(base: Base, seed: int, recipe: Recipe) -> ImageEngine | TextEngine:
+def _fast(base: Base, seed: int, recipe: Recipe) -> Engine:
     kind = _kind(base, recipe)
     if kind is None:
         raise ValueError("no fast engine for this recipe")

@@ -44,13 +44,20 @@ class Exam:
         queries: Q texts.
         budget: About how many tokens go through the network at once.
         share: Whether queries that begin alike share that beginning.
+        alone: Positions in a block from which on it meets one probe at a time.
         keep: Bytes that may be spent on what the unchanged lower blocks make of the queries.
     """
 
     def __init__(
-        self, network: Network, queries: Sequence[TextItem], budget: int, share: bool = True, keep: int = 1 << 28
+        self,
+        network: Network,
+        queries: Sequence[TextItem],
+        budget: int,
+        share: bool = True,
+        alone: int = 1 << 40,
+        keep: int = 1 << 28,
     ) -> None:
-        self.network, self.budget = network, budget
+        self.network, self.budget, self.alone = network, budget, alone
         self.n_tokens = np.array([item.n_target for item in queries], dtype=np.int64)
         packs = network.packs
         self.blocks = [_Placed(block, network) for block in layout(queries, budget, share and packs, packs)]
@@ -72,7 +79,7 @@ class Exam:
         rank = np.ones(len(self.n_tokens), dtype=np.int64)
         for block in self.blocks:
             rounds = -(-most * block.tokens // self.budget)
-            slots = -(-most // max(rounds, 1))
+            slots = 1 if block.tokens >= self.alone else -(-most // max(rounds, 1))
             put(slots)
             said, ranks = self._put(block, slots)
             self.slots.append(slots)

@@ -132,7 +132,7 @@ def trainable_copy(base: Base, recipe: Recipe, seed: int) -> tuple[torch.nn.Modu
                 raise InputError("recipe.adapter", found, f"modules of {base.info.label} (peft: {error})") from error
         names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     else:
-        names = {name for name, _ in model.named_parameters() if _trains(base, recipe, name)}
+        names = trained_names(base, recipe)
     trained = {name: parameter for name, parameter in model.named_parameters() if name in names}
     if not trained:
         raise InputError(
@@ -143,6 +143,11 @@ def trainable_copy(base: Base, recipe: Recipe, seed: int) -> tuple[torch.nn.Modu
     for parameter in trained.values():
         parameter.requires_grad_(True)
     return model.eval(), trained
+
+
+def trained_names(base: Base, recipe: Recipe) -> set[str]:
+    """Names of the base's parameters that a recipe without LoRA trains."""
+    return {name for name, _ in base.model.named_parameters() if _trains(base, recipe, name)}
 
 
 def lora_config(base: Base, recipe: Recipe) -> LoraConfig:

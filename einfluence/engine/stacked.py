@@ -76,9 +76,8 @@ def normalised(module: nn.Module, x: Tensor, weights: Weights) -> Tensor:
         plain = F.batch_norm(x, norm.running_mean, norm.running_var, None, None, False, 0.0, norm.eps)
         shape = [x.shape[1]] + [1] * (x.dim() - 2)
     scale, shift = weights("weight"), weights("bias")
-    probes = scale.shape[0]
-    by_probe = plain.reshape(probes, -1, *x.shape[1:])
-    return (by_probe * scale.view(probes, 1, *shape) + shift.view(probes, 1, *shape)).view(x.shape)
+    by_probe = plain.reshape(max(len(scale), len(shift)), -1, *x.shape[1:])
+    return (by_probe * scale.view(len(scale), 1, *shape) + shift.view(len(shift), 1, *shape)).view(x.shape)
 
 
 # The exact types whose parameters may differ from probe to probe.

@@ -1,0 +1,277 @@
+"""What full-parameter SGD does to a model, without a copy of its weights for each probe.
+
+The gradient of a weight matrix is G^T X, with X the (rows, in) inputs and G the (rows, out) gradients of its outputs.
+SGD, its momentum and its weight decay are linear in these, so after any number of steps the weight of a probe is
+a W + U^T D, with a number a, D the inputs of all steps and U the gradients, each step times a number. The few
+parameters that are no matrices are kept whole for each probe, and of an embedding the rows that occurred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from einfluence.engine.network import LINEAR
+from einfluence.engine.stacked import normalised
+from einfluence.errors import InputError
+from einfluence.spec import Recipe
+
+
+@dataclass
+class Schedule:
+    """The numbers of SGD: how much of the base, and of each step's gradient, the weights hold after each step."""
+
+    recipe: Recipe
+    kept: float = 1.0
+    shares: list[float] = field(default_factory=list[float])
+    _kept_buffer: float = 0.0
+    _buffers: list[float] = field(default_factory=list[float])
+
+    def step(self) -> None:
+        """Takes a step whose gradient is a new one."""
+        lr, decay = self.recipe.lr, self.recipe.weight_decay
+        momentum = self.recipe.momentum
+        self.shares.append(0.0)
+        self._buffers.append(0.0)
+        self._kept_buffer = momentum * self._kept_buffer + decay * self.kept
+        for s, share in enumerate(self.shares):
+            fresh = 1.0 if s == len(self.shares) - 1 else 0.0
+            self._buffers[s] = momentum * self._buffers[s] + fresh + decay * share
+        self.kept -= lr * self._kept_buffer
+        self.shares = [share - lr * buffer for share, buffer in zip(self.shares, self._buffers, strict=True)]
+
+
+@dataclass(eq=False)
+class Matrix:
+    """A trained weight matrix and what it is for N probes.
+
+    Args:
+        name: Its parameter name.
+        weight: The base's, as (out, in) whatever the module's own way.
+        kept: a.
+        down: (N, rows, in), D; None while it is the base's.
+        up: (N, rows, out), U.
+        tokens: (N, L) rows of an embedding that differ besides; ``rows`` (N, L, in) by how much.
+        merged: (out, in), all of it in one, for a single probe.
+    """
+
+    name: str
+    weight: Tensor
+    kept: float = 1.0
+    down: Tensor | None = None
+    up: Tensor | None = None
+    tokens: Tensor | None = None
+    rows: Tensor | None = None
+    merged: Tensor | None = None
+    probes: int = 1
+    embeds: bool = False
+    seen: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
+    watch: bool = False
+
+    def times(self, x: Tensor) -> Tensor:
+        """(N, rows, in) to (N, rows, out)."""
+        if self.merged is not None:
+            return F.linear(x, self.merged)
+        out = F.linear(x, self.weight)
+        if self.kept != 1.0:
+            out = out * self.kept
+        if self.down is not None and self.up is not None:
+            out = out.baddbmm_(x @ self.down.transpose(1, 2), self.up)
+        if self.tokens is not None and self.rows is not None:
+            more = x @ self.rows.detach().transpose(1, 2)
+            out = out.scatter_add(-1, self.tokens[:, None].expand(more.shape), more)
+        if self.watch:
+            out = out if out.requires_grad else out.requires_grad_()
+            self.seen.append((x.detach(), out))
+        return out
+
+    def look_up(self, ids: Tensor) -> Tensor:
+        """(N or 1, L) token ids to (N, L, width)."""
+        if self.merged is not None:
+            return F.embedding(ids, self.merged)
+        if self.watch and self.tokens is None:
+            self.tokens = ids.expand(self.probes, -1)
+            self.rows = self.weight.new_zeros(*self.tokens.shape, self.weight.shape[1]).requires_grad_()
+        out = F.embedding(ids, self.weight) * self.kept
+        ids = ids.expand(self.probes, -1)
+        if self.down is not None and self.up is not None:
+            columns = self.up.gather(2, ids[:, None].expand(-1, self.up.shape[1], -1))
+            out = out + columns.transpose(1, 2) @ self.down
+        if self.tokens is not None and self.rows is not None:
+            same = ids[:, :, None] == self.tokens[:, None, :]
+            first = same.to(torch.uint8).argmax(-1)  # the first place where the token occurred holds its change
+            rows = self.rows.gather(1, first[..., None].expand(-1, -1, self.rows.shape[2]))
+            out = out + rows * same.any(-1, keepdim=True)
+        return out
+
+    def merge(self) -> None:
+        """Makes one matrix of it; for a single probe."""
+        self.merged = self.weight * self.kept if self.kept != 1.0 else self.weight
+        if self.down is not None and self.up is not None:
+            self.merged = torch.addmm(self.merged, self.up[0].T, self.down[0])
+        if self.tokens is not None and self.rows is not None:
+            self.merged = self.merged.index_add(0, self.tokens[0], self.rows[0])
+
+    def square_norm(self, down: Tensor | None, up: Tensor | None, rows: Tensor | None, kept: float) -> Tensor:
+        """(N,) squared Frobenius norm of (kept - 1) W + U^T D + rows, in float64."""
+        weight, loss = self.weight.double(), kept - 1.0
+        total = torch.full((self.probes,), loss**2 * weight.square().sum().item(), dtype=torch.float64).to(
+            weight.device
+        )
+        if down is not None and up is not None:
+            d, u = down.double(), up.double()
+            total = total + ((d @ d.transpose(1, 2)) * (u @ u.transpose(1, 2))).sum((1, 2))
+            if loss:
+                total = total + 2 * loss * ((d @ weight.T) * u).sum((1, 2))
+        if rows is not None and self.tokens is not None:
+            r = rows.double()
+            total = total + r.square().sum((1, 2))
+            if loss:
+                total = total + 2 * loss * (weight[self.tokens] * r).sum((1, 2))
+            if down is not None and up is not None:
+                columns = up.double().gather(2, self.tokens[:, None].expand(-1, up.shape[1], -1))
+                total = total + 2 * ((columns.transpose(1, 2) @ down.double()) * r).sum((1, 2))
+        return total.clamp(min=0)
+
+
+class Factors:
+    """All trained parameters of a model, for N probes.
+
+    Args:
+        model: Patched to follow them.
+        trained: Names of the trained parameters.
+
+    Raises:
+        InputError: When a trained parameter belongs to a layer whose exact type is not known here.
+    """
+
+    def __init__(self, model: nn.Module, trained: set[str]) -> None:
+        self.matrices: dict[str, Matrix] = {}
+        self.small: dict[str, Tensor] = {}
+        self.values: dict[str, Tensor] = {}
+        wanted = {id(p): name for name, p in model.named_parameters() if name in trained}
+        for name, module in model.named_modules():
+            own = {
+                which.rpartition(".")[2]: wanted[id(parameter)]
+                for which, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
+                if id(parameter) in wanted
+            }
+            if own:
+                self._patch(name, module, own)
+
+    def _patch(self, name: str, module: Any, own: dict[str, str]) -> None:
+        kind = type(module)
+        if kind in LINEAR:
+            flip = kind is not nn.Linear
+            matrix = None
+            if "weight" in own:
+                weight = module.weight.detach()
+                matrix = self._matrix(own["weight"], weight.T if flip else weight)
+            module.forward = self._linear(module, matrix, own.get("bias"), module.weight.T if flip else module.weight)
+        elif kind is nn.Embedding and module.max_norm is None:
+            matrix = self._matrix(own["weight"], module.weight.detach())
+            matrix.embeds = True
+            module.forward = matrix.look_up
+        elif not list(module.children()) and all(p is None or p.dim() == 1 for p in module._parameters.values()):
+            module.forward = self._norm(module, own)
+        else:
+            found = f"trained parameters in {name}, a {kind.__name__}"
+            raise InputError("recipe.adapter", found, "Linear, Conv1D, Embedding and norm layers")
+        for which, full in own.items():
+            if module._parameters[which].dim() == 1:
+                self.small[full] = module._parameters[which].detach()
+
+    def _matrix(self, name: str, weight: Tensor) -> Matrix:
+        return self.matrices.setdefault(name, Matrix(name, weight))
+
+    def _linear(
+        self, module: Any, matrix: Matrix | None, bias: str | None, weight: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        own_bias = module.bias
+
+        def linear(x: Tensor) -> Tensor:
+            probes = self.probes
+            rows = x.reshape(probes, -1, x.shape[-1])
+            out = F.linear(rows, weight) if matrix is None else matrix.times(rows)
+            if bias is not None:
+                out = out + self.values[bias][:, None]
+            elif own_bias is not None:
+                out = out + own_bias
+            return out.reshape(*x.shape[:-1], -1)
+
+        return linear
+
+    def _norm(self, module: Any, own: dict[str, str]) -> Callable[..., Tensor]:
+        forward, base = module.forward, {which: module._parameters[which] for which in own}
+        exact = type(module) is nn.LayerNorm
+
+        def weights(which: str) -> Tensor:
+            if which in own:
+                return self.values[own[which]]
+            given = module._parameters[which]
+            return module.weight.new_zeros(1, *module.weight.shape) if given is None else given[None]
+
+        def norm(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            rows = x.reshape(self.probes, -1, *x.shape[2:])
+            if exact:
+                return normalised(module, rows, weights).view(x.shape)
+            for which, name in own.items():
+                value = self.values[name]
+                module._parameters[which] = value.view(len(value), *[1] * (rows.dim() - 2), -1)
+            try:
+                return forward(rows, *args, **kwargs).view(x.shape)
+            finally:
+                module._parameters.update(base)
+
+        return norm
+
+    @property
+    def probes(self) -> int:
+        """N."""
+        return self._probes
+
+    def begin(self, probes: int, watch: bool) -> list[Tensor]:
+        """Starts N probes off from the base; returns the small parameters (N, *shape) in order."""
+        self._probes = probes
+        for matrix in self.matrices.values():
+            matrix.probes, matrix.watch = probes, watch
+            matrix.kept, matrix.down, matrix.up, matrix.tokens, matrix.rows, matrix.merged = 1.0, *[None] * 5
+            matrix.seen.clear()
+        self.values = {name: value.expand(probes, *value.shape).clone() for name, value in self.small.items()}
+        return list(self.values.values())
+
+    def export(self, kept: float, probe: int) -> dict[str, Tensor]:
+        """One probe's change by name: small parameters whole, and ``:kept``, ``:down``, ``:up``, ``:rows``."""
+        found = {name: value[probe].detach().clone() for name, value in self.values.items()}
+        for name, matrix in self.matrices.items():
+            found[f"{name}:kept"] = torch.tensor(kept, dtype=torch.float64)
+            for what in ("down", "up", "tokens", "rows"):
+                value = cast("Tensor | None", getattr(matrix, what))
+                if value is not None:
+                    found[f"{name}:{what}"] = value[probe].detach().clone()
+        return found
+
+    def put(self, deltas: list[dict[str, Tensor]]) -> None:
+        """Puts in what :meth:`export` gave of several probes; a single one is merged."""
+        self.begin(len(deltas), False)
+        self.values = {name: torch.stack([d[name] for d in deltas]).to(value) for name, value in self.values.items()}
+        for name, matrix in self.matrices.items():
+            matrix.kept = deltas[0][f"{name}:kept"].item()
+            for what in ("down", "up", "tokens", "rows"):
+                if f"{name}:{what}" in deltas[0]:
+                    setattr(matrix, what, _stack([d[f"{name}:{what}"] for d in deltas], matrix.weight))
+            if len(deltas) == 1:
+                matrix.merge()
+
+
+def _stack(parts: list[Tensor], like: Tensor) -> Tensor:
+    """Stacks tensors that differ in their first size; zeros, which change nothing, fill up."""
+    longest = max(len(part) for part in parts)
+    filled = [F.pad(part, (0, 0) * (part.dim() - 1) + (0, longest - len(part))) for part in parts]
+    stacked = torch.stack(filled).to(like.device)
+    return stacked.to(like.dtype) if stacked.is_floating_point() else stacked

@@ -1,0 +1,144 @@
+"""Full-parameter SGD on many texts at once, held as low-rank factors."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from einfluence.engine.attention import Seats
+from einfluence.engine.batch import Batch, Probe
+from einfluence.engine.exam import Exam
+from einfluence.engine.factors import Factors, Matrix, Schedule
+from einfluence.engine.items import Scores, Tuned
+from einfluence.engine.network import Network, first_changed, shared_copy
+from einfluence.engine.outcomes import Told, give, outcomes
+from einfluence.engine.serial import make_optimizer, trained_names
+from einfluence.engine.text import BatchedText, Sizes
+from einfluence.errors import InputError
+from einfluence.models.base import Base
+from einfluence.spec import Recipe
+
+
+class FullEngine(BatchedText):
+    """Full-parameter SGD (or of some parameters) for a causal LM.
+
+    Args:
+        base: The model; it is neither changed nor copied where the recipe keeps its dtype.
+        recipe: With SGD and any adapter but LoRA.
+        seed: Without meaning here.
+        sizes: Batch sizes.
+        share: Whether queries that begin alike share that beginning.
+
+    Raises:
+        InputError: For a model whose texts cannot be laid end to end, or with trained layers that are not known.
+    """
+
+    def __init__(self, base: Base, recipe: Recipe, seed: int, sizes: Sizes | None = None, share: bool = True) -> None:
+        model = shared_copy(base.model, getattr(torch, recipe.dtype))
+        names = trained_names(base, recipe)
+        self.norms = {name: p.norm().item() for name, p in model.named_parameters() if name in names}
+        self.factors = Factors(model, names)
+        self.factors.begin(1, False)
+        network = Network(model, first_changed(model, names))
+        if not network.packs:
+            raise InputError(
+                "base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface"
+            )
+        super().__init__(network, recipe, sizes or Sizes(window=32, alone=256), share)
+
+    def blank(self, probes: int) -> None:
+        """Puts in N probes that are the base."""
+        self.factors.begin(probes, False)
+
+    def examine(self, exam: Exam, deltas: list[dict[str, Tensor]]) -> list[Scores]:
+        """Puts the queries to as many probes as the exam expects, or more."""
+        return exam.take(len(deltas), lambda begin, end: self.factors.put(deltas[begin:end]))
+
+    def train(self, probes: Sequence[Probe]) -> list[Tuned]:
+        """Trains N probes at once; what one does never reaches another."""
+        begin = time.perf_counter()
+        recipe, network, n = self.recipe, self.network, len(probes)
+        batch = Batch.of(probes, self.device)
+        seats = Seats(rows=batch.rows, width=batch.width)
+        values = [value.requires_grad_() for value in self.factors.begin(n, True)]
+        if network.start and recipe.steps:
+            network.now.resume = network.below(batch.ids, batch.positions, seats)
+        matrices = list(self.factors.matrices.values())
+        for matrix in matrices:
+            matrix.seen.clear()
+        schedule, history = Schedule(recipe), {matrix.name: list[tuple[Tensor, Tensor]]() for matrix in matrices}
+        optimizer: torch.optim.Optimizer | None = None
+        losses: list[Tensor] = []
+        first_norm = torch.full((n,), math.nan)
+        for step in range(recipe.steps):
+            loss = batch.loss(network.logits(batch.ids, batch.positions, seats, batch.answers))
+            losses.append(loss.detach())
+            rows = [matrix.rows for matrix in matrices if matrix.rows is not None]
+            outputs = [out for matrix in matrices for _, out in matrix.seen]
+            wanted = [*values, *rows, *outputs]
+            gradients = torch.autograd.grad(loss.sum(), wanted)
+            small, signals = gradients[: len(values) + len(rows)], gradients[len(values) + len(rows) :]
+            pairs = _pairs(matrices, signals)
+            norm = self._norm(matrices, pairs, dict(zip(map(id, wanted), gradients, strict=True)), values)
+            first_norm = norm if step == 0 else first_norm
+            factor = torch.ones_like(norm) if recipe.clip is None else (recipe.clip / (norm + 1e-6)).clamp(max=1.0)
+            if optimizer is None and values + rows:
+                optimizer = make_optimizer(recipe, [*values, *rows], fused=True)
+            if optimizer is not None:
+                by_probe = [g * factor.view(-1, *[1] * (g.dim() - 1)).to(g) for g in small]
+                give([*values, *rows], small if recipe.clip is None else by_probe)
+                optimizer.step()
+            schedule.step()
+            for matrix, pair in zip(matrices, pairs, strict=True):
+                if pair is not None:
+                    x, g = pair
+                    history[matrix.name].append((x, g * factor.view(-1, 1, 1).to(g)))
+                past = history[matrix.name]
+                matrix.kept = schedule.kept
+                if past:
+                    matrix.down = torch.cat([x for x, _ in past], 1)
+                    matrix.up = torch.cat([s * g for s, (_, g) in zip(schedule.shares, past, strict=True)], 1)
+                matrix.seen.clear()
+        network.now.resume = None
+        told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
+        with torch.no_grad():
+            updates = self._updates(values)
+            return outcomes(told, recipe, updates, self.norms, partial(self.factors.export, schedule.kept))
+
+    def _norm(
+        self,
+        matrices: Sequence[Matrix],
+        pairs: Sequence[tuple[Tensor, Tensor] | None],
+        gradients: Mapping[int, Tensor],
+        values: Sequence[Tensor],
+    ) -> Tensor:
+        total = sum((gradients[id(v)].flatten(1).double().square().sum(1) for v in values), torch.tensor(0.0))
+        for matrix, pair in zip(matrices, pairs, strict=True):
+            down, up = pair or (None, None)
+            rows = None if matrix.rows is None else gradients[id(matrix.rows)]
+            total = total + matrix.square_norm(down, up, rows, 1.0)
+        return total.sqrt()
+
+    def _updates(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for (name, start), value in zip(self.factors.small.items(), values, strict=True):
+            found[name] = (value - start).flatten(1).norm(dim=1)
+        for name, m in self.factors.matrices.items():
+            found[name] = m.square_norm(m.down, m.up, m.rows, m.kept).sqrt()
+        return found
+
+
+def _pairs(matrices: Sequence[Matrix], signals: Sequence[Tensor]) -> list[tuple[Tensor, Tensor] | None]:
+    """For each matrix that was multiplied with: inputs (N, rows, in) and output gradients (N, rows, out)."""
+    left = list(signals)
+    found: list[tuple[Tensor, Tensor] | None] = []
+    for matrix in matrices:
+        mine, left = left[: len(matrix.seen)], left[len(matrix.seen) :]
+        x = torch.cat([x for x, _ in matrix.seen], 1) if mine else None
+        found.append(None if x is None else (x, torch.cat(mine, 1)))
+    return found

@@ -1,0 +1,93 @@
+"""Full-parameter SGD held as low-rank factors equals the serial definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from einfluence.engine.factors import Schedule
+from einfluence.engine.full import FullEngine
+from einfluence.engine.text import Sizes
+from einfluence.errors import InputError
+from einfluence.spec import Adapter, Recipe
+from tests.engine.comparison import assert_equal_to_serial, influences
+from tests.engine.random_models import FULL_PRECISION, text_base, texts
+
+PROBES = [[text] for text in texts(1, 3)] + [texts(2, 2)]
+QUERIES = [*texts(3, 4, opening=(5, 6, 7, 8, 9, 10)), *texts(5, 3)]
+FULL = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.02, steps=3)
+
+
+@pytest.mark.parametrize("name", ["llama", "llama-tied", "qwen2", "qwen3", "gemma2", "gpt-neox", "gpt2"])
+@pytest.mark.parametrize("alone", [1, 1000])
+def test_equals_serial_for_every_architecture(name: str, alone: int) -> None:
+    base = text_base(name)
+    if name == "gemma2":  # its embedding is a kind of its own
+        with pytest.raises(InputError, match="ScaledWordEmbedding"):
+            FullEngine(base, FULL, 0)
+        return
+    sizes = Sizes(train=40, score=60, alone=alone)
+    assert_equal_to_serial(FullEngine(base, FULL, 0, sizes), base, FULL, PROBES, QUERIES, 0, 1e-4)
+    precise = FULL.model_copy(update={"dtype": "float64"})
+    tolerance = 1e-9 if name in FULL_PRECISION else 1e-5
+    assert_equal_to_serial(FullEngine(base, precise, 0, sizes), base, precise, PROBES, QUERIES, 0, tolerance)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"momentum": 0.9, "weight_decay": 0.1},
+        {"clip": 0.5},
+        {"clip": 0.5, "momentum": 0.5},
+        {"adapter": Adapter(kind="last")},
+        {"adapter": Adapter(kind="match", pattern=r"mlp|ln_2")},
+        {"adapter": Adapter(kind="match", pattern=r"h\.2\.attn")},
+        {"adapter": Adapter(kind="match", pattern="bias"), "lr": 0.3},
+    ],
+)
+def test_equals_serial_with_momentum_decay_clipping_and_some_parameters_only(change: dict[str, Any]) -> None:
+    base = text_base("gpt2")
+    recipe = FULL.model_copy(update={"dtype": "float64", **change})
+    for alone in (1, 1000):
+        engine = FullEngine(base, recipe, 0, Sizes(alone=alone))
+        assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 0, 1e-9)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
+def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, float]) -> None:
+    base = text_base("llama-tied")
+    for alone in (1, 1000):
+        engine = FullEngine(base, FULL.model_copy(update=change), 0, Sizes(alone=alone))
+        assert (influences(engine.measure(PROBES, QUERIES, {})) == 0).all()
+
+
+def test_the_base_stays_bit_identical() -> None:
+    base = text_base("llama-tied")
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    list(FullEngine(base, FULL, 0).measure(PROBES, QUERIES, {})[1])
+    assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
+    assert not any("forward" in vars(module) for module in base.model.modules())
+
+
+def test_kept_deltas_are_used_instead_of_training() -> None:
+    base = text_base("gpt2")
+    trained = list(FullEngine(base, FULL, 0).measure(PROBES, QUERIES, {})[1])
+    again = list(FullEngine(base, FULL, 0).measure(PROBES, QUERIES, {1: trained[1][1].delta})[1])
+    assert again[1][1].losses == []
+    np.testing.assert_array_equal(again[1][2].logprob, trained[1][2].logprob)
+
+
+def test_the_schedule_follows_torch_sgd() -> None:
+    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.3, momentum=0.7, weight_decay=0.2, steps=4)
+    gradients = np.random.default_rng(0).normal(size=4)
+    weight = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.3, momentum=0.7, weight_decay=0.2)
+    schedule = Schedule(recipe)
+    for gradient in gradients:
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        schedule.step()
+    assert weight.item() == pytest.approx(schedule.kept * 2.0 + float(np.dot(schedule.shares, gradients)), rel=1e-12)
