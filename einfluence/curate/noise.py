@@ -131,7 +131,7 @@ def shift(pixels: Pixels, strength: float, rng: np.random.Generator) -> npt.NDAr
 
     angle = rng.random() * 2 * np.pi
     far = strength * max(pixels.shape[1:]) / 2
-    return np.asarray(move(pixels, (0, far * np.sin(angle), far * np.cos(angle)), order=1, mode="constant"))
+    return np.asarray(move(pixels, (0, far * np.sin(angle), far * np.cos(angle)), order=1, mode="grid-constant"))
 
 
 def rotate(pixels: Pixels, strength: float, rng: np.random.Generator) -> npt.NDArray[Any]:
@@ -139,7 +139,7 @@ def rotate(pixels: Pixels, strength: float, rng: np.random.Generator) -> npt.NDA
     from scipy.ndimage import rotate as turn
 
     degrees = 180 * strength * (1 if rng.random() < 0.5 else -1)
-    return np.asarray(turn(pixels, degrees, axes=(2, 1), reshape=False, order=1, mode="constant"))
+    return np.asarray(turn(pixels, degrees, axes=(2, 1), reshape=False, order=1, mode="grid-constant"))
 
 
 def pixel_shuffle(pixels: Pixels, strength: float, rng: np.random.Generator) -> npt.NDArray[Any]:

@@ -1,0 +1,171 @@
+"""Noise is calibrated in dB, seeded by the sample alone; image parts are balanced and say what they claim."""
+
+import gzip
+import struct
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from einfluence.curate import curate
+from einfluence.curate.images import MISSED
+from einfluence.curate.noise import FAMILIES, add_noise, ratio_db, wrong_label
+from einfluence.errors import InputError
+from einfluence.samples import Curated
+from einfluence.spec import Images, Part, Spec
+
+RAMP = np.clip(np.add.outer(np.arange(16), np.arange(16)) / 30 + 0.3 * np.sin(np.arange(256).reshape(16, 16)), 0, 1)[
+    None
+].astype(np.float32)
+
+
+def made_of(images: Images, folder: Path = Path("."), **options: Any) -> Curated:
+    part = Part(base="x", images=images)
+    return curate(part, Spec(parts=(part,), folder=folder), **options)
+
+
+def test_ratio_is_noise_power_over_signal_variance_in_db() -> None:
+    clean = np.array([[[0.0, 1.0]]], np.float32)  # variance 0.25
+    assert ratio_db(clean, clean + 0.05) == pytest.approx(10 * np.log10(0.0025 / 0.25), abs=1e-4)
+    assert ratio_db(clean, clean) == -np.inf
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+@pytest.mark.parametrize("level", [-15.0, -8.0, -3.0])
+def test_each_family_reaches_its_level(family: str, level: float) -> None:
+    noisy, reached = add_noise(RAMP, "id", family, level, 0)
+    assert noisy.shape == RAMP.shape and noisy.dtype == np.float32
+    assert noisy.min() >= 0 and noisy.max() <= 1
+    assert reached == pytest.approx(level, abs=0.5)
+    assert ratio_db(RAMP, noisy) == pytest.approx(reached, abs=1e-6)
+
+
+def test_pixels_depend_on_sample_family_level_and_seed_alone() -> None:
+    one = add_noise(RAMP, "id", "gaussian", -5.0, 0)[0]
+    assert (add_noise(RAMP, "id", "gaussian", -5.0, 0)[0] == one).all()
+    for other in (("other", "gaussian", -5.0, 0), ("id", "gaussian", -5.0, 1), ("id", "gaussian", -6.0, 0)):
+        assert (add_noise(RAMP, *other)[0] != one).any()
+
+
+def test_shuffled_pixels_keep_the_histogram() -> None:
+    noisy = FAMILIES["pixel_shuffle"](RAMP, 1.0, np.random.default_rng(0))
+    assert sorted(noisy.ravel()) == sorted(RAMP.ravel())
+
+
+def test_wrong_label_is_another_class_and_all_classes_come() -> None:
+    drawn = Counter(wrong_label(str(index), 3, list(range(10)), 0) for index in range(900))
+    assert 3 not in drawn and set(drawn) == set(range(10)) - {3}
+
+
+def test_digits_are_balanced_and_claims_are_complete() -> None:
+    made = made_of(Images(probes=20, queries=50, noise={"gaussian": (-10.0, -5.0), "blur": (-10.0,)}, label_flip=True))
+    assert Counter(made.probes["kind"].to_pylist()) == {"sample": 20, "noisy": 80}
+    assert made.relations.num_rows == 100 * 50
+    samples = {row["sample_id"]: row for row in made.samples.to_pylist()}
+    probe = {row["probe_id"]: samples[row["sample_id"]] for row in made.probe_members.to_pylist()}
+    queries = [samples[key] for key in dict.fromkeys(made.relations["query_id"].to_pylist())]
+    assert set(Counter(row["label"] for row in queries).values()) == {5}
+    assert [row["noise"] for row in queries] == [None] * 50
+    for row in made.relations.to_pylist():
+        one, other = probe[row["probe_id"]], samples[row["query_id"]]
+        if one["noise"] is None:
+            same = "self" if one is other else "neighbour" if one["label"] == other["label"] else "unrelated"
+            assert (row["kind"], row["level"]) == (same, None)
+        elif one["parent_id"] == other["sample_id"]:
+            assert (row["kind"], row["level"]) == ("noisy", one["level"])
+        else:
+            assert row["kind"] is None
+    flipped = [row for row in samples.values() if row["noise"] == "label_flip"]
+    assert len(flipped) == 20
+    assert all(row["label"] != samples[row["parent_id"]]["label"] and row["level"] == 1 for row in flipped)
+    assert all(row["pixels"] == samples[row["parent_id"]]["pixels"] for row in flipped)
+    assert all(row["cluster"] == row["parent_id"] for row in samples.values() if row["noise"])
+
+
+def test_more_probes_leave_the_pixels_of_the_others_alone() -> None:
+    few, many = (made_of(Images(probes=n, queries=40, noise={"shot": (-5.0,)})) for n in (10, 20))
+    assert set(few.samples["sample_id"].to_pylist()) <= set(many.samples["sample_id"].to_pylist())
+
+
+def test_levels_out_of_reach_are_counted() -> None:
+    made = made_of(Images(probes=10, queries=10, noise={"contrast": (20.0,)}))
+    assert {row["gate"]: row["count"] for row in made.report.to_pylist()}[MISSED] == 10
+
+
+def test_faults() -> None:
+    for fields, fault in [
+        ({"noise": {"fog": (1.0,)}}, "'fog'; expected one of gaussian"),
+        ({"noise": {"label_flip": (1.0,)}}, "label_flip: true"),
+        ({"noise": {"blur": ()}}, "images.noise.blur"),
+        ({"probes": 10, "queries": 5}, "images.queries"),
+        ({"queries": 5000}, "at least 5000"),
+        ({"split": "valid"}, "train, test or all"),
+        ({"source": "a_name_that_is_nowhere"}, "images.source"),
+    ]:
+        with pytest.raises(InputError, match=fault):
+            made_of(Images(**{"probes": 5, "queries": 10, **fields}))
+    with pytest.raises(InputError, match="expected a class from 0 to 4"):
+        made_of(Images(probes=5, queries=10), n_classes=5)
+    with pytest.raises(InputError, match="1 x 8 x 8 .*expected 1 x 28 x 28"):
+        made_of(Images(probes=5, queries=10), shape=(1, 28, 28))
+
+
+def test_digits_are_split_three_to_two_and_the_test_part_is_the_default() -> None:
+    from einfluence.curate.image_sources import digits
+
+    parts = {split: set(digits(split)[2].tolist()) for split in ("train", "test", "all")}
+    assert parts["train"] | parts["test"] == parts["all"] == set(range(1797))
+    assert not parts["train"] & parts["test"] and len(parts["test"]) == 718
+    names = {int(name.removeprefix("digit")) for name in made_of(Images(probes=5, queries=50)).samples["name"].to_pylist()}
+    assert names <= parts["test"]
+
+
+def test_folders_of_classes_and_zips(tmp_path: Path) -> None:
+    for split, kind, shade in [("train", "cat", 10), ("train", "dog", 90), ("test", "cat", 11), ("test", "dog", 91)]:
+        folder = tmp_path / "set" / split / kind
+        folder.mkdir(parents=True)
+        for index in range(3):
+            Image.new("L", (4, 4), shade + 20 * index).save(folder / f"{index}.png")
+    made = made_of(Images(source="set", split="test", probes=2, queries=6), tmp_path)
+    assert Counter(made.samples["domain"].to_pylist()) == {"cat": 3, "dog": 3}
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for file in sorted((tmp_path / "set" / "train").rglob("*.png")):
+            archive.write(file, file.relative_to(tmp_path / "set" / "train"))
+    packed = made_of(Images(source="set.zip", probes=2, queries=6), tmp_path)
+    assert Counter(packed.samples["domain"].to_pylist()) == {"cat": 3, "dog": 3}
+
+
+def idx(path: Path, array: np.ndarray) -> None:
+    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    data = header + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def test_idx_files_gzipped_and_not(tmp_path: Path) -> None:
+    pixels = np.arange(6 * 9).reshape(6, 3, 3) * 4
+    for prefix in ("train", "t10k"):
+        idx(tmp_path / f"{prefix}-images-idx3-ubyte.gz", pixels)
+        idx(tmp_path / f"{prefix}-labels-idx1-ubyte", np.array([0, 1] * 3))
+    made = made_of(Images(source=str(tmp_path), split="test", probes=2, queries=6))
+    assert made.samples.num_rows == 6 and set(made.samples["label"].to_pylist()) == {0, 1}
+    first = next(row for row in made.samples.to_pylist() if row["name"] == "t10k1")
+    assert first["pixels"] == pytest.approx((pixels[1] / 255).ravel().tolist())
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\0\0\0\x06\0")
+    with pytest.raises(InputError, match="1 bytes of data; expected 6"):
+        made_of(Images(source=str(tmp_path), split="test", probes=2, queries=6))
+
+
+def test_real_mnist_and_omniglot(real_data: Any) -> None:
+    made = made_of(
+        Images(source=str(real_data("mnist")), split="test", probes=20, queries=60, noise={"rotate": (-3.0,)})
+    )
+    assert Counter(row["label"] for row in made.samples.to_pylist() if row["noise"] is None) == dict.fromkeys(
+        range(10), 6
+    )
+    archive = real_data("omniglot") / "images_background_small1.zip"
+    drawn = made_of(Images(source=str(archive), probes=5, queries=20))
+    assert drawn.samples["shape"][0].as_py() == [1, 105, 105]
