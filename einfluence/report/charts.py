@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import vl_convert
 
+from einfluence.keys import content_hash
 from einfluence.report.query import Arm, Rows
 from einfluence.report.theme import LIGHT, PAGE, Theme, config
 from einfluence.report.words import BAR
@@ -18,7 +18,6 @@ Chart = dict[str, Any]
 VERSION = "6.4"  # of Vega-Lite
 ENDS = (-1.15, 1.25)  # of the scorecard's axis, as shares of the way from null to ideal
 DASHED = [4, 3]
-_numbers = itertools.count()
 
 
 def spec(chart: Chart, theme: Theme) -> Chart:
@@ -29,9 +28,23 @@ def spec(chart: Chart, theme: Theme) -> Chart:
 
 def svg(chart: Chart, theme: Theme = PAGE) -> str:
     """Draws a chart as an SVG element whose ids differ from those of every other on the page."""
-    text = vl_convert.vegalite_to_svg(json.dumps(spec(chart, theme)), vl_version=VERSION)
-    prefix = f"c{next(_numbers)}-"
+    written = json.dumps(_rounded(spec(chart, theme)))
+    text = vl_convert.vegalite_to_svg(written, vl_version=VERSION)
+    prefix = f"c{content_hash(written)[:8]}-"
     return re.sub(r'(\bid="|url\(#|href="#)', lambda match: match[1] + prefix, text)
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to six digits: what threads that add in another order change in the last ones changes no picture."""
+    match value:
+        case float():
+            return float(f"{value:.6g}")
+        case dict():
+            return {key: _rounded(item) for key, item in cast("Chart", value).items()}
+        case list() | tuple():
+            return [_rounded(item) for item in cast("Sequence[Any]", value)]
+        case _:
+            return value
 
 
 def scorecard(rows: Rows, arms: Sequence[Arm], theme: Theme = PAGE, width: int = 520, narrow: bool = False) -> Chart:

@@ -42,9 +42,12 @@ def prepared(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
     try:
         yield
     finally:
+        for name in _REGISTERED:
+            connection.unregister(name)
         connection.execute(_sql("prepare/release"))
 
 
+_REGISTERED = ("report_rows", "report_columns", "report_chosen", "report_samples")
 _PREPARED = ("arms", "probes", "queries", "cells", "pairs")
 
 

@@ -85,7 +85,8 @@
   };
   const plain = (item) => (item.i === undefined ? `${item.p} ${item.t}` : `${item.n}, class ${item.l}`);
   const shown = (item, size) => {
-    if (item.i === undefined) return make("span", { class: "sample", dir: "auto" }, item.p, item.p ? " " : "", make("b", {}, item.t));
+    const long = size > 90 && item.i === undefined && plain(item).length > 600; // it scrolls, so the keyboard must reach it
+    if (item.i === undefined) return make("span", { class: "sample", dir: "auto", tabindex: long ? "0" : null }, item.p, item.p ? " " : "", make("b", {}, item.t));
     return make("span", { class: "sample" }, thumb(item, size), ` class ${item.l}`, item.z ? make("span", { class: "quiet" }, ` · ${item.z.replace(/_/g, " ")}`) : null);
   };
 
@@ -171,13 +172,13 @@
       this.values = floats(entry[key]);
       const image = paint(this.values, nx, ny, limit, this.skew);
       bar(this.figure, limit, this.skew);
-      this.view.signal("ink", colour("--ink")).signal("muted", colour("--muted")).data("raster", [{ image }]).run();
+      this.view.signal("ink", colour("--ink")).signal("muted", colour("--muted")).data("raster", [{ image }]).runAsync();
       if (this.cell) this.show(this.cell);
     }
     show(cell) {
       const [nx, ny] = this.size;
       this.cell = cell = [Math.max(0, Math.min(nx - 1, cell[0])), Math.max(0, Math.min(ny - 1, cell[1]))];
-      this.view.signal("cell", cell).run();
+      this.view.signal("cell", cell).runAsync();
       const [row, column, many] = this.place(cell), value = this.values[cell[1] * nx + cell[0]], samples = load().samples;
       const second = this.skew ? this.map.rows[column] : this.map.columns[column];
       const kind = this.skew ? null : this.map.kinds.find(([r, c]) => r === row && c === column)?.[2];
@@ -197,7 +198,7 @@
         const start = Math.max(0, Math.min(middle - half, most - 2 * half));
         this.view.signal(name, [start, Math.min(most, start + 2 * half)]);
       }
-      this.view.run();
+      this.view.runAsync();
     }
     key(event) {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
@@ -205,7 +206,7 @@
       else if (event.key === "+" || event.key === "=") this.zoom(0.6);
       else if (event.key === "-") this.zoom(1.6);
       else if (event.key === "0") this.zoom(1e9);
-      else if (event.key === "Escape") { this.pinned = false; this.view.signal("cell", null).run(); }
+      else if (event.key === "Escape") { this.pinned = false; this.view.signal("cell", null).runAsync(); }
       else return;
       event.preventDefault();
     }
@@ -271,7 +272,7 @@
     spec.width = Math.min(420, (stage.clientWidth || 320) - 70);
     spec.data[0].values = steps;
     chart = await embed(stage, spec, "svg");
-    chart.signal("muted", colour("--muted")).signal("line", colour("--line")).run();
+    chart.signal("muted", colour("--muted")).signal("line", colour("--line")).runAsync();
   };
   const open = (id, scroll) => {
     const { probes, parts, samples } = load(), probe = probes.find((item) => item.id === id || item.n === id);

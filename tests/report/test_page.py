@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import duckdb
+import numpy as np
+import pytest
+from rich.console import Console
+
+from einfluence.errors import InputError
+from einfluence.report import figures, show_probe, show_scorecard, write_report
+from einfluence.report.export import paint
+from einfluence.report.matrix import asymmetry, blocks, encode, groups
+from einfluence.report.payload import script_json
+from tests.report.conftest import RUN
+from tests.report.tables import HOSTILE, Tables, small_store, text_part
+
+
+def test_the_page_is_one_file_of_modest_size_that_names_no_other(page_file: Path) -> None:
+    html = re.sub(r"(<script[^>]*>).*?</script>", r"\1", page_file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert page_file.stat().st_size < 8_000_000
+    assert not re.search(r"<(?:link|img|script|iframe)[^>]+(?:src|href)=[\"'](?!data:)", html)
+    assert [path.name for path in page_file.parent.iterdir()] == ["report.html"]
+
+
+def test_no_text_of_a_user_ends_a_script_or_opens_a_tag(page_file: Path) -> None:
+    html = page_file.read_text(encoding="utf-8")
+    assert html.count("</script>") == html.count("<script") == 3
+    assert "<script>window.pwned" not in html and "<img src=x" not in html
+    assert "<b>study</b>" not in html and "&lt;b&gt;study" in html
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "<!--", "]]>"])
+def test_json_for_a_script_element_keeps_its_text_and_no_markup(text: str) -> None:
+    written = script_json([text])
+    assert not set("<>&\u2028\u2029") & set(written)
+    assert json.loads(written) == [text]
+
+
+def test_a_store_without_cells_gets_a_page_too(tmp_path: Path) -> None:
+    out = write_report(Tables().connect(), tmp_path / "empty.html", run={})
+    assert "The store is empty" in out.read_text(encoding="utf-8")
+
+
+def test_writing_a_report_leaves_the_connection_as_it_was(store: duckdb.DuckDBPyConnection, page_file: Path) -> None:
+    left = store.execute("select table_name from information_schema.tables where table_name like 'report%'").fetchall()
+    assert left == []
+
+
+def test_two_reports_of_one_store_are_the_same(
+    store: duckdb.DuckDBPyConnection, page_file: Path, tmp_path: Path
+) -> None:
+    again = write_report(store, tmp_path / "again.html", run=RUN)
+    assert again.read_bytes() == page_file.read_bytes()
+
+
+def test_blocks_are_means_of_the_cells_that_are_there() -> None:
+    whole = np.array([[1, 3, 5], [5, 7, np.nan], [2, np.nan, np.nan]], dtype=np.float32)
+    means, high, wide = blocks(whole, most=2)
+    assert (high, wide) == (2, 2)
+    np.testing.assert_allclose(means, [[4, 5], [2, np.nan]])
+
+
+def test_asymmetry_compares_both_ways_between_samples_that_are_probe_and_query() -> None:
+    matrix = np.array([[9, 1, 2], [4, 8, 3]], dtype=np.float32)  # probes a, b on queries a, b, c
+    square, both = asymmetry(matrix, ["a", "b"], ["a", "b", "c"])
+    assert both == [0, 1]
+    np.testing.assert_allclose(square, [[0, 3], [3, 0]])
+
+
+def test_values_travel_as_half_floats() -> None:
+    values = np.array([[1.5, -0.25, np.nan, 1e9]], dtype=np.float32)
+    back = np.frombuffer(base64.b64decode(encode(values)), dtype="<f2")
+    np.testing.assert_allclose(back, [1.5, -0.25, np.nan, 65504])
+
+
+def test_runs_of_a_domain_are_found() -> None:
+    assert groups(["a", "a", "b", "a"]) == [(0, 2, "a"), (2, 3, "b"), (3, 4, "a")]
+    assert groups([]) == []
+
+
+def test_a_picture_shows_hurt_in_brown_helped_in_blue_and_nothing_as_paper() -> None:
+    picture = np.asarray(paint(np.array([[-2.0, 0.0, 2.0, np.nan]], dtype=np.float32), limit=1.0)).astype(int)
+    hurt, none, helped, missing = picture[0]
+    assert hurt[0] > hurt[2] and helped[2] > helped[0]
+    assert none.min() > 240 and tuple(missing) != tuple(none)
+
+
+def test_figures_are_written_in_every_format_without_a_browser(tmp_path: Path) -> None:
+    connection = small_store(hostile=True)
+    drawn = figures(connection, tmp_path / "svg", "svg", "auto")
+    for path in drawn:
+        ElementTree.fromstring(path.read_text(encoding="utf-8"))
+    names = {path.stem for path in drawn}
+    assert {"scorecard-text", "scorecard-image", "arms-text", "matrix-text-0", "noise-quality-image"} <= names
+    assert {path.stem for path in figures(connection, tmp_path / "png", "png", "dark")} == names
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "png").iterdir())
+    with pytest.raises(InputError, match="auto with svg alone"):
+        figures(connection, tmp_path, "pdf", "auto")
+
+
+def _printed(thing: object) -> str:
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(thing)
+    return console.export_text()
+
+
+def test_the_terminal_shows_verdicts_with_symbol_and_bar() -> None:
+    text = _printed(show_scorecard(small_store()))
+    assert re.search(r"Negation falls\s+✗ ·+ 0\.00\s+✗ ·+ 0\.00\s+✓ █+ 1\.00", text)
+
+
+def test_the_terminal_shows_what_a_probe_helped_and_hurt() -> None:
+    connection = small_store()
+    text = _printed(show_probe(connection, "geography/0"))
+    best = connection.execute(
+        "select max(influence) from influence join probes using (probe_id) where name = 'geography/0'"
+    ).fetchall()[0][0]
+    assert f"+{best:.3f}" in text and "negation" in text
+
+
+def test_markup_in_a_sample_is_printed_as_it_stands() -> None:
+    tables = Tables()
+    text_part(tables)
+    for sample in tables.rows["samples"]:
+        sample["prompt"] = "[bold red]" + sample["prompt"]
+    assert "[bold red]The river" in _printed(show_probe(tables.connect(), "geography/0"))
+
+
+def test_an_unknown_probe_is_named_with_what_to_do() -> None:
+    with pytest.raises(InputError, match="no probe"):
+        show_probe(small_store(), "nobody")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from einfluence.report.words import decide, is_headline, position, sentence, vocabulary, words_of
+
+
+def row(desideratum: str = "semantic_decay", variant: str = "spearman", **numbers: Any) -> dict[str, Any]:
+    base = {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "ideal": 1.0, "null_value": 0.0}
+    return {"desideratum": desideratum, "variant": variant, **base, **numbers}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ({}, "met"),
+        ({"ci_low": 0.25}, "met"),
+        ({"value": 0.3, "ci_low": 0.2, "ci_high": 0.4}, "cannot tell"),  # straddles the quarter
+        ({"value": 0.1, "ci_low": 0.05, "ci_high": 0.2}, "violated"),  # better than the null, but hardly
+        ({"value": -0.5, "ci_low": -0.7, "ci_high": -0.3}, "violated"),
+        ({"value": 0.1, "ci_low": -0.4, "ci_high": 0.6}, "cannot tell"),
+        ({"value": None, "ci_low": None, "ci_high": None}, "cannot tell"),
+        ({"ci_low": None, "ci_high": None}, "cannot tell"),
+    ],
+)
+def test_the_verdict_asks_that_the_interval_reach_a_quarter_of_the_way(numbers: dict[str, Any], verdict: str) -> None:
+    assert decide(row(**numbers)) == verdict
+
+
+def test_where_less_is_better_the_interval_is_read_the_other_way_round() -> None:
+    less = {"ideal": None, "null_value": 1.0}
+    assert decide(row("noise_quality", "blur", value=0.4, ci_low=0.3, ci_high=0.5, **less)) == "met"
+    assert decide(row("noise_quality", "blur", value=1.2, ci_low=1.1, ci_high=1.3, **less)) == "violated"
+    assert decide(row("noise_quality", "blur", value=0.9, ci_low=0.7, ci_high=1.1, **less)) == "cannot tell"
+
+
+def test_leakage_is_measured_from_as_much_as_itself_to_nothing() -> None:
+    small = row("leakage", "score", value=0.02, ci_low=0.01, ci_high=0.03, ideal=0.0, null_value=0.02)
+    assert decide(small) == "met"
+    assert position(small, 1.0) == 0 and position(small, 0.0) == 1
+    assert decide({**small, "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}) == "violated"
+
+
+def test_asymmetry_is_described_not_judged() -> None:
+    assert decide(row("asymmetry", "phi", ideal=None, null_value=0.5)) == "described"
+
+
+def test_a_position_is_the_share_of_the_way_from_null_to_ideal() -> None:
+    assert position(row(ideal=-1.0, null_value=1.0), 0.5) == pytest.approx(0.25)
+    assert position(row(), None) is None
+
+
+def test_every_sentence_can_be_said_of_texts_and_of_images() -> None:
+    for name, words in vocabulary().items():
+        for variant in ("", *words.lines):
+            for verdict in ("met", "violated", "cannot tell", "described"):
+                for estimator in ("finetune", "in_context", "grad_dot"):
+                    said = sentence(row(name, variant), verdict, estimator, "image")
+                    assert "{" not in said and "a image" not in said
+
+
+def test_a_desideratum_of_the_users_own_is_called_by_its_name_and_stands_on_the_scorecard() -> None:
+    assert words_of("my_own_score").title == "My own score"
+    assert is_headline("my_own_score", "") and is_headline("my_own_score", "first")
+
+
+def test_levels_and_slopes_of_noise_stand_in_the_table_alone() -> None:
+    assert is_headline("noise_quality", "blur")
+    assert not is_headline("noise_quality", "blur@0.5") and not is_headline("noise_quality", "blur slope")
