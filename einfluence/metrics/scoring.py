@@ -81,7 +81,7 @@ def score(
     """
     resampling = Resampling(draws=draws, seed=seed, interval=interval)
     with _scored(connection, user_sql) as models:
-        rows = [*_summarised(models.scores(), models.arms(), resampling), *models.check_rows()]
+        rows = [*summarised(models.scores(), models.arms(), resampling), *models.check_rows()]
     return pa.Table.from_pylist(rows, schema=DESIDERATA)
 
 
@@ -291,7 +291,14 @@ def _arrays(table: pa.Table) -> _Scores:
     )  # fmt: skip
 
 
-def _summarised(table: pa.Table, arms: dict[int, dict[str, Any]], resampling: Resampling) -> Iterator[dict[str, Any]]:
+def summarised(table: pa.Table, arms: dict[int, dict[str, Any]], resampling: Resampling) -> Iterator[dict[str, Any]]:
+    """Rows of the scorecard from per-probe scores.
+
+    Args:
+        table: One row an arm, desideratum, variant and probe (the columns of marts/mart_scores.sql), sorted by these.
+        arms: ``estimator``, ``base`` and ``recipe`` by arm.
+        resampling: How to draw.
+    """
     scores = _arrays(table)
     for position, key in enumerate(scores.keys):
         rows = np.arange(scores.starts[position], scores.starts[position + 1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from einfluence.metrics.resample import Column, Resampling, bootstrap_weights, point
+from einfluence.metrics.resample import Column, Resampling, bootstrap_weights, point, tails
 from einfluence.metrics.resample import _resampled as resampled  # the heart of every interval
 
 
@@ -37,10 +37,19 @@ def test_intervals_of_a_mean_agree_with_scipy() -> None:
     value = np.random.default_rng(0).exponential(size=40)
     for interval, method in (("percentile", "percentile"), ("bca", "BCa")):
         ours = Resampling(20_000, 0, interval).estimate(column(value), "mean")
-        theirs = stats.bootstrap(
-            (value,), np.mean, n_resamples=20_000, method=method, random_state=0
-        ).confidence_interval
+        level = tails(40)[1] - tails(40)[0]
+        drawn = stats.bootstrap(
+            (value,), np.mean, n_resamples=20_000, method=method, random_state=0, confidence_level=level
+        )
+        theirs = drawn.confidence_interval
         assert (ours.low, ours.high) == (pytest.approx(theirs.low, abs=0.02), pytest.approx(theirs.high, abs=0.02))
+
+
+def test_tails_are_those_of_the_t_interval_for_a_mean() -> None:
+    value = np.random.default_rng(3).normal(size=12)
+    ours = Resampling(50_000).estimate(column(value), "mean")
+    theirs = stats.t.interval(0.95, 11, value.mean(), stats.sem(value))
+    assert (ours.low, ours.high) == (pytest.approx(theirs[0], abs=0.04), pytest.approx(theirs[1], abs=0.04))
 
 
 def test_clusters_widen_the_interval() -> None:
