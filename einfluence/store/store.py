@@ -126,6 +126,11 @@ class Store:
         there = self.files.present(names)
         return [unit for unit in units if there.issuperset(unit.files.values())]
 
+    @property
+    def whole(self) -> bool:
+        """Whether every file is there that the log counts."""
+        return len(self.units()) == len(self.log.state().units)
+
     def part_paths(self, table: str, arm: ArmKey | None = None) -> list[str]:
         """Local paths of the parts of a table that count, in the order of their adding."""
         for _ in range(5):  # another run's compaction may have taken an object away since the log was read

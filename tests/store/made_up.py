@@ -67,9 +67,9 @@ def computed(block: Block, failed: Sequence[str] = ()) -> dict[str, pa.Table]:
     ]
     layers = [{"probe_id": probe, "parameter": "w", "layer": 0, "update_norm": 1.0} for probe in block.probe_ids]
     return {
-        "influence": pa.table(influence, _without_arm("influence")),
-        "outcomes": pa.Table.from_pylist(outcomes, _without_arm("outcomes")),
-        "layer_updates": pa.Table.from_pylist(layers, _without_arm("layer_updates")),
+        "influence": pa.table(influence, without_arm("influence")),
+        "outcomes": pa.Table.from_pylist(outcomes, without_arm("outcomes")),
+        "layer_updates": pa.Table.from_pylist(layers, without_arm("layer_updates")),
     }
 
 
@@ -103,5 +103,5 @@ def _number(text: str) -> float:
     return -int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
 
 
-def _without_arm(name: str) -> pa.Schema:
+def without_arm(name: str) -> pa.Schema:
     return pa.schema([field for field in TABLES[name] if field.name not in ARM_COLUMNS])
