@@ -17,7 +17,10 @@ from einfluence.engine.exam import Reader
 from einfluence.engine.full import FullEngine
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
-from einfluence.engine.text import TextEngine
+from einfluence.engine.swapped import SwappedEngine
+from einfluence.engine.text import BatchedText, TextEngine
+from einfluence.engine.unknown import Unknown
+from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Adapter, Recipe
 
@@ -50,17 +53,22 @@ def measure(
         scores (Q,) after it (None for a probe that failed).
     """
     refuse(base)
-    if engine == "serial" or _kind(base, recipe) is None or serial_because(base, recipe, probes, queries):
+    if engine not in ("auto", "serial"):
+        raise InputError("engine", repr(engine), "`auto` or `serial`")
+    because = "asked for" if engine == "serial" else serial_because(base, recipe, probes, queries)
+    fast = None if because else _fast(base, recipe, seed, kept or {})
+    if fast is None:
         return serial.measure(base, recipe, probes, queries, seed, kept=kept)
-    self_check(partial(_fast, base, seed), base, recipe, probes, queries, seed)
-    return _fast(base, seed, recipe).measure(cast("Any", probes), cast("Any", queries), kept or {})
+    self_check(partial(_fast, base, seed=seed), base, recipe, probes, queries, seed)
+    return fast.measure(cast("Any", probes), cast("Any", queries), kept or {})
 
 
 def train(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], seed: int) -> list[Tuned]:
     """Trains on N probes at once, each alone, without scoring anything; all N are held in memory."""
-    if _kind(base, recipe) is None or serial_because(base, recipe, probes, ()):
+    fast = None if serial_because(base, recipe, probes, ()) else _fast(base, recipe, seed)
+    if fast is None:
         return [serial.train(base, recipe, probe, seed) for probe in probes]
-    return _fast(base, seed, recipe).train_all(cast("Any", probes))
+    return fast.train_all(cast("Any", probes))
 
 
 def reader(base: Base, dtype: str = "float32") -> Callable[[Sequence[TextItem]], Scores]:
@@ -83,19 +91,26 @@ def reader(base: Base, dtype: str = "float32") -> Callable[[Sequence[TextItem]],
     return read
 
 
-Engine = ImageEngine | TextEngine | FullEngine
+Engine = ImageEngine | BatchedText
 
 
-def _kind(base: Base, recipe: Recipe) -> type[ImageEngine] | type[TextEngine] | type[FullEngine] | None:
+def _fast(
+    base: Base, recipe: Recipe, seed: int, kept: Mapping[int, Mapping[str, Tensor]] | None = None
+) -> Engine | None:
+    """The fastest engine that is exact; None where only the definition is."""
+    swapped = any(not any(":" in name for name in delta) for delta in (kept or {}).values())
+    kinds: list[Callable[[Base, Recipe, int], Engine]] = []
     if base.info.modality == "image":
-        return ImageEngine
-    if recipe.adapter.kind == "lora":
-        return TextEngine
-    return FullEngine if recipe.optimizer == "sgd" else None
-
-
-def _fast(base: Base, seed: int, recipe: Recipe) -> Engine:
-    kind = _kind(base, recipe)
-    if kind is None:
-        raise ValueError("no fast engine for this recipe")
-    return kind(base, recipe, seed)
+        kinds = [ImageEngine]
+    elif recipe.adapter.kind == "lora":
+        kinds = [TextEngine]
+    elif recipe.optimizer == "sgd" and not swapped:
+        kinds = [FullEngine, SwappedEngine]
+    else:
+        kinds = [SwappedEngine]
+    for kind in kinds:
+        try:
+            return kind(base, recipe, seed)
+        except Unknown:
+            continue
+    return None

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from einfluence.engine.network import LINEAR
 from einfluence.engine.stacked import normalised
-from einfluence.errors import InputError
+from einfluence.engine.unknown import Unknown
 from einfluence.spec import Recipe
 
 
@@ -147,7 +147,7 @@ class Factors:
         trained: Names of the trained parameters.
 
     Raises:
-        InputError: When a trained parameter belongs to a layer whose exact type is not known here.
+        Unknown: When a trained parameter belongs to a layer whose exact type is not known here.
     """
 
     def __init__(self, model: nn.Module, trained: set[str]) -> None:
@@ -181,7 +181,7 @@ class Factors:
             module.forward = self._norm(module, own)
         else:
             found = f"trained parameters in {name}, a {kind.__name__}"
-            raise InputError("recipe.adapter", found, "Linear, Conv1D, Embedding and norm layers")
+            raise Unknown("recipe.adapter", found, "Linear, Conv1D, Embedding and norm layers")
         for which, full in own.items():
             if module._parameters[which].dim() == 1:
                 self.small[full] = module._parameters[which].detach()

@@ -19,7 +19,7 @@ from einfluence.engine.network import Network, first_changed, shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes
 from einfluence.engine.serial import make_optimizer, trained_names
 from einfluence.engine.text import BatchedText, Sizes
-from einfluence.errors import InputError
+from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
@@ -35,7 +35,7 @@ class FullEngine(BatchedText):
         share: Whether queries that begin alike share that beginning.
 
     Raises:
-        InputError: For a model whose texts cannot be laid end to end, or with trained layers that are not known.
+        Unknown: For a model whose texts cannot be laid end to end, or with trained layers that are not known.
     """
 
     def __init__(self, base: Base, recipe: Recipe, seed: int, sizes: Sizes | None = None, share: bool = True) -> None:
@@ -46,9 +46,7 @@ class FullEngine(BatchedText):
         self.factors.begin(1, False)
         network = Network(model, first_changed(model, names))
         if not network.packs:
-            raise InputError(
-                "base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface"
-            )
+            raise Unknown("base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface")
         super().__init__(network, recipe, sizes or Sizes(window=32, alone=256), share)
 
     def blank(self, probes: int) -> None:

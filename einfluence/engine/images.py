@@ -19,7 +19,7 @@ from einfluence.engine.network import shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer, trainable_copy
 from einfluence.engine.stacked import KNOWN
-from einfluence.errors import InputError
+from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
@@ -65,7 +65,7 @@ class ImageEngine:
         sizes: Batch sizes.
 
     Raises:
-        InputError: When the recipe trains a parameter of a layer whose exact type is not in
+        Unknown: When the recipe trains a parameter of a layer whose exact type is not in
             :data:`einfluence.engine.stacked.KNOWN`.
     """
 
@@ -192,14 +192,14 @@ class ImageEngine:
             if type(module) not in KNOWN:
                 found = f"trained parameters in {name}, a {type(module).__name__}"
                 expected = "layers of " + ", ".join(kind.__name__ for kind in KNOWN)
-                raise InputError("recipe.adapter", found, expected, "use engine: serial")
+                raise Unknown("recipe.adapter", found, expected, "use engine: serial")
             run = KNOWN[type(module)]
             owner = _Owner(name, module, {which: self.parameters[f"{name}.{which}"][None] for which in own})
             cast("Any", module).forward = partial(_forward, run, module, owner)
             owners.append(owner)
             trained -= {f"{name}.{which}" for which in own}
         if trained:
-            raise InputError("recipe.adapter", f"parameters without a layer: {sorted(trained)[:3]}", "known layers")
+            raise Unknown("recipe.adapter", f"parameters without a layer: {sorted(trained)[:3]}", "known layers")
         return owners
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from einfluence.engine.network import LINEAR, patch_linear
 from einfluence.engine.serial import trainable_copy
-from einfluence.errors import InputError
+from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
@@ -68,7 +68,7 @@ class Lora:
         seed: Of the start values.
 
     Raises:
-        InputError: When peft adapts a layer that is not exactly a Linear or a Conv1D, or trains something else besides.
+        Unknown: When peft adapts a layer that is not exactly a Linear or a Conv1D, or trains something else besides.
     """
 
     def __init__(self, base: Base, recipe: Recipe, seed: int) -> None:
@@ -81,14 +81,14 @@ class Lora:
             inner = module.get_base_layer()
             if type(module) is not PeftLinear or type(inner) not in LINEAR:
                 found = f"LoRA on {name.removeprefix(_PREFIX)}, a {type(inner).__name__} in a {type(module).__name__}"
-                raise InputError("recipe.adapter.targets", found, "Linear or Conv1D layers", "use engine: serial")
+                raise Unknown("recipe.adapter.targets", found, "Linear or Conv1D layers", "use engine: serial")
             down, up = f"{name}.lora_A.default.weight", f"{name}.lora_B.default.weight"
             known |= {down, up}
             scale = cast("Any", module).scaling["default"]
             start = trained[down].detach().clone()
             self.layers.append(Adapted(name.removeprefix(_PREFIX), scale, start, trained[up].shape[0]))
         if set(trained) != known:
-            raise InputError(
+            raise Unknown(
                 "recipe.adapter", f"trainable parameters {sorted(set(trained) - known)[:3]}", "LoRA's A and B alone"
             )
 

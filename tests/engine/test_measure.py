@@ -13,11 +13,13 @@ from einfluence import engine
 from einfluence.engine import check, serial
 from einfluence.engine.items import TextItem
 from einfluence.engine.lora import Lora
+from einfluence.engine.swapped import SwappedEngine
 from einfluence.engine.text import TextEngine
+from einfluence.engine.unknown import Unknown
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.spec import Adapter, Recipe
-from tests.engine.comparison import influences
+from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import image_base, images, text_base, texts
 
 SGD = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.05, steps=2)
@@ -79,7 +81,7 @@ def test_positions_that_depend_on_the_longest_text_are_left_to_the_definition() 
     assert "position encoding" in check.serial_because(base, SGD, [], texts(0, 3, low=11, high=12))
 
 
-def test_lora_on_a_subclass_of_linear_is_refused() -> None:
+def test_lora_on_a_subclass_of_linear_is_left_to_the_definition() -> None:
     class Scaled(nn.Linear):
         def forward(self, input: Any) -> Any:
             return 2 * super().forward(input)
@@ -88,8 +90,11 @@ def test_lora_on_a_subclass_of_linear_is_refused() -> None:
     old = base.model.model.layers[0].mlp.up_proj
     new = Scaled(old.in_features, old.out_features, bias=False)
     base.model.model.layers[0].mlp.up_proj = new.requires_grad_(False)
-    with pytest.raises(InputError, match=r"layers.0.mlp.up_proj, a Scaled"):
+    with pytest.raises(Unknown, match=r"layers.0.mlp.up_proj, a Scaled"):
         TextEngine(base, SGD, 0)
+    probes, queries = [[t] for t in texts(0, 2)], texts(1, 3)
+    found = influences(engine.measure(base, SGD, probes, queries, 0))
+    np.testing.assert_array_equal(found, influences(serial.measure(base, SGD, probes, queries, 0)))
 
 
 @pytest.mark.parametrize("kind", ["full", "last", "lora"])
@@ -120,3 +125,21 @@ def test_the_reader_scores_as_the_definition_does(name: str) -> None:
     )
     np.testing.assert_allclose(said.logprob, meant.logprob, atol=2e-5)
     np.testing.assert_array_equal(said.rank, meant.rank)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("gemma3", "full"), ("bloom", "full"), ("gpt2", "last"), ("llama-tied", "full")]
+)
+def test_what_is_not_low_rank_is_trained_by_the_definition_and_read_at_once(name: str, kind: Any) -> None:
+    base = text_base(name)
+    recipe = Recipe(adapter=Adapter(kind=kind), optimizer="adamw", lr=2e-3, steps=2)
+    probes, queries = [[t] for t in texts(0, 3)], texts(1, 5)
+    fast = SwappedEngine(base, recipe, 0)
+    assert_equal_to_serial(fast, base, recipe, probes, queries, 0, 1e-4)
+    none = SwappedEngine(base, recipe.model_copy(update={"lr": 0.0}), 0)
+    assert (influences(none.measure(probes, queries, {})) == 0).all()
+
+
+def test_an_engine_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(InputError, match="`auto` or `serial`"):
+        engine.measure(text_base("gpt2"), SGD, [], [], 0, engine="fast")
