@@ -136,7 +136,8 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     """
     begun = time.perf_counter()
     last = next((note for note in reversed(store.runs()) if note["study"] == spec.name), None)
-    if last is None or last["metrics"] != metrics_digest(spec) or not (store.root / "report.html").is_file():
+    shown = all((store.root / name).is_file() for name in ("report.html", "desiderata/current.parquet"))
+    if last is None or last["metrics"] != metrics_digest(spec) or not shown:
         return None
     prepared: list[Prepared] = []
     for part in spec.parts:
