@@ -245,16 +245,20 @@ def _embedder(name: str) -> Features:
         except (OSError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise InputError("distance", f"{name!r} ({first})", "a folder or a hub id of a text encoder") from error
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 512, 512)
         texts = [f"{sample.prompt} {sample.target}".strip() for sample in samples]
+        ids: list[list[int]] = [
+            tokenizer(text, truncation=True, max_length=limit)["input_ids"] or [0] for text in texts
+        ]
         found: list[np.ndarray] = []
         with torch.no_grad():
-            for start in range(0, len(texts), 64):
-                batch = tokenizer(texts[start : start + 64], padding=True, truncation=True, return_tensors="pt")
-                hidden = model(**batch).last_hidden_state
-                mask = batch["attention_mask"][..., None].to(hidden.dtype)
-                found.append(((hidden * mask).sum(1) / mask.sum(1)).float().numpy())
+            for start in range(0, len(ids), 64):
+                batch = [torch.tensor(row) for row in ids[start : start + 64]]
+                mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in batch], batch_first=True)
+                padded = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
+                hidden = model(input_ids=padded, attention_mask=mask).last_hidden_state
+                weights = mask[..., None].to(hidden.dtype)
+                found.append(((hidden * weights).sum(1) / weights.sum(1)).float().numpy())
         return np.concatenate(found)
 
     return features

@@ -217,6 +217,8 @@ def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> Inpu
     if first["type"] == "missing":
         expected = f"the key `{keys[-1]}`"
     fix = ""
+    if first["type"] == "missing" and keys and isinstance(keys[-1], int):
+        found, expected = f"{keys.pop()} names", "three: [subject, relation, object]"
     if isinstance(value, dict) and "string" in first["type"]:
         fix = "A template with { at its start needs quotes in YAML"
     elif isinstance(value, bool | int | float) and "string" in first["type"]:

@@ -120,7 +120,9 @@ def test_digits_are_split_three_to_two_and_the_test_part_is_the_default() -> Non
     parts = {split: set(digits(split)[2].tolist()) for split in ("train", "test", "all")}
     assert parts["train"] | parts["test"] == parts["all"] == set(range(1797))
     assert not parts["train"] & parts["test"] and len(parts["test"]) == 718
-    names = {int(name.removeprefix("digit")) for name in made_of(Images(probes=5, queries=50)).samples["name"].to_pylist()}
+    names = {
+        int(name.removeprefix("digit")) for name in made_of(Images(probes=5, queries=50)).samples["name"].to_pylist()
+    }
     assert names <= parts["test"]
 
 
