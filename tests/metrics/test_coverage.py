@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from einfluence.metrics.resample import Interval, Resampling
+from einfluence.metrics.resample import Column, Interval, Resampling
 from einfluence.metrics.scoring import _scored as models_of
 from einfluence.metrics.scoring import summarised
 from einfluence.store.schema import TABLES
@@ -182,3 +182,35 @@ def test_p_values_are_uniform_under_the_null() -> None:
     # Shares of 60 probes come in steps, so that the gate's p-values can only be a little too large.
     assert all(0.04 <= share <= 0.06 for key, share in shares.items() if key[0] != "gate"), shares
     assert shares["gate", "learned"] <= 0.06
+
+
+def pair_sums(influence: np.ndarray) -> Column:
+    """What marts/mart_pairs.sql gives: each probe's half of its pairs' sums."""
+    above, below = (influence - influence.T) ** 2, 2 * (influence**2 + influence.T**2)
+    np.fill_diagonal(above, 0)
+    np.fill_diagonal(below, 0)
+    n = len(influence)
+    return Column(above.sum(1) / 2, np.arange(n), below.sum(1) / 2, np.full(n, 0.5))
+
+
+def half_symmetric(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Influence of probes of different strength, partly the same both ways."""
+    given, taken = np.exp(0.4 * rng.normal(size=n)), np.exp(0.4 * rng.normal(size=n))
+    shared = rng.normal(size=(n, n))
+    return given[:, None] * taken * (0.6 * (shared + shared.T) + 0.7 * rng.normal(size=(n, n)))
+
+
+@pytest.mark.slow
+def test_asymmetry_has_an_interval_that_holds_and_a_uniform_p_value() -> None:
+    rng = np.random.default_rng(4)
+    large = pair_sums(half_symmetric(rng, 4000))
+    known = large.value.sum() / large.weight.sum()
+    resampling = Resampling(DRAWS)
+    found = [resampling.estimate(pair_sums(half_symmetric(rng, 60)), "ratio") for _ in range(SIMULATIONS)]
+    share = np.mean([each.low <= known <= each.high for each in found])
+    null = [resampling.estimate(pair_sums(rng.normal(size=(60, 60))), "ratio") for _ in range(2 * SIMULATIONS)]
+    false = np.mean([each.p < 0.05 for each in null])
+    wide = np.mean([each.low <= 0.5 <= each.high for each in null])
+    print(f"asymmetry: {100 * share:.1f}%; independent numbers: {100 * wide:.1f}%, p < 0.05 {100 * false:.1f}%")  # noqa: T201
+    assert 0.93 <= share <= 0.99  # on the safe side where pairs are nearly independent
+    assert 0.04 <= false <= 0.06
