@@ -65,7 +65,7 @@ def _figures(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[dict
         card["figure"],
         sections.slopes(pairs, part),
         sections.distance(connection, part),
-        *sections.noise(connection, part),
+        *sections.noise(connection, part, card["lines"]),
         *(figure for _, figure in sections.layers(connection, part)),
         sections.recipes(card["lines"], pairs, part),
     ]

@@ -24,8 +24,10 @@ from einfluence.report.figure import number, short
 from einfluence.report.query import Part, Rows, parts_of, prepared, rows
 from einfluence.report.scorecard import scorecard
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
+from einfluence.report.words import noise_name, sentence
 
 LEAD = 5  # sentences that open the page
+QUIET = ("gate", "asymmetry", "sparseness", "prompt_rescue")  # desiderata that it does not open with
 _SIGNS = {
     "light": ("#0b6b45", "#a02c12", "#0b57a0", "#2f78c0", "#c96a12"),
     "dark": ("#62cf9b", "#f39a80", "#7fbcf5", "#6db4f4", "#f2a661"),
@@ -94,11 +96,12 @@ def _part(
     connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples, pairs: Rows
 ) -> dict[str, Any]:
     card = scorecard(connection, part)
-    noise = sections.noise(connection, part)
+    noise = sections.noise(connection, part, card["lines"])
     return {
         "place": place,
         "name": "Texts" if part.modality == "text" else "Images",
         "label": part.label,
+        "modality": part.modality,
         "thing": part.thing,
         "arms": part.arms,
         "scorecard": card,
@@ -118,19 +121,18 @@ def _arms(part: Part) -> list[dict[str, object]]:
 
 
 def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    families: dict[str, dict[float, list[dict[str, str]]]] = {}
+    families: dict[str, dict[str, list[dict[str, str]]]] = {}
     for row in rows(connection, "noise_examples"):
         image = images.picture(row["pixels"], row["shape"])
-        name = f"{row['noise'].replace('_', ' ')} {row['level']:g}, class {row['label']}"
-        families.setdefault(row["noise"], {}).setdefault(row["level"], []).append(
+        strength = "clean" if row["level"] is None else number(row["level"], 1).removesuffix(".0")
+        name = f"{row['noise'].replace('_', ' ')}, {strength}, class {row['label']}"
+        families.setdefault(row["noise"], {}).setdefault(strength, []).append(
             {"uri": images.data_uri(image), "alt": name}
         )
     return [
         {
             "name": name,
-            "levels": [
-                {"name": f"{level:g}" if level else "clean", "pictures": pictures} for level, pictures in levels.items()
-            ],
+            "levels": [{"name": level, "pictures": pictures} for level, pictures in levels.items()],
         }
         for name, levels in families.items()
         if name != "label_flip"
@@ -151,21 +153,39 @@ def _summary(parts: Sequence[Part]) -> str:
     )
 
 
-def _lead(shown: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _lead(shown: Sequence[dict[str, Any]]) -> Rows:
     """What opens the page: each part's plainest verdicts on its first arm, and which arms differ from it."""
-    chosen: list[dict[str, Any]] = []
+    chosen: Rows = []
     for entry in shown:
+        told: dict[tuple[str, str], Rows] = {}
         for item in entry["scorecard"]["desiderata"]:
             lines = [line for line in item["lines"] if line["verdict"] in ("met", "violated")]
-            if not lines or item["name"] in ("gate", "asymmetry", "sparseness"):
-                continue
-            first = lines[0]
-            others = [line for line in item["lines"] if line["arm"] is not first["arm"]]
-            against = [line["arm"].short for line in others if line["verdict"] not in (first["verdict"], "cannot tell")]
-            tail = f"Not so {' or '.join(against)}." if against else ""
-            chosen.append({**first, "tail": tail, "weight": 2 * bool(against) + (first["verdict"] == "violated")})
+            if lines and item["name"] not in QUIET:
+                others = [line for line in item["lines"] if line["arm"] is not lines[0]["arm"]]
+                against = [x["arm"].short for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
+                told.setdefault(_told(lines[0]), []).append({**lines[0], "against": against})
+        chosen += [_sentence(lines, entry["modality"]) for lines in told.values()]
     best = sorted(chosen, key=lambda line: -line["weight"])[:LEAD]
     return [line for line in chosen if line in best]
+
+
+def _told(line: dict[str, Any]) -> tuple[str, str]:
+    """Lines that one sentence can tell together: those of all noise families, where their verdict is the same."""
+    together = line["desideratum"].startswith("noise_") and line["variant"] != "label_flip"
+    return line["desideratum"] + ("" if together else line["variant"]), line["verdict"]
+
+
+def _sentence(lines: Rows, modality: str) -> dict[str, Any]:
+    first, names = lines[0], [noise_name(line["variant"]) for line in lines]
+    joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    told = {**first, "variant": joined} if len(names) > 1 else first
+    against = first["against"]
+    return {
+        **first,
+        "sentence": sentence(told, first["verdict"], first["arm"].estimator, modality),
+        "tail": f"Not so {' or '.join(against)}." if against else "",
+        "weight": 2 * bool(against) + (first["verdict"] == "violated"),
+    }
 
 
 def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:

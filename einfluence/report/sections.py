@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -126,31 +126,45 @@ def distance(connection: duckdb.DuckDBPyConnection, part: Part) -> Figure | None
     )
 
 
-def noise(connection: duckdb.DuckDBPyConnection, part: Part) -> list[Figure]:
-    """What noise does to a lesson: quality and invariance by family and level."""
+def noise(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> list[Figure]:
+    """What noise does to a lesson, by family and level: quality and invariance, as the scorecard's lines have them."""
     found = of_arm(rows(connection, "noise_levels"), part)
+    scored = {(line["desideratum"], line["variant"], line["arm"].key): line for line in lines}
     figures = [
-        _noise_figure(found, part, "quality", "share of the clean lesson"),
-        _noise_figure(found, part, "invariance", "cosine with the clean row"),
+        _noise_figure(found, scored, part, "quality", "share of the clean lesson"),
+        _noise_figure(found, scored, part, "invariance", "cosine with the clean row"),
     ]
     return [figure for figure in figures if figure]
 
 
-def _noise_figure(found: Sequence[tuple[Arm, dict[str, Any]]], part: Part, measure: str, y_title: str) -> Figure | None:
+def _noise_figure(
+    found: Sequence[tuple[Arm, dict[str, Any]]],
+    scored: Mapping[tuple[str, str, tuple[str, str, str]], dict[str, Any]],
+    part: Part,
+    measure: str,
+    y_title: str,
+) -> Figure | None:
     drawn: Rows = []
     for arm, row in found:
         value, half = row[measure], NORMAL * (row[f"{measure}_error"] or 0)
         if value is None:
             continue
-        text = f"{row['noise']} {row['level']:g}, {arm.short}: {number(value)} ± {half:.2f}, {row['probes']} probes"
+        ends = (value - half, value + half)
+        variants = (f"{row['noise']}@{row['level']:g}", row["noise"] if row["noise"] == "label_flip" else "")
+        for line in (scored.get((f"noise_{measure}", variant, arm.key)) for variant in variants):
+            if line and line["value"] is not None and line["ci_low"] is not None:
+                value, ends = line["value"], (line["ci_low"], line["ci_high"])
+        text = (
+            f"{row['noise']} {row['level']:g}, {arm.short}: {number(value)} ({interval(*ends)}), {row['probes']} probes"
+        )
         drawn.append(
             {
                 "family": row["noise"],
                 "arm": arm.short,
                 "x": row["level"],
                 "value": value,
-                "low": value - half,
-                "high": value + half,
+                "low": ends[0],
+                "high": ends[1],
                 "n": row["probes"],
                 "description": text,
             }
@@ -164,7 +178,7 @@ def _noise_figure(found: Sequence[tuple[Arm, dict[str, Any]]], part: Part, measu
         draw=lambda theme, narrow: charts.curves(
             drawn,
             part.arms,
-            ("level", y_title),
+            ("level (grows with damage)", y_title),
             theme,
             size=(285 if narrow else 300, 160),
             columns=1 if narrow else 3,

@@ -4,7 +4,7 @@ layer_updates as (select * from layer_updates),
 parts as (
     select
         *,
-        regexp_replace(parameter, '(^|\.)(\d+)(\.|$)', '.', 'g') as part
+        trim(regexp_replace(parameter, '(^|\.)(\d+)(\.|$)', '.', 'g'), '.') as part
     from layer_updates
 )
 select

@@ -1,4 +1,4 @@
--- grain: one row a noise family, level and example: the same three clean samples at every level, and themselves at level 0
+-- grain: one row a noise family, level and example: the same three clean samples at every level, and themselves with none
 with
 samples as (select * from samples),
 probe_members as (select * from probe_members),
@@ -21,7 +21,7 @@ families as (select distinct noise from noisy),
 whole as (
     select
         families.noise,
-        0.0 as level,
+        null::double as level,
         samples.sample_id as parent_id,
         samples.pixels,
         samples.shape,
@@ -48,4 +48,4 @@ examples as (
 )
 select *
 from examples
-order by noise, level, parent_id
+order by noise, level nulls first, parent_id

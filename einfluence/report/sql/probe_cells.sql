@@ -34,7 +34,7 @@ claims as (
         row_number() over (
             partition by report_pairs.probe order by report_pairs.kind = 'self' desc, report_pairs.kind, report_pairs.query
         )
-        <= 24
+        <= 12
 ),
 marked as (
     select
@@ -61,4 +61,4 @@ inner join report_arms on marked.arm = report_arms.arm
 inner join report_chosen on marked.probe = report_chosen.probe
 inner join report_queries on marked.query = report_queries.query
 where marked.kind is not null or marked.is_helped or marked.is_hurt
-order by marked.arm, marked.probe, marked.influence desc, report_queries.query_id
+order by marked.arm, marked.probe, marked.kind = 'self' desc nulls last, marked.influence desc, report_queries.query_id
