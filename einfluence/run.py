@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _loading = threading.Lock()
 
 
+SMALL = 20_000_000  # parameters of a base that one thread serves best
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A part of the spec with its base found and its data curated into the store."""
@@ -212,19 +215,15 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
     Args:
         job: The job.
         on_probe: Called after each probe, for progress.
-        threads: Torch's threads in this process from now on; None leaves them.
+        threads: Most threads that torch may use; None takes all cores. A small base is always given one.
 
     Raises:
         InputError: When a sample does not fit the base, or the store cannot be written.
     """
     from einfluence.estimators.measure import measure_block
 
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
     store = Store(job.store)
-    base = _loaded(job.base, job.trust_remote_code)
+    base = _loaded(job.base, job.trust_remote_code, threads)
     samples, members = _samples(store.root / "curations" / job.curation)
     probes = {probe: [samples[sample] for sample in members[probe]] for probe in job.block.probe_ids}
     queries = [samples[query] for query in job.block.query_ids]
@@ -322,9 +321,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _loaded(base: BaseInfo, trust_remote_code: bool) -> Base:
+def _loaded(base: BaseInfo, trust_remote_code: bool, threads: int | None = None) -> Base:
+    import torch
+
     with _loading:  # two threads that start together share one copy
-        return _load_once(base, trust_remote_code)
+        loaded = _load_once(base, trust_remote_code)
+    # Threads of a small network wait for each other longer than they work: on a busy machine ten times over.
+    small = sum(parameter.numel() for parameter in loaded.model.parameters()) < SMALL
+    torch.set_num_threads(1 if small else threads or os.cpu_count() or 1)
+    return loaded
 
 
 @lru_cache(maxsize=2)
