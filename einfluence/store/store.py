@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -344,7 +346,7 @@ class Store:
         files: dict[str, str] = {}
         for name in PARTED:
             if tables[name].num_rows:
-                files[name] = self.write_part(arm, name, _stamped(tables[name], name, arm))
+                files[name] = self.write_part(arm, name, tables[name])
         # Every probe of the unit stands among the outcomes, so that a later writer knows which units to look into.
         seen = {probe: "known" for probe in tables["influence"]["probe_id"].unique().to_pylist()}
         return Unit(arm, files, tables["influence"].num_rows, {**seen, **_by_probe(tables["outcomes"])})
@@ -352,11 +354,16 @@ class Store:
     def write_part(self, arm: ArmKey, name: str, table: pa.Table) -> str:
         """Writes a part of a table, sorted, under its checksum; it counts once the log names it.
 
+        Args:
+            arm: The arm.
+            name: ``influence``, ``outcomes`` or ``layer_updates``.
+            table: Its rows, without the columns that :class:`ArmKey` holds.
+
         Returns:
             The file's name.
         """
         keys = [column for column in ("probe_id", "query_id", "parameter") if column in table.schema.names]
-        data = table_bytes(table.sort_by([(column, "ascending") for column in keys]))
+        data = table_bytes(_stamped(table.take(_order(table, keys)), name, arm))
         file = f"{name}/base={arm.base}/estimator={arm.estimator}/{bytes_digest(data)}.parquet"
         self.files.put(file, data)
         return file
@@ -391,6 +398,18 @@ def _without(rows: pa.Table, path: Path | None, probes: set[str]) -> pa.Table:
     there = pq.read_table(path, columns=list(CELL), filters=keep, partitioning=cast("Any", None))
     columns = rows.schema.names
     return rows.join(there, list(CELL), join_type="left anti").select(columns) if there.num_rows else rows
+
+
+def _order(table: pa.Table, columns: list[str]) -> npt.NDArray[np.int64]:
+    """Row numbers in ascending order of columns of strings."""
+    place = np.zeros(table.num_rows, np.int64)
+    for name in columns:
+        coded = table[name].combine_chunks().dictionary_encode()
+        words = coded.dictionary.to_numpy(zero_copy_only=False)
+        rank = np.empty(len(words), np.int64)
+        rank[np.argsort(words)] = np.arange(len(words))
+        place = place * len(words) + rank[coded.indices.to_numpy()]
+    return np.argsort(place, kind="stable")
 
 
 def _set(values: list[str]) -> pa.Array:

@@ -7,7 +7,7 @@ sees either. The old files stay for a while: a query that began before may still
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -60,10 +60,13 @@ def _merge(store: Store, arm: ArmKey, units: list[Unit]) -> None:
     files, rows = dict[str, str](), 0
     for name, found in paths.items():
         if found:
-            whole = pa.concat_tables([pq.read_table(path, partitioning=None) for path in found])  # pyright: ignore[reportArgumentType]
+            own = [column for column in TABLES[name].names if column not in vars(arm)]
+            whole = pa.concat_tables(
+                [pq.read_table(path, columns=own, partitioning=cast("Any", None)) for path in found]
+            )
             whole = _best(whole) if name == "outcomes" else whole
             rows += whole.num_rows if name == "influence" else 0
-            files[name] = store.write_part(arm, name, whole.select(TABLES[name].names))
+            files[name] = store.write_part(arm, name, whole)
     merged = Unit(arm, files, rows, None)
     old = frozenset(unit.unit_id for unit in units) - {merged.unit_id}
 
