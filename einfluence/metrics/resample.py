@@ -70,6 +70,8 @@ class Resampling:
             low, high = _bca(column, index, len(clusters), draws, summary, value)
         else:
             low, high = (float(x) for x in np.quantile(draws, tails(len(clusters))))
+        if summary == "mean" and (column.null == 0.5).all():
+            low, high = _share_at_its_end(column.value, len(clusters), low, high)
         known = np.isfinite(column.null)
         if not known.any():
             return Estimate(value, low, high, float("nan"), float("nan"))
@@ -213,6 +215,18 @@ def _bca(
         z = shift + normal.inv_cdf(share)
         ends.append(float(np.quantile(draws, normal.cdf(shift + z / (1 - bend * z)))))
     return ends[0], ends[1]
+
+
+def _share_at_its_end(value: Floats, clusters: int, low: float, high: float) -> tuple[float, float]:
+    """The interval of a share (its null is one half), which draws cannot give when all probes agree.
+
+    Then it is the exact one of as many agreeing clusters (Clopper and Pearson 1934): 100 of 100 may be 96.4%.
+    """
+    if (value == 1).all():
+        return 0.025 ** (1 / clusters), high
+    if (value == 0).all():
+        return low, 1 - 0.025 ** (1 / clusters)
+    return low, high
 
 
 def _signed_ranks(difference: Floats) -> Floats:

@@ -59,6 +59,14 @@ def test_clusters_widen_the_interval() -> None:
     assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(5**0.5, rel=0.1)
 
 
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_share_that_all_probes_agree_on_still_has_an_interval(end) -> None:
+    agreed = Column(np.full(20, end), np.arange(20), np.ones(20), np.full(20, 0.5))
+    found = Resampling(200).estimate(agreed, "mean")
+    exact = stats.binomtest(int(20 * end), 20).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+
+
 def test_p_values_of_medians_agree_with_the_signed_rank_test() -> None:
     value = np.random.default_rng(2).normal(0.35, 1, 40)
     ours = Resampling(50_000).estimate(column(value), "median").p
