@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _loading = threading.Lock()
+_engine = threading.Lock()  # engines change the model that they measure, and draw from torch's one generator
 
 
 SMALL = 20_000_000  # parameters of a base that one thread serves best
@@ -174,7 +175,7 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
     key = content_hash((data_key(part, spec), base.base_id))
     store.open_for_writing()
     if store.curation(key) is None:
-        loaded = _loaded(base, part.trust_remote_code)
+        loaded = loaded_base(base, part.trust_remote_code)
         curated = _curate(part, spec, loaded)
         _check_fit(loaded, curated.samples)
         store.add_curation(key, curated, {"origin": origin, "part": json.loads(part.model_dump_json())})
@@ -223,19 +224,20 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
     from einfluence.estimators.measure import measure_block
 
     store = Store(job.store)
-    base = _loaded(job.base, job.trust_remote_code, threads)
-    samples, members = _samples(store.root / "curations" / job.curation)
+    base = loaded_base(job.base, job.trust_remote_code, threads)
+    samples, members = curated_rows(store.root / "curations" / job.curation)
     probes = {probe: [samples[sample] for sample in members[probe]] for probe in job.block.probe_ids}
     queries = [samples[query] for query in job.block.query_ids]
-    measured = measure_block(
-        base,
-        job.arm,
-        job.key.seed,
-        probes,
-        queries,
-        kept=store.kept_deltas(job.key, job.block.probe_ids).get,
-        on_probe=on_probe,
-    )
+    with _engine:
+        measured = measure_block(
+            base,
+            job.arm,
+            job.key.seed,
+            probes,
+            queries,
+            kept=store.kept_deltas(job.key, job.block.probe_ids).get,
+            on_probe=on_probe,
+        )
     store.add_part(job.key, measured.tables, since=job.block.since)
     store.keep_deltas(job.key, measured.deltas, job.keep_deltas)
     return Done(measured.tables["influence"].num_rows, measured.failed)
@@ -321,7 +323,14 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _loaded(base: BaseInfo, trust_remote_code: bool, threads: int | None = None) -> Base:
+def loaded_base(base: BaseInfo, trust_remote_code: bool, threads: int | None = None) -> Base:
+    """A base with its weights, loaded once in each process, and torch's threads set for it.
+
+    Args:
+        base: From :func:`find_base`.
+        trust_remote_code: Whether the model's own Python files may be run.
+        threads: Most threads that torch may use; None takes all cores. A small base is always given one.
+    """
     import torch
 
     with _loading:  # two threads that start together share one copy
@@ -334,14 +343,14 @@ def _loaded(base: BaseInfo, trust_remote_code: bool, threads: int | None = None)
 
 @lru_cache(maxsize=2)
 def _load_once(base: BaseInfo, trust_remote_code: bool) -> Base:
-    """One copy of a base's weights in each process, whatever the number of jobs."""
     from einfluence.models.load import load_base
 
     return load_base(base, trust_remote_code=trust_remote_code)
 
 
 @lru_cache(maxsize=2)
-def _samples(folder: Path) -> tuple[dict[str, Sample], dict[str, list[str]]]:
+def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, list[str]]]:
+    """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order."""
     rows = pq.read_table(folder / "samples.parquet")
     members: dict[str, list[str]] = {}
     for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():

@@ -47,7 +47,7 @@ def measure_blocks(jobs: Sequence[Job], runner: Runner, workers: int, dask_addre
         return done
     lost: list[Job] = []
     near = runner == "threads"
-    for job, found in _spread(jobs, _pool(runner, workers, dask_address), _threads(workers)):
+    for job, found in _spread(jobs, _pool(runner, workers, dask_address), _threads(1 if near else workers)):
         if isinstance(found, Done):
             done.append(found)
             bar.advance()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,16 @@ def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
         rows = connection.execute("select probe_id, reason from outcomes where status = 'failed'").fetchall()
         assert dict(rows) == failed
         assert connection.execute("select count(*) from influence").fetchone() == (24,)
+
+
+def test_blocks_in_threads_do_not_disturb_each_other(spec: Path) -> None:
+    whole, threaded = Store(spec.parent / "whole"), Store(spec.parent / "threaded")
+    loaded = load_spec(spec)
+    for store in (whole, threaded):
+        todo = library.plan(loaded, [library.prepare(loaded, part, store) for part in loaded.parts], store)
+        with ThreadPoolExecutor(1 if store is whole else 3) as pool:
+            assert sum(done.cells for done in pool.map(library.compute, todo.jobs)) == 36
+    assert _table(whole.root) == _table(threaded.root)
 
 
 def test_a_store_that_cannot_be_written_stops_the_run(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
