@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,8 @@ def load_pictures(images: Images, spec: Spec, channels: int | None) -> Sequence[
         return _digits(images.split)
     path = spec.path(images.source)
     if path.is_dir():
+        if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
+            return _saved(path, images.split, channels)
         idx = sorted(file for file in path.iterdir() if "idx" in file.name and "ubyte" in file.name)
         return _idx(path, idx, images.split) if idx else _folder(path, images.split, channels)
     if path.suffix == ".zip" and path.is_file():
@@ -203,7 +205,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
 
 
 def _hub(name: str, split: str | None, channels: int | None) -> list[Picture]:
-    """Any image set that ``datasets`` reads: a column of images and one of class labels."""
+    """Any image set on the hub that ``datasets`` reads."""
     import datasets
 
     try:
@@ -212,13 +214,36 @@ def _hub(name: str, split: str | None, channels: int | None) -> list[Picture]:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         expected = "`digits`, a folder that exists, or the id of an image set on the hub with a split"
         raise InputError("images.source", f"{name!r} ({first[:120]})", expected) from error
+    return _table(table, name, channels)
+
+
+def _saved(path: Path, split: str | None, channels: int | None) -> list[Picture]:
+    """A folder that ``datasets`` saved."""
+    import datasets
+
+    try:
+        found: Any = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError("images.source", f"{path} ({error})"[:200], "a folder that `datasets` saved") from error
+    if isinstance(found, dict):
+        if (split or "test") not in found:
+            raise InputError(
+                "images.split", f"{split or 'test'!r}", f"one of {', '.join(cast('dict[str, Any]', found))}"
+            )
+        found = found[split or "test"]
+    return _table(found, path.name, channels)
+
+
+def _table(table: Any, name: str, channels: int | None) -> list[Picture]:
+    """Pictures of a ``datasets`` table with a column of images and one of class labels."""
+    import datasets
+
     features: dict[str, Any] = dict(table.features)
     image = next((key for key, kind in features.items() if isinstance(kind, datasets.Image)), None)
     label = next((key for key, kind in features.items() if isinstance(kind, datasets.ClassLabel)), None)
     if image is None or label is None:
-        raise InputError(
-            "images.source", f"{name!r} with columns {', '.join(features)}", "an image and a class label column"
-        )
+        found = f"{name!r} with columns {', '.join(features)}"
+        raise InputError("images.source", found, "a column of images and one of class labels")
     names: list[str] = features[label].names
 
     def load(row: int) -> Callable[[], Pixels]:

@@ -161,6 +161,27 @@ def test_idx_files_gzipped_and_not(tmp_path: Path) -> None:
         made_of(Images(source=str(tmp_path), split="test", probes=2, queries=6))
 
 
+def test_image_sets_of_datasets(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "picture": datasets.Image(),
+            "kind": datasets.ClassLabel(names=["cat", "dog"]),
+            "note": datasets.Value("string"),
+        }
+    )
+    rows = [{"picture": Image.new("L", (4, 4), 10 * index), "kind": index % 2, "note": ""} for index in range(6)]
+    table = datasets.Dataset.from_list(rows, features=features)
+    datasets.DatasetDict({"test": table}).save_to_disk(tmp_path / "pets")
+    made = made_of(Images(source=str(tmp_path / "pets"), probes=2, queries=6))
+    assert Counter(made.samples["domain"].to_pylist()) == {"cat": 3, "dog": 3}
+    assert sorted(row[0] for row in made.samples["pixels"].to_pylist()) == pytest.approx(
+        [i * 10 / 255 for i in range(6)]
+    )
+    with pytest.raises(InputError, match="'train'; expected one of test"):
+        made_of(Images(source=str(tmp_path / "pets"), split="train", probes=2, queries=6))
+
+
 def test_real_mnist_and_omniglot(real_data: Any) -> None:
     made = made_of(
         Images(source=str(real_data("mnist")), split="test", probes=20, queries=60, noise={"rotate": (-3.0,)})

@@ -1,5 +1,6 @@
 """Every published format is read without hand work: from miniature files always, from the real ones where present."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,18 @@ def test_labelled_sentences() -> None:
 def test_every_source_says_its_terms_and_whom_to_cite() -> None:
     assert {row["name"] for row in listing()} == set(SOURCES)
     assert all(row["terms"] and row["citation"] and row["gives"] for row in listing())
+
+
+def test_folders_saved_by_datasets_and_other_formats_say_the_same(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = json.loads((DATA / "counterfact" / "easyedit.json").read_text())
+    table = datasets.Dataset.from_list(rows)
+    table.save_to_disk(tmp_path / "saved")
+    table.to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    expected = claims(read("counterfact", DATA / "counterfact" / "easyedit.json"))
+    for name in ("saved", "rows.parquet", "rows.jsonl"):
+        assert claims(read("counterfact", tmp_path / name)) == expected
 
 
 def test_wrong_sources_are_refused(tmp_path: Path) -> None:

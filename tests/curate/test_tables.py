@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from einfluence.curate import curate
+from einfluence.curate.output import TABLES as TABLE_FILES
+from einfluence.curate.output import write_tables
 from einfluence.samples import Curated
 from einfluence.spec import Facts, Images, Part, Spec
 from einfluence.store.schema import TABLES
@@ -48,3 +50,11 @@ def test_same_seed_same_tables() -> None:
         one, two = curated(**data), curated(**data)
         for name in ("samples", "probes", "probe_members", "relations", "distances", "report"):
             assert getattr(one, name).equals(getattr(two, name))
+
+
+def test_same_seed_same_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_tables(curated(facts=Facts(file=str(WORLD))), tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == sorted(f"{name}.parquet" for name in TABLE_FILES)
+    assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in files)

@@ -74,11 +74,12 @@ def _saved(path: Path) -> Iterator[Record]:
     import datasets
 
     try:
-        yield from _tables(datasets.load_from_disk(str(path)), str(path))
-    except (OSError, ValueError) as error:
+        found: Any = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             str(path), f"a folder that `datasets` cannot read ({error})"[:200], "a saved data set"
         ) from error
+    yield from _tables(found, str(path))
 
 
 def _hub(name: str) -> Iterator[Record]:
