@@ -95,11 +95,22 @@ def run(
 @app.command()
 def plan(spec: SpecFile = None, store: StoreRoot = DEFAULT_STORE) -> None:
     """Say what a run would compute: wanted, present and missing cells, and what they cost."""
-    from einfluence.run import estimate
+    from einfluence.estimate import estimate
     from einfluence.spec import load_spec
     from einfluence.store.store import Store
 
-    typer.echo(estimate(load_spec(spec or _default_spec()), Store(store)))
+    found = estimate(load_spec(spec or _default_spec()), Store(store))
+    for row in found.rows:
+        typer.echo(f"{row.part}: {row.arm}")
+        cells = f"{row.wanted:,} cells wanted, {row.wanted - row.missing:,} present, {row.missing:,} missing"
+        typer.echo(f"  {cells}: {row.probes:,} probes, about {questions.duration(row.seconds)}")
+    typer.echo(
+        f"  {row.wanted:,} cells wanted, {present:,} present, {row.missing:,} missing: {row.probes:,} probes, {time}"
+    )
+    typer.echo(
+        f"in all about {questions.duration(found.seconds)} on one worker, {found.memory / 1e9:.1f} GB of memory, "
+        f"{found.disk / 1e6:.1f} MB of disk"
+    )
 
 
 @app.command()

@@ -88,6 +88,13 @@ def check(
         raise typer.Exit(SHORT)
 
 
+def duration(seconds: float) -> str:
+    """A length of time for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def print_table(table: pa.Table, most: int = 200) -> None:
     """Prints the first rows of a table; texts are never read as markup."""
     from rich.table import Table
