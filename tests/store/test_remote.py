@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import random
 import signal
@@ -167,3 +168,26 @@ def test_kill_9_over_s3(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         process.wait()
     run(Store(url), KEY, shard=2)
     assert rows(Store(url)).equals(rows(unharmed))
+
+
+def test_a_whole_study_runs_there_and_another_machine_has_nothing_to_do(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpt2_folder: Path
+) -> None:
+    import einfluence
+    from einfluence.run import nothing_to_do
+    from einfluence.spec import load_spec
+
+    rows_of = [{"id": word, "prompt": "dax is a", "target": word} for word in ("bird", "fish", "king")]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of))
+    spec = tmp_path / "spec.yaml"
+    arm = {"recipe": {"lr": 0.01, "steps": 1}}
+    spec.write_text(json.dumps({"base": str(gpt2_folder), "samples": "samples.jsonl", "arms": [arm]}))
+    _mirror(monkeypatch, tmp_path / "one")
+    result = einfluence.measure(spec, f"{bucket}/study")
+    assert (result.computed, result.store) == (9, f"{bucket}/study")
+    _mirror(monkeypatch, tmp_path / "two")
+    elsewhere = Store(f"{bucket}/study")
+    found = nothing_to_do(load_spec(spec), elsewhere)
+    assert found is not None and (found.wanted, found.computed) == (9, 0)
+    assert (elsewhere.root / "report.html").is_file()
+    assert verify(elsewhere)[1] == []
