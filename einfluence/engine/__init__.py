@@ -13,18 +13,15 @@ from torch import Tensor
 
 from einfluence.engine import serial
 from einfluence.engine.check import check_reader, refuse, self_check, serial_because
+from einfluence.engine.choice import fastest
 from einfluence.engine.exam import Reader
-from einfluence.engine.full import FullEngine
-from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
-from einfluence.engine.swapped import SwappedEngine
-from einfluence.engine.text import BatchedText, TextEngine
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.plan import Plan, plan
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Adapter, Recipe
 
-__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "measure", "reader", "train"]
+__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "Plan", "measure", "plan", "reader", "train"]
 
 
 def measure(
@@ -56,16 +53,16 @@ def measure(
     if engine not in ("auto", "serial"):
         raise InputError("engine", repr(engine), "`auto` or `serial`")
     because = "asked for" if engine == "serial" else serial_because(base, recipe, probes, queries)
-    fast = None if because else _fast(base, recipe, seed, kept or {})
+    fast = None if because else fastest(base, recipe, seed, kept or {})
     if fast is None:
         return serial.measure(base, recipe, probes, queries, seed, kept=kept)
-    self_check(partial(_fast, base, seed=seed), base, recipe, probes, queries, seed)
+    self_check(partial(fastest, base, seed=seed), base, recipe, probes, queries, seed)
     return fast.measure(cast("Any", probes), cast("Any", queries), kept or {})
 
 
 def train(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], seed: int) -> list[Tuned]:
     """Trains on N probes at once, each alone, without scoring anything; all N are held in memory."""
-    fast = None if serial_because(base, recipe, probes, ()) else _fast(base, recipe, seed)
+    fast = None if serial_because(base, recipe, probes, ()) else fastest(base, recipe, seed)
     if fast is None:
         return [serial.train(base, recipe, probe, seed) for probe in probes]
     return fast.train_all(cast("Any", probes))
@@ -89,28 +86,3 @@ def reader(base: Base, dtype: str = "float32") -> Callable[[Sequence[TextItem]],
         return fast[0].read(items)
 
     return read
-
-
-Engine = ImageEngine | BatchedText
-
-
-def _fast(
-    base: Base, recipe: Recipe, seed: int, kept: Mapping[int, Mapping[str, Tensor]] | None = None
-) -> Engine | None:
-    """The fastest engine that is exact; None where only the definition is."""
-    swapped = any(not any(":" in name for name in delta) for delta in (kept or {}).values())
-    kinds: list[Callable[[Base, Recipe, int], Engine]] = []
-    if base.info.modality == "image":
-        kinds = [ImageEngine]
-    elif recipe.adapter.kind == "lora":
-        kinds = [TextEngine]
-    elif recipe.optimizer == "sgd" and not swapped:
-        kinds = [FullEngine, SwappedEngine]
-    else:
-        kinds = [SwappedEngine]
-    for kind in kinds:
-        try:
-            return kind(base, recipe, seed)
-        except Unknown:
-            continue
-    return None
