@@ -105,9 +105,6 @@ def plan(spec: SpecFile = None, store: StoreRoot = DEFAULT_STORE) -> None:
         cells = f"{row.wanted:,} cells wanted, {row.wanted - row.missing:,} present, {row.missing:,} missing"
         typer.echo(f"  {cells}: {row.probes:,} probes, about {questions.duration(row.seconds)}")
     typer.echo(
-        f"  {row.wanted:,} cells wanted, {present:,} present, {row.missing:,} missing: {row.probes:,} probes, {time}"
-    )
-    typer.echo(
         f"in all about {questions.duration(found.seconds)} on one worker, {found.memory / 1e9:.1f} GB of memory, "
         f"{found.disk / 1e6:.1f} MB of disk"
     )
