@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import vl_convert
@@ -16,8 +17,29 @@ from einfluence.report.words import BAR
 
 Chart = dict[str, Any]
 VERSION = "6.4"  # of Vega-Lite
-ENDS = (-1.15, 1.25)  # of the scorecard's axis, as shares of the way from null to ideal
-DASHED = [4, 3]
+DASHED = (4, 3)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The axis of a scorecard: its ends, what stands at which number, and the dashes of its upright lines."""
+
+    ends: tuple[float, float]
+    ticks: tuple[tuple[str, str], ...]
+    rules: tuple[tuple[float, tuple[int, int]], ...]
+
+    def cut(self, value: float) -> float:
+        """The value, or the nearest end where it lies beyond."""
+        return min(max(value, self.ends[0]), self.ends[1])
+
+
+WAY = Scale(
+    ends=(-1.15, 1.25),
+    ticks=(("-1", "opposite"), ("0", "null"), ("0.5", "half way"), ("1", "ideal")),
+    rules=((0, (1, 0)), (BAR, (1, 4)), (1, DASHED)),
+)
+CHANGE = Scale(ends=(-1.1, 1.1), ticks=(("-1", "worse"), ("0", "no change"), ("1", "better")), rules=((0, (1, 0)),))
+MORE = Scale(ends=CHANGE.ends, ticks=(("-1", "less"), ("0", "no change"), ("1", "more")), rules=CHANGE.rules)
 
 
 def spec(chart: Chart, theme: Theme) -> Chart:
@@ -47,22 +69,30 @@ def _rounded(value: Any) -> Any:
             return value
 
 
-def scorecard(rows: Rows, arms: Sequence[Arm], theme: Theme = PAGE, width: int = 520, narrow: bool = False) -> Chart:
-    """One line a desideratum and arm: the interval between the null (0) and the ideal (1).
+def scorecard(
+    rows: Rows,
+    arms: Sequence[Arm],
+    theme: Theme = PAGE,
+    width: int = 520,
+    *,
+    narrow: bool = False,
+    scale: Scale = WAY,
+) -> Chart:
+    """One line a desideratum and arm: an interval on one axis for all.
 
     Args:
-        rows: ``title, arm, at, low, high, text, description``; ``at``, ``low`` and ``high`` as shares of the way from
-            null to ideal, cut to :data:`ENDS`.
+        rows: ``title, arm, at, low, high, text, description``; ``at``, ``low`` and ``high`` cut to the scale's ends.
         arms: The arms, in order.
         theme: Colours.
         width: Of the plot, in pixels, without labels.
         narrow: Whether titles stand above their lines rather than at the left, and no numbers at the right.
+        scale: The axis; by default the share of the way from null to ideal.
     """
     marks, stripes, bottom = _places(rows, head=1.1 if narrow else 0.0)
     down = {"type": "quantitative", "axis": None, "scale": {"domain": [bottom, 0], "nice": False}}
-    cut = {"type": "quantitative", "scale": {"domain": list(ENDS), "nice": False}}
-    names = "{'-1':'opposite','0':'null','0.5':'half way','1':'ideal'}[''+datum.value]"
-    axis = {"values": [-1, 0, 0.5, 1], "labelExpr": names, "grid": False, "orient": "top", "labelLimit": 90}
+    cut = {"type": "quantitative", "scale": {"domain": list(scale.ends), "nice": False}}
+    names = f"({json.dumps(dict(scale.ticks))})[''+datum.value]"
+    axis = {"values": [float(tick) for tick, _ in scale.ticks], "labelExpr": names, "grid": False, "orient": "top"}
     across = {"field": "at", "title": None, "axis": axis, **cut}
     y = {"field": "y", **down}
     side = {"align": "left", "fontWeight": "bold"} if narrow else {"align": "right"}
@@ -87,7 +117,7 @@ def scorecard(rows: Rows, arms: Sequence[Arm], theme: Theme = PAGE, width: int =
                 "mark": {"type": "rule", "color": theme.muted, "strokeWidth": 1.2, "strokeDash": dash, "aria": False},
                 "encoding": {"x": across},
             }
-            for at, dash in ((0, [1, 0]), (BAR, [1, 4]), (1, DASHED))
+            for at, dash in scale.rules
         ),
         {
             "data": _data(marks),
@@ -154,7 +184,7 @@ def slopes(
             "height": 220,
             "title": _title(kind, theme),
             "layer": [
-                _across(0, y, theme, [1, 0]),
+                _across(0, y, theme, (1, 0)),
                 _across(1, y, theme, DASHED),
                 {
                     "data": _data([row for row in lines if row["kind"] == kind]),

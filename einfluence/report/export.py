@@ -22,7 +22,7 @@ from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
 
 Format = Literal["svg", "pdf", "png"]
 Look = Literal["light", "dark", "auto"]
-_THEMES: dict[str, Theme] = {
+THEMES: dict[str, Theme] = {
     name: replace(theme, legend=True) for name, theme in (("light", LIGHT), ("dark", DARK), ("auto", PAGE))
 }
 
@@ -44,22 +44,23 @@ def figures(
     Raises:
         InputError: For a format or a look that there is not.
     """
-    if format not in ("svg", "pdf", "png") or look not in _THEMES:
+    if format not in ("svg", "pdf", "png") or look not in THEMES:
         raise InputError("figures", f"{format}, {look}", "svg, pdf or png, and light, dark or auto")
     if look == "auto" and format != "svg":
         raise InputError("figures", f"look auto with {format}", "auto with svg alone: only it can follow the reader")
     folder.mkdir(parents=True, exist_ok=True)
-    theme = _THEMES[look]
+    theme = THEMES[look]
     drawn: dict[str, charts.Chart] = {}
     with prepared(connection):
         pairs = sections.pairs(connection)
         for part in parts_of(connection):
-            drawn |= {figure.name: figure.draw(theme, False) for figure in _figures(connection, part, pairs)}
-            drawn |= _matrices(connection, part, theme)
+            drawn |= {figure.name: figure.draw(theme, False) for figure in figures_of(connection, part, pairs)}
+            drawn |= matrices_of(connection, part, theme)
     return [_write(folder / f"{name}.{format}", chart, theme, format) for name, chart in drawn.items()]
 
 
-def _figures(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[dict[str, Any]]) -> list[Figure]:
+def figures_of(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[dict[str, Any]]) -> list[Figure]:
+    """The figures of a part, without the heat maps; needs :func:`~einfluence.report.query.prepared`."""
     card = scorecard(connection, part)
     found: list[Figure | None] = [
         card["figure"],
@@ -72,7 +73,8 @@ def _figures(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[dict
     return [figure for figure in found if figure]
 
 
-def _matrices(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme) -> dict[str, charts.Chart]:
+def matrices_of(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme) -> dict[str, charts.Chart]:
+    """The heat maps of a part by name, which ends in the arm's place."""
     lines, columns = matrix.axes(connection, part)
     made: dict[str, charts.Chart] = {}
     if not lines or not columns:

@@ -71,7 +71,7 @@ def number(value: float | None, digits: int = 2) -> str:
     """A number as the page writes it, with a true minus sign."""
     if value is None:
         return "–"
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:

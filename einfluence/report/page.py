@@ -66,8 +66,8 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         ],
         "probes": probes,
         "colours": {"hurt": HURT, "helped": HELPED},
-        "heatmap": json.loads(_asset("heatmap.json")),
-        "losses": json.loads(_asset("losses.json")),
+        "heatmap": json.loads(asset("heatmap.json")),
+        "losses": json.loads(asset("losses.json")),
     }
     has = {name: any(entry[name] for entry in shown) for name in ("slopes", "distance", "noise", "layers", "recipes")}
     return (
@@ -76,7 +76,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         .render(
             title=f"What one sample teaches · {run.get('study', 'einfluence')}",
             run_name=run.get("study", "run"),
-            summary=_summary(parts),
+            summary=summary_of(parts),
             lead=_lead(shown),
             contents=_contents(has),
             parts=shown,
@@ -84,8 +84,8 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             probe_count=len(probes),
             provenance=_provenance(connection, parts, run),
             variables=Markup(variables()),
-            css=Markup(_asset("report.css")),
-            script=Markup(_asset("report.js")),
+            css=Markup(asset("report.css")),
+            script=Markup(asset("report.js")),
             library=Markup(script.result()),
             data=Markup(payload.script_json(data)),
         )
@@ -139,7 +139,8 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     ]
 
 
-def _summary(parts: Sequence[Part]) -> str:
+def summary_of(parts: Sequence[Part]) -> str:
+    """What was measured, in a sentence."""
     pieces = [
         f"{max(arm.probes for arm in part.arms):,} probes × {max(arm.queries for arm in part.arms):,} queries of "
         f"{part.label}, taught in {len(part.arms)} way{'s' if len(part.arms) > 1 else ''}"
@@ -296,7 +297,8 @@ def library() -> str:
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file of :file:`page/`, as text."""
     return (resources.files("einfluence.report") / "page" / name).read_text(encoding="utf-8")
 
 
@@ -304,7 +306,7 @@ def _asset(name: str) -> str:
 def environment() -> jinja2.Environment:
     """Templates, with everything escaped that is not marked as safe."""
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     made.filters.update(number=number, short=short)
     return made

@@ -86,7 +86,7 @@ def _figure(heads: Rows, part: Part) -> Figure | None:
         name=f"scorecard-{part.modality}",
         caption=caption("scorecard"),
         alt=f"Scorecard of {part.label}: " + "; ".join(row["description"] for row in drawn),
-        draw=lambda theme, narrow: charts.scorecard(drawn, part.arms, theme, 300 if narrow else 640, narrow),
+        draw=lambda theme, narrow: charts.scorecard(drawn, part.arms, theme, 300 if narrow else 640, narrow=narrow),
     )
 
 
@@ -96,14 +96,14 @@ def _mark(line: dict[str, Any]) -> dict[str, Any] | None:
     if at is None or direction(line) == 0:
         return None
     low, high = sorted((at if low is None else low, at if high is None else high))
-    first, last = charts.ENDS
+    cut = charts.WAY.cut
     name = f"{line['title']}, {line['arm'].short}"
     return {
         "title": line["title"],
         "arm": line["arm"].short,
-        "at": min(max(at, first), last),
-        "low": min(max(low, first), last),
-        "high": min(max(high, first), last),
+        "at": cut(at),
+        "low": cut(low),
+        "high": cut(high),
         "text": f"{line['symbol']} {line['shown']}",
         "description": f"{name}: {line['shown']} ({line['interval']}), {line['verdict']}",
     }

@@ -26,7 +26,7 @@ LINES = 200  # probes drawn one by one in the slopes
 NORMAL = 1.96  # standard errors to each side of a 95% interval
 
 
-def _median(values: Sequence[float], draws: int = 1000) -> tuple[float, float, float]:
+def median(values: Sequence[float], draws: int = 1000) -> tuple[float, float, float]:
     """Median and its 95% bootstrap interval (seeded)."""
     given = np.asarray(values, dtype=float)
     picks = np.random.default_rng(0).integers(0, len(given), (draws, len(given)))
@@ -75,7 +75,7 @@ def slopes(found: Rows, part: Part) -> Figure | None:
 
 
 def _middle(kind: str, arm: Arm, values: Sequence[float]) -> dict[str, Any]:
-    middle, low, high = _median(values)
+    middle, low, high = median(values)
     text = f"{kind}, {arm.short}: {number(middle)} ({interval(low, high)}), {len(values)} probes"
     return {
         "kind": kind,

@@ -1,0 +1,115 @@
+"""The page of `einfluence explore`: a marimo app over a store, read-only."""
+# pyright: basic, reportUnusedExpression=false
+# ruff: noqa: B018
+
+import marimo
+
+app = marimo.App(width="medium", app_title="einfluence explore")
+
+
+@app.cell
+def _():
+    import io
+
+    import marimo as mo
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    from einfluence.errors import InputError
+    from einfluence.report import explored
+    from einfluence.store.schema import TABLES
+    from einfluence.store.store import Store
+    from einfluence.store.views import read_only
+
+    return InputError, Store, TABLES, explored, io, mo, pyarrow, read_only
+
+
+@app.cell
+def _(Store, mo):
+    store = Store(mo.cli_args().get("store") or "einfluence-store")
+    again = mo.ui.refresh(label="read the store again", options=["10s", "1m"])
+    return again, store
+
+
+@app.cell
+def _(again, explored, mo, store):
+    again
+    connection = store.connect(sealed=True)
+    view = explored.read(connection, dark=mo.app_meta().theme == "dark")
+    mo.vstack([mo.md(f"# {view.title}\n\n{view.summary}"), again])
+    return connection, view
+
+
+@app.cell
+def _(mo, view):
+    arms = mo.ui.dropdown(list(view.matrices), value=next(iter(view.matrices), None), label="arm")
+    name = mo.ui.text(placeholder="name or id of a probe", label="probe", debounce=True)
+    return arms, name
+
+
+@app.cell
+def _(arms, connection, explored, mo, name, view):
+    def group(kind):
+        found = [mo.vstack([mo.Html(svg), mo.md(caption)]) for svg, caption in view.figures.get(kind, [])]
+        return mo.vstack(found) if found else mo.md("Nothing of this kind was measured.")
+
+    probe = mo.Html(explored.probe(connection, name.value)) if name.value else mo.md("Name a probe.")
+    mo.ui.tabs(
+        {
+            "Scorecard": group("scorecard"),
+            "Matrix": mo.vstack([arms, mo.Html(view.matrices[arms.value])]) if arms.value else group("matrix"),
+            "Training beside prompting": group("arms"),
+            "Distance": group("distance"),
+            "Noise": group("noise"),
+            "Layers": group("layers"),
+            "One probe": mo.vstack([name, probe]),
+        }
+    )
+    return
+
+
+@app.cell
+def _(TABLES, mo):
+    start = "select estimator, desideratum, variant, value, ci_low, ci_high, n\nfrom desiderata\nwhere domain = 'all'"
+    query = mo.ui.code_editor(value=start, language="sql", min_height=120, label="One statement that reads").form(
+        submit_button_label="Run"
+    )
+    columns = mo.accordion(
+        {
+            "Tables and columns": mo.md(
+                "\n".join(f"- **{table}**: {', '.join(schema.names)}" for table, schema in TABLES.items())
+                + "\n\n`influence` has the further column `influence`, in nats; positive where the probe helped."
+            )
+        }
+    )
+    mo.vstack([mo.md("## SQL"), query, columns])
+    return query, start
+
+
+@app.cell
+def _(InputError, connection, io, mo, pyarrow, query, read_only, start):
+    try:
+        table = read_only(connection, query.value or start).to_arrow_table()
+        comma, parquet = io.BytesIO(), io.BytesIO()
+        pyarrow.csv.write_csv(table, comma)
+        pyarrow.parquet.write_table(table, parquet)
+        shown = mo.vstack(
+            [
+                mo.ui.table(table, selection=None, page_size=15, show_download=False),
+                mo.hstack(
+                    [
+                        mo.download(comma.getvalue(), filename="rows.csv", label="CSV"),
+                        mo.download(parquet.getvalue(), filename="rows.parquet", label="Parquet"),
+                    ],
+                    justify="start",
+                ),
+            ]
+        )
+    except InputError as error:
+        shown = mo.callout(mo.plain_text(str(error)), kind="danger")
+    shown
+    return
+
+
+if __name__ == "__main__":
+    app.run()
