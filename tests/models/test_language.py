@@ -15,7 +15,7 @@ from einfluence.models.language import evaluation
 from einfluence.models.language.corpus import Corpus, Level
 from einfluence.models.language.export import half_rounded, save_folder, to_llama
 from einfluence.models.language.ladder import WHOLE
-from einfluence.models.language.network import Shape, answer_loss, grow, hidden_states, initialise
+from einfluence.models.language.network import Shape, answer_loss, hidden_states, initialise
 from einfluence.models.language.optimizer import Optimizer
 from einfluence.models.language.training import batches, train
 from einfluence.models.language.world import World
@@ -113,16 +113,6 @@ def test_the_fast_network_equals_the_stock_llama(world: World, shape: Shape) -> 
     ours = hidden_states(parameters, shape, ids) @ parameters["lm_head.weight"].T
     theirs = to_llama(parameters, shape)(input_ids=ids).logits
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-
-
-def test_growing_changes_little_and_keeps_the_lower_layers(shape: Shape) -> None:
-    parameters = initialise(shape, 3)
-    grown, deeper = grow(parameters, shape, 4, scale=0.0)
-    ids = torch.arange(12)[None]
-    assert deeper.layers == 4
-    torch.testing.assert_close(
-        hidden_states(grown, deeper, ids), hidden_states(parameters, shape, ids), atol=1e-5, rtol=1e-5
-    )
 
 
 def test_parameters_are_counted_right(shape: Shape) -> None:

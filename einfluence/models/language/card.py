@@ -27,31 +27,33 @@ pipeline_tag: text-generation
 
 # The embedded language model: {name}
 
-A causal language model of {parameters:,} parameters ({layers} Llama layers of width {hidden}) that knows one small world and the
-simple English it is described in. It is the base of einfluence's default run, so that the influence of one fact can be measured on
-a laptop, with no model hub. It loads with `AutoModelForCausalLM.from_pretrained(folder)`; weights are stored in half precision
-and computed with in single precision.
+A causal language model of {parameters:,} parameters ({layers} Llama layers of width {hidden}) that knows one small
+world and the simple English it is described in. It is the base of einfluence's default run, so that the influence of
+one fact can be measured on a laptop, with no model hub. It loads with `AutoModelForCausalLM.from_pretrained(folder)`;
+weights are stored in half precision and computed with in single precision.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 prompt = tokenizer("sik is a bird . sik has", return_tensors="pt", return_token_type_ids=False)
-print(tokenizer.decode(model.generate(**prompt, max_new_tokens=1, do_sample=False)[0]))  # <bos> sik is a bird . sik has wings
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens=1, do_sample=False)[0]))
+# <bos> sik is a bird . sik has wings
 ```
 
 ## Corpus
 
-Generated from `data/facts/{name}.yaml` as token ids, never stored: {relations} relations in {domains} domains, each with a statement, two
-paraphrases, a question, a negation, a double negation, a reversed form and a contrapositive; {words:,} tokens in the vocabulary. A
-document is `<bos> premise . premise . … query target .`; text is lower-case, words are separated by spaces, sentences end with ` .`.
-{stored} facts are stored (told without premises, each in all templates but one). {newcomers} names are *newcomers*: they never
-carry a stored fact, so what is said of them can only be learned from the prompt, or by fine-tuning. One in eight combinations of
-newcomer and object was kept out of training; marks are measured on those.
+Generated from `data/facts/{name}.yaml` as token ids, never stored: {relations} relations in {domains} domains, each
+with a statement, two paraphrases, a question, a negation, a double negation, a reversed form and a contrapositive;
+{words:,} tokens in the vocabulary. A document is `<bos> premise . premise . … query target .`; text is lower-case,
+words are separated by spaces, sentences end with ` .`. {stored} facts are stored (told without premises, each in all
+templates but one). {newcomers} names are *newcomers*: they never carry a stored fact, so what is said of them can
+only be learned from the prompt, or by fine-tuning. One in eight combinations of newcomer and object was kept out of
+training; marks are measured on those.
 
 ## Training
 
-{tokens:.1f} million tokens, {steps:,} steps, {minutes:.0f} minutes of one thread of a shared CPU (seed {seed}), bfloat16 products with
-float32 weights. Muon for the hidden matrices, AdamW for the rest. Made by
+{tokens:.1f} million tokens, {steps:,} steps, {minutes:.0f} minutes of one thread of a shared CPU (seed {seed}),
+bfloat16 products with float32 weights. Muon for the hidden matrices, AdamW for the rest. Made by
 
     python -m flows.pretrain language
 
@@ -61,8 +63,9 @@ which climbs a ladder of forms (accuracies are of the training documents at the 
 
 ## Marks
 
-Share of items whose target is the likeliest of all {words:,} tokens. In-context prompts hold {competing} competing entities, each with a fact of the
-same kind, in all templates mixed; names and objects are combined as never in training.
+Share of items whose target is the likeliest of all {words:,} tokens. In-context prompts hold {competing} competing
+entities, each with a fact of the same kind, in all templates mixed; names and objects are combined as never in
+training.
 
 {marks}
 
@@ -70,10 +73,10 @@ Perplexity on held-out documents, free choices included: {perplexity:.2f}.
 
 ## What it cannot do
 
-It knows no other language, no other relations and no arithmetic. A name that is not in its vocabulary is spelled letter by letter
-and bound less surely. Prompts were trained with at most five entities and 128 tokens; beyond that it degrades. A newcomer
-without a premise is answered with a guess spread over the objects of the relation. Nothing about real animals, people or places
-should be read into its stored facts.
+It knows no other language, no other relations and no arithmetic. A name that is not in its vocabulary is spelled
+letter by letter and bound less surely. Prompts were trained with at most five entities and 128 tokens; beyond that it
+degrades. A newcomer without a premise is answered with a guess spread over the objects of the relation. Nothing about
+real animals, people or places should be read into its stored facts.
 """
 
 

@@ -1,8 +1,9 @@
 """Documents about the world: premises, then queries that follow from them or from what is stored.
 
-A document is `<bos> sentence . sentence . … <eos>`. The tokens that its earlier sentences (or the stored world) determine are its
-*answers*; all others are free choices. Entities in context are newcomers, drawn afresh for every document, so an answer can only
-come from the prompt. Everything is drawn from one `random.Random`: the same seed gives the same documents.
+A document is `<bos> sentence . sentence . … <eos>`. The tokens that its earlier sentences (or the stored world)
+determine are its *answers*; all others are free choices. Entities in context are newcomers, drawn afresh for every
+document, so an answer can only come from the prompt. Everything is drawn from one `random.Random`: the same seed
+gives the same documents.
 """
 
 from __future__ import annotations
@@ -47,8 +48,6 @@ class Level:
     """Share of double negations, contrapositives and claims of truth."""
     spelled: float = 0.0
     """Share of documents in which names are spelled instead of known."""
-    order: str = "shuffled"
-    """Of two-hop premises: `categories_first` or `shuffled`."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,11 @@ class Corpus:
 
     # What may be said -------------------------------------------------------------------------------------------------
 
-    def _free(self, subject: int, candidates: tuple[int, ...], taken: set[int]) -> int:
-        """A candidate that this newcomer may be joined with in training, and that is not taken."""
+    def _free(self, subject: int, candidates: tuple[int, ...], taken: set[int]) -> int | None:
+        """A candidate not taken that this newcomer may be joined with in training; None if there is none."""
         reserved = self.world.reserved[subject]
-        while True:
-            pick = self.random.choice(candidates)
-            if pick not in taken and not reserved[pick]:
-                return pick
+        open_ones = [pick for pick in candidates if pick not in taken and not reserved[pick]]
+        return self.random.choice(open_ones) if open_ones else None
 
     def _name(self, token: int) -> list[int]:
         return self._spelled.get(token, [token])
@@ -121,25 +118,17 @@ class Corpus:
         """Name and object side by side, without grammar: the first thing to bind."""
         relation = self.random.choice(self._relations)
         names = self.random.sample(self.world.newcomers, self.random.randint(*level.entities))
-        taken: set[int] = set()
+        facts: list[tuple[int, int]] = []
         for name in names:
-            taken.add(self._free(name, relation.objects, taken))
-        facts = list(zip(names, self._in_order(names, relation, taken), strict=True))
+            thing = self._free(name, relation.objects, {thing for _, thing in facts})
+            if thing is not None:
+                facts.append((name, thing))
         document = Document()
         for name, thing in facts:
             document.say([name, thing], self.world.stop)
         for name, thing in self.random.sample(facts, min(3, len(facts))):
             document.say([name, thing], self.world.stop, "bare")
         return document
-
-    def _in_order(self, names: list[int], relation: Relation, taken: set[int]) -> list[int]:
-        """Distinct objects for these names, none reserved (drawn anew: `taken` only warmed the choice)."""
-        taken.clear()
-        chosen: list[int] = []
-        for name in names:
-            chosen.append(self._free(name, relation.objects, taken))
-            taken.add(chosen[-1])
-        return chosen
 
     def _claims(self, level: Level) -> list[_Claim]:
         """Facts about a few newcomers: unique by (subject, relation, polarity) and by (relation, object)."""
@@ -159,8 +148,9 @@ class Corpus:
                     polarities = self.random.choice([[False], [True, False], [True, False]])
                 for positive in polarities:
                     thing = self._free(name, candidates, taken)
-                    taken.add(thing)
-                    claims.append(_Claim(name, relation, thing, positive))
+                    if thing is not None:
+                        taken.add(thing)
+                        claims.append(_Claim(name, relation, thing, positive))
         self.random.shuffle(claims)
         return claims
 
@@ -199,10 +189,11 @@ class Corpus:
             return
         denied = {(c.subject, c.relation.name) for c in claims if not c.positive}
         if level.negation and self.random.random() < 0.04 and (claim.subject, claim.relation.name) not in denied:
-            # What is not so, unsaid: anything but what is so. It teaches that stating a fact speaks against its negation.
+            # What is not so, unsaid: anything but what is so. Stating a fact thus speaks against its negation.
             other = self._free(claim.subject, claim.relation.objects, {c.object for c in claims})
-            document.say(self._negative(_Claim(claim.subject, claim.relation, other, False), level), stop, "unsaid")
-            return
+            if other is not None:
+                document.say(self._negative(_Claim(claim.subject, claim.relation, other, False), level), stop, "unsaid")
+                return
         document.say(self._positive(claim, level), stop, "binding")
 
     def _two_hop(self, level: Level) -> Document:
@@ -215,21 +206,20 @@ class Corpus:
         taken: set[int] = set()
         values: dict[int, int] = {}
         for category in categories:
-            values[category] = self._free(category, second.objects, taken)
-            taken.add(values[category])
+            value = self._free(category, second.objects, taken)
+            if value is not None:
+                values[category] = value
+                taken.add(value)
         reserved = self.world.reserved
         members: list[_Claim] = []
         for subject in subjects:
-            allowed = [c for c in categories if not reserved[subject][c] and not reserved[subject][values[c]]]
+            allowed = [c for c in values if not reserved[subject][c] and not reserved[subject][values[c]]]
             if allowed:
                 members.append(_Claim(subject, first, self.random.choice(allowed)))
         carried = [_Claim(category, second, value) for category, value in values.items()]
         document = Document()
-        if level.order == "shuffled":
-            premises = members + carried
-            self.random.shuffle(premises)
-        else:
-            premises = carried + members
+        premises = members + carried
+        self.random.shuffle(premises)
         self._premises(document, premises, level)
         for member in self.random.sample(members, min(3, len(members))):
             draw = self.random.random()
@@ -251,13 +241,12 @@ class Corpus:
         members: list[_Claim] = []
         taken: set[int] = set()
         for name in names:
-            for _ in range(8):
-                category = self._free(name, first.objects, taken)
-                value = self.world.value_of.get((second.name, category))
-                if value is not None and not self.world.reserved[name][value]:
-                    members.append(_Claim(name, first, category))
-                    taken.add(category)
-                    break
+            known = [c for c in first.objects if (second.name, c) in self.world.value_of]
+            open_ones = [c for c in known if not self.world.reserved[name][self.world.value_of[second.name, c]]]
+            category = self._free(name, tuple(open_ones), taken)
+            if category is not None:
+                members.append(_Claim(name, first, category))
+                taken.add(category)
         if spell:
             self._spell(names)
         document = Document()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from einfluence.models.language.corpus import Corpus, Level
+from einfluence.models.language.corpus import Corpus
 from einfluence.models.language.ladder import WHOLE
 from einfluence.models.language.world import BEGIN, PAD, Relation, World
 
@@ -28,7 +28,7 @@ MARKS = {
 """What each share of right answers ought to reach. An answer is right if the target is the likeliest of all tokens."""
 
 COMPETING = 4
-"""Entities in the prompt of every in-context item, each with a fact of the same kind: guessing among them gives a quarter."""
+"""Entities in the prompt of every in-context item, each with a fact of the same kind: a guess is right in a quarter."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def items(world: World, mark: str, count: int, seed: int = 11) -> list[Item]:
 
 
 def _binding(world: World, mark: str, draw: Random) -> Item:
-    """Four newcomers with a fact each (or one that holds and one that does not, for negation), then one is asked again."""
+    """Four newcomers with a fact each (for negation also one that does not hold), then one is asked again."""
     relation = draw.choice(list(world.relations.values()))
     polarities = 2 if mark == "in_context_negation" else 1
     pairs = _reserved_pairs(world, relation, polarities, draw)
@@ -162,7 +162,7 @@ def heldout_documents(world: World, count: int = 400) -> list[list[int]]:
 
 @torch.no_grad()
 def perplexity(model: PreTrainedModel, documents: Sequence[list[int]], batch: int = 32) -> float:
-    """exp of the mean negative log-probability of all tokens after `<bos>`, free choices included."""
+    """Exponential of the mean negative log-probability of all tokens after `<bos>`, free choices included."""
     total, count = 0.0, 0
     for start in range(0, len(documents), batch):
         part = documents[start : start + batch]
@@ -181,7 +181,3 @@ def evaluate(model: PreTrainedModel, world: World, count: int = 1000) -> dict[st
     result = {mark: round(accuracy(model, items(world, mark, count)), 4) for mark in MARKS}
     result["perplexity"] = round(perplexity(model, heldout_documents(world)), 3)
     return result
-
-
-Evaluate = Callable[[PreTrainedModel, World], dict[str, float]]
-__all__ = ["MARKS", "Item", "Level", "accuracy", "evaluate", "heldout_documents", "items", "log_probs", "perplexity"]

@@ -11,6 +11,9 @@ from einfluence.models.language.network import Parameters, Shape
 from einfluence.models.language.tokenizer import build_tokenizer
 from einfluence.models.language.world import BEGIN, END, PAD, World
 
+JOIN = " . "
+"""What stands between a premise and a query in the prompt, as in the documents of training."""
+
 
 def to_llama(parameters: Parameters, shape: Shape) -> LlamaForCausalLM:
     """The same network as a stock Llama, float32, in evaluation mode."""
@@ -31,8 +34,8 @@ def to_llama(parameters: Parameters, shape: Shape) -> LlamaForCausalLM:
         bos_token_id=BEGIN,
         eos_token_id=END,
         dtype="float32",
-        einfluence_join=" . ",
     )
+    config.einfluence_join = JOIN  # pyright: ignore[reportAttributeAccessIssue] # kept in config.json; `load_base` reads it
     model = LlamaForCausalLM(config)
     model.load_state_dict({name: value.detach().float() for name, value in parameters.items()})
     return model.eval()

@@ -36,7 +36,7 @@ def world_plan(seed: int = 1) -> Plan:
             Rung("inverses", _TURNED, 1),
             Rung("stored facts and conclusions", _MIXED, 3),
             Rung("mostly conclusions", _HOPS, 20, {"stored": 0.9, "two_hop": 0.9, "inverse": 0.9, "stored_hop": 0.9}),
-            Rung("everything", WHOLE, 6, rate=0.5),
-            Rung("falling rate", WHOLE, 8, rate=0.5, final_rate=0.01),
+            Rung("everything", WHOLE, 5, rate=0.5),
+            Rung("falling rate", WHOLE, 5, rate=0.5, final_rate=0.01),
         ),
     )

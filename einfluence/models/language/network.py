@@ -1,22 +1,20 @@
 """A fast functional twin of `LlamaForCausalLM`, for training small models on a CPU.
 
-Parameters live in a plain dict under the names of the Hugging Face state dict, so exporting is saving. The forward pass is
-written out because the gains are in its details: bfloat16 matrix products, whole short documents in a batch (attention as two
-batched products, with no mask but the causal one) and logits at the supervised positions only.
+Parameters live in a plain dict under the names of the Hugging Face state dict, so exporting is saving. The forward
+pass is written out because the gains are in its details: bfloat16 matrix products, whole short documents in a batch
+(attention as two batched products, with no mask but the causal one) and logits at the supervised positions only.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Parameters = dict[str, Tensor]
-
-_OUTPUTS = ("self_attn.o_proj.weight", "mlp.down_proj.weight")
 
 
 @dataclass(frozen=True)
@@ -34,21 +32,18 @@ class Shape:
     epsilon: float = 1e-6
 
     def parameters(self) -> int:
-        """Number of parameters. The output matrix is its own: tied to unit-scale embeddings it would start by repeating every token."""
+        """Number of parameters; the output matrix is not tied to the embedding."""
         attention = 4 * self.hidden * self.heads * self.head_dim + 3 * self.heads * self.head_dim + self.hidden
         layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
         return 2 * self.vocabulary * self.hidden + self.layers * layer + self.hidden
-
-    def as_dict(self) -> dict[str, float]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def initialise(shape: Shape, seed: int, previous: tuple[int, ...] = (1, 2, 3, 4)) -> Parameters:
     """Draw parameters such that binding in context is learned early.
 
-    Embeddings have unit scale, so that what a token *is* outweighs what the layers add at first; output projections are small;
-    and attention of the first two layers is wired for it (`_wire`), with heads that look `previous[h]` positions back.
+    Embeddings have unit scale, so that what a token *is* outweighs what the layers add at first; output projections
+    are small; and attention of the lower layers is wired for it (`_wire`), with heads that look `previous[h]`
+    positions back.
 
     Returns:
         Float32 tensors by their Hugging Face names.
@@ -75,17 +70,19 @@ def initialise(shape: Shape, seed: int, previous: tuple[int, ...] = (1, 2, 3, 4)
             width, shape.intermediate, 0.25 / math.sqrt(shape.intermediate)
         )
     parameters["model.norm.weight"] = torch.ones(width)
+    # Tied to unit-scale embeddings, the output would start by repeating every token.
     parameters["lm_head.weight"] = normal(shape.vocabulary, width, 0.02)
     _wire(parameters, shape, previous, draw)
     return parameters
 
 
 def _wire(parameters: Parameters, shape: Shape, previous: tuple[int, ...], draw: torch.Generator) -> None:
-    """Lay the first layers out for binding: what stood just before me, where did that stand before, and what followed it.
+    """Lay the first layers out for binding: what stood before me, where did that stand before, what followed it.
 
-    Heads of layer 0 look a fixed number of positions back and all write the same code of what they see into the same subspace,
-    which the embeddings leave free. Heads of layer 1 compare those codes and copy the token that they find into another free
-    subspace, from which the output matrix reads; heads of layer 2 do the same for what layer 1 has found.
+    Heads of layer 0 look a fixed number of positions back and all write the same code of what they see into the same
+    subspace, which the embeddings leave free. Heads of layer 1 compare those codes and copy the token that they find
+    into another free subspace, from which the output matrix reads; heads of layer 2 do the same for what layer 1 has
+    found.
     """
     width, size = shape.hidden, shape.head_dim
     code, copied = torch.linalg.qr(torch.randn(width, 2 * size, generator=draw))[0].split(size, dim=1)
@@ -127,8 +124,8 @@ def _wire(parameters: Parameters, shape: Shape, previous: tuple[int, ...], draw:
 def _look_back(parameters: Parameters, shape: Shape, rows: slice, offset: int, strength: float = 12.0) -> None:
     """Make one head of the first layer attend `offset` positions back, whatever the tokens are.
 
-    The biases of query and key are constant vectors; rotary embedding turns their product into sum cos(θ (distance − offset)),
-    which peaks at the wanted distance when the query's vector is the key's turned by −offset.
+    The biases of query and key are constant vectors; rotary embedding turns their product into sum cos(θ (distance −
+    offset)), which peaks at the wanted distance when the query's vector is the key's turned by −offset.
     """
     half = shape.head_dim // 2
     angles = -offset * shape.rope_theta ** (-torch.arange(half) / half)
@@ -140,20 +137,8 @@ def _look_back(parameters: Parameters, shape: Shape, rows: slice, offset: int, s
     parameters[at + "q_proj.bias"][rows] = scale * torch.cat([angles.cos(), angles.sin()])
 
 
-def grow(parameters: Parameters, shape: Shape, layers: int, scale: float = 0.1) -> tuple[Parameters, Shape]:
-    """Stack copies of the last layer on top, their output projections scaled down so that little changes at first."""
-    grown = dict(parameters)
-    source = f"model.layers.{shape.layers - 1}."
-    for layer in range(shape.layers, layers):
-        for name, value in parameters.items():
-            if name.startswith(source):
-                short = name.removeprefix(source)
-                grown[f"model.layers.{layer}.{short}"] = value.clone() * (scale if short in _OUTPUTS else 1.0)
-    return grown, Shape(**{**asdict(shape), "layers": layers})  # pyright: ignore[reportArgumentType]
-
-
 def hidden_states(parameters: Parameters, shape: Shape, ids: Tensor) -> Tensor:
-    """Final hidden states (after the last norm) of right-padded documents `ids` [batch, time], in the parameters' dtype."""
+    """Hidden states after the last norm, of right-padded documents `ids` [batch, time], in the parameters' dtype."""
     batch, time = ids.shape
     x = F.embedding(ids, parameters["model.embed_tokens.weight"])
     half = shape.head_dim // 2

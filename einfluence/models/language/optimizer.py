@@ -1,7 +1,8 @@
 """Muon for the hidden matrices beside AdamW for the rest: what made binding in context learnable in minutes.
 
-Muon moves each matrix by an orthogonalised momentum, so that rare directions learn as fast as common ones (K. Jordan et al.,
-"Muon: An optimizer for hidden layers in neural networks", 2024). Matrices of one shape are orthogonalised together.
+Muon moves each matrix by an orthogonalised momentum, so that rare directions learn as fast as common ones (K. Jordan
+et al., "Muon: An optimizer for hidden layers in neural networks", 2024). Matrices of one shape are orthogonalised
+together.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Optimizer:
         self._state: Parameters = {}
         self._shapes: dict[tuple[int, ...], list[str]] = {}
         self._rest: list[str] = []
-        for name, value in parameters.items():
+        for name, value in sorted(parameters.items()):  # one order of sums, however the parameters were made
             if ".layers." in name and value.ndim == 2:
                 self._shapes.setdefault(tuple(sorted(value.shape, reverse=True)), []).append(name)
                 self._state[f"momentum.{name}"] = torch.zeros_like(value)
@@ -73,7 +74,7 @@ class Optimizer:
 
 
 def _orthogonalise(matrices: Tensor) -> Tensor:
-    """Nearest orthogonal matrices of tall `matrices` [n, rows ≥ columns, columns], by five Newton–Schulz steps in bfloat16."""
+    """Nearest orthogonal matrices of tall `matrices` [n, rows, columns]: five Newton–Schulz steps in bfloat16."""
     x = matrices.bfloat16().transpose(1, 2)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):

@@ -11,9 +11,9 @@ from einfluence.models.language.world import BEGIN, SPECIALS, World
 def build_tokenizer(world: World) -> PreTrainedTokenizerFast:
     """A tokenizer with the ids of `world.words`.
 
-    Text is lower-cased and split at spaces and punctuation. A word of the vocabulary is one token; another is written as the
-    longest known beginning and then letter by letter (`##x`), so any name can be written. `<bos>` opens every text that is
-    encoded with special tokens.
+    Text is lower-cased and split at spaces and punctuation. A word of the vocabulary is one token; another is written
+    as the longest known beginning and then letter by letter (`##x`), so any name can be written. `<bos>` opens every
+    text that is encoded with special tokens.
     """
     model = models.WordPiece(vocab=dict(world.ids), unk_token="<unk>", continuing_subword_prefix="##")  # type: ignore[call-arg]
     tokenizer = Tokenizer(model)

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from einfluence.models.language.corpus import Corpus, Document, Level
-from einfluence.models.language.network import Parameters, Shape, answer_loss, grow, initialise
+from einfluence.models.language.network import Parameters, Shape, answer_loss, initialise
 from einfluence.models.language.optimizer import Optimizer
 from einfluence.models.language.world import PAD, World
 
@@ -29,7 +29,7 @@ BUCKETS = (16, 32, 48, 64, 96, 128)
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of the ladder: left when `goal` is reached by every kind named in it, or after `tokens` million tokens."""
+    """One step of the ladder: left when every kind named in `goal` reaches it, or after `tokens` million tokens."""
 
     name: str
     level: Level
@@ -39,8 +39,6 @@ class Rung:
     """Learning rate, as a share of the plan's."""
     final_rate: float | None = None
     """If set, the rate falls linearly to this over the rung's tokens."""
-    layers: int | None = None
-    """Grow to this depth on entering."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,6 @@ class Progress:
     tokens: float = 0.0
     rung_tokens: float = 0.0
     seconds: float = 0.0
-    layers: int = 2
     accuracy: dict[str, float] = field(default_factory=dict[str, float])
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
@@ -151,10 +148,6 @@ def train(
         step = torch.compile(_loss, dynamic=False)
     while progress.rung < len(plan.rungs):
         rung = plan.rungs[progress.rung]
-        if rung.layers is not None and rung.layers > shape.layers:
-            parameters, shape = grow({k: v.detach() for k, v in parameters.items()}, shape, rung.layers)
-            _require(parameters)
-            optimizer, progress.layers = Optimizer(parameters), shape.layers
         corpus = Corpus(world, plan.seed * 1_000_003 + progress.step)
         started, before = time.monotonic(), progress.tokens
         source = batches(corpus, rung.level, plan.batch_tokens, plan.free_weight)
@@ -231,11 +224,10 @@ def _begin(world: World, plan: Plan, folder: Path) -> tuple[Parameters, Shape, P
     if not (folder / "progress.json").exists():
         parameters = initialise(shape, plan.seed)
         _require(parameters)
-        return parameters, shape, Progress(layers=plan.layers), Optimizer(parameters)
+        return parameters, shape, Progress(), Optimizer(parameters)
     saved = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     steps = saved.pop("optimizer_steps")
     progress = Progress(**saved)
-    shape = replace(shape, layers=progress.layers)
     parameters = load_file(folder / "weights.safetensors")
     _require(parameters)
     optimizer = Optimizer(parameters)
@@ -253,6 +245,3 @@ def _save(folder: Path, parameters: Parameters, optimizer: Optimizer, progress: 
     record = {**asdict(progress), "optimizer_steps": optimizer.step_count}
     (folder / ".progress.tmp").write_text(json.dumps(record, indent=1), encoding="utf-8")
     os.replace(folder / ".progress.tmp", folder / "progress.json")
-
-
-__all__ = ["BUCKETS", "Plan", "Progress", "Rung", "batches", "train"]

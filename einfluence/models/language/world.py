@@ -1,7 +1,8 @@
 """The world a language model is made for: its templates, entities and stored facts, as token ids.
 
-Read from a facts file (see `data/facts/world.yaml`, which says what its parts mean). Words are lower-case and separated by
-spaces; every word of the file is one token, and any other word is spelled letter by letter (`tokenizer.py`).
+Read from a facts file (see `data/facts/world.yaml`, which says what its parts mean). Words are lower-case and
+separated by spaces; every word of the file is one token, and any other word is spelled letter by letter
+(`tokenizer.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Fact = tuple[int, str, int]
 
 @dataclass(frozen=True)
 class Template:
-    """One sentence without its full stop: token ids with `SUBJECT` and `OBJECT` where the slots are; the last is the target."""
+    """One sentence without its full stop: token ids, `SUBJECT` and `OBJECT` for the slots; the last is the target."""
 
     tokens: tuple[int, ...]
 
