@@ -1,7 +1,7 @@
 """A measurement that goes on by itself: at set times, when its files change, on an event, or when asked.
 
 ``einfluence serve`` keeps one deployment of the flow at a Prefect server and runs it in this process's children.
-One run at a time: what falls due meanwhile is dropped, and a change of a watched file waits for the run to end.
+One run at a time: what falls due during a run becomes one run after it (:mod:`einfluence.store.turns`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequen
         InputError: When the cron expression or a watched path cannot be used.
     """
     from prefect import serve as serve_deployments
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import EntrypointType
     from prefect.events import DeploymentEventTrigger
 
@@ -52,13 +51,11 @@ def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequen
     trigger = DeploymentEventTrigger(
         name=f"{name}: input changed", expect={CHANGED}, match={"prefect.resource.id": f"einfluence.{name}"}
     )
-    one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     deployment: Any = measure.to_deployment(
         name,
-        parameters=parameters,
+        parameters={**parameters, "in_turn": True},
         cron=cron,
         triggers=[trigger],
-        concurrency_limit=one,
         enforce_parameter_schema=True,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
@@ -89,7 +86,10 @@ def a_server(port: int = 4200) -> Generator[str]:
         yield url
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) -> None:
@@ -131,23 +131,13 @@ def _watch(name: str, paths: Sequence[Path]) -> None:
         now = looks(paths)
         if now == before:
             continue
-        while (later := looks(paths)) != now or _runs(name):  # wait for the writing, and the run that goes on, to end
+        time.sleep(LOOK_EVERY)
+        while (later := looks(paths)) != now:  # whoever writes has not finished yet
             now = later
             time.sleep(LOOK_EVERY)
         changed = sorted(path for path in {*before, *now} if before.get(path) != now.get(path))
         emit_event(CHANGED, resource={"prefect.resource.id": f"einfluence.{name}"}, payload={"changed": changed})
         before = now
-
-
-def _runs(name: str) -> bool:
-    """Whether a run of the deployment goes on."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
-
-    at = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING"]}}})
-    of = DeploymentFilter.model_validate({"name": {"any_": [name]}})
-    with get_client(sync_client=True) as client:
-        return bool(client.read_flow_runs(flow_run_filter=at, deployment_filter=of, limit=1))
 
 
 def _check_cron(cron: str | None) -> None:

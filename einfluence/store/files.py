@@ -200,7 +200,7 @@ class Mirrored(Files):
         if marker.is_file() and marker.read_bytes() != self._bytes("einfluence.json"):
             self.forget()  # another store stands there now
         for name in super().names(""):
-            if name not in there and not name.startswith(TEMPORARY):
+            if name not in there and not name.startswith("."):
                 (self.root / name).unlink(missing_ok=True)
         for name in there:
             if name.startswith(self.LAZY):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from einfluence.store.store import Store
 
 ASIDE = ".aside"
+LOCKS = (".lock", ".going", ".waiting")
 CHECKED_BY_NAME = (*PARTED, "deltas", "bases", "recipes")
 
 
@@ -54,7 +55,7 @@ def verify(store: Store, *, repair: bool = False) -> tuple[int, list[Fault]]:
         store.files.forget()
     state, unread = replay(store.files)
     faults = list(_log_faults(store, state, unread))
-    names = [name for name in store.files.names("") if not name.startswith((f"{TEMPORARY}/", f"{ASIDE}/", ".lock"))]
+    names = [name for name in store.files.names("") if not name.startswith((f"{TEMPORARY}/", f"{ASIDE}/", *LOCKS))]
     live = {name for unit in state.units.values() for name in unit.files.values()}
     for name in names:
         if not name.startswith(f"{FOLDER}/"):
