@@ -145,9 +145,7 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
         return None
     prepared: list[Prepared] = []
     for part in spec.parts:
-        base = find_base(
-            part.base, f"parts.{part.name}.base", relative_to=spec.folder, trust_remote_code=part.trust_remote_code
-        )
+        base = part_base(spec, part)
         key = content_hash((data_key(part, spec), base.base_id))
         if store.curation(key) not in store.current_curations():
             return None
@@ -170,19 +168,41 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
         InputError: When base or data cannot be used, or a sample does not fit the base.
     """
     origin = f"{spec.name}/{part.name}"
-    where = f"parts.{part.name}.base"
-    base = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=part.trust_remote_code)
+    base = part_base(spec, part)
     key = content_hash((data_key(part, spec), base.base_id))
     store.open_for_writing()
     if store.curation(key) is None:
-        loaded = loaded_base(base, part.trust_remote_code)
-        curated = _curate(part, spec, loaded)
-        _check_fit(loaded, curated.samples)
+        curated = curated_part(spec, part)
         store.add_curation(key, curated, {"origin": origin, "part": json.loads(part.model_dump_json())})
     store.add_rows("bases", [_base_row(base)])
     store.add_rows("recipes", [_recipe_row(arm) for arm in part.arms])
     store.point_study(origin, key, order=time.time_ns())
     return Prepared(part, base, key, origin)
+
+
+def part_base(spec: Spec, part: Part) -> BaseInfo:
+    """Finds the base of a part.
+
+    Raises:
+        InputError: When there is none of that name, or its folder lacks what a base needs.
+    """
+    where, remote = f"parts.{part.name}.base", part.trust_remote_code
+    return find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
+
+
+def curated_part(spec: Spec, part: Part) -> Curated:
+    """Curates a part's data for its base, without a store.
+
+    Raises:
+        InputError: When base or data cannot be used, or a sample does not fit the base.
+    """
+    from einfluence.estimators.measure import encode
+
+    base = loaded_base(part_base(spec, part), part.trust_remote_code)
+    curated = _curate(part, spec, base)
+    for sample in _sample_rows(curated.samples):
+        encode(base, sample)
+    return curated
 
 
 def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
@@ -385,13 +405,6 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
         return base.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     return curate(part, spec, features, tokenize=tokenize, max_tokens=base.max_length)
-
-
-def _check_fit(base: Base, samples: pa.Table) -> None:
-    from einfluence.estimators.measure import encode
-
-    for sample in _sample_rows(samples):
-        encode(base, sample)
 
 
 def _base_row(base: BaseInfo) -> dict[str, Any]:

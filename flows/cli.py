@@ -111,6 +111,35 @@ def plan(spec: SpecFile = None, store: StoreRoot = DEFAULT_STORE) -> None:
 
 
 @app.command()
+def curate(
+    spec: SpecFile = None,
+    out: Annotated[Path | None, typer.Option(help="Write the tables as Parquet into this folder.")] = None,
+    sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
+) -> None:
+    """Make samples, probes and relations of a spec, and say what was made and what the gates found."""
+    from einfluence.curate.sources import listing
+    from einfluence.curate.summary import summary
+    from einfluence.run import curated_part
+    from einfluence.spec import load_spec
+    from einfluence.store.store import CURATED
+
+    if sources:
+        for item in listing():
+            typer.echo(f"{item['name']:18} {item['title']} ({item['terms']})")
+        return
+    import pyarrow.parquet as pq
+
+    read = load_spec(spec or _default_spec())
+    for part in read.parts:
+        made = curated_part(read, part)
+        questions.terminal().print(f"\n{part.name}", summary(made))
+        for name in (*CURATED, "report") if out else ():
+            folder = Path(out or ".") / part.name
+            folder.mkdir(parents=True, exist_ok=True)
+            pq.write_table(getattr(made, name), folder / f"{name}.parquet")
+
+
+@app.command()
 def sql(
     query: Annotated[str | None, typer.Argument(help="One statement that reads; without it: the tables.")] = None,
     store: StoreRoot = DEFAULT_STORE,
@@ -229,7 +258,7 @@ class Stopped(BaseException):
     """A signal asked the run to stop."""
 
 
-for question in (questions.show, questions.compare, questions.check):
+for question in (questions.show, questions.compare, questions.check, questions.figures, questions.explore):
     app.command()(question)
 
 

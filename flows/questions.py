@@ -1,10 +1,10 @@
-"""Commands that ask a store that is there already: show, compare, check."""
+"""Commands that ask a store that is there already: show, compare, check, figures, explore."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -57,7 +57,7 @@ def compare(
     a: Annotated[str, typer.Argument(help="A store, or a base or recipe (label or id) in --store.")],
     b: Annotated[str, typer.Argument(help="The same; differences are B minus A.")],
     store: StoreRoot = DEFAULT_STORE,
-    out: Annotated[Path | None, typer.Option(help="Write the comparison as CSV (.csv) or Parquet (.parquet).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write it as a page (.html), CSV or Parquet.")] = None,
 ) -> None:
     """Compare two stores, bases or recipes: differences paired by probe, with 95% intervals."""
     from einfluence.metrics import compare as compared
@@ -65,9 +65,13 @@ def compare(
     (store_a, chosen_a), (store_b, chosen_b) = _side(a, store), _side(b, store)
     with store_a.connect() as connection_a, store_b.connect() as connection_b:
         table = compared(connection_a, connection_b, a=chosen_a, b=chosen_b)
+        if out is not None and out.suffix == ".html":
+            from einfluence.report import write_comparison
+
+            write_comparison(connection_a, connection_b, out, names=(a, b))
     columns = ["estimator", "desideratum", "variant", "value_a", "value_b", "difference", "ci_low", "ci_high", "n"]
     print_table(table.select(columns))
-    if out is not None:
+    if out is not None and out.suffix != ".html":
         _save(table, out)
 
 
@@ -86,6 +90,33 @@ def check(
     print_table(verdicts.select(["requirement", "verdict", "estimator", "value", "ci_low", "ci_high", "bound", "note"]))
     if any(verdict != "met" for verdict in verdicts["verdict"].to_pylist()):
         raise typer.Exit(SHORT)
+
+
+def figures(
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")] = Path("figures"),
+    store: StoreRoot = DEFAULT_STORE,
+    output: Annotated[Literal["svg", "pdf", "png"], typer.Option("--format")] = "svg",
+    look: Annotated[
+        Literal["light", "dark", "auto"], typer.Option(help="auto: an SVG that follows the reader.")
+    ] = "light",
+) -> None:
+    """Write the report's figures as files, for papers."""
+    from einfluence.report import figures as draw
+
+    with existing(store).connect() as connection:
+        for path in draw(connection, folder, output, look):
+            typer.echo(path)
+
+
+def explore(
+    store: StoreRoot = DEFAULT_STORE,
+    port: Annotated[int | None, typer.Option(help="Where to listen on this machine; a free one by default.")] = None,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+) -> None:
+    """Serve a local page over the store: charts, a read-only SQL box, downloads."""
+    from einfluence.report.explore import explore as serve
+
+    raise typer.Exit(serve(existing(store).root, port=port, browser=browser))
 
 
 def duration(seconds: float) -> str:
@@ -139,7 +170,7 @@ def _save(table: pa.Table, out: Path) -> None:
 
     writers: dict[str, Any] = {".csv": pyarrow.csv.write_csv, ".parquet": pyarrow.parquet.write_table}
     if out.suffix not in writers:
-        raise InputError("--out", f"{out.name!r}", "a name that ends in .csv or .parquet")
+        raise InputError("--out", f"{out.name!r}", "a name that ends in .html, .csv or .parquet")
     writers[out.suffix](table, out)
     typer.echo(out, err=True)
 
