@@ -128,6 +128,54 @@ def test_a_report_is_written_where_it_is_wanted(first: Path, said: Said, tmp_pat
     assert "<html" in out.read_text()[:500]
 
 
+def test_plan_counts_what_is_there_and_computes_nothing(
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(first)
+    code, out, _ = said("plan", "spec.yaml", "--store", "store")
+    assert code == 0 and out.count("9 cells wanted, 9 present, 0 missing: 0 probes") == 2
+    code, out, _ = said("plan", "spec.yaml", "--store", "elsewhere")
+    assert out.count("9 cells wanted, 0 present, 9 missing: 3 probes") == 2
+    assert not (first / "elsewhere").exists()
+
+
+def test_curate_says_what_it_made_and_writes_the_tables(
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(first)
+    code, out, _ = said("curate", "spec.yaml", "--out", str(tmp_path))
+    assert code == 0 and "3 samples, 3 probes" in out
+    assert pq.read_table(tmp_path / "main" / "relations.parquet").num_rows == 9
+    assert "counterfact" in said("curate", "--sources")[1]
+
+
+def test_show_prints_the_scorecard_and_a_probe(first: Path, said: Said) -> None:
+    store = str(first / "store")
+    assert "Learns itself" in said("show", "--store", store)[1]
+    assert "dax is a" in said("show", "a", "--store", store)[1]
+    assert said("show", "nobody", "--store", store)[0] == 2
+
+
+def test_compare_pairs_two_sides(first: Path, said: Said, tmp_path: Path) -> None:
+    store, out = str(first / "store"), tmp_path / "pairs.csv"
+    code, shown, _ = said("compare", store, store, "--out", str(out))
+    assert code == 0 and "difference" in shown
+    assert "finetune" in out.read_text()
+    assert said("compare", "nothing such", store, "--store", store)[0] == 2
+
+
+def test_check_exits_with_three_when_a_requirement_falls_short(first: Path, said: Said) -> None:
+    store = str(first / "store")
+    code, out, _ = said("check", "--require", "gate>=1.1", "--store", store)
+    assert code == 3 and "gate>=1.1" in out
+    assert said("check", "--require", "gate is good", "--store", store)[0] == 2
+
+
+def test_figures_are_written_as_files(first: Path, said: Said, tmp_path: Path) -> None:
+    code, out, _ = said("figures", str(tmp_path), "--store", str(first / "store"))
+    assert code == 0 and all(Path(line).read_text().startswith("<svg") for line in out.splitlines()) and out
+
+
 def test_init_writes_a_study_that_loads_and_overwrites_nothing(said: Said, tmp_path: Path) -> None:
     from einfluence.spec import load_spec
 
