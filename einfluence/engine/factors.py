@@ -118,24 +118,20 @@ class Matrix:
             self.merged = self.merged.index_add(0, self.tokens[0], self.rows[0])
 
     def square_norm(self, down: Tensor | None, up: Tensor | None, rows: Tensor | None, kept: float) -> Tensor:
-        """(N,) squared Frobenius norm of (kept - 1) W + U^T D + rows, in float64."""
-        weight, loss = self.weight.double(), kept - 1.0
-        total = torch.full((self.probes,), loss**2 * weight.square().sum().item(), dtype=torch.float64).to(
-            weight.device
-        )
+        """(N,) squared Frobenius norm of (kept - 1) W + U^T D + rows."""
+        loss = kept - 1.0
+        total = torch.full((self.probes,), loss**2 * self.weight.norm().item() ** 2 if loss else 0.0).to(self.weight)
         if down is not None and up is not None:
-            d, u = down.double(), up.double()
-            total = total + ((d @ d.transpose(1, 2)) * (u @ u.transpose(1, 2))).sum((1, 2))
+            total = total + ((down @ down.transpose(1, 2)) * (up @ up.transpose(1, 2))).sum((1, 2))
             if loss:
-                total = total + 2 * loss * ((d @ weight.T) * u).sum((1, 2))
+                total = total + 2 * loss * (F.linear(down, self.weight) * up).sum((1, 2))
         if rows is not None and self.tokens is not None:
-            r = rows.double()
-            total = total + r.square().sum((1, 2))
+            total = total + rows.square().sum((1, 2))
             if loss:
-                total = total + 2 * loss * (weight[self.tokens] * r).sum((1, 2))
+                total = total + 2 * loss * (F.embedding(self.tokens, self.weight) * rows).sum((1, 2))
             if down is not None and up is not None:
-                columns = up.double().gather(2, self.tokens[:, None].expand(-1, up.shape[1], -1))
-                total = total + 2 * ((columns.transpose(1, 2) @ down.double()) * r).sum((1, 2))
+                columns = up.gather(2, self.tokens[:, None].expand(-1, up.shape[1], -1))
+                total = total + 2 * ((columns.transpose(1, 2) @ down) * rows).sum((1, 2))
         return total.clamp(min=0)
 
 

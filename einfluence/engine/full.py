@@ -82,7 +82,9 @@ class FullEngine(BatchedText):
             gradients = torch.autograd.grad(loss.sum(), wanted)
             small, signals = gradients[: len(values) + len(rows)], gradients[len(values) + len(rows) :]
             pairs = _pairs(matrices, signals)
-            norm = self._norm(matrices, pairs, dict(zip(map(id, wanted), gradients, strict=True)), values)
+            norm = first_norm
+            if step == 0 or recipe.clip is not None:
+                norm = self._norm(matrices, pairs, dict(zip(map(id, wanted), gradients, strict=True)), values)
             first_norm = norm if step == 0 else first_norm
             factor = torch.ones_like(norm) if recipe.clip is None else (recipe.clip / (norm + 1e-6)).clamp(max=1.0)
             if optimizer is None and values + rows:
@@ -95,7 +97,8 @@ class FullEngine(BatchedText):
             for matrix, pair in zip(matrices, pairs, strict=True):
                 if pair is not None:
                     x, g = pair
-                    history[matrix.name].append((x, g * factor.view(-1, 1, 1).to(g)))
+                    g = g if recipe.clip is None else g * factor.view(-1, 1, 1).to(g)
+                    history[matrix.name].append((x, g))
                 past = history[matrix.name]
                 matrix.kept = schedule.kept
                 if past:
@@ -115,7 +118,7 @@ class FullEngine(BatchedText):
         gradients: Mapping[int, Tensor],
         values: Sequence[Tensor],
     ) -> Tensor:
-        total = sum((gradients[id(v)].flatten(1).double().square().sum(1) for v in values), torch.tensor(0.0))
+        total = sum((gradients[id(v)].flatten(1).square().sum(1) for v in values), torch.tensor(0.0))
         for matrix, pair in zip(matrices, pairs, strict=True):
             down, up = pair or (None, None)
             rows = None if matrix.rows is None else gradients[id(matrix.rows)]

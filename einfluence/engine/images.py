@@ -34,12 +34,12 @@ class ImageSizes:
     Args:
         train: Parameters (numbers) of all probes in a training batch.
         most: Probes in a training batch.
-        score: Images in an evaluation batch.
+        score: Images in an evaluation batch; None for as many as keep a layer's output in the processor's cache.
     """
 
     train: int = 4_000_000
     most: int = 64
-    score: int = 256
+    score: int | None = None
 
 
 @dataclass(eq=False)
@@ -213,28 +213,68 @@ def base_parameters(base: Base, recipe: Recipe) -> dict[str, Tensor]:
 
 
 class _Exam:
-    """All query images, in batches that are always the same."""
+    """All query images, in batches that are always the same.
+
+    Args:
+        model: The classifier.
+        queries: Q images.
+        size: Images in a batch; None for as many as keep a layer's output in the processor's cache.
+        dtype: Of the pixels.
+        device: Of the model.
+    """
 
     def __init__(
-        self, model: nn.Module, queries: Sequence[ImageItem], size: int, dtype: torch.dtype, device: torch.device
+        self,
+        model: nn.Module,
+        queries: Sequence[ImageItem],
+        size: int | None,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
-        self.model = model
-        self.parts = [_images(queries[i : i + size], dtype, device) for i in range(0, len(queries), size)]
+        self.front, self.tail = _halves(model)
+        size = size or _in_cache(model, queries, dtype, device)
+        self.parts = [_images(queries[i : i + size], dtype, device)[0] for i in range(0, len(queries), size)]
+        self.labels = torch.tensor([item.label for item in queries], device=device)[:, None]
         self.n_tokens = np.ones(len(queries), dtype=np.int64)
 
     @torch.inference_mode()
     def take(self) -> Scores:
         """Scores the queries with the parameters that are in the network now."""
-        logprob: list[Tensor] = []
-        rank: list[Tensor] = []
-        for pixels, labels in self.parts:
-            logits = self.model(pixels)
-            logits = logits if logits.dtype == torch.float64 else logits.float()
-            logprob.append(logits.log_softmax(-1).gather(-1, labels[:, None])[:, 0].double())
-            rank.append((logits > logits.gather(-1, labels[:, None])).sum(-1) + 1)
-        if not logprob:
+        if not self.parts:
             return Scores(np.zeros(0), self.n_tokens, self.n_tokens)
-        return Scores(torch.cat(logprob).cpu().numpy(), self.n_tokens, torch.cat(rank).cpu().numpy())
+        logits = self.tail(torch.cat([self.front(pixels) for pixels in self.parts]))
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        logprob = logits.log_softmax(-1).gather(-1, self.labels)[:, 0].double()
+        rank = (logits > logits.gather(-1, self.labels)).sum(-1) + 1
+        return Scores(logprob.cpu().numpy(), self.n_tokens, rank.cpu().numpy())
+
+
+def _halves(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Up to where a network flattens its images, and the rest, which runs best on all of them at once."""
+    if type(model) is nn.Sequential:
+        kinds = [type(module) for module in model]
+        if nn.Flatten in kinds:
+            cut = kinds.index(nn.Flatten) + 1
+            return nn.Sequential(*list(model)[:cut]), nn.Sequential(*list(model)[cut:])
+    return model, nn.Identity()
+
+
+@torch.inference_mode()
+def _in_cache(model: nn.Module, queries: Sequence[ImageItem], dtype: torch.dtype, device: torch.device) -> int:
+    largest = [1]
+
+    def note(_: nn.Module, _in: object, out: object) -> None:
+        largest.append(out.numel() if isinstance(out, Tensor) else 1)
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    if queries:
+        model(_images(queries[:1], dtype, device)[0])
+    for hook in hooks:
+        hook.remove()
+    return min(max(_CACHED // max(largest), 16), 512)
+
+
+_CACHED = 1 << 19  # numbers; with their inputs they fit a second-level cache of 2 to 4 MB
 
 
 def _forward(run: Callable[[Any, Tensor, Any], Tensor], module: nn.Module, owner: _Owner, x: Tensor) -> Tensor:
