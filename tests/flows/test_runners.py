@@ -214,6 +214,22 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, gpt2_folder: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_folder: Path) -> None:
+    import psutil
+
+    spec = load_spec(write_spec(tmp_path, gpt2_folder, count=64, shard=1, keep_deltas="10MB"))
+    store = Store(tmp_path / "store")
+    todo = library.plan(spec, [library.prepare(spec, part, store) for part in spec.parts], store)
+    used: list[int] = []
+    for job in (*todo.jobs, *todo.jobs, *todo.jobs):
+        library.compute(job)
+        used.append(psutil.Process().memory_info().rss)
+    assert len(used) == 192
+    assert max(used[-20:]) - max(used[44:64]) < 20e6
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(tmp_path: Path, gpt2_folder: Path) -> None:
     import random
