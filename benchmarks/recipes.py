@@ -1,15 +1,18 @@
 """Sweeps recipes for the embedded language model: is the probe learned, does it leak, is the model wrecked?
 
     python benchmarks/recipes.py --probes 28 --out sweep.md
+    python benchmarks/recipes.py --compare
 
 For each recipe: mean influence by kind of query, leakage (median over unrelated queries of |influence| over the probe's
 own), and the perplexity on held-out documents after training, relative to before (mean and worst over probes).
+`--compare` sets the shipped recipes beside prompting, for newcomers and for known individuals given another category.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import random
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,10 +24,11 @@ from einfluence.curate import curate
 from einfluence.embedded import data_folder
 from einfluence.engine import measure
 from einfluence.engine.encode import encode_text
+from einfluence.engine.items import TextItem
 from einfluence.engine.serial import train, trainable_copy
 from einfluence.models.base import Base
-from einfluence.models.language.evaluation import heldout_documents, perplexity
-from einfluence.models.language.world import World
+from einfluence.models.language.evaluation import heldout_documents, log_probs, perplexity
+from einfluence.models.language.world import BEGIN, Fact, World
 from einfluence.models.load import find_base, load_base
 from einfluence.spec import Adapter, Facts, Part, Recipe, Spec
 
@@ -41,14 +45,22 @@ KINDS = (
 )
 
 
+COMPARED = ("self", "paraphrase", "negation", "conclusion", "inverse", "unrelated")
+LORA, FULL = Adapter(kind="lora", r=8, alpha=16), Adapter(kind="full")
+SHIPPED = {
+    "LoRA, AdamW": Recipe(adapter=LORA, optimizer="adamw", lr=5e-4, steps=10),
+    "all parameters, SGD": Recipe(adapter=FULL, optimizer="sgd", lr=3e-3, steps=5),
+}
+"""The recipes of the default run."""
+
+
 def grid() -> list[Recipe]:
     """The recipes that are compared: LoRA with AdamW, and all parameters with SGD."""
-    lora, full = Adapter(kind="lora", r=8, alpha=16), Adapter(kind="full")
     recipes = [
-        Recipe(adapter=lora, optimizer="adamw", lr=lr, steps=n) for n in (4, 10) for lr in (5e-4, 1e-3, 2e-3, 4e-3)
+        Recipe(adapter=LORA, optimizer="adamw", lr=lr, steps=n) for n in (4, 10) for lr in (3e-4, 5e-4, 1e-3, 2e-3)
     ]
     recipes += [
-        Recipe(adapter=full, optimizer="sgd", lr=lr, steps=n) for n in (1, 5, 10) for lr in (3e-3, 1e-2, 3e-2, 1e-1)
+        Recipe(adapter=FULL, optimizer="sgd", lr=lr, steps=n) for n in (1, 5) for lr in (1e-3, 3e-3, 1e-2, 3e-2)
     ]
     return recipes
 
@@ -105,6 +117,69 @@ def sweep(base: Base, world: World, recipes: list[Recipe], probes: int, seed: in
     return rows
 
 
+def compare(base: Base, world: World, recipes: dict[str, Recipe], count: int) -> list[list[str]]:
+    """Mean influence by kind of query: rows of (subjects, way of telling, probes, one cell for each kind)."""
+    rows: list[list[str]] = []
+    pairs = dict(world.pairs)
+    told = [fact for fact in world.probes if (pairs.get(fact[1], ""), fact[2]) in world.value_of]
+    stored = [fact for fact in world.stored if fact[1] in pairs]
+    draw = random.Random(0)
+    known: list[Fact] = []
+    for subject, relation, category in draw.sample(stored, min(count, len(stored))):
+        others = [
+            c for c in world.relations[relation].objects if (pairs[relation], c) in world.value_of and c != category
+        ]
+        known.append((subject, relation, draw.choice(others)))
+    for title, facts in (("newcomers", draw.sample(told, min(count, len(told)))), ("known, told otherwise", known)):
+        asked: list[tuple[int, str, list[int]]] = []
+        for index, fact in enumerate(facts):
+            asked += [(index, kind, sentence) for kind, sentence in _asked(world, fact, pairs)]
+        sentences = [sentence for _, _, sentence in asked]
+        probes = [[TextItem((BEGIN, *world.relations[r].positive[0].fill([s], [o])), 1)] for s, r, o in facts]
+        items = [TextItem((BEGIN, *sentence), 1) for sentence in sentences]
+        for name, recipe in recipes.items():
+            before, results = measure(base, recipe, probes, items, 0)
+            change = np.stack([after.logprob - before.logprob for _, _, after in results if after is not None])
+            rows.append([title, name, str(len(facts)), *_cells(world, facts, asked, change)])
+        prompts = [[BEGIN, *sentence[:-1]] for sentence in sentences]
+        targets = torch.tensor([sentence[-1] for sentence in sentences])[:, None]
+        plain = log_probs(base.model, prompts).gather(1, targets)[:, 0]  # type: ignore[arg-type]
+        change = np.zeros((len(facts), len(sentences)))
+        for index, [probe] in enumerate(probes):
+            near = [n for n, (owner, _, _) in enumerate(asked) if owner == index or (owner + n) % 5 == 0]
+            told_first = [[*probe.ids, world.stop, *prompts[n][1:]] for n in near]
+            after = log_probs(base.model, told_first).gather(1, targets[near])[:, 0]  # type: ignore[arg-type]
+            change[index] = np.nan
+            change[index, near] = (after - plain[near]).numpy()
+        rows.append([title, "in the prompt", str(len(facts)), *_cells(world, facts, asked, change)])
+    return rows
+
+
+def _asked(world: World, fact: Fact, pairs: dict[str, str]) -> list[tuple[str, list[int]]]:
+    subject, name, thing = fact
+    relation, second = world.relations[name], world.relations[pairs[name]]
+    value = world.value_of[second.name, thing]
+    found = [("paraphrase", template) for template in relation.positive[1:]]
+    found = [("self", relation.positive[0]), *found, ("negation", relation.negative), ("inverse", relation.reversed)]
+    made = [(kind, template.fill([subject], [thing])) for kind, template in found]
+    return [*made, ("conclusion", second.positive[0].fill([subject], [value]))]
+
+
+def _cells(world: World, facts: list[Fact], asked: list[tuple[int, str, list[int]]], change: np.ndarray) -> list[str]:
+    """Mean ± half width for each kind; unrelated are the queries about facts of other domains."""
+    domains = [world.relations[name].domain for _, name, _ in facts]
+    cells: list[str] = []
+    for kind in COMPARED:
+        means: list[float] = []
+        for index, domain in enumerate(domains):
+            columns = [n for n, (owner, k, _) in enumerate(asked) if owner == index and k == kind]
+            if kind == "unrelated":
+                columns = [n for n, (owner, k, _) in enumerate(asked) if domains[owner] != domain and k != "conclusion"]
+            means.append(float(np.nanmean(change[index, columns])))
+        cells.append("{:+.2f} ± {:.2f}".format(*_interval(means)))
+    return cells
+
+
 def _perplexity_after(base: Base, recipe: Recipe, probe: list[Any], documents: list[list[int]]) -> float:
     model, trained = trainable_copy(base, recipe, seed=0)
     tuned = train(base, recipe, probe, seed=0)
@@ -139,11 +214,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--probes", type=int, default=28, help="probe facts, balanced over domains")
     parser.add_argument("--out", type=Path, help="write the table here instead of printing it")
+    parser.add_argument("--compare", action="store_true", help="fine-tuning beside prompting, with the shipped recipes")
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     base = load_base(find_base("embedded:world", "--base"))
-    text = table(sweep(base, World(data_folder() / "facts" / "world.yaml"), grid(), chosen.probes))
+    world = World(data_folder() / "facts" / "world.yaml")
+    if chosen.compare:
+        lines = [["subjects", "told by", "probes", *COMPARED], ["---"] * (3 + len(COMPARED))]
+        text = "\n".join("| " + " | ".join(row) + " |" for row in lines + compare(base, world, SHIPPED, chosen.probes))
+    else:
+        text = table(sweep(base, world, grid(), chosen.probes))
     if chosen.out:
         chosen.out.write_text(text + "\n", encoding="utf-8")
     else:

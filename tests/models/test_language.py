@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from einfluence.curate.world import load_world
-from einfluence.models.language import evaluation
+from einfluence.models.language import evaluation, pretrain
 from einfluence.models.language.corpus import Corpus, Level
 from einfluence.models.language.export import half_rounded, save_folder, to_llama
 from einfluence.models.language.ladder import WHOLE
@@ -19,6 +19,7 @@ from einfluence.models.language.network import Shape, answer_loss, hidden_states
 from einfluence.models.language.optimizer import Optimizer
 from einfluence.models.language.training import batches, train
 from einfluence.models.language.world import World
+from einfluence.models.load import find_base, load_base
 from tests.tiny_language import tiny_plan, write_facts
 
 TINY = Shape(vocabulary=0, layers=2, hidden=48, heads=4, head_dim=12, intermediate=64)
@@ -180,6 +181,26 @@ def test_any_name_can_be_spelled_and_read_back(world: World, shape: Shape, tmp_p
     assert tokenizer.convert_ids_to_tokens(ids) == ["x", "##y", "##w", "has", "wings"]
     assert tokenizer.decode(ids) == "xyw has wings"
     assert tokenizer.unk_token_id not in ids
+
+
+def test_pretraining_writes_a_whole_folder_with_its_card(
+    facts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = {**dict.fromkeys(evaluation.MARKS, 0.925), "perplexity": 3.5}
+    monkeypatch.setattr(pretrain, "evaluate", lambda *_: marks)
+    folder = tmp_path / "model"
+    assert pretrain.pretrain(facts, tiny_plan(0.003), folder, tmp_path / "work", compile=False) == marks
+    assert json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) == marks
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "| `in_context_repeat` |" in card and "0.925 (not reached)" in card and "3.50" in card
+    base = load_base(find_base(str(folder), "test"))
+    assert base.join == " . " and base.max_length == 256
+
+
+def test_too_small_a_world_is_named_instead_of_searched_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "COMPETING", 9)  # of eight objects
+    with pytest.raises(ValueError, match="too few objects of 'is_a'|too few objects of 'has'"):
+        evaluation.items(world, "in_context_negation", 1)
 
 
 SHIPPED = Path(__file__).parents[2] / "data" / "models" / "world"

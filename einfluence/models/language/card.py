@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import fill
 
 from einfluence.models.language.evaluation import COMPETING, MARKS
 from einfluence.models.language.world import World
@@ -56,7 +57,7 @@ training; marks are measured on those.
 bfloat16 products with float32 weights. Muon for the hidden matrices, AdamW for the rest. Made by
 
     python -m flows.pretrain language
-
+{note}
 which climbs a ladder of forms (accuracies are of the training documents at the end of each rung, every one seen once):
 
 {history}
@@ -109,6 +110,7 @@ def write_card(folder: Path, world: World, marks: dict[str, float]) -> None:
         minutes=training["seconds"] / 60,
         seed=training["seed"],
         history="\n".join(rows),
+        note="\n" + fill(f"({training['note']})", 118) + "\n" if training.get("note") else "",
         competing=COMPETING,
         marks="\n".join(scores),
         perplexity=marks["perplexity"],

@@ -112,7 +112,7 @@ def _stored(world: World, mark: str, count: int, draw: Random) -> list[Item]:
 
 def _reserved_pairs(world: World, relation: Relation, each: int, draw: Random) -> dict[int, list[int]]:
     """Competing newcomers with `each` objects, all different; every pair is one that training never joined."""
-    while True:  # Small classes often have no reserved object left for some name: draw again.
+    for _ in range(100_000):  # Small classes often have no reserved object left for some name: draw again.
         taken: set[int] = set()
         pairs: dict[int, list[int]] = {}
         for name in draw.sample(world.newcomers, COMPETING):
@@ -123,6 +123,7 @@ def _reserved_pairs(world: World, relation: Relation, each: int, draw: Random) -
             taken.update(pairs[name])
         else:
             return pairs
+    raise ValueError(f"too few objects of {relation.name!r} in {world.path} for {COMPETING} competing entities")
 
 
 def _item(world: World, premises: Sequence[list[int]], query: list[int]) -> Item:
