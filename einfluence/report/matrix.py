@@ -13,6 +13,7 @@ import numpy.typing as npt
 from einfluence.report.query import Arm, Part, rows, table
 
 MOST = 1024  # rows or columns shown cell by cell; longer sides are shown as means of blocks
+CELLS = 4_000_000  # of all arms of a part together
 SAMPLED = 256  # side of the block of single cells that goes with such means
 Floats = npt.NDArray[np.float32]
 
@@ -46,6 +47,14 @@ def limit_of(matrix: Floats) -> float:
     return limit or float(finite.max()) or 1.0
 
 
+def most_of(shape: tuple[int, int], arms: int) -> int:
+    """Rows or columns that a picture may have, so that those of all arms keep within the page's share of bytes."""
+    most = MOST
+    while arms * min(shape[0], most) * min(shape[1], most) > CELLS and most > 64:
+        most -= 32
+    return most
+
+
 def encode(matrix: Floats) -> str:
     """The values as little-endian half floats in base64; three digits, enough for a colour and a tooltip."""
     largest = float(np.finfo(np.float16).max)
@@ -76,12 +85,16 @@ def groups(domains: Sequence[str]) -> list[tuple[int, int, str]]:
     return found
 
 
-def asymmetry(matrix: Floats, probe_samples: Sequence[str | None], queries: Sequence[str]) -> tuple[Floats, list[int]]:
-    """|I − Iᵀ| over the samples that are both probe and query, in the probes' order; and which probes these are."""
+def both_of(probe_samples: Sequence[str | None], queries: Sequence[str]) -> list[tuple[int, int]]:
+    """The samples that are both probe and query: row and column of each, in the probes' order."""
     column = {query: index for index, query in enumerate(queries)}
-    both = [row for row, sample in enumerate(probe_samples) if sample in column]
-    square = matrix[np.ix_(both, [column[str(probe_samples[row])] for row in both])]
-    return np.abs(square - square.T), both
+    return [(row, column[sample]) for row, sample in enumerate(probe_samples) if sample in column]
+
+
+def asymmetry(matrix: Floats, both: Sequence[tuple[int, int]]) -> Floats:
+    """|I − Iᵀ| over the samples that are both probe and query."""
+    square = matrix[np.ix_([row for row, _ in both], [column for _, column in both])]
+    return np.abs(square - square.T)
 
 
 def sampled(shape: tuple[int, int], seed: int = 0) -> tuple[list[int], list[int]]:

@@ -13,8 +13,10 @@ from einfluence.report import images, matrix
 from einfluence.report.query import Part, rows, table
 
 NAMED = 6  # queries named as most helped and as most hurt of each probe and arm
-PROBES = 2000  # probes of a part that can be looked at one by one
-TEXT = 12_000  # characters of a sample that the page holds
+PROBES = 2000  # probes of a part that can be looked at one by one, ...
+DETAILS = 6000  # ... where this many rows of their arms allow it
+TEXT = 12_000  # characters of a sample that the page holds, ...
+TEXTS = 4_000_000  # ... where this many for all samples allow it
 _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -49,6 +51,8 @@ class Samples:
         found = rows(connection, "samples")
         connection.unregister("report_samples")
         listed: list[dict[str, object]] = [{} for _ in self._index]
+        total = sum(min(TEXT, len(row[key] or "")) for row in found for key in ("prompt", "target"))
+        most = TEXT if total <= TEXTS else max(200, TEXTS // len(listed))
         tiles: list[Any] = []
         for row in found:
             item: dict[str, object] = {"n": row["name"], "d": row["domain"] or ""}
@@ -58,14 +62,14 @@ class Samples:
                 item["i"], item["l"] = len(tiles), row["label"]
                 tiles.append(images.picture(row["pixels"], row["shape"]))
             else:
-                item["p"], item["t"] = _cut(row["prompt"]), _cut(row["target"])
+                item["p"], item["t"] = _cut(row["prompt"], most), _cut(row["target"], most)
             listed[row["sample_index"]] = item
         return {"samples": listed, "sprite": images.sprite(tiles)}
 
 
-def _cut(text: str | None) -> str:
+def _cut(text: str | None, most: int) -> str:
     text = text or ""
-    return text if len(text) <= TEXT else f"{text[:TEXT]}… ({len(text) - TEXT} more characters)"
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"
 
 
 def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples) -> dict[str, Any] | None:
@@ -73,41 +77,51 @@ def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples
     lines, columns = matrix.axes(connection, part)
     if not lines or not columns:
         return None
-    ids = [column["sample_id"] for column in columns]
+    shape = (len(lines), len(columns))
+    most = matrix.most_of(shape, len(part.arms))
+    high, wide = (-(-length // most) for length in shape)
+    whole = high == wide == 1
+    few = None if whole else matrix.sampled(shape)
+    both = matrix.both_of([line["sample_id"] for line in lines], [column["sample_id"] for column in columns])
+    skew = both if 3 <= len(both) <= matrix.MOST else []
     drawn: list[dict[str, object]] = []
-    high = wide = 1
-    both: list[int] = []
     for arm in part.arms:
-        whole = matrix.values(connection, arm, (len(lines), len(columns)))
-        small, high, wide = matrix.blocks(whole)
-        entry: dict[str, object] = {
-            "label": arm.short,
-            "limit": round(matrix.limit_of(small), 4),
-            "data": matrix.encode(small),
-        }
-        square, both = matrix.asymmetry(whole, [line["sample_id"] for line in lines], ids)
-        if 3 <= len(both) <= matrix.MOST:
-            entry |= {"skew": matrix.encode(square), "skew_limit": round(matrix.limit_of(square), 4)}
-        if high > 1 or wide > 1:
-            some_rows, some_columns = matrix.sampled(whole.shape)
-            block = whole[some_rows][:, some_columns]
-            entry |= {"part": matrix.encode(block), "part_limit": round(matrix.limit_of(block), 4)}
+        values = matrix.values(connection, arm, shape)
+        small, _, _ = matrix.blocks(values, most)
+        entry: dict[str, object] = {"label": arm.short, **_picture("data", small)}
+        if skew:
+            square = matrix.asymmetry(values, skew)
+            entry |= _picture("skew", square) if not whole else {"skew_limit": round(matrix.limit_of(square), 4)}
+        if few:
+            entry |= _picture("part", values[few[0]][:, few[1]])
         drawn.append(entry)
-    some_rows, some_columns = matrix.sampled((len(lines), len(columns)))
+    needed = [
+        _needed(length, step, chosen) for length, step, chosen in zip(shape, (high, wide), few or ([], []), strict=True)
+    ]
+    needed[0] |= {row for row, _ in skew}
     return {
-        "rows": [samples.index(line["sample_id"]) for line in lines],
-        "names": [line["name"] for line in lines],
-        "ids": [line["probe_id"] for line in lines],
-        "columns": [samples.index(column["sample_id"]) for column in columns],
+        "rows": [samples.index(line["sample_id"]) if place in needed[0] else None for place, line in enumerate(lines)],
+        "ids": [line["probe_id"] if place in needed[0] else None for place, line in enumerate(lines)],
+        "columns": [
+            samples.index(item["sample_id"]) if place in needed[1] else None for place, item in enumerate(columns)
+        ],
         "row_groups": matrix.groups([_group(line) for line in lines]),
         "column_groups": matrix.groups([column["domain"] for column in columns]),
-        "kinds": matrix.named_cells(connection) if high == wide == 1 else [],
+        "kinds": matrix.named_cells(connection) if whole else [],
         "block": [high, wide],
-        "sampled": [some_rows, some_columns] if high > 1 or wide > 1 else None,
-        "both": both if 3 <= len(both) <= matrix.MOST else [],
+        "sampled": few,
+        "both": skew,
         "arms": drawn,
-        "cells": part.arms[0].cells,
     }
+
+
+def _picture(name: str, values: matrix.Floats) -> dict[str, object]:
+    return {name: matrix.encode(values), f"{name}_limit": round(matrix.limit_of(values), 4)}
+
+
+def _needed(length: int, step: int, chosen: Sequence[int]) -> set[int]:
+    """The places along an axis that the page can name: where a block begins, and those chosen to be shown singly."""
+    return {*range(0, length, step), *chosen}
 
 
 def _group(line: dict[str, Any]) -> str:
@@ -116,7 +130,7 @@ def _group(line: dict[str, Any]) -> str:
 
 def probes(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: Samples) -> list[dict[str, object]]:
     """The probes of a part for the browser of single probes, with what each arm's training on them did."""
-    chosen = table(connection, "probes", base=part.base, most=PROBES)
+    chosen = table(connection, "probes", base=part.base, most=min(PROBES, DETAILS // len(part.arms)))
     listed = chosen.to_pylist()
     connection.register("report_chosen", chosen)
     arms = {(arm.estimator, arm.recipe): arm.index for arm in part.arms}

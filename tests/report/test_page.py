@@ -14,7 +14,7 @@ from rich.console import Console
 from einfluence.errors import InputError
 from einfluence.report import figures, show_probe, show_scorecard, write_report
 from einfluence.report.export import paint
-from einfluence.report.matrix import asymmetry, blocks, encode, groups
+from einfluence.report.matrix import CELLS, asymmetry, blocks, both_of, encode, groups, most_of
 from einfluence.report.payload import script_json
 from tests.report.conftest import RUN
 from tests.report.tables import HOSTILE, Tables, small_store, text_part
@@ -67,9 +67,15 @@ def test_blocks_are_means_of_the_cells_that_are_there() -> None:
 
 def test_asymmetry_compares_both_ways_between_samples_that_are_probe_and_query() -> None:
     matrix = np.array([[9, 1, 2], [4, 8, 3]], dtype=np.float32)  # probes a, b on queries a, b, c
-    square, both = asymmetry(matrix, ["a", "b"], ["a", "b", "c"])
-    assert both == [0, 1]
-    np.testing.assert_allclose(square, [[0, 3], [3, 0]])
+    both = both_of(["a", "b"], ["a", "b", "c"])
+    assert both == [(0, 0), (1, 1)]
+    np.testing.assert_allclose(asymmetry(matrix, both), [[0, 3], [3, 0]])
+
+
+def test_the_pictures_of_many_arms_keep_within_their_share_of_bytes() -> None:
+    assert most_of((1000, 1000), 3) >= 1000
+    for arms in (5, 20, 100):
+        assert arms * most_of((5000, 5000), arms) ** 2 <= CELLS
 
 
 def test_values_travel_as_half_floats() -> None:

@@ -143,8 +143,14 @@
       const block = this.map.block[axis === "row" ? 0 : 1];
       return this.map[`${axis}_groups`].map(([start, end, name]) => ({ start: start / block, end: end / block, name }));
     }
+    apart(values) { // |I − Iᵀ| over the samples that are both probe and query
+      const { both, columns } = this.map, n = both.length, result = new Float32Array(n * n);
+      const at = (i, j) => values[both[i][0] * columns.length + both[j][1]];
+      for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) result[i * n + j] = Math.abs(at(i, j) - at(j, i));
+      return result;
+    }
     place([x, y]) { // what stands in a cell of the picture: row, column and how many cells it averages
-      if (this.skew) return [this.map.both[y], this.map.both[x], 1];
+      if (this.skew) return [this.map.both[y][0], this.map.both[x][0], 1];
       if (this.sampled) return [this.map.sampled[0][y], this.map.sampled[1][x], 1];
       const [high, wide] = this.map.block;
       return [y * high, x * wide, high * wide];
@@ -168,8 +174,8 @@
     }
     draw() {
       const entry = this.map.arms[this.arm], [nx, ny] = this.size;
-      const [key, limit] = this.skew ? ["skew", entry.skew_limit] : this.sampled ? ["part", entry.part_limit] : ["data", entry.limit];
-      this.values = floats(entry[key]);
+      const key = this.skew ? "skew" : this.sampled ? "part" : "data", limit = entry[`${key}_limit`];
+      this.values = this.skew && !entry.skew ? this.apart(floats(entry.data)) : floats(entry[key]);
       const image = paint(this.values, nx, ny, limit, this.skew);
       bar(this.figure, limit, this.skew);
       this.view.signal("ink", colour("--ink")).signal("muted", colour("--muted")).data("raster", [{ image }]).runAsync();
