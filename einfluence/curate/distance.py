@@ -145,12 +145,12 @@ def trigrams(texts: Sequence[str]) -> Any:
 
     padded = [f"  {text.lower()} " for text in texts]
     lengths = np.array([len(text) for text in padded])
-    letters = np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32).astype(np.int64)
-    grams = (letters[:-2] << 42) | (letters[1:-1] << 21) | letters[2:]
+    letters = _ranks(np.frombuffer("".join(padded).encode("utf-32-le"), np.uint32).astype(np.int64))
+    size = int(letters.max(initial=0)) + 1
     owner = np.repeat(np.arange(len(texts), dtype=np.int64), lengths)
-    grams = grams[owner[:-2] == owner[2:]]
-    owner = owner[:-2][owner[:-2] == owner[2:]]
-    columns = _numbered(grams)
+    whole = owner[:-2] == owner[2:]
+    columns = _ranks(((letters[:-2] * size + letters[1:-1]) * size + letters[2:])[whole])
+    owner = owner[:-2][whole]
     n_columns = int(columns.max(initial=-1)) + 1
     counts, owner, columns = _counted(owner * n_columns + columns, n_columns)
     having = np.bincount(columns, minlength=n_columns)
@@ -160,13 +160,12 @@ def trigrams(texts: Sequence[str]) -> Any:
     return _unit_rows(matrix)
 
 
-def _numbered(values: Ints) -> Ints:
-    """Each value's rank among the distinct values (by sorting, which is faster here than hashing)."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    places = np.zeros(len(values), np.int64)
-    places[order[1:]] = np.cumsum(ordered[1:] != ordered[:-1])
-    return places
+def _ranks(values: Ints) -> Ints:
+    """Each value's rank among the distinct values; by a table where they are small, which needs no sorting."""
+    most = int(values.max(initial=0))
+    if most <= 1 << 26:
+        return (np.cumsum(np.bincount(values, minlength=1) > 0) - 1)[values]
+    return np.unique(values, return_inverse=True)[1]
 
 
 def _counted(keys: Ints, base: int) -> tuple[Ints, Ints, Ints]:

@@ -141,6 +141,8 @@ class _Derivation:
             self.stored.add(fact)
         self.rules = rules_of(world)
         self.pools: dict[str, list[Triplet]] = {}
+        self.ranks: dict[Triplet, int] = {}
+        self.leaking: set[str] = set()
         self.keys: dict[tuple[Triplet, str], str] = {}
         self.labels: dict[tuple[str, str, str], str] = {}
         self.wanted = set(facts.kinds) if facts.kinds is not None else None
@@ -169,7 +171,13 @@ class _Derivation:
         return self.wanted is None or kind in self.wanted
 
     def _drawn(self, fact: Triplet, purpose: str) -> bool:
-        return int(content_hash((purpose, self.facts.seed, fact)), 16) % SHARE == 0
+        return (self._rank(fact) >> (8 * EXTRA_KINDS.index(purpose))) % SHARE == 0
+
+    def _rank(self, fact: Triplet) -> int:
+        """A number that only the fact and the seed decide."""
+        if fact not in self.ranks:
+            self.ranks[fact] = int(content_hash((self.facts.seed, fact)), 16)
+        return self.ranks[fact]
 
     def _choose(self) -> list[Triplet]:
         """The probe facts: new ones, of the wanted domains, drawn evenly over the domains."""
@@ -184,8 +192,7 @@ class _Derivation:
                 self.draft.gates.count(KNOWN, " ".join(fact))
             elif self.facts.domains is None or domain in self.facts.domains:
                 by_domain[domain].append(fact)
-        seed = self.facts.seed
-        ranked = [sorted(found, key=lambda fact: content_hash((seed, fact))) for found in by_domain.values()]
+        ranked = [sorted(found, key=self._rank) for found in by_domain.values()]
         turns = [(turn, index, fact) for index, found in enumerate(ranked) for turn, fact in enumerate(found)]
         chosen = {fact for _, _, fact in sorted(turns)[: self.facts.probes]}
         if not chosen:
@@ -308,7 +315,8 @@ class _Derivation:
     def _add(self, probe_id: str, key: str, kind: str, level: float | None = None) -> None:
         sample = self.draft.samples[key]
         if f" {sample.target} " in f" {sample.prompt} ":
-            self.draft.gates.count(LEAK, f"{sample.prompt} | {sample.target}")
+            self.draft.gates.count(LEAK, f"{sample.prompt} | {sample.target}", int(key not in self.leaking))
+            self.leaking.add(key)
             return
         self.draft.claim(probe_id, self.draft.query(key), kind, level)
 
@@ -382,13 +390,13 @@ class _Derivation:
             self.out.touched.setdefault(probe_id, ({about[0], about[2]}, {about[1]}))
 
     def _length_matched(self, fact: Triplet, names: set[str], length: int) -> Triplet | None:
-        """Among stored facts of other domains, at most 50 drawn by the fact, the one nearest in length."""
+        """Among stored facts of other domains, sixteen drawn by the fact, the one nearest in length."""
         domain = self.world.file.relations[fact[1]].domain
         pool = self._pool(domain)
         if not pool:
             return None
-        start = int(content_hash(("control", self.facts.seed, fact)), 16)
-        drawn = [pool[(start + step) % len(pool)] for step in range(min(50, len(pool)))]
+        start = self._rank(fact)
+        drawn = [pool[(start + step) % len(pool)] for step in range(min(16, len(pool)))]
         free = [other for other in drawn if other[0] not in names and other[2] not in names]
         return min(free, key=lambda other: abs(self._length(other) - length), default=None)
 
@@ -407,8 +415,11 @@ def shuffled_words(sample: Sample, seed: int) -> Sample | None:
     """The same words in another order, the last ones the target; None where there is no other order."""
     words, tail = [*sample.prompt.split(), *sample.target.split()], len(sample.target.split())
     for attempt in range(20):
-        ranks = [content_hash(("shuffle", seed, attempt, place, sample.sample_id)) for place in range(len(words))]
-        order = [word for _, word in sorted(zip(ranks, words, strict=True))]
+        draw = int(content_hash(("shuffle", seed, attempt, sample.sample_id)), 16)
+        left, order = list(words), list[str]()
+        while left:
+            draw, index = divmod(draw, len(left))
+            order.append(left.pop(index))
         if order != words and order[-1] != words[-1]:
             return Sample(
                 name=f"{sample.name}:shuffled", prompt=" ".join(order[:-tail]), target=" ".join(order[-tail:]),
