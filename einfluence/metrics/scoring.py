@@ -142,7 +142,7 @@ class _Models:
                 parts.append(self.select("marts", name, **limits))
         for name, parts in marts.items():
             self.register(name, pa.concat_tables(parts))
-        pairs = [self.select("marts", "mart_pairs", part=i, parts=len(blocks)) for i in range(len(blocks))]
+        pairs = [self.select("marts", "mart_pairs", low=low, high=high) for low, high in blocks]
         self.register("mart_pairs", pa.concat_tables(pairs))
         for name in ("mart_samples", "mart_arms"):
             self.select("marts", name)

@@ -164,7 +164,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(interval) -> None:
     shares = {key: float(np.mean(each)) for key, each in sorted(held.items())}
     for key, share in shares.items():
         print(f"{interval} {key[0]} {key[1]}: {100 * share:.1f}% of {len(held[key])}")  # noqa: T201
-    assert all(0.93 <= share <= 0.97 for share in shares.values()), shares
+    # Yes-or-no answers of some 54 probes come in steps, which the intervals cannot go between.
+    assert all(0.93 <= share <= (0.98 if key[0] == "gate" else 0.97) for key, share in shares.items()), shares
 
 
 @pytest.mark.slow

@@ -1,32 +1,43 @@
--- One row a (run, probe, class of pairs) over part $part of $parts of all unordered pairs measured both ways.
-with cells as (
+-- One row a (run, probe, class of pairs), over unordered pairs measured both ways whose lower probe is from $low up to
+-- $high (exclusive).
+with samples as (
+    select * from stg_samples
+),
+
+forth as (
     select
         cells.run,
         cells.probe,
-        queries.as_probe,
+        samples.probe as other,
         cells.n_tokens,
         cells.influence
-    from stg_cells as cells
-    inner join stg_queries as queries on cells.query = queries.query
-    semi join stg_samples as samples on cells.probe = samples.probe
-    where cells.probe <> queries.as_probe and least(cells.probe, queries.as_probe) % $parts = $part
+    from stg_cells as cells  -- all cells: a CTE of them that is read twice would be written out
+    inner join samples on cells.query = samples.own_query
+    where cells.probe >= $low and cells.probe < $high and cells.probe < samples.probe
+),
+
+back as (
+    select
+        cells.run,
+        cells.probe as other,
+        samples.probe,
+        cells.n_tokens,
+        cells.influence
+    from stg_cells as cells  -- all cells: a CTE of them that is read twice would be written out
+    inner join samples on cells.query = samples.own_query
+    where samples.probe >= $low and samples.probe < $high and cells.probe > samples.probe
 ),
 
 pairs as (
     select
         forth.run,
         forth.probe as low,
-        back.probe as high,
+        forth.other as high,
         forth.n_tokens = back.n_tokens as same_length,
         forth.influence - back.influence as difference,
         forth.influence * forth.influence + back.influence * back.influence as squares
-    from cells as forth
-    inner join cells as back
-        on
-            forth.run = back.run
-            and forth.probe = back.as_probe
-            and forth.as_probe = back.probe
-    where forth.probe < forth.as_probe and back.probe > back.as_probe
+    from forth
+    inner join back using (run, probe, other)
 ),
 
 claims as (

@@ -35,7 +35,7 @@ select
     runs.run,
     probes.probe,
     queries.query,
-    cast(influence.n_tokens as integer) as n_tokens,
+    cast(least(influence.n_tokens, 65535) as usmallint) as n_tokens,
     influence.influence
 from influence
 inner join runs

@@ -1,4 +1,5 @@
--- One row a sample that may be a query; `as_probe` is the probe that trains on it alone, where there is one.
+-- One row a sample that may be a query; `as_probe` is the probe that trains on it alone, where there is one. Numbers
+-- follow those of the probes, so that a range of probes is a range of queries too.
 create or replace temp table stg_queries as
 with probes as (
     select
@@ -16,6 +17,6 @@ samples as (
 select
     samples.sample_id as query_id,
     probes.probe as as_probe,
-    cast(row_number() over (order by samples.sample_id) - 1 as integer) as query
+    cast(row_number() over (order by probes.probe nulls last, samples.sample_id) - 1 as integer) as query
 from samples
 left join probes using (sample_id)
