@@ -94,7 +94,8 @@
   const ramp = (skew) => {
     const rgb = (name) => colour(name).match(/[0-9a-f]{2}/gi).map((pair) => parseInt(pair, 16));
     const paper = rgb("--paper"), { hurt, helped } = load().colours;
-    const side = skew ? [paper, [160, 120, 190], [100, 50, 140], dark() ? [225, 190, 250] : [50, 10, 80]] : null;
+    const violet = [[50, 10, 80], [100, 50, 140], [160, 120, 190], [225, 190, 250]];
+    const side = skew ? [paper, ...(dark() ? [violet[1], violet[2], violet[3]] : [violet[2], violet[1], violet[0]])] : null;
     const up = side ?? (dark() ? [paper, helped[2], helped[1], helped[0]] : [paper, helped[0], helped[1], helped[2]]);
     const down = dark() ? [paper, hurt[0], hurt[1], hurt[2]] : [paper, hurt[2], hurt[1], hurt[0]];
     return (t) => {
@@ -139,7 +140,11 @@
       return [Math.ceil(this.map.columns.length / this.map.block[1]), Math.ceil(this.map.rows.length / this.map.block[0])];
     }
     groups(axis) {
-      if (this.skew || this.sampled) return [];
+      if (this.skew) return [];
+      if (this.sampled) { // how many of the chosen places lie before each end
+        const chosen = this.map.sampled[axis === "row" ? 0 : 1], before = (end) => chosen.filter((place) => place < end).length;
+        return this.map[`${axis}_groups`].map(([start, end, name]) => ({ start: before(start), end: before(end), name }));
+      }
       const block = this.map.block[axis === "row" ? 0 : 1];
       return this.map[`${axis}_groups`].map(([start, end, name]) => ({ start: start / block, end: end / block, name }));
     }
