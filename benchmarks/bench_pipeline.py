@@ -1,7 +1,8 @@
 """What the pipeline costs beside the measuring: plan, commit, tidy, nothing to do, ten probes more, Prefect.
 
-Run by hand: ``python -m benchmarks.bench_pipeline [PROBES ...]``. Numbers are made up, so that only the pipeline works;
-the last part runs a real study of many small blocks with and without Prefect. Prints one row a size.
+Run by hand: ``python -m benchmarks.bench_pipeline [PROBES ...]`` (0 for Prefect alone). Numbers are made up, so that
+only the pipeline works; the last part runs a real study of many small blocks with and without Prefect. Prints one row
+a size and step, in seconds.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def store_times(root: Path, probes: int) -> dict[str, float]:
 
 def prefect_cost(root: Path, blocks: int = 60) -> dict[str, float]:
     """Seconds that Prefect adds: once a run, and for each block (a real study on the embedded digits)."""
-    images = {"source": "digits", "probes": blocks, "queries": 20}
+    images = {"source": "digits", "probes": blocks, "queries": blocks}
     arm = {"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}
     environment = {**os.environ, "EINFLUENCE_CACHE": str(root / "cache"), "PREFECT_HOME": str(root / "prefect")}
     taken: dict[tuple[str, int], float] = {}
@@ -119,17 +120,22 @@ def prefect_cost(root: Path, blocks: int = 60) -> dict[str, float]:
             "flow": [sys.executable, "-m", "flows.cli", "run", str(file), "--store", str(root / f"flow{shard}")],
         }
         for name, command in commands.items():
-            quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            taken[name, shard] = timed(lambda: subprocess.run(command, env=environment, check=True, **quiet))[0]  # noqa: B023
+            taken[name, shard] = timed(lambda: _run(command, environment))[0]  # noqa: B023
     again = [sys.executable, "-m", "flows.cli", "run", str(file), "--store", str(root / f"flow{blocks}")]
-    nothing = timed(lambda: subprocess.run(again, env=environment, check=True, capture_output=True))[0]
+    nothing = timed(lambda: _run(again, environment))[0]
     once = taken["flow", blocks] - taken["library", blocks]
     each = (taken["flow", 1] - taken["library", 1] - once) / (blocks - 1)
     return {"a run with nothing to do": nothing, "Prefect, once a run": once, "Prefect, a block": each}
 
 
+def _run(command: list[str], environment: dict[str, str]) -> None:
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(ended.stderr)
+
+
 def main() -> None:
-    sizes = [int(size) for size in sys.argv[1:]] or [100, 1000, 10000]
+    sizes = [int(size) for size in sys.argv[1:] if size != "0"] if sys.argv[1:] else [100, 1000, 10000]
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes:
             for step, value in store_times(Path(folder) / str(size), size).items():

@@ -177,11 +177,14 @@ class Store:
         """Makes the folder a store.
 
         Raises:
-            InputError: When it cannot be written.
+            InputError: When it cannot be written, or two writers could not be told apart in it.
         """
         if not self.exists:
             marker = {"store_version": STORE_VERSION, "id": secrets.token_hex(8)}
             self.files.put(MARKER, json_bytes(marker), new=True)
+        if self.files.put(MARKER, (self.root / MARKER).read_bytes(), new=True):
+            fix = "use one that honours `If-None-Match: *` (AWS S3, MinIO, R2), or a folder"
+            raise InputError(self.url, "a place where a name can be taken twice", "conditional writes", fix)
 
     def add_curation(self, key: str, curated: Curated, about: Mapping[str, Any]) -> Path:
         """Writes a curation; ``done.json`` goes last and holds the checksums, so a folder that has it is whole."""
