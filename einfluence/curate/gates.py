@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from einfluence.curate.controls import shuffled_words
 from einfluence.curate.draft import Draft
-from einfluence.curate.facts import shuffled_words
 from einfluence.errors import InputError
 from einfluence.samples import Sample
 

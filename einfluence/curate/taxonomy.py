@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from einfluence.curate.draft import Floats, Ints, Measure
-from einfluence.curate.facts import FactsDraft
+from einfluence.curate.factsdraft import FactsDraft
 
 CHUNK_SUBJECTS = 256  # subjects whose paths are searched at a time
 MOST_PATHS = 100_000_000  # beyond, paths between all subjects take minutes

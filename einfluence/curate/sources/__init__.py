@@ -9,7 +9,8 @@ from typing import Any
 
 from einfluence.curate.cases import Case, CasesDraft, draft_cases
 from einfluence.curate.draft import Gates
-from einfluence.curate.facts import FactsDraft, draft_facts
+from einfluence.curate.facts import draft_facts
+from einfluence.curate.factsdraft import FactsDraft
 from einfluence.curate.factsfile import World
 from einfluence.curate.sources import edits, labels, logic, reversal, worlds
 from einfluence.errors import InputError
