@@ -1,13 +1,14 @@
 """Where blocks are computed: in this process, in threads, in processes, on a Dask cluster, on Ray.
 
 Whatever the runner, a block is committed to the store by whoever computed it, and only its counts come back. A block
-whose worker died is tried again in a process of its own; what fails there too is recorded as failed.
+whose worker died is tried again, at last alone; what fails there too is recorded as failed.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Literal, cast
 
@@ -22,6 +23,8 @@ from tasks.artifacts import ProgressBar
 from tasks.steps import measure_block
 
 Runner = Literal["inline", "threads", "processes", "dask", "ray"]
+POOLS = 2  # tries in parallel before the blocks that are left are tried one by one
+DEATHS = ("KilledWorker", "CommClosedError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")  # Dask's, Ray's
 
 
 def measure_blocks(jobs: Sequence[Job], runner: Runner, workers: int, dask_address: str | None) -> list[Done]:
@@ -45,17 +48,26 @@ def measure_blocks(jobs: Sequence[Job], runner: Runner, workers: int, dask_addre
         return done
     if not jobs:
         return done
-    lost: list[Job] = []
     near = runner == "threads"
-    for job, found in _spread(jobs, _pool(runner, workers, dask_address), _threads(1 if near else workers)):
-        if isinstance(found, Done):
-            done.append(found)
+    left = list(jobs)
+    for _ in range(POOLS):  # where a worker dies, a process pool takes its other blocks with it: they get a new pool
+        lost: list[Job] = []
+        for job, found in _spread(left, _pool(runner, workers, dask_address), _threads(1 if near else workers)):
+            if isinstance(found, BaseException) and _worker_died(found):
+                get_run_logger().warning("%s: %s; it is tried again", job.label, _told(found))
+                lost.append(job)
+                continue
+            done.append(found if isinstance(found, Done) else _failed(job, found))
             bar.advance()
             progress.meter.advance(0 if near else len(job.block.probe_ids))
-        else:
-            get_run_logger().warning("%s: %s; tried again in a process of its own", job.label, _told(found))
-            lost.append(job)
-    return [*done, *(_alone(job) for job in lost)]
+        left = lost
+        if not left:
+            return done
+    for job, found in _one_by_one(left):
+        done.append(found)
+        bar.advance()
+        progress.meter.advance(len(job.block.probe_ids))
+    return done
 
 
 def _inline(job: Job) -> Done:
@@ -67,12 +79,20 @@ def _inline(job: Job) -> Done:
         return _failed(job, error)
 
 
-def _alone(job: Job) -> Done:
-    """A block in a process of its own, so that a block which kills its worker takes no other with it."""
-    for _, found in _spread([job], ProcessPoolTaskRunner(max_workers=1), _threads(1)):
-        progress.meter.advance(len(job.block.probe_ids))
-        return found if isinstance(found, Done) else _failed(job, found)
-    return Done(0, {})
+def _one_by_one(jobs: Sequence[Job]) -> Iterator[tuple[Job, Done]]:
+    """One block at a time in one process, so that it is known which block kills its worker; that one has failed."""
+    left = list(jobs)
+    while left:
+        with ProcessPoolTaskRunner(max_workers=1) as pool:
+            while left:
+                job = left.pop(0)
+                try:
+                    yield job, cast("Done", pool.submit(measure_block, {"job": job, "threads": _threads(1)}).result())
+                except InputError:
+                    raise
+                except Exception as error:
+                    yield job, _failed(job, error)
+                    break
 
 
 def _failed(job: Job, error: BaseException) -> Done:
@@ -120,6 +140,10 @@ def _threads(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // max(1, workers))
 
 
+def _worker_died(error: BaseException) -> bool:
+    return isinstance(error, BrokenExecutor) or type(error).__name__ in DEATHS
+
+
 def _told(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    return f"its worker died ({text})" if "terminated abruptly" in text or "KilledWorker" in text else text
+    return f"its worker died ({text})" if _worker_died(error) else text

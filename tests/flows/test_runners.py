@@ -118,6 +118,19 @@ def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
         assert connection.execute("select count(*) from influence").fetchone() == (24,)
 
 
+def test_an_exception_in_a_block_is_recorded_and_the_others_finish(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
+    seen: list[str] = []
+
+    def second(job: library.Job) -> bool:
+        seen.append(job.label)
+        return len(seen) == 2
+
+    done, _ = _measured(monkeypatch, spec, second, lambda _: False, RuntimeError("out of memory"))
+    assert sum(item.cells for item in done) == 24
+    assert [set(item.failed.values()) for item in done if item.failed] == [{"RuntimeError: out of memory"}]
+    assert len(seen) == 3
+
+
 def test_blocks_in_threads_do_not_disturb_each_other(spec: Path) -> None:
     whole, threaded = Store(spec.parent / "whole"), Store(spec.parent / "threaded")
     loaded = load_spec(spec)
