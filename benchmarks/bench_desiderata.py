@@ -53,12 +53,13 @@ def main() -> None:
         for name in TABLES:
             tables(connection, name, folder)
         cells = len(connection.view("influence"))
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         card = score(connection, draws=arguments.draws)
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if not arguments.json:
-        print(f"{cells:,} cells, {card.num_rows} rows of the scorecard: {seconds:.1f} s, {peak:,.0f} MB")
+        took = f"{seconds:.1f} s ({busy:.1f} s of processors)"
+        print(f"{cells:,} cells, {card.num_rows} rows of the scorecard: {took}, {peak:,.0f} MB")
     print(json.dumps({"cells": cells, "seconds": round(seconds, 2), "peak_mb": round(peak)}))
 
 

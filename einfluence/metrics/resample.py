@@ -137,8 +137,11 @@ def bootstrap_weights(draws: int, clusters: int, seed: int) -> Floats:
     """How often each cluster is drawn: shape (draws, clusters), rows summing to ``clusters``."""
     generator = np.random.default_rng([seed, clusters, 0])
     result = np.empty((draws, clusters))
-    for draw in range(draws):
-        result[draw] = np.bincount(generator.integers(0, clusters, clusters), minlength=clusters)
+    step = max(1, _BLOCK // clusters)
+    for start in range(0, draws, step):
+        block = result[start : start + step]
+        drawn = generator.integers(0, clusters, block.shape) + np.arange(len(block))[:, None] * clusters
+        block[:] = np.bincount(drawn.reshape(-1), minlength=block.size).reshape(block.shape)
     return result
 
 
@@ -180,7 +183,7 @@ def _weighted_medians(value: Floats, index: Ints, weights: Floats) -> Floats:
     sizes = np.bincount(index)
     total = weights @ sizes.astype(np.float64)
     places = np.stack([np.floor((total + 1) / 2), np.ceil((total + 1) / 2)], axis=1)
-    reach = int(5 * np.sqrt(len(value) * sizes.max())) + 1
+    reach = int(2 * np.sqrt(len(value) * sizes.max())) + 1  # four standard deviations of where a draw's median stands
     low, high = max(0, len(value) // 2 - reach), min(len(value), len(value) // 2 + reach)
     start = weights @ np.bincount(columns[:low], minlength=len(sizes)).astype(np.float64)
     end = start + weights @ np.bincount(columns[low:high], minlength=len(sizes)).astype(np.float64)
