@@ -39,7 +39,6 @@ WAY = Scale(
     rules=((0, (1, 0)), (BAR, (1, 4)), (1, DASHED)),
 )
 CHANGE = Scale(ends=(-1.1, 1.1), ticks=(("-1", "worse"), ("0", "no change"), ("1", "better")), rules=((0, (1, 0)),))
-MORE = Scale(ends=CHANGE.ends, ticks=(("-1", "less"), ("0", "no change"), ("1", "more")), rules=CHANGE.rules)
 
 
 def spec(chart: Chart, theme: Theme) -> Chart:

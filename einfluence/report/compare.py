@@ -1,161 +1,145 @@
-"""Two stores side by side: what the second does better or worse than the first."""
+"""Two stores, bases or recipes side by side: what the second does better or worse than the first."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
+import pyarrow as pa
 from markupsafe import Markup
 
-from einfluence.errors import InputError
-from einfluence.report import charts, sections
+from einfluence.metrics import compare
+from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.page import asset, environment, variables, write_whole
-from einfluence.report.query import Arm, Part, Rows, of_arm, parts_of, prepared
+from einfluence.report.query import Arm, Part, Rows, parts_of, prepared
 from einfluence.report.scorecard import headline, scorecard
-from einfluence.report.words import position
+from einfluence.report.words import direction, position
 
 Connection = duckdb.DuckDBPyConnection
+Key = tuple[str, str, str]
+Lines = Mapping[tuple[Key, str, str], dict[str, Any]]
 
 
-def write_comparison(first: Connection, second: Connection, out: Path, *, names: tuple[str, str]) -> Path:
-    """Writes a page that compares two stores: their scorecards, and the probes that both hold, in pairs.
-
-    Arms are matched by estimator and recipe, those left over by estimator in their order.
+def write_comparison(
+    first: Connection, second: Connection, out: Path, *, names: tuple[str, str], table: pa.Table | None = None
+) -> Path:
+    """Writes a page that compares two stores, or two arms of one, paired by probe.
 
     Args:
         first: Has the views of the one store.
-        second: Has the views of the other.
+        second: Has the views of the other; may be the same.
         out: The file to write.
         names: What to call them.
+        table: What :func:`einfluence.metrics.compare` found; by default of all arms of both.
 
     Raises:
-        InputError: When the stores have no kind of arm in common.
+        InputError: When no arm of the one has a counterpart in the other.
     """
-    with prepared(first), prepared(second):
-        before, after = sections.pairs(first), sections.pairs(second)
-        shown = [
-            _part(first, second, one, other, before, after)
-            for one in parts_of(first)
-            for other in parts_of(second)
-            if one.modality == other.modality and _matched(one, other)
-        ]
-    if not shown:
-        found = " and ".join(names)
-        raise InputError(
-            "compare", f"{found}, which share no kind of arm", "two stores with arms of the same estimator"
-        )
-    html = environment().get_template("compare.html.j2").render(
-        names=names, parts=shown, variables=Markup(variables()), css=Markup(asset("report.css"))
-    )  # fmt: skip
-    return write_whole(out, html)
+    differences = cast("Rows", (compare(first, second) if table is None else table).to_pylist())
+    (parts, before), (others, after) = _read(first), _read(second)
+    arms = {arm.key: arm for part in others for arm in part.arms}
+    shown = [entry for part in parts if (entry := _part(part, arms, differences, before, after))]
+    page = environment().get_template("compare.html.j2")
+    return write_whole(
+        out, page.render(names=names, parts=shown, variables=Markup(variables()), css=Markup(asset("report.css")))
+    )
 
 
-def _matched(one: Part, other: Part) -> list[tuple[Arm, Arm]]:
-    """Arms of the two parts that belong together."""
-    same = [(a, b) for a in one.arms for b in other.arms if (a.estimator, a.recipe) == (b.estimator, b.recipe)]
-    for estimator in dict.fromkeys(arm.estimator for arm in one.arms):
-        left = [a for a in one.arms if a.estimator == estimator and a.key not in {pair[0].key for pair in same}]
-        right = [b for b in other.arms if b.estimator == estimator and b.key not in {pair[1].key for pair in same}]
-        same += list(zip(left, right, strict=False))
-    return same
+def _read(connection: Connection) -> tuple[list[Part], Lines]:
+    """The parts of a store, and the lines of their scorecards that stand on the page."""
+    with prepared(connection):
+        parts = parts_of(connection)
+        lines = [line for part in parts for line in headline(scorecard(connection, part)["lines"])]
+    return parts, {(line["arm"].key, line["desideratum"], line["variant"]): line for line in lines}
 
 
-def _part(first: Connection, second: Connection, one: Part, other: Part, before: Rows, after: Rows) -> dict[str, Any]:
-    matched = _matched(one, other)
-    arms = [replace(a, index=place, short=a.short) for place, (a, _) in enumerate(matched)]
-    lines = _changes(headline(scorecard(first, one)["lines"]), headline(scorecard(second, other)["lines"]), matched)
-    pairs = _paired(of_arm(before, one), of_arm(after, other), matched)
-    return {
-        "name": "Texts" if one.modality == "text" else "Images",
-        "labels": (one.label, other.label),
-        "arms": [_names(arm, b) for arm, (_, b) in zip(arms, matched, strict=True)],
-        "lines": lines,
-        "figure": _figure(f"compare-{one.modality}", "compare", lines, arms),
-        "paired": _figure(f"paired-{one.modality}", "paired", pairs, arms),
-    }  # fmt: skip
-
-
-def _names(arm: Arm, other: Arm) -> dict[str, object]:
-    return {"short": arm.short, "label": (arm.label, other.label), "index": arm.index, "shape": arm.shape}
-
-
-def _changes(before: Rows, after: Rows, matched: Sequence[tuple[Arm, Arm]]) -> Rows:
-    """The lines of the scorecard that both stores have, with the change on the way from null to ideal."""
-    found: Rows = []
-    for line in before:
-        other = next((b.key for a, b in matched if a.key == line["arm"].key), None)
-        kind = (other, line["desideratum"], line["variant"])
-        mate = next((x for x in after if (x["arm"].key, x["desideratum"], x["variant"]) == kind), None)
-        if mate is None:
-            continue
-        ends = [_spread(item) for item in (line, mate)]
-        change = {"at": None, "low": None, "high": None}
-        if ends[0] and ends[1]:
-            at, half = ends[1][0] - ends[0][0], math.hypot(ends[0][1], ends[1][1])
-            change = {"at": at, "low": at - half, "high": at + half}
-        found.append({**change, "title": line["title"], "arm": line["arm"].short, "before": line, "after": mate})
-    return found
-
-
-def _spread(line: dict[str, Any]) -> tuple[float, float] | None:
-    """Position between null and ideal, and half the width of its interval."""
-    at, low, high = (position(line, line[key]) for key in ("value", "ci_low", "ci_high"))
-    if at is None or low is None or high is None or line["verdict"] == "described":
+def _part(
+    part: Part, others: Mapping[Key, Arm], differences: Rows, before: Lines, after: Lines
+) -> dict[str, Any] | None:
+    arms: dict[tuple[Key, Key], Arm] = {}
+    lines: Rows = []
+    own = {arm.key: arm for arm in part.arms}
+    for row in differences:
+        ends = _key(row, "a"), _key(row, "b")
+        kind = (row["desideratum"], row["variant"] or "")
+        old, new = before.get((ends[0], *kind)), after.get((ends[1], *kind))
+        if ends[0] in own and ends[1] in others and old and new and row["difference"] is not None:
+            arm = arms.setdefault(
+                ends, replace(own[ends[0]], index=len(arms), short=_name(own[ends[0]], others[ends[1]]))
+            )
+            lines.append(_line(row, arm, old, new))
+    if not lines:
         return None
-    return at, abs(high - low) / 2
+    lines.sort(key=lambda line: (line["order"], line["title"], line["place"]))
+    there = next(others[ends[1]] for ends in arms)
+    return {
+        "name": "Texts" if part.modality == "text" else "Images",
+        "labels": (part.label, there.base_label),
+        "arms": [
+            {
+                "short": arm.short,
+                "label": (arm.label, others[ends[1]].label),
+                "index": arm.index % 6,
+                "shape": arm.shape,
+            }
+            for ends, arm in arms.items()
+        ],
+        "lines": lines,
+        "figure": _figure(part, lines, list(arms.values())),
+    }
 
 
-def _paired(before: Sequence[Any], after: Sequence[Any], matched: Sequence[tuple[Arm, Arm]]) -> Rows:
-    """Per kind of relation: the median over probes that both stores hold of the change in relative influence."""
-    found: Rows = []
-    for kind, name in sections.KINDS.items():
-        for a, b in matched:
-            values = [
-                {row["probe_id"]: row["relative"] for arm, row in side if arm.key == mine.key and row["kind"] == kind}
-                for side, mine in ((before, a), (after, b))
-            ]
-            both = [key for key in values[0] if values[0][key] is not None and values[1].get(key) is not None]
-            if both:
-                middle, low, high = sections.median([values[1][key] - values[0][key] for key in both])
-                found.append({"title": name, "arm": a.short, "at": middle, "low": low, "high": high, "n": len(both)})
-    return found
+def _key(row: dict[str, Any], side: str) -> Key:
+    return row[f"base_{side}"], row["estimator"], row[f"recipe_{side}"]
 
 
-def _figure(name: str, words: str, lines: Rows, arms: Sequence[Arm]) -> Figure | None:
+def _name(arm: Arm, other: Arm) -> str:
+    return arm.short if arm.short == other.short else f"{arm.short} → {other.short}"
+
+
+def _line(row: dict[str, Any], arm: Arm, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A difference with its verdicts before and after, and as a share of the way from null to ideal."""
+    ends = [None if row[key] is None else _share(old, row[key]) for key in ("difference", "ci_low", "ci_high")]
+    low, high = (ends[0] if end is None else end for end in ends[1:])
+    described = direction(old) == 0 or ends[0] is None or low is None or high is None
+    return {
+        **row,
+        "title": old["title"],
+        "order": old["order"],
+        "place": arm.index,
+        "arm": arm.short,
+        "before": {**old, "shown": number(row["value_a"])},
+        "after": {**new, "shown": number(row["value_b"])},
+        "at": None if described else ends[0],
+        "low": None if described else min(low or 0, high or 0),
+        "high": None if described else max(low or 0, high or 0),
+    }
+
+
+def _share(line: dict[str, Any], difference: float) -> float | None:
+    start, end = position(line, 0.0), position(line, difference)
+    return None if start is None or end is None else end - start
+
+
+def _figure(part: Part, lines: Rows, arms: Sequence[Arm]) -> Figure | None:
     drawn: Rows = []
-    for line in lines:
-        if line["at"] is None:
-            continue
-        text = f"{number(line['at'])} ({interval(line['low'], line['high'])})"
+    for line in (line for line in lines if line["at"] is not None):
+        text = f"{line['title']}, {line['arm']}: {number(line['at'])} ({interval(line['low'], line['high'])})"
         ends = {key: charts.CHANGE.cut(line[key]) for key in ("at", "low", "high")}
         drawn.append(
-            {
-                "title": line["title"],
-                "arm": line["arm"],
-                **ends,
-                "text": number(line["at"]),
-                "description": f"{line['title']}, {line['arm']}: {text}",
-            }
+            {"title": line["title"], "arm": line["arm"], **ends, "text": number(line["at"]), "description": text}
         )
     if not drawn:
         return None
-    scale = charts.MORE if words == "paired" else charts.CHANGE
     return Figure(
-        name=name,
-        caption=caption(words),
+        name=f"compare-{part.modality}",
+        caption=caption("compare"),
         alt="Change: " + "; ".join(row["description"] for row in drawn),
         draw=lambda theme, narrow: charts.scorecard(
-            drawn, arms, theme, 300 if narrow else 640, narrow=narrow, scale=scale
+            drawn, arms, theme, 300 if narrow else 640, narrow=narrow, scale=charts.CHANGE
         ),
-        head=("", "arm", "change", "95% interval"),
-        numbers=[
-            (line["title"], line["arm"], number(line["at"]), interval(line["low"], line["high"]))
-            for line in lines
-            if line["at"] is not None
-        ],
     )

@@ -210,11 +210,12 @@ def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
     if not mine:
         return None
     drawn: Rows = []
+    names = _short_names([row["part"] for row in mine])
     for row in mine:
         layer = "outside" if row["layer"] is None else str(row["layer"])
         size = f"{row['relative_update']:.3g} of its norm, {row['probes']} probes"
         text = f"{row['part']}, layer {layer}: {size}"
-        drawn.append({"layer": layer, "part": row["part"], "size": row["relative_update"], "description": text})
+        drawn.append({"layer": layer, "part": names[row["part"]], "size": row["relative_update"], "description": text})
     most = max(row["relative_update"] for row in mine)
     return Figure(
         name=f"layers-{arm.modality}-{arm.index}",
@@ -224,6 +225,15 @@ def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
         head=("weights", "layer", "‖ΔW‖ / ‖W‖", "probes"),
         numbers=[(row["part"], row["layer"], f"{row['relative_update']:.3g}", row["probes"]) for row in mine],
     )
+
+
+def _short_names(parts: Sequence[str]) -> dict[str, str]:
+    """Names of weights without the words that all begin with, and without a final ``weight``."""
+    words = {part: part.split(".") for part in parts}
+    start = 0
+    while len({tuple(word[: start + 1]) for word in words.values()}) == 1 and min(map(len, words.values())) > start + 2:
+        start += 1
+    return {part: ".".join(word[start:]).removesuffix(".weight") for part, word in words.items()}
 
 
 def recipes(lines: Rows, found: Rows, part: Part) -> Figure | None:
