@@ -210,7 +210,8 @@ def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
     if not mine:
         return None
     drawn: Rows = []
-    names = _short_names([row["part"] for row in mine])
+    inside = _short_names([row["part"] for row in mine if row["layer"] is not None])
+    names = {**_short_names([row["part"] for row in mine if row["layer"] is None]), **inside}
     for row in mine:
         layer = "outside" if row["layer"] is None else str(row["layer"])
         size = f"{row['relative_update']:.3g} of its norm, {row['probes']} probes"
@@ -231,7 +232,11 @@ def _short_names(parts: Sequence[str]) -> dict[str, str]:
     """Names of weights without the words that all begin with, and without a final ``weight``."""
     words = {part: part.split(".") for part in parts}
     start = 0
-    while len({tuple(word[: start + 1]) for word in words.values()}) == 1 and min(map(len, words.values())) > start + 2:
+    while (
+        words
+        and len({tuple(word[: start + 1]) for word in words.values()}) == 1
+        and min(map(len, words.values())) > start + 2
+    ):
         start += 1
     return {part: ".".join(word[start:]).removesuffix(".weight") for part, word in words.items()}
 

@@ -16,6 +16,7 @@ from einfluence.report import figures, show_probe, show_scorecard, write_report
 from einfluence.report.export import paint
 from einfluence.report.matrix import CELLS, asymmetry, blocks, both_of, encode, groups, most_of
 from einfluence.report.payload import script_json
+from einfluence.report.sections import _short_names
 from tests.report.conftest import RUN
 from tests.report.tables import HOSTILE, Tables, small_store, text_part
 
@@ -141,3 +142,9 @@ def test_markup_in_a_sample_is_printed_as_it_stands() -> None:
 def test_an_unknown_probe_is_named_with_what_to_do() -> None:
     with pytest.raises(InputError, match="no probe"):
         show_probe(small_store(), "nobody")
+
+
+def test_names_of_weights_lose_what_all_share() -> None:
+    names = ["model.layers.mlp.up.weight", "model.layers.attn.q.weight", "model.layers.attn.q.bias"]
+    assert list(_short_names(names).values()) == ["mlp.up", "attn.q", "attn.q.bias"]
+    assert _short_names(["weight"]) == {"weight": "weight"} and _short_names([]) == {}
