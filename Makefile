@@ -35,6 +35,7 @@ bench: install
 
 docs: install
 	$(BIN)/python docs/build.py
+	$(BIN)/python -m einfluence.curate.schema
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

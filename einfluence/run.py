@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -404,7 +404,13 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
     def tokenize(text: str) -> list[int]:
         return base.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    return curate(part, spec, features, tokenize=tokenize, max_tokens=base.max_length)
+    def logprobs(samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
+        from einfluence.engine import TextItem, reader
+        from einfluence.estimators.measure import encode
+
+        return reader(base)([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
+
+    return curate(part, spec, features, tokenize=tokenize, max_tokens=base.max_length, logprobs=logprobs)
 
 
 def _base_row(base: BaseInfo) -> dict[str, Any]:

@@ -117,26 +117,22 @@ def curate(
     sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
 ) -> None:
     """Make samples, probes and relations of a spec, and say what was made and what the gates found."""
+    from einfluence.curate.output import write_tables
     from einfluence.curate.sources import listing
     from einfluence.curate.summary import summary
     from einfluence.run import curated_part
     from einfluence.spec import load_spec
-    from einfluence.store.store import CURATED
 
     if sources:
         for item in listing():
             typer.echo(f"{item['name']:18} {item['title']} ({item['terms']})")
         return
-    import pyarrow.parquet as pq
-
     read = load_spec(spec or _default_spec())
     for part in read.parts:
         made = curated_part(read, part)
         questions.terminal().print(f"\n{part.name}", summary(made))
-        for name in (*CURATED, "report") if out else ():
-            folder = Path(out or ".") / part.name
-            folder.mkdir(parents=True, exist_ok=True)
-            pq.write_table(getattr(made, name), folder / f"{name}.parquet")
+        if out is not None:
+            write_tables(made, out / part.name)
 
 
 @app.command()
