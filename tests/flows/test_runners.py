@@ -204,6 +204,45 @@ def test_every_runner_fills_the_same_table(spec: Path, tmp_path: Path, runner: s
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_two_runs_at_once_on_a_dask_cluster_share_a_store(tmp_path: Path, gpt2_folder: Path) -> None:
+    pytest.importorskip("prefect_dask")
+    more = {"arms": [{"recipe": {"lr": lr, "steps": 2}} for lr in (0.01, 0.02)]}
+    first = write_spec(tmp_path, gpt2_folder, count=12)
+    (tmp_path / "other").mkdir()
+    second = write_spec(tmp_path / "other", gpt2_folder, count=16, **more)
+    scheduler_file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    place = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(scheduler_file)]
+    quiet: dict[str, Any] = {"env": ENVIRONMENT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    cluster = [subprocess.Popen([*dask, "scheduler", *place], **quiet)]
+    try:
+        while not scheduler_file.is_file():
+            time.sleep(0.2)
+        address = json.loads(scheduler_file.read_text())["address"]
+        worker = ["worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+        cluster += [subprocess.Popen([*dask, *worker], **quiet) for _ in range(2)]
+        store = tmp_path / "store"
+        runs = [
+            subprocess.Popen(
+                _command(spec, store, "--runner", "dask", "--dask-address", address),
+                env=ENVIRONMENT,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for spec in (first, second)
+        ]
+        said = [run.communicate()[0] for run in runs]
+        assert [run.returncode for run in runs] == [0, 0], said
+    finally:
+        for process in cluster:
+            process.kill()
+            process.wait()
+    rows = _table(store)
+    assert len(rows) == len({(row[2], row[3], row[4]) for row in rows}) == 2 * 16 * 16
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, gpt2_folder: Path) -> None:
     import psutil
 
