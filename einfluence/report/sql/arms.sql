@@ -1,9 +1,13 @@
 -- grain: one row an arm (base, estimator, recipe) that has cells
 with
 report_arms as (select * from report_arms),
+
 report_cells as (select * from report_cells),
+
 bases as (select * from bases),
+
 recipes as (select * from recipes),
+
 counts as (
     select
         arm,
@@ -14,6 +18,7 @@ counts as (
     from report_cells
     group by arm
 ),
+
 named as (
     select
         report_arms.base,
@@ -33,6 +38,7 @@ named as (
     left join bases on report_arms.base = bases.base
     left join recipes on report_arms.recipe = recipes.recipe and report_arms.estimator = recipes.estimator
 )
+
 select *
 from named
-order by modality desc, base, (estimator = 'finetune') desc, estimator, recipe_label, recipe
+order by modality desc, base asc, (estimator = 'finetune') desc, estimator, recipe_label asc, recipe asc

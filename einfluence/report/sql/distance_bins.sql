@@ -1,9 +1,13 @@
--- grain: one row an arm and tenth of the distances: mean |influence| over probes (self excluded), with its standard error
+-- grain: one row an arm and tenth of the distances: mean |influence| over probes (self left out), with standard error
 with
 report_arms as (select * from report_arms),
+
 report_cells as (select * from report_cells),
+
 report_pairs as (select * from report_pairs),
+
 report_probes as (select * from report_probes),
+
 cells as (
     select
         report_arms.base,
@@ -20,6 +24,7 @@ cells as (
         and report_probes.kind = 'sample'
         and report_pairs.kind is distinct from 'self'
 ),
+
 ends as (
     select
         base,
@@ -28,6 +33,7 @@ ends as (
     from cells
     group by base
 ),
+
 binned as (
     select
         cells.*,
@@ -35,6 +41,7 @@ binned as (
     from cells
     inner join ends on cells.base = ends.base
 ),
+
 by_probe as (
     select
         arm,
@@ -47,6 +54,7 @@ by_probe as (
     where bin is not null
     group by arm, bin, probe
 ),
+
 by_bin as (
     select
         arm,
@@ -59,6 +67,7 @@ by_bin as (
     from by_probe
     group by arm, bin
 )
+
 select
     report_arms.base,
     report_arms.estimator,

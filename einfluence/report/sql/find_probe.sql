@@ -1,6 +1,7 @@
 -- grain: one row a probe that is called $name, or whose id begins with it
 with
 probes as (select * from probes)
+
 select
     probe_id,
     name,

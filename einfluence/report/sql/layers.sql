@@ -1,12 +1,14 @@
 -- grain: one row an arm, layer and kind of weight: the relative size of its update, over probes
 with
 layer_updates as (select * from layer_updates),
+
 parts as (
     select
         *,
         trim(regexp_replace(parameter, '(^|\.)(\d+)(\.|$)', '.', 'g'), '.') as part
     from layer_updates
 )
+
 select
     base,
     estimator,

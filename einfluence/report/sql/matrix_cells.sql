@@ -1,8 +1,11 @@
 -- grain: one row a cell of one arm's heat map; report_rows and report_columns hold the axes
 with
 report_cells as (select * from report_cells),
+
 report_rows as (select * from report_rows),
+
 report_columns as (select * from report_columns)
+
 select
     report_rows.row_index,
     report_columns.column_index,

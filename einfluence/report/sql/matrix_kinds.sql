@@ -1,8 +1,11 @@
 -- grain: one row a cell of the heat map whose relation is named
 with
 report_pairs as (select * from report_pairs),
+
 report_rows as (select * from report_rows),
+
 report_columns as (select * from report_columns)
+
 select
     report_rows.row_index,
     report_columns.column_index,

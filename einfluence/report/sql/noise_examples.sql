@@ -1,23 +1,28 @@
--- grain: one row a noise family, level and example: the same three clean samples at every level, and themselves with none
+-- grain: one row a noise family, level and example: the same three clean samples at every level, and undamaged
 with
 samples as (select * from samples),
+
 probe_members as (select * from probe_members),
+
 noisy as (
     select samples.*
     from samples
     inner join probe_members on samples.sample_id = probe_members.sample_id
     where samples.parent_id is not null and samples.noise is not null and samples.modality = 'image'
 ),
+
 parents as (
     select
         parent_id,
         count(*) as versions
     from noisy
     group by parent_id
-    order by versions desc, parent_id
+    order by versions desc, parent_id asc
     limit 3
 ),
+
 families as (select distinct noise from noisy),
+
 whole as (
     select
         families.noise,
@@ -30,6 +35,7 @@ whole as (
     inner join parents on samples.sample_id = parents.parent_id
     cross join families
 ),
+
 damaged as (
     select
         noisy.noise,
@@ -41,11 +47,13 @@ damaged as (
     from noisy
     inner join parents on noisy.parent_id = parents.parent_id
 ),
+
 examples as (
     select * from whole
     union all
     select * from damaged
 )
+
 select *
 from examples
 order by noise, level nulls first, parent_id

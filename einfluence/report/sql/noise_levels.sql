@@ -2,11 +2,17 @@
 -- (quality: I(noisy to clean) / I(clean to clean)) and how alike the two influence rows are (invariance: their cosine)
 with
 report_arms as (select * from report_arms),
+
 report_cells as (select * from report_cells),
+
 report_probes as (select * from report_probes),
+
 report_queries as (select * from report_queries),
+
 probe_members as (select * from probe_members),
+
 samples as (select * from samples),
+
 noisy as (
     select
         report_probes.probe as noisy_probe,
@@ -18,6 +24,7 @@ noisy as (
     inner join samples on probe_members.sample_id = samples.sample_id
     where samples.parent_id is not null and samples.noise is not null
 ),
+
 clean as (
     select
         report_probes.probe as clean_probe,
@@ -26,6 +33,7 @@ clean as (
     inner join probe_members on report_probes.probe_id = probe_members.probe_id
     where report_probes.kind = 'sample'
 ),
+
 versions as (
     select
         noisy.noisy_probe,
@@ -37,6 +45,7 @@ versions as (
     inner join clean on noisy.parent_id = clean.sample_id
     left join report_queries on noisy.parent_id = report_queries.query_id
 ),
+
 compared as (
     select
         versions.*,
@@ -52,6 +61,7 @@ compared as (
             and noisy_cells.arm = clean_cells.arm
             and noisy_cells.query = clean_cells.query
 ),
+
 by_probe as (
     select
         arm,
@@ -64,12 +74,14 @@ by_probe as (
     from compared
     group by arm, noise, level, noisy_probe
 ),
+
 scored as (
     select
         *,
         case when own > 0 then onto_clean / own end as quality
     from by_probe
 ),
+
 by_level as (
     select
         arm,
@@ -83,6 +95,7 @@ by_level as (
     from scored
     group by arm, noise, level
 )
+
 select
     report_arms.base,
     report_arms.estimator,

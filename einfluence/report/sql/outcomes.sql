@@ -1,6 +1,7 @@
 -- grain: one row an arm: how its probes fared in training
 with
 outcomes as (select * from outcomes)
+
 select
     base,
     estimator,

@@ -2,9 +2,13 @@
 -- relative to the probe's influence on itself (null where the probe did not learn itself)
 with
 report_arms as (select * from report_arms),
+
 report_cells as (select * from report_cells),
+
 report_pairs as (select * from report_pairs),
+
 report_probes as (select * from report_probes),
+
 by_kind as (
     select
         report_cells.arm,
@@ -21,7 +25,9 @@ by_kind as (
         )
     group by report_cells.arm, report_cells.probe, report_pairs.kind
 ),
+
 own as (select * from by_kind where kind = 'self')
+
 select
     report_arms.base,
     report_arms.estimator,

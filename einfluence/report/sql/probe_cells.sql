@@ -2,10 +2,15 @@
 -- its named relations; report_chosen holds the probes
 with
 report_arms as (select * from report_arms),
+
 report_cells as (select * from report_cells),
+
 report_pairs as (select * from report_pairs),
+
 report_queries as (select * from report_queries),
+
 report_chosen as (select * from report_chosen),
+
 cells as (
     select report_cells.*
     from report_cells
@@ -13,6 +18,7 @@ cells as (
     inner join report_arms on report_cells.arm = report_arms.arm
     where report_arms.base = $base
 ),
+
 ends as (
     select
         arm,
@@ -22,6 +28,7 @@ ends as (
     from cells
     group by arm, probe
 ),
+
 claims as (
     select
         report_pairs.probe,
@@ -31,11 +38,14 @@ claims as (
     inner join report_chosen on report_pairs.probe = report_chosen.probe
     where report_pairs.kind is not null and report_pairs.kind <> 'unrelated'
     qualify
-        row_number() over (
-            partition by report_pairs.probe order by report_pairs.kind = 'self' desc, report_pairs.kind, report_pairs.query
-        )
+        row_number()
+            over (
+                partition by report_pairs.probe
+                order by report_pairs.kind = 'self' desc, report_pairs.kind, report_pairs.query asc
+            )
         <= 12
 ),
+
 marked as (
     select
         cells.*,
@@ -46,6 +56,7 @@ marked as (
     inner join ends on cells.arm = ends.arm and cells.probe = ends.probe
     left join claims on cells.probe = claims.probe and cells.query = claims.query
 )
+
 select
     report_arms.estimator,
     report_arms.recipe,
@@ -61,4 +72,9 @@ inner join report_arms on marked.arm = report_arms.arm
 inner join report_chosen on marked.probe = report_chosen.probe
 inner join report_queries on marked.query = report_queries.query
 where marked.kind is not null or marked.is_helped or marked.is_hurt
-order by marked.arm, marked.probe, marked.kind = 'self' desc nulls last, marked.influence desc, report_queries.query_id
+order by
+    marked.arm asc,
+    marked.probe asc,
+    marked.kind = 'self' desc nulls last,
+    marked.influence desc,
+    report_queries.query_id asc

@@ -1,7 +1,9 @@
 -- grain: one row a probe trained in one arm of $base: its first seed's losses, and whether it failed
 with
 outcomes as (select * from outcomes),
+
 report_chosen as (select * from report_chosen)
+
 select
     outcomes.estimator,
     outcomes.recipe,

@@ -1,16 +1,22 @@
 -- grain: one row a probe with cells in $base, the clean ones first; at most $most of them
 with
 report_arms as (select * from report_arms),
+
 report_cells as (select * from report_cells),
+
 report_probes as (select * from report_probes),
+
 probes as (select * from probes),
+
 probe_members as (select * from probe_members),
+
 measured as (
     select distinct report_cells.probe
     from report_cells
     inner join report_arms on report_cells.arm = report_arms.arm
     where report_arms.base = $base
 ),
+
 members as (
     select
         probe_id,
@@ -18,6 +24,7 @@ members as (
     from probe_members
     group by probe_id
 )
+
 select
     measured.probe,
     probes.probe_id,

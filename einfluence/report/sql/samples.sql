@@ -1,7 +1,9 @@
 -- grain: one row a sample that the page names; report_samples holds their ids in the page's order
 with
 samples as (select * from samples),
+
 report_samples as (select * from report_samples)
+
 select
     report_samples.sample_index,
     samples.*

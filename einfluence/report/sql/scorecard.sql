@@ -1,6 +1,7 @@
 -- grain: one row a desideratum, variant, arm and domain
 with
 desiderata as (select * from desiderata)
+
 select *
 from desiderata
 order by base, desideratum, variant, domain, estimator, recipe

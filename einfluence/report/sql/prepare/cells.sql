@@ -2,9 +2,13 @@
 create or replace temp table report_cells as
 with
 influence as (select * from influence),
+
 report_arms as (select * from report_arms),
+
 report_probes as (select * from report_probes),
+
 report_queries as (select * from report_queries),
+
 coded as (
     select
         report_arms.arm,
@@ -22,6 +26,7 @@ coded as (
     inner join report_probes on influence.probe_id = report_probes.probe_id
     inner join report_queries on influence.query_id = report_queries.query_id
 )
+
 select
     arm,
     probe,

@@ -2,8 +2,11 @@
 create or replace temp table report_pairs as
 with
 relations as (select * from relations),
+
 report_probes as (select * from report_probes),
+
 report_queries as (select * from report_queries)
+
 select
     report_probes.probe,
     report_queries.query,

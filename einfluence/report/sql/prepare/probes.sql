@@ -2,8 +2,11 @@
 create or replace temp table report_probes as
 with
 influence as (select * from influence),
+
 probes as (select * from probes),
+
 measured as (select distinct probe_id from influence)
+
 select
     measured.probe_id,
     probes.kind,
