@@ -2,9 +2,9 @@
 
     python benchmarks/bench_engine.py [--quick] [--json] [--threads 1] [--only PATTERN]
 
-Baselines (peft, one probe at a time): qb1 reads one query at a time, qb32 reads them in padded batches of 32. Both keep one
-model and put each probe's start values back, which is kinder than loading it anew. Seconds are of the processor (user and
-system) on one thread, so that other work on the machine does not count; each figure is the median over interleaved rounds.
+Baselines (peft, one probe at a time): qb1 reads one query at a time, qb32 reads them in padded batches of 32. Both keep
+one model and put each probe's start values back, which is kinder than loading it anew. Seconds are of the processor
+(user and system), so that other work on the machine counts little; each figure is the median over interleaved rounds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from peft import get_peft_model
 from torch import nn
 
 from einfluence import engine
@@ -96,11 +95,13 @@ class PeftLoop:
         self.start = {name: value.detach().clone() for name, value in self.trained.items()}
 
     def reset(self) -> None:
+        """Puts the start values back."""
         with torch.no_grad():
             for name, value in self.trained.items():
                 value.copy_(self.start[name])
 
     def train(self, probe: Sequence[Item]) -> None:
+        """Trains on one probe."""
         self.reset()
         optimizer = serial.make_optimizer(self.recipe, list(self.trained.values()))
         for _ in range(self.recipe.steps):
@@ -111,6 +112,7 @@ class PeftLoop:
 
     @torch.inference_mode()
     def read(self, queries: Sequence[Item]) -> np.ndarray:
+        """Log-probabilities (Q,)."""
         if self.batch == 1:
             return np.array([serial._score(self.model, query)[0] for query in queries])
         parts = [queries[i : i + self.batch] for i in range(0, len(queries), self.batch)]
@@ -119,6 +121,7 @@ class PeftLoop:
         )
 
     def read_texts(self, part: Sequence[Any]) -> np.ndarray:
+        """One padded batch."""
         width = max(len(item.ids) for item in part)
         ids, mask = torch.zeros(len(part), width, dtype=torch.long), torch.zeros(len(part), width, dtype=torch.long)
         for row, item in enumerate(part):
@@ -131,11 +134,13 @@ class PeftLoop:
         )
 
     def read_images(self, part: Sequence[Any]) -> np.ndarray:
+        """One batch."""
         pixels = torch.from_numpy(np.stack([item.pixels for item in part]))
         labels = torch.tensor([item.label for item in part])
         return self.model(pixels).log_softmax(-1).gather(-1, labels[:, None])[:, 0].double().numpy()
 
     def run(self, probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> np.ndarray:
+        """Log-probabilities (N, Q)."""
         rows = []
         for probe in probes:
             self.train(probe)
@@ -202,8 +207,10 @@ def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float
     probes = [[text] for text in texts(8, 12, 12, 4096, 1)]
     queries = texts(64, rest, rest, 4096, 2, shared=shared, target=2)
 
+    reading = recipe.model_copy(update={"steps": 0})
+
     def run(share: bool) -> None:
-        list(TextEngine(base, recipe, 0, share=share).measure(probes, queries, {})[1])
+        list(TextEngine(base, reading, 0, share=share).measure(probes, queries, {})[1])
 
     return Case(
         name,
@@ -320,7 +327,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     print(f"float32 product: {gemm_peak() / 1e9:.0f} GFLOP/s on {given.threads} thread(s); torch {torch.__version__}")
     print(
-        f"{'case':52} {'loop ms':>9} {'engine ms':>9} {'ratio':>6} {'floor':>6} {'stretch':>7} {'rel diff':>9} {'MB':>6}"
+        f"{'case':52} {'loop ms':>9} {'engine ms':>9} {'ratio':>6} {'floor':>6} {'stretch':>7} "
+        f"{'rel diff':>9} {'MB':>6}"
     )
     rows: list[dict[str, Any]] = []
     for make in cases(given.quick):

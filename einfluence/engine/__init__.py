@@ -16,12 +16,25 @@ from einfluence.engine.check import check_reader, refuse, self_check, serial_bec
 from einfluence.engine.choice import fastest
 from einfluence.engine.exam import Reader
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
+from einfluence.engine.noise import NoiseWarning, with_noise
 from einfluence.engine.plan import Plan, plan
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Adapter, Recipe
 
-__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "Plan", "measure", "plan", "reader", "train"]
+__all__ = [
+    "ImageItem",
+    "Item",
+    "NoiseWarning",
+    "Scores",
+    "TextItem",
+    "Tuned",
+    "Plan",
+    "measure",
+    "plan",
+    "reader",
+    "train",
+]
 
 
 def measure(
@@ -55,9 +68,20 @@ def measure(
     because = "asked for" if engine == "serial" else serial_because(base, recipe, probes, queries)
     fast = None if because else fastest(base, recipe, seed, kept or {})
     if fast is None:
-        return serial.measure(base, recipe, probes, queries, seed, kept=kept)
-    self_check(partial(fastest, base, seed=seed), base, recipe, probes, queries, seed)
-    return fast.measure(cast("Any", probes), cast("Any", queries), kept or {})
+        found = serial.measure(base, recipe, probes, queries, seed, kept=kept)
+    else:
+        self_check(partial(fastest, base, seed=seed), base, recipe, probes, queries, seed)
+        found = fast.measure(cast("Any", probes), cast("Any", queries), kept or {})
+    if recipe.dtype != "bfloat16":
+        return found
+
+    def again(other: Recipe, few: Sequence[Sequence[Item]], some: Sequence[Item]) -> Any:
+        taken = None if because else fastest(base, other, seed)
+        if taken is None:
+            return serial.measure(base, other, few, some, seed)
+        return taken.measure(cast("Any", few), cast("Any", some), {})
+
+    return with_noise(again, recipe, probes, queries, found)
 
 
 def train(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], seed: int) -> list[Tuned]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,7 +19,7 @@ from einfluence.engine.items import Scores, Tuned
 from einfluence.engine.network import Network, first_changed, shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes
 from einfluence.engine.serial import make_optimizer, trained_names
-from einfluence.engine.text import BatchedText, Sizes
+from einfluence.engine.text import BatchedText, Sizes, default_sizes
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -47,7 +48,9 @@ class FullEngine(BatchedText):
         network = Network(model, first_changed(model, names))
         if not network.packs:
             raise Unknown("base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface")
-        super().__init__(network, recipe, sizes or Sizes(window=32, alone=256), share)
+        numbers = sum(p.numel() for name, p in model.named_parameters() if name in names)
+        own = replace(default_sizes(network.device, numbers, 32), alone=256)
+        super().__init__(network, recipe, sizes or own, share)
 
     def blank(self, probes: int) -> None:
         """Puts in N probes that are the base."""

@@ -91,8 +91,8 @@ class ImageEngine:
         self, probes: Sequence[Probe], queries: Sequence[ImageItem], kept: Mapping[int, dict[str, Tensor]]
     ) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
         """As :func:`einfluence.engine.measure`."""
-        exam = _Exam(self.model, queries, self.sizes.score, self._dtype, self.device)
         self._put({name: value[None] for name, value in self.start.items()})
+        exam = _Exam(self.model, queries, self.sizes.score, self._dtype, self.device)
         before = exam.take()
 
         def each() -> Iterator[tuple[int, Tuned, Scores | None]]:

@@ -17,6 +17,7 @@ from einfluence.engine.batch import Batch, Probe
 from einfluence.engine.exam import Exam
 from einfluence.engine.items import Scores, TextItem, Tuned
 from einfluence.engine.lora import Lora
+from einfluence.engine.memory import memory_budget
 from einfluence.engine.network import Network, first_changed, shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer
@@ -39,6 +40,19 @@ class Sizes:
     score: int = 1024
     window: int = 64
     alone: int = 1 << 40
+
+
+def default_sizes(device: torch.device, numbers: int, most: int) -> Sizes:
+    """Batch sizes for a device.
+
+    Args:
+        device: A GPU takes larger batches.
+        numbers: What is trained and held for one probe.
+        most: Probes held at once, where memory allows.
+    """
+    room = memory_budget(device) // 8
+    window = max(min(room // (24 * max(numbers, 1)), most), 1)  # in float32: weight, gradient, two moments, two copies
+    return Sizes(window=window) if device.type == "cpu" else Sizes(8192, 65536, window)
 
 
 class BatchedText(ABC):
@@ -135,7 +149,9 @@ class TextEngine(BatchedText):
         names = {layer.name + ".weight" for layer in self.lora.layers}
         named = dict(model.named_parameters(remove_duplicate=False))
         self.norms = {name: named[name].norm().item() for name in names}
-        super().__init__(Network(model, first_changed(model, names)), recipe, sizes or Sizes(), share)
+        network = Network(model, first_changed(model, names))
+        numbers = sum(layer.start.numel() + layer.out * len(layer.start) for layer in self.lora.layers)
+        super().__init__(network, recipe, sizes or default_sizes(network.device, numbers, 64), share)
 
     def blank(self, probes: int) -> None:
         """Puts in N probes that are the base."""

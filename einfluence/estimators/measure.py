@@ -139,7 +139,7 @@ def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:
         "losses": tuned.losses,
         "grad_norm": _number(tuned.grad_norm),
         "update_norm": _number(tuned.update_norm),
-        "noise_rms": None,
+        "noise_rms": tuned.noise_rms,
         "seconds": tuned.seconds,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,22 @@ def test_what_is_not_low_rank_is_trained_by_the_definition_and_read_at_once(name
 def test_an_engine_that_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="`auto` or `serial`"):
         engine.measure(text_base("gpt2"), SGD, [], [], 0, engine="fast")
+
+
+def test_half_precision_tells_its_noise_and_warns_where_that_is_large() -> None:
+    base = text_base("llama")
+    probes, queries = [[t] for t in texts(0, 4)], texts(1, 6)
+    strong = Recipe(adapter=Adapter(r=2), lr=3e-2, steps=5, dtype="bfloat16")
+    weak = strong.model_copy(update={"lr": 1e-5, "steps": 1})
+    noises: list[float] = []
+    for recipe in (strong, weak):
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            rows = list(engine.measure(base, recipe, probes, queries, 0)[1])
+        noises.append(rows[0][1].noise_rms or 0.0)
+        assert {tuned.noise_rms for _, tuned, _ in rows} == {noises[-1]}
+        if recipe is weak:
+            assert any(issubclass(one.category, engine.NoiseWarning) for one in heard)
+    assert all(noise > 0 for noise in noises)
+    exact = engine.measure(base, strong.model_copy(update={"dtype": "float32"}), probes, queries, 0)
+    assert next(exact[1])[1].noise_rms is None
