@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from einfluence.curate.controls import shuffled_words
 from einfluence.curate.draft import Draft
 from einfluence.errors import InputError
 from einfluence.samples import Sample
@@ -17,7 +16,8 @@ Tokenizer = Callable[[str], Sequence[int]]
 TOO_LONG = "tokens over the context"
 NO_TOKENS = "target that tokenizes to nothing"
 KNOWN = "fact known to the base"
-MARGIN = 5.0  # nats by which a known fact is likelier than the same words shuffled; 150 times
+MARGIN = 2.0  # nats by which a known fact is likelier than every shuffled one; seven times
+SHUFFLED = 4  # facts that one is held against
 
 
 def check_texts(draft: Draft, tokenize: Tokenizer | None, max_tokens: int | None, *, strict: bool) -> None:
@@ -71,30 +71,34 @@ def remove(draft: Draft, unfit: set[str]) -> None:
 
 
 def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:
-    """Counts probe facts that the base knows: likelier by MARGIN nats than the same target after a shuffled prompt.
+    """Counts probe facts that the base knows: likelier by MARGIN nats than any of a few shuffled ones.
 
-    They stay in (their influence is small, not wrong); the report names them.
+    A shuffled fact is the same target after the prompt of another probe of the same template and domain: as well formed,
+    and as likely to a base that knows neither entity. Probes that are known stay in (their influence is small, not
+    wrong); the report names them.
     """
-    texts = [
-        draft.samples[probe.members[0]]
-        for probe in draft.probes.values()
-        if probe.kind == "sample" and draft.samples[probe.members[0]].pixels is None
-    ]
-    if logprobs is None or not texts:
+    groups: dict[tuple[str, str], list[Sample]] = {}
+    for probe in draft.probes.values():
+        sample = draft.samples[probe.members[0]]
+        if probe.kind == "sample" and sample.pixels is None:
+            groups.setdefault((sample.template or "", sample.domain), []).append(sample)
+    pairs = [pair for samples in groups.values() for pair in _shuffled(samples)]
+    if logprobs is None or not pairs:
         return
     draft.gates.open(KNOWN)
-    pairs = [(sample, other) for sample in texts if (other := _shuffled_prompt(sample)) is not None]
-    found = np.asarray(logprobs([*(sample for sample, _ in pairs), *(other for _, other in pairs)]), dtype=np.float64)
-    for (sample, _), gain in zip(pairs, found[: len(pairs)] - found[len(pairs) :], strict=True):
+    own = np.asarray(logprobs([sample for sample, _ in pairs]), dtype=np.float64)
+    told = iter(np.asarray(logprobs([other for _, others in pairs for other in others]), dtype=np.float64))
+    for (sample, others), likely in zip(pairs, own, strict=True):
+        gain = likely - max(next(told) for _ in others)
         if gain > MARGIN:
             draft.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
 
 
-def _shuffled_prompt(sample: Sample) -> Sample | None:
-    words = sample.prompt.split()
-    if len(words) < 2:
-        return None
-    turned = shuffled_words(Sample(name=sample.name, prompt=" ".join(words[:-1]), target=words[-1]), 0)
-    if turned is None:
-        return None
-    return Sample(name=sample.name, prompt=f"{turned.prompt} {turned.target}".strip(), target=sample.target)
+def _shuffled(samples: list[Sample]) -> Iterator[tuple[Sample, list[Sample]]]:
+    """Each fact with its target told of other subjects, whose own target differs."""
+    for index, sample in enumerate(samples):
+        others = (samples[index + 1 :] + samples[:index])[: 4 * SHUFFLED]
+        prompts = dict.fromkeys(other.prompt for other in others if other.target != sample.target)
+        told = [Sample(name=sample.name, prompt=prompt, target=sample.target) for prompt in prompts][:SHUFFLED]
+        if told and sample.prompt not in prompts:
+            yield sample, told
