@@ -73,8 +73,8 @@ def remove(draft: Draft, unfit: set[str]) -> None:
 def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:
     """Counts probe facts that the base knows: likelier by MARGIN nats than any of a few shuffled ones.
 
-    A shuffled fact is the same target after the prompt of another probe of the same template and domain: as well formed,
-    and as likely to a base that knows neither entity. Probes that are known stay in (their influence is small, not
+    A shuffled fact is the same target after the prompt of another probe of the same template and domain: as well
+    formed, and as likely to a base that knows neither entity. Probes that are known stay in (their influence is small, not
     wrong); the report names them.
     """
     groups: dict[tuple[str, str], list[Sample]] = {}
