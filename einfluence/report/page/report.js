@@ -19,7 +19,8 @@
 
   // --- light and dark ---
   const toggle = $("#theme");
-  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
+  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const dark = () => parseInt(colour("--paper").slice(1, 3), 16) < 128; // as it is now: paper is always light in print
   const onTheme = [];
   const themed = () => {
     toggle.setAttribute("aria-pressed", String(dark()));
@@ -32,8 +33,7 @@
     try { localStorage.theme = root.dataset.theme; } catch (_) { /* as above */ }
     themed();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themed);
-  const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", themed);
 
   // --- tooltips: every mark says what it is in aria-label ---
   const tip = make("div", { id: "tip", role: "status", hidden: "" });
