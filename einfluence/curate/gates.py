@@ -17,6 +17,7 @@ TOO_LONG = "tokens over the context"
 NO_TOKENS = "target that tokenizes to nothing"
 KNOWN = "fact known to the base"
 MARGIN = 2.0  # nats by which a known fact is likelier than every shuffled one; seven times
+LIKELY = -2.3  # nats; one in ten
 SHUFFLED = 4  # facts that one is held against
 
 
@@ -71,11 +72,10 @@ def remove(draft: Draft, unfit: set[str]) -> None:
 
 
 def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:
-    """Counts probe facts that the base knows: likelier by MARGIN nats than any of a few shuffled ones.
+    """Counts probe facts that the base knows: likely by themselves, and MARGIN nats above any of a few shuffled ones.
 
-    A shuffled fact is the same target after the prompt of another probe of the same template and domain: as well
-    formed, and as likely to a base that knows neither entity. Probes that are known stay in (their influence is small, not
-    wrong); the report names them.
+    A shuffled fact is the same target after the prompt of another probe of the same template and domain. Probes that are
+    known stay in (their influence is small, not wrong); the report names them.
     """
     groups: dict[tuple[str, str], list[Sample]] = {}
     for probe in draft.probes.values():
@@ -90,7 +90,7 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
     told = iter(np.asarray(logprobs([other for _, others in pairs for other in others]), dtype=np.float64))
     for (sample, others), likely in zip(pairs, own, strict=True):
         gain = likely - max(next(told) for _ in others)
-        if gain > MARGIN:
+        if gain > MARGIN and likely > LIKELY:
             draft.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
 
 
