@@ -33,6 +33,12 @@ bench: install
 	$(BIN)/python benchmarks/bench_desiderata.py
 	$(BIN)/python benchmarks/bench_pipeline.py
 
+# The README's figure, from the store of `make demo`.
+figure: install
+	$(BIN)/einfluence figures build/figures --store $(STORE) --look auto
+	mkdir -p docs/figures
+	cp build/figures/scorecard-text.svg docs/figures/scorecard.svg
+
 docs: install
 	$(BIN)/python docs/build.py
 	$(BIN)/python -m einfluence.curate.schema

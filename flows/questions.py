@@ -68,7 +68,7 @@ def compare(
         if out is not None and out.suffix == ".html":
             from einfluence.report import write_comparison
 
-            write_comparison(connection_a, connection_b, out, names=(a, b))
+            write_comparison(connection_a, connection_b, out, names=(a, b), table=table)
     columns = ["estimator", "desideratum", "variant", "value_a", "value_b", "difference", "ci_low", "ci_high", "n"]
     print_table(table.select(columns))
     if out is not None and out.suffix != ".html":

@@ -74,8 +74,8 @@ def remove(draft: Draft, unfit: set[str]) -> None:
 def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:
     """Counts probe facts that the base knows: likely by themselves, and MARGIN nats above any of a few shuffled ones.
 
-    A shuffled fact is the same target after the prompt of another probe of the same template and domain. Probes that are
-    known stay in (their influence is small, not wrong); the report names them.
+    A shuffled fact is the same target after the prompt of another probe of the same template and domain. Probes that
+    are known stay in (their influence is small, not wrong); the report names them.
     """
     groups: dict[tuple[str, str], list[Sample]] = {}
     for probe in draft.probes.values():
