@@ -46,7 +46,7 @@ def language(
     folder: Annotated[str | None, typer.Option(help="Where the model goes.")] = None,
     work: Annotated[str | None, typer.Option(help="Where checkpoints are kept.")] = None,
 ) -> None:
-    """The language model of a world (about an hour and a half on one CPU core)."""
+    """The language model of a world (half an hour on a free CPU core with bfloat16 units)."""
     marks = pretrain_language(name, folder, work)
     typer.echo("\n".join(f"{mark:24} {value:.3f}" for mark, value in marks.items()))
 

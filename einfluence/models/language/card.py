@@ -75,9 +75,10 @@ Perplexity on held-out documents, free choices included: {perplexity:.2f}.
 ## What it cannot do
 
 It knows no other language, no other relations and no arithmetic. A name that is not in its vocabulary is spelled
-letter by letter and bound less surely. Prompts were trained with at most five entities and 128 tokens; beyond that it
-degrades. A newcomer without a premise is answered with a guess spread over the objects of the relation. Nothing about
-real animals, people or places should be read into its stored facts.
+letter by letter and bound less surely: with four spelled names in the prompt about four in five answers are right. A
+denial that was not stated is made likelier by the statement, not less likely. Prompts were trained with at most five entities
+and 128 tokens; beyond that it degrades. A newcomer without a premise is answered with a guess spread over the objects
+of the relation. Nothing about real animals, people or places should be read into its stored facts.
 """
 
 
