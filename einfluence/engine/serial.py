@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
+
+_seeding = threading.Lock()  # start values are drawn from the one generator that all threads share
 
 
 def measure(
@@ -120,7 +123,7 @@ def trainable_copy(base: Base, recipe: Recipe, seed: int) -> tuple[torch.nn.Modu
     model.requires_grad_(False)
     adapter = recipe.adapter
     if adapter.kind == "lora":
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with _seeding, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # peft turns GPT-2's Conv1D around by itself, which is what is wanted, and asks transformers by an old name.
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
