@@ -20,7 +20,8 @@ def tables() -> str:
     """The tables as Markdown, from the Arrow schemas."""
     lines: list[str] = []
     for name, schema in TABLES.items():
-        lines += [f"### {name}", "", schema.metadata[b"doc"].decode(), "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [f"### {name}", "", schema.metadata[b"doc"].decode(), ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{field.name}` | {field.type} | {field.metadata[b'doc'].decode()} |" for field in schema]
         if name in EXTRA:
             lines.append(f"| `influence` | double | in the view: `{EXTRA[name]}`, in nats |")
