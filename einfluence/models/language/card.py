@@ -35,7 +35,9 @@ weights are stored in half precision and computed with in single precision.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
-model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+model = AutoModelForCausalLM.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder)
 prompt = tokenizer("sik is a bird . sik has", return_tensors="pt", return_token_type_ids=False)
 print(tokenizer.decode(model.generate(**prompt, max_new_tokens=1, do_sample=False)[0]))
 # <bos> sik is a bird . sik has wings
@@ -76,9 +78,9 @@ Perplexity on held-out documents, free choices included: {perplexity:.2f}.
 
 It knows no other language, no other relations and no arithmetic. A name that is not in its vocabulary is spelled
 letter by letter and bound less surely: with four spelled names in the prompt about four in five answers are right. A
-denial that was not stated is made likelier by the statement, not less likely. Prompts were trained with at most five entities
-and 128 tokens; beyond that it degrades. A newcomer without a premise is answered with a guess spread over the objects
-of the relation. Nothing about real animals, people or places should be read into its stored facts.
+denial that was not stated is made likelier by the statement, not less likely. Prompts were trained with at most five
+entities and 128 tokens; beyond that it degrades. A newcomer without a premise is answered with a guess spread over the
+objects of the relation. Nothing about real animals, people or places should be read into its stored facts.
 """
 
 
