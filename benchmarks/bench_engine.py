@@ -204,7 +204,7 @@ def train_case(name: str, base: Base, recipe: Recipe, probes: Any, floor: float,
 def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float) -> Case:
     base = llama(128, 4096)
     recipe = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=1)
-    probes = [[text] for text in texts(8, 12, 12, 4096, 1)]
+    probes = [[text] for text in texts(32, 12, 12, 4096, 1)]
     queries = texts(64, rest, rest, 4096, 2, shared=shared, target=2)
 
     reading = recipe.model_copy(update={"steps": 0})
