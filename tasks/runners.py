@@ -7,12 +7,14 @@ whose worker died is tried again, at last alone; what fails there too is recorde
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, cast
 
 from prefect import get_run_logger
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from einfluence import run as library
@@ -48,6 +50,14 @@ def measure_blocks(jobs: Sequence[Job], runner: Runner, workers: int, dask_addre
         return done
     if not jobs:
         return done
+    with _this_runs_server():
+        return _pooled(jobs, runner, workers, dask_address, bar)
+
+
+def _pooled(
+    jobs: Sequence[Job], runner: Runner, workers: int, dask_address: str | None, bar: ProgressBar
+) -> list[Done]:
+    done: list[Done] = []
     near = runner == "threads"
     left = list(jobs)
     for _ in range(POOLS):  # where a worker dies, a process pool takes its other blocks with it: they get a new pool
@@ -68,6 +78,17 @@ def measure_blocks(jobs: Sequence[Job], runner: Runner, workers: int, dask_addre
         bar.advance()
         progress.meter.advance(len(job.block.probe_ids))
     return done
+
+
+@contextmanager
+def _this_runs_server() -> Generator[None]:
+    """Workers talk to the server of this run; else each would start one, and leave it behind when it is killed."""
+    context = FlowRunContext.get()
+    if context is None:
+        yield
+        return
+    with temporary_settings({PREFECT_API_URL: str(context.client.api_url).rstrip("/")}):
+        yield
 
 
 def _inline(job: Job) -> Done:
