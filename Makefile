@@ -42,6 +42,7 @@ figure: install
 docs: install
 	$(BIN)/python docs/build.py
 	$(BIN)/python -m einfluence.curate.schema
+	$(BIN)/python docs/draw_desiderata.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
