@@ -1,33 +1,27 @@
-"""What a run would take, said before it: cells, time, memory and disk. Nothing is trained or scored."""
+"""What a run would take, said before it: cells, time, memory and disk. Nothing is written to the store."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
-import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from einfluence.engine.items import ImageItem, Item
+from einfluence import engine
+from einfluence.estimators.in_context import prompted
 from einfluence.estimators.measure import encode
 from einfluence.models.base import Base
 from einfluence.run import Prepared, arm_keys, curated_rows, loaded_base, prepare
 from einfluence.samples import Sample
-from einfluence.spec import Recipe, Spec
-from einfluence.store.store import Store
+from einfluence.spec import Arm, InContext, Spec
+from einfluence.store.store import Block, Store
 
-# What the engines reach of the matrix product's speed, and what a cell takes in a Parquet part; both as measured on the
-# embedded bases (see benchmarks/RESULTS.md). The time is meant to be right within a factor of two.
-EFFICIENCY = 0.35
-BYTES_PER_CELL = 30
-PROCESS_BYTES = 900_000_000  # Python with torch, transformers, DuckDB and Prefect loaded
-SAMPLED = 16  # queries whose cost is counted; the others are taken to be like them
+BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
+REHEARSED = 3  # probes that are put into the prompt of ...
+ASKED = 64  # so many queries
 
 
 @dataclass(frozen=True)
@@ -36,11 +30,13 @@ class Row:
 
     Args:
         part: Name of the part.
-        arm: Label of estimator and recipe, with the seed.
+        arm: Label of its recipe, with the seed.
         wanted: Cells that the spec wants.
         missing: Cells that the store lacks.
         probes: Probes with a missing cell.
-        seconds: Estimated computing time.
+        seconds: Estimated computing time on one worker.
+        memory: Estimated peak memory in bytes; 0 where nothing is missing.
+        how: Which engine and why.
     """
 
     part: str
@@ -49,27 +45,30 @@ class Row:
     missing: int
     probes: int
     seconds: float
+    memory: int
+    how: str
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take: its arms, peak memory and new disk in bytes."""
+    """What a run would take: one row an arm, and new disk in bytes."""
 
     rows: tuple[Row, ...]
-    memory: int
     disk: int
 
     @property
     def seconds(self) -> float:
-        """Estimated computing time of all arms, on one worker."""
+        """Computing time of all arms, on one worker."""
         return sum(row.seconds for row in self.rows)
+
+    @property
+    def memory(self) -> int:
+        """Peak memory in bytes."""
+        return max(row.memory for row in self.rows)
 
 
 def estimate(spec: Spec, store: Store) -> Estimate:
-    """Plans a run without doing it. Data is curated into a folder that is thrown away; nothing is trained.
-
-    Time is floating-point operations over the speed of a matrix product on this machine; the operations are counted in
-    forward passes of a few queries and probes, three of which make a training step.
+    """Plans a run without doing it: data is curated into a folder that is thrown away, and a few probes are rehearsed.
 
     Raises:
         InputError: When the spec or what it names cannot be used.
@@ -78,76 +77,42 @@ def estimate(spec: Spec, store: Store) -> Estimate:
     try:
         scratch = Store(folder / "store")
         prepared = [prepare(spec, part, scratch) for part in spec.parts]
-        speed = _matrix_speed()
-        rows: list[Row] = []
-        memory = PROCESS_BYTES
-        for item in prepared:
-            base = loaded_base(item.base, item.part.trust_remote_code)
-            cost = _Cost.of(base, scratch.root / "curations" / item.curation)
-            memory = max(memory, PROCESS_BYTES + 3 * _size(base))
-            rows += _rows(spec, item, scratch, store, cost, speed)
+        rows = [row for item in prepared for row in _rows(spec, item, scratch, store)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Estimate(tuple(rows), memory, sum(row.missing for row in rows) * BYTES_PER_CELL)
+    return Estimate(tuple(rows), sum(row.missing for row in rows) * BYTES_PER_CELL)
 
 
-@dataclass(frozen=True)
-class _Cost:
-    """Floating-point operations of one forward pass: of a query, and of a probe."""
-
-    query: float
-    probe: float
-
-    @classmethod
-    def of(cls, base: Base, curation: Path) -> _Cost:
-        samples, members = curated_rows(curation)
-        queries = pq.read_table(curation / "relations.parquet", columns=["query_id"])["query_id"].unique().to_pylist()
-        spread = queries[:: max(1, len(queries) // SAMPLED)]
-        of_queries = _operations(base, [samples[name] for name in spread])
-        names = [name for probe in list(members.values())[:SAMPLED] for name in probe]
-        of_probes = _operations(base, [samples[name] for name in names])
-        return cls(of_queries / len(spread), of_probes / min(len(members), SAMPLED))
-
-
-def _rows(spec: Spec, item: Prepared, scratch: Store, store: Store, cost: _Cost, speed: float) -> list[Row]:
-    rows: list[Row] = []
+def _rows(spec: Spec, item: Prepared, scratch: Store, store: Store) -> list[Row]:
     folder = scratch.root / "curations" / item.curation
     pairs = pq.read_metadata(folder / "relations.parquet").num_rows
+    base = loaded_base(item.base, item.part.trust_remote_code)
+    rows: list[Row] = []
     for arm, key in arm_keys(item):
         blocks = store.missing(folder, key, spec.shard)
         missing, probes = sum(block.cells for block in blocks), sum(len(block.probe_ids) for block in blocks)
-        steps = arm.recipe.steps if isinstance(arm.recipe, Recipe) else 0
-        operations = missing * cost.query + probes * 3 * steps * cost.probe
         label = f"{arm.recipe.label}, seed {key.seed}"
-        rows.append(Row(item.part.name, label, pairs, missing, probes, operations / speed / EFFICIENCY))
+        seconds, memory, how = _rehearsal(base, arm, key.seed, folder, blocks) if blocks else (0.0, 0, "nothing to do")
+        rows.append(Row(item.part.name, label, pairs, missing, probes, seconds, memory, how))
     return rows
 
 
-def _operations(base: Base, samples: Sequence[Sample]) -> float:
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        for sample in samples:
-            _forward(base.model, encode(base, sample))
-    return float(counter.get_total_flops())
+def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[Block]) -> tuple[float, int, str]:
+    """Seconds, peak bytes and the engine's words for all blocks, from a few probes and queries of theirs."""
+    samples, members = curated_rows(folder)
+    probes = [[samples[name] for name in members[probe]] for block in blocks for probe in block.probe_ids]
+    queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
+    share = sum(block.cells for block in blocks) / (len(probes) * len(queries))
+    if isinstance(arm, InContext):
+        return share * _prompting(base, arm, probes, queries), 0, "shared beginnings, read once a probe"
+    items = [[encode(base, sample) for sample in probe] for probe in probes]
+    found = engine.plan(base, arm.recipe, items, [encode(base, query) for query in queries], seed)
+    return share * found.seconds, found.bytes, f"{found.path} ({found.why})"
 
 
-def _forward(model: torch.nn.Module, item: Item) -> Any:
-    device = next(model.parameters()).device
-    if isinstance(item, ImageItem):
-        return model(torch.zeros(1, *item.pixels.shape, device=device))
-    return model(input_ids=torch.tensor([item.ids], device=device), use_cache=False)
-
-
-def _matrix_speed(size: int = 512, repeats: int = 5) -> float:
-    """Operations a second of a float32 matrix product with the threads that the last base was given."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    left, right = torch.randn(2, size, size, device=device)
-    best = float("inf")
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        (left @ right).sum().item()
-        best = min(best, time.perf_counter() - begun)
-    return 2 * size**3 / best
-
-
-def _size(base: Base) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in base.model.parameters())
+def _prompting(base: Base, arm: InContext, probes: list[list[Sample]], queries: list[Sample]) -> float:
+    few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
+    _, found = prompted(base, arm.recipe, few, some)
+    begun = time.perf_counter()
+    tried = sum(1 for _ in found)
+    return (time.perf_counter() - begun) / (tried * len(some)) * len(probes) * len(queries)

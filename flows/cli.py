@@ -104,6 +104,8 @@ def plan(spec: SpecFile = None, store: StoreRoot = DEFAULT_STORE) -> None:
         typer.echo(f"{row.part}: {row.arm}")
         cells = f"{row.wanted:,} cells wanted, {row.wanted - row.missing:,} present, {row.missing:,} missing"
         typer.echo(f"  {cells}: {row.probes:,} probes, about {questions.duration(row.seconds)}")
+        if row.missing:
+            typer.echo(f"  by {row.how}")
     typer.echo(
         f"in all about {questions.duration(found.seconds)} on one worker, {found.memory / 1e9:.1f} GB of memory, "
         f"{found.disk / 1e6:.1f} MB of disk"
