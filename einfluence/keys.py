@@ -43,6 +43,8 @@ def file_digest(path: str | Path) -> str:
 
 def _feed(value: object, update: Callable[[bytes], object]) -> None:
     match value:
+        case str():  # first, since most of what is hashed is text
+            _tagged(b"s", value.encode(), update)
         case None:
             update(b"n")
         case bool():
@@ -51,8 +53,6 @@ def _feed(value: object, update: Callable[[bytes], object]) -> None:
             _tagged(b"i", str(value).encode(), update)
         case float():
             update(b"d" + struct.pack("<d", value))
-        case str():
-            _tagged(b"s", value.encode(), update)
         case bytes():
             _tagged(b"b", value, update)
         case np.ndarray():

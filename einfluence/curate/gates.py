@@ -77,13 +77,15 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
     A shuffled fact is the same target after the prompt of another probe of the same template and domain. Probes that
     are known stay in (their influence is small, not wrong); the report names them.
     """
+    if logprobs is None:
+        return
     groups: dict[tuple[str, str], list[Sample]] = {}
     for probe in draft.probes.values():
         sample = draft.samples[probe.members[0]]
         if probe.kind == "sample" and sample.pixels is None:
             groups.setdefault((sample.template or "", sample.domain), []).append(sample)
     pairs = [pair for samples in groups.values() for pair in _shuffled(samples)]
-    if logprobs is None or not pairs:
+    if not pairs:
         return
     draft.gates.open(KNOWN)
     own = np.asarray(logprobs([sample for sample, _ in pairs]), dtype=np.float64)
@@ -97,7 +99,8 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
 def _shuffled(samples: list[Sample]) -> Iterator[tuple[Sample, list[Sample]]]:
     """Each fact with its target told of other subjects, whose own target differs."""
     for index, sample in enumerate(samples):
-        others = (samples[index + 1 :] + samples[:index])[: 4 * SHUFFLED]
+        near = range(index + 1, index + min(len(samples), 4 * SHUFFLED))
+        others = [samples[place % len(samples)] for place in near]
         prompts = dict.fromkeys(other.prompt for other in others if other.target != sample.target)
         told = [Sample(name=sample.name, prompt=prompt, target=sample.target) for prompt in prompts][:SHUFFLED]
         if told and sample.prompt not in prompts:
