@@ -43,12 +43,11 @@ SMALL = 20_000_000  # parameters of a base that one thread serves best
 
 @dataclass(frozen=True)
 class Prepared:
-    """A part of the spec with its base found and its data curated into the store."""
+    """A part of the spec with its base and the key of its curated data."""
 
     part: Part
     base: BaseInfo
     curation: str
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -143,13 +142,10 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     shown = all((store.root / name).is_file() for name in ("report.html", "desiderata/current.parquet"))
     if last is None or last["metrics"] != metrics_digest(spec) or not shown:
         return None
-    prepared: list[Prepared] = []
-    for part in spec.parts:
-        base = part_base(spec, part)
-        key = content_hash((data_key(part, spec), base.base_id))
-        if store.curation(key) not in store.current_curations():
-            return None
-        prepared.append(Prepared(part, base, key, f"{spec.name}/{part.name}"))
+    prepared = [_found(spec, part) for part in spec.parts]
+    current = store.current_curations()
+    if any(store.curation(item.curation) not in current for item in prepared):
+        return None
     if last["spec"] != json.loads(spec.model_dump_json()):
         return None
     # The tables are as that run left them: no need to compare them cell by cell.
@@ -167,17 +163,22 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
     Raises:
         InputError: When base or data cannot be used, or a sample does not fit the base.
     """
-    origin = f"{spec.name}/{part.name}"
-    base = part_base(spec, part)
-    key = content_hash((data_key(part, spec), base.base_id))
+    study = f"{spec.name}/{part.name}"
+    found = _found(spec, part)
     store.open_for_writing()
-    if store.curation(key) is None:
+    if store.curation(found.curation) is None:
         curated = curated_part(spec, part)
-        store.add_curation(key, curated, {"origin": origin, "part": json.loads(part.model_dump_json())})
-    store.add_rows("bases", [_base_row(base)])
+        store.add_curation(found.curation, curated, {"origin": study, "part": json.loads(part.model_dump_json())})
+    store.add_rows("bases", [_base_row(found.base)])
     store.add_rows("recipes", [_recipe_row(arm) for arm in part.arms])
-    store.point_study(origin, key, order=time.time_ns())
-    return Prepared(part, base, key, origin)
+    store.point_study(study, found.curation, order=time.time_ns())
+    return found
+
+
+def _found(spec: Spec, part: Part) -> Prepared:
+    """A part's base, and the key that its curation has or will have."""
+    base = part_base(spec, part)
+    return Prepared(part, base, content_hash((data_key(part, spec), base.base_id)))
 
 
 def part_base(spec: Spec, part: Part) -> BaseInfo:
