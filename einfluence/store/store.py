@@ -249,10 +249,6 @@ class Store:
         self.log.commit(decide)
         return added
 
-    def keep_delta(self, arm: ArmKey, probe_id: str, delta: Mapping[str, Any], budget: int) -> bool:
-        """Keeps a probe's tuned parameters (safetensors) while the whole stays within ``budget`` bytes."""
-        return self.keep_deltas(arm, {probe_id: delta}, budget) == 1
-
     def keep_deltas(self, arm: ArmKey, deltas: Mapping[str, Mapping[str, Any]], budget: int) -> int:
         """Keeps the tuned parameters of probes (safetensors) while the whole stays within ``budget`` bytes.
 
