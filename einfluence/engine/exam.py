@@ -45,7 +45,7 @@ class Exam:
         budget: About how many tokens go through the network at once.
         share: Whether queries that begin alike share that beginning.
         alone: Positions in a block from which on it meets one probe at a time.
-        keep: Bytes that may be spent on what the unchanged lower blocks make of the queries.
+        keep: Bytes that may be spent on what unchanged lower blocks, and the first changed one's, make of the queries.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class Exam:
         self.logprob = np.zeros(len(queries))
         size = sum(block.tokens for block in self.blocks) * network.width * network.itemsize
         self._below: dict[_Placed, Tensor] | None = {} if network.start and size <= keep else None
+        self._first: dict[_Placed, dict[str, Tensor]] | None = {} if 3 * size <= keep else None
 
     def take_before(self, most: int, put: Callable[[int], None]) -> Scores:
         """Puts the queries to the base, in as many slots a block as probes will have.
@@ -115,11 +116,13 @@ class Exam:
         network = self.network
         if network.start:
             network.now.resume = self._lower(block)
+        network.now.same = True
+        network.now.first = {} if self._first is None else self._first.setdefault(block, {})
         try:
             ids = block.ids.repeat(slots, 1)
             logits = network.logits(ids, block.positions, block.seats, block.answers.expand(slots, -1))
         finally:
-            network.now.resume = None
+            network.now.resume, network.now.first, network.now.same = None, {}, False
         logits = logits if logits.dtype == torch.float64 else logits.float()
         logits = logits.view(slots, -1, logits.shape[-1])
         scratch = logits.log_softmax(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -11,7 +12,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
-from einfluence.engine.network import LINEAR, patch_linear
+from einfluence.engine.network import LINEAR, Network, Now, patch_linear
 from einfluence.engine.serial import trainable_copy
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
@@ -31,6 +32,7 @@ class Adapted:
         out: Output features.
         down: (N, r, in), the A of N probes; None runs the base.
         up: (N, out, r), the B of N probes.
+        first: Whether no other adapter stands before it, so that what the base makes of a batch there is always the same.
     """
 
     name: str
@@ -39,24 +41,35 @@ class Adapted:
     out: int
     down: Tensor | None = None
     up: Tensor | None = None
+    first: bool = False
 
-    def wrap(self, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def wrap(self, now: Now, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The layer's forward for a batch whose outermost dimension is N probes, each with equally many rows."""
 
         def adapted(x: Tensor) -> Tensor:
-            out = forward(x)
             if self.down is None or self.up is None:
-                return out
+                return forward(x)
             probes = self.down.shape[0]
-            rows = x.reshape(probes, -1, x.shape[-1]).to(self.down.dtype)
-            low = rows @ self.down.transpose(1, 2)
-            plain = out.view(probes, -1, out.shape[-1])
-            if plain.dtype == low.dtype:
-                return plain.baddbmm_(low, self.up.transpose(1, 2), alpha=self.scale).view(out.shape)
-            changed = torch.baddbmm(plain.to(low.dtype), low, self.up.transpose(1, 2), alpha=self.scale)
-            return changed.view(out.shape).to(out.dtype)
+            rows = x.reshape(probes, -1, x.shape[-1])
+            plain = self._once(now, forward, rows) if self.first else forward(rows)
+            low = rows.to(self.down.dtype) @ self.down.transpose(1, 2)
+            up = self.up.transpose(1, 2)
+            if plain.dtype != low.dtype:
+                out = torch.baddbmm(plain.to(low.dtype), low, up, alpha=self.scale).to(plain.dtype)
+            elif self.first or plain._is_view():  # of a view, changed in place, the gradient would be copied twice
+                out = torch.baddbmm(plain, low, up, alpha=self.scale)
+            else:
+                out = plain.baddbmm_(low, up, alpha=self.scale)
+            return out.view(*x.shape[:-1], -1)
 
         return adapted
+
+    def _once(self, now: Now, forward: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """What the base's layer makes of (N, L, in), computed once a batch, and once for all probes of one text."""
+        if self.name not in now.first:
+            with torch.no_grad():
+                now.first[self.name] = forward(rows[:1] if now.same else rows)
+        return now.first[self.name].expand(len(rows), -1, -1)
 
 
 class Lora:
@@ -92,11 +105,27 @@ class Lora:
                 "recipe.adapter", f"trainable parameters {sorted(set(trained) - known)[:3]}", "LoRA's A and B alone"
             )
 
-    def patch(self, model: nn.Module) -> None:
+    def patch(self, model: nn.Module, now: Now) -> None:
         """Makes the layers of ``model`` follow the adapters that are put in."""
         modules = dict(model.named_modules())
         for layer in self.layers:
-            patch_linear(modules[layer.name], layer.wrap)
+            patch_linear(modules[layer.name], partial(layer.wrap, now))
+
+    def find_first(self, network: Network) -> None:
+        """Finds the layers that no adapter's output reaches: their input asks for no gradient when all adapters do."""
+        self.put([value.requires_grad_() for value in self.fresh(1)])
+        seen: dict[str, bool] = {}
+        modules = dict(network.model.named_modules())
+        hooks = [
+            modules[layer.name].register_forward_pre_hook(partial(_note_gradient, seen, layer.name))
+            for layer in self.layers
+        ]
+        network.forward_two_tokens()
+        for hook in hooks:
+            hook.remove()
+        self.put(None)
+        for layer in self.layers:
+            layer.first = not seen.get(layer.name, True)
 
     def fresh(self, probes: int) -> list[Tensor]:
         """Start values for N probes: A (N, r, in) and B (N, out, r) of each layer in turn."""
@@ -129,3 +158,7 @@ class Lora:
             square = ((up.transpose(1, 2) @ up) * (down @ down.transpose(1, 2)).transpose(1, 2)).sum((1, 2))
             norms[layer.name + ".weight"] = layer.scale * square.clamp(min=0).sqrt()
         return norms
+
+
+def _note_gradient(seen: dict[str, bool], name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+    seen[name] = seen.get(name, False) or args[0].requires_grad

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -30,10 +30,15 @@ class Now:
         rows: Flat positions in the batch whose logits are wanted; None for all.
         resume: (1, L, hidden), what goes into the first block that differs from the base's, the blocks before it being
             left out; None runs all blocks.
+        first: What the layers behind no adapter made of this batch without their own, by name: (N, L, out), or
+            (1, L, out) where all probes read the same.
+        same: Whether all probes read the same texts.
     """
 
     rows: Tensor | None = None
     resume: Tensor | None = None
+    first: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    same: bool = False
 
 
 def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -58,6 +63,7 @@ class Network:
     Args:
         model: A Hugging Face causal LM; it is changed, so hand in a :func:`shared_copy`.
         start: The first decoder block that may differ from the base's; those before it can be run once for all probes.
+        now: What modules that were patched before follow.
 
     Attributes:
         packs: Whether texts can be laid end to end (the model looks its attention up in transformers' interface).
@@ -65,9 +71,9 @@ class Network:
         start: As given; 0 where blocks cannot be left out.
     """
 
-    def __init__(self, model: nn.Module, start: int = 0) -> None:
+    def __init__(self, model: nn.Module, start: int = 0, now: Now | None = None) -> None:
         self.model: Any = model
-        self.now = Now()
+        self.now = now or Now()
         first = next(model.parameters())
         self.device, self.itemsize = first.device, first.element_size()
         self.width: int = self.model.config.get_text_config().hidden_size
@@ -144,14 +150,17 @@ class Network:
         self.model.set_attn_implementation(old)
         return False
 
-    @torch.no_grad()
-    def _try(self, seats: Seats | None = None) -> list[nn.Module]:
+    def forward_two_tokens(self, seats: Seats | None = None) -> list[nn.Module]:
         """Runs two tokens; returns the attention modules in the order of their calls."""
         seats = seats or Seats()
         ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
         with seated(seats):
             self.model(input_ids=ids, use_cache=False)
         return seats.seen
+
+    @torch.no_grad()
+    def _try(self, seats: Seats | None = None) -> list[nn.Module]:
+        return self.forward_two_tokens(seats)
 
     def _patch_answer_rows(self) -> None:
         """After the last attention every position stands alone, so there only the answer rows are computed."""

@@ -18,7 +18,7 @@ from einfluence.engine.exam import Exam
 from einfluence.engine.items import Scores, TextItem, Tuned
 from einfluence.engine.lora import Lora
 from einfluence.engine.memory import memory_budget
-from einfluence.engine.network import Network, first_changed, shared_copy
+from einfluence.engine.network import Network, Now, first_changed, shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer
 from einfluence.models.base import Base
@@ -145,11 +145,13 @@ class TextEngine(BatchedText):
     def __init__(self, base: Base, recipe: Recipe, seed: int, sizes: Sizes | None = None, share: bool = True) -> None:
         self.lora = Lora(base, recipe, seed)
         model = shared_copy(base.model, getattr(torch, recipe.dtype))
-        self.lora.patch(model)
+        now = Now()
+        self.lora.patch(model, now)
         names = {layer.name + ".weight" for layer in self.lora.layers}
         named = dict(model.named_parameters(remove_duplicate=False))
         self.norms = {name: named[name].norm().item() for name in names}
-        network = Network(model, first_changed(model, names))
+        network = Network(model, first_changed(model, names), now)
+        self.lora.find_first(network)
         numbers = sum(layer.start.numel() + layer.out * len(layer.start) for layer in self.lora.layers)
         super().__init__(network, recipe, sizes or default_sizes(network.device, numbers, 64), share)
 
@@ -171,6 +173,7 @@ class TextEngine(BatchedText):
         optimizer = make_optimizer(recipe, values, fused=True)
         seats = Seats(rows=batch.rows, width=batch.width)
         self.lora.put(values)
+        self.network.now.first = {}
         if self.network.start and recipe.steps:
             self.network.now.resume = self.network.below(batch.ids, batch.positions, seats)
         losses: list[Tensor] = []
@@ -184,7 +187,7 @@ class TextEngine(BatchedText):
             give(values, shrink(gradients, norm, recipe.clip))
             optimizer.step()
         self.lora.put(None)
-        self.network.now.resume = None
+        self.network.now.resume, self.network.now.first = None, {}
         values = [value.detach() for value in values]
         told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         pick = partial(self.lora.pick, values)
