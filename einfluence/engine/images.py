@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from einfluence.engine.items import ImageItem, Scores, Tuned
 from einfluence.engine.network import shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer, trainable_copy
-from einfluence.engine.stacked import KNOWN
+from einfluence.engine.stacked import KNOWN, Unfolded, unfolds
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -35,11 +35,13 @@ class ImageSizes:
         train: Parameters (numbers) of all probes in a training batch.
         most: Probes in a training batch.
         score: Images in an evaluation batch; None for as many as keep a layer's output in the processor's cache.
+        keep: Bytes that may be spent on what goes into the first trained layer, which is the same for every probe.
     """
 
     train: int = 4_000_000
     most: int = 64
     score: int | None = None
+    keep: int = 1 << 28
 
 
 @dataclass(eq=False)
@@ -92,7 +94,8 @@ class ImageEngine:
     ) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
         """As :func:`einfluence.engine.measure`."""
         self._put({name: value[None] for name, value in self.start.items()})
-        exam = _Exam(self.model, queries, self.sizes.score, self._dtype, self.device)
+        trained = [owner.module for owner in self.owners]
+        exam = _Exam(self.model, trained, queries, self.sizes, self._dtype, self.device)
         before = exam.take()
 
         def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
@@ -215,10 +218,13 @@ def base_parameters(base: Base, recipe: Recipe) -> dict[str, Tensor]:
 class _Exam:
     """All query images, in batches that are always the same.
 
+    What comes before the first trained layer is computed once, and so is the unfolding of what goes into it.
+
     Args:
         model: The classifier.
+        trained: The layers whose parameters differ from probe to probe.
         queries: Q images.
-        size: Images in a batch; None for as many as keep a layer's output in the processor's cache.
+        sizes: Batch sizes.
         dtype: Of the pixels.
         device: Of the model.
     """
@@ -226,14 +232,22 @@ class _Exam:
     def __init__(
         self,
         model: nn.Module,
+        trained: Collection[nn.Module],
         queries: Sequence[ImageItem],
-        size: int | None,
+        sizes: ImageSizes,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.front, self.tail = _halves(model)
-        size = size or _in_cache(model, queries, dtype, device)
-        self.parts = [_images(queries[i : i + size], dtype, device)[0] for i in range(0, len(queries), size)]
+        below, self.front, self.tail = _thirds(model, trained)
+        size = sizes.score or _in_cache(model, queries, dtype, device)
+        pixels = [_images(queries[i : i + size], dtype, device)[0] for i in range(0, len(queries), size)]
+        self.parts: list[Tensor | Unfolded] = [*pixels]
+        with torch.inference_mode():
+            enter = _entering(below, self.front)
+            if pixels and _bytes(enter(pixels[0])) * len(pixels) <= sizes.keep:
+                self.parts = [enter(each) for each in pixels]
+            else:
+                self.front = nn.Sequential(below, self.front)
         self.labels = torch.tensor([item.label for item in queries], device=device)[:, None]
         self.n_tokens = np.ones(len(queries), dtype=np.int64)
 
@@ -242,21 +256,37 @@ class _Exam:
         """Scores the queries with the parameters that are in the network now."""
         if not self.parts:
             return Scores(np.zeros(0), self.n_tokens, self.n_tokens)
-        logits = self.tail(torch.cat([self.front(pixels) for pixels in self.parts]))
+        logits = self.tail(torch.cat([self.front(part) for part in self.parts]))
         logits = logits if logits.dtype == torch.float64 else logits.float()
         logprob = logits.log_softmax(-1).gather(-1, self.labels)[:, 0].double()
         rank = (logits > logits.gather(-1, self.labels)).sum(-1) + 1
         return Scores(logprob.cpu().numpy(), self.n_tokens, rank.cpu().numpy())
 
 
-def _halves(model: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Up to where a network flattens its images, and the rest, which runs best on all of them at once."""
-    if type(model) is nn.Sequential:
-        kinds = [type(module) for module in model]
-        if nn.Flatten in kinds:
-            cut = kinds.index(nn.Flatten) + 1
-            return nn.Sequential(*list(model)[:cut]), nn.Sequential(*list(model)[cut:])
-    return model, nn.Identity()
+def _thirds(model: nn.Module, trained: Collection[nn.Module]) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Up to the first trained layer; up to where images are flattened; the rest, best run on all of them at once."""
+    if type(model) is not nn.Sequential:
+        return nn.Identity(), model, nn.Identity()
+    layers = list(model)
+    start = next((i for i, layer in enumerate(layers) if any(m in trained for m in layer.modules())), len(layers))
+    flat = next((i + 1 for i, layer in enumerate(layers) if type(layer) is nn.Flatten), len(layers))
+    flat = max(start, flat)
+    return nn.Sequential(*layers[:start]), nn.Sequential(*layers[start:flat]), nn.Sequential(*layers[flat:])
+
+
+def _entering(below: nn.Module, front: nn.Module) -> Callable[[Tensor], Tensor | Unfolded]:
+    first = front[0] if type(front) is nn.Sequential and len(front) else None
+
+    def enter(pixels: Tensor) -> Tensor | Unfolded:
+        x = below(pixels)
+        return Unfolded.of(cast("nn.Conv2d", first), x) if first is not None and unfolds(first) else x
+
+    return enter
+
+
+def _bytes(entering: Tensor | Unfolded) -> int:
+    tensor = entering.patches if isinstance(entering, Unfolded) else entering
+    return tensor.numel() * tensor.element_size()
 
 
 @torch.inference_mode()
@@ -312,3 +342,19 @@ def _pool_first(model: nn.Module) -> None:
             if type(a) is nn.ReLU and type(b) is nn.MaxPool2d and not b.return_indices:
                 setattr(parent, first, b)
                 setattr(parent, second, a)
+    for module in model.modules():
+        if type(module) is nn.MaxPool2d and not module.return_indices:
+            cast("Any", module).forward = partial(_pooled, module, cast("Any", module.forward))
+
+
+def _pooled(module: nn.MaxPool2d, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Max-pooling; where no gradient is wanted and the windows tile the image, as a maximum of slices.
+
+    torch's own also notes where each maximum was, which costs more than finding it.
+    """
+    k = module.kernel_size
+    tiled = (module.stride, module.padding, module.dilation) == (k, 0, 1)
+    if torch.is_grad_enabled() or not tiled or not isinstance(k, int) or x.shape[-2] % k or x.shape[-1] % k:
+        return forward(x)
+    rows = reduce(torch.maximum, [x[..., i::k, :] for i in range(k)])
+    return reduce(torch.maximum, [rows[..., i::k] for i in range(k)])

@@ -32,7 +32,7 @@ class Adapted:
         out: Output features.
         down: (N, r, in), the A of N probes; None runs the base.
         up: (N, out, r), the B of N probes.
-        first: Whether no other adapter stands before it, so that what the base makes of a batch there is always the same.
+        first: Whether no adapter stands before it, so that what the base makes of a batch there never changes.
     """
 
     name: str

@@ -7,7 +7,7 @@ parameters are replaced, by exact type.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,23 +28,45 @@ def linear(module: nn.Linear, x: Tensor, weights: Weights) -> Tensor:
     return out.reshape(*x.shape[:-1], -1)
 
 
-def conv2d(module: nn.Conv2d, x: Tensor, weights: Weights) -> Tensor:
+class Unfolded(NamedTuple):
+    """Images as a convolution sees them: (B, places, kh * kw * channels), and how many places there are each way."""
+
+    patches: Tensor
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, module: nn.Conv2d, x: Tensor) -> Unfolded:
+        """From (B, channels, height, width)."""
+        geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
+        return cls(*_Patches.apply(x, geometry))  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def unfolds(module: nn.Module) -> bool:
+    """Whether :func:`conv2d` unfolds what goes into this layer even for a single probe."""
+    return type(module) is nn.Conv2d and _plain(module) and module.weight[0].numel() <= _FEW
+
+
+def _plain(module: nn.Conv2d) -> bool:
+    return module.groups == 1 and module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+
+
+def conv2d(module: nn.Conv2d, x: Tensor | Unfolded, weights: Weights) -> Tensor:
     """(N * rows, channels, height, width), by one product over unfolded patches, else grouped."""
     weight = weights("weight")
     bias = None if module._parameters["bias"] is None else weights("bias")  # pyright: ignore[reportPrivateUsage]
     probes = weight.shape[0]
-    if probes == 1 and weight[0, 0].numel() > _FEW:
-        return module._conv_forward(x, weight[0], None if bias is None else bias[0])  # pyright: ignore[reportPrivateUsage]
-    if module.groups == 1 and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
-        geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
-        patches, size = _Patches.apply(x, geometry)  # pyright: ignore[reportGeneralTypeIssues]
+    if isinstance(x, Unfolded) or (_plain(module) and (probes > 1 or weight[0, 0].numel() <= _FEW)):
+        patches, size = x if isinstance(x, Unfolded) else Unfolded.of(module, x)
+        images = len(patches)
         flat = weight.permute(0, 3, 4, 2, 1).reshape(probes, -1, weight.shape[1])  # (N, kh * kw * in, out)
         if probes == 1:
             flat = flat.expand(len(patches), -1, -1)
         else:
             patches = patches.reshape(probes, -1, patches.shape[-1])
         out = patches @ flat if bias is None else torch.baddbmm(bias[:, None], patches, flat)
-        return out.view(x.shape[0], *size, -1).permute(0, 3, 1, 2)
+        return out.view(images, *size, -1).permute(0, 3, 1, 2)
+    if probes == 1:
+        return module._conv_forward(x, weight[0], None if bias is None else bias[0])  # pyright: ignore[reportPrivateUsage]
     each = x.shape[0] // probes
     grouped = x.view(probes, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
     if module.padding_mode != "zeros":

@@ -40,6 +40,19 @@ def test_equals_serial_with_every_layer_type(name: str) -> None:
     assert_equal_to_serial(ImageEngine(base, recipe, 1), base, recipe, PROBES, QUERIES, 1, 1e-9)
 
 
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3), nn.MaxPool2d((2, 4)), nn.MaxPool2d(2, stride=1)])
+@pytest.mark.parametrize("keep", [0, 1 << 28])
+def test_equals_serial_whatever_the_pooling_and_what_is_kept(pool: nn.Module, keep: int) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), pool, nn.Conv2d(3, 4, 2), nn.ReLU(), nn.Flatten()]
+    wide = nn.Sequential(*layers)(torch.zeros(1, 1, 8, 8)).shape[1]
+    base = image_base(nn.Sequential(*layers, nn.Linear(wide, 10)))
+    for name in ("full sgd", "last adam", "lora"):
+        recipe = RECIPES[name].model_copy(update={"dtype": "float64"})
+        engine = ImageEngine(base, recipe, 1, ImageSizes(score=4, keep=keep))
+        assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, 1e-9)
+
+
 @pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
 def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, float]) -> None:
     base = image_base(digits_like())
