@@ -3,8 +3,10 @@
     python benchmarks/bench_engine.py [--quick] [--json] [--threads 1] [--only PATTERN]
 
 Baselines (peft, one probe at a time): qb1 reads one query at a time, qb32 reads them in padded batches of 32. Both keep
-one model and put each probe's start values back, which is kinder than loading it anew. Seconds are of the processor
-(user and system), so that other work on the machine counts little; each figure is the median over interleaved rounds.
+one model and put each probe's start values back, which is kinder than loading it anew. "serial" is the definition
+itself, which copies the model for each probe. Seconds are of the processor (user and system), so that other work on the machine
+counts little; each figure is the median over interleaved rounds. "GEMM" is the arithmetic that a probe needs at least,
+over the engine's time, as a share of what a product of two 1024 x 1024 matrices reaches.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,8 +49,8 @@ class Case:
     fast_probes: int
     slow_probes: int
     check: Callable[[], float]
-    flops: float = 0.0  # of the engine, per probe
-    row: dict[str, Any] = field(default_factory=dict)
+    serial: Callable[[], Any]  # the definition, on one probe
+    work: float  # FLOPs of a probe
 
 
 def llama(hidden: int, vocabulary: int, layers: int = 4, full: bool = False) -> Base:
@@ -163,6 +165,54 @@ def difference(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], que
     return float(np.abs(found[0] - found[1]).max() / np.abs(found[0]).max())
 
 
+def text_flops(base: Base, recipe: Recipe, probes: Any, queries: Any, first: int = 0, last_rows: bool = True) -> float:
+    """Of all probes on all queries, attention left out.
+
+    A probe trains with k [T (4 P + 6 p) + 4 V H R] and each query takes 2 (P + p) T + 2 V H R, where P are the blocks'
+    weights from the first changed block on, p what the adapter (or the factors of full-parameter SGD, rank k T) adds,
+    R answer rows. Of the last block only keys and values need every token.
+    """
+    config: Any = base.model.config
+    named = [(n, p.shape) for n, p in base.model.named_parameters() if ".layers." in n and p.dim() == 2]
+    named = [(n, shape) for n, shape in named if int(n.split(".layers.")[1].split(".")[0]) >= first]
+    last = f".layers.{config.num_hidden_layers - 1}."
+
+    def all_rows(name: str) -> bool:
+        return not last_rows or last not in name or any(w in name for w in ("q_proj", "k_proj", "v_proj"))
+
+    def cost(rank: int) -> tuple[int, int, int, int]:
+        every = [shape for n, shape in named if all_rows(n)]
+        some = [shape for n, shape in named if not all_rows(n)]
+        sizes = [sum(a * b for a, b in group) for group in (every, some)]
+        return sizes[0], rank * sum(map(sum, every)), sizes[1], rank * sum(map(sum, some))
+
+    words = config.vocab_size * config.hidden_size
+    total = 0.0
+    for probe in probes:
+        tokens, answers = sum(len(i.ids) - 1 for i in probe), sum(i.n_target for i in probe)
+        rank = recipe.adapter.r if recipe.adapter.kind == "lora" else recipe.steps * tokens
+        big, low, late, late_low = cost(rank)
+        total += recipe.steps * (tokens * (4 * big + 6 * low) + answers * (4 * late + 6 * late_low + 4 * words))
+        for query in queries:
+            rows = query.n_target
+            total += 2 * (big + low) * (len(query.ids) - 1) + 2 * (late + late_low + words) * rows
+    return total
+
+
+def image_flops(base: Base, recipe: Recipe, probes: int, queries: int) -> float:
+    """Of N probes on Q queries: three times a forward pass a step, and a forward pass a query."""
+    seen: list[int] = []
+
+    def note(module: nn.Module, _: object, out: torch.Tensor) -> None:
+        seen.append(2 * module.weight[0].numel() * out.numel())
+
+    hooks = [m.register_forward_hook(note) for m in base.model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    base.model(torch.zeros(1, *(base.input_shape or ())))
+    for hook in hooks:
+        hook.remove()
+    return probes * sum(seen) * (3 * recipe.steps + queries)
+
+
 def total_case(
     name: str, base: Base, recipe: Recipe, probes: Any, queries: Any, batch: int, floor: float, stretch: float
 ) -> Case:
@@ -177,6 +227,10 @@ def total_case(
         len(probes),
         len(few),
         lambda: difference(base, recipe, probes, queries),
+        lambda: list(serial.measure(base, recipe, probes[:1], queries, 0)[1]),
+        image_flops(base, recipe, 1, len(queries))
+        if base.info.modality == "image"
+        else text_flops(base, recipe, probes, queries, min(recipe.adapter.layers or (0,))) / len(probes),
     )
 
 
@@ -198,6 +252,8 @@ def train_case(name: str, base: Base, recipe: Recipe, probes: Any, floor: float,
         len(probes),
         len(few),
         lambda: difference(base, recipe, probes, query),
+        lambda: serial.train(base, recipe, probes[0], 0),
+        text_flops(base, recipe, probes, ()) / len(probes),
     )
 
 
@@ -221,6 +277,8 @@ def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float
         len(probes),
         len(probes),
         lambda: difference(base, recipe, probes, queries),
+        lambda: list(serial.measure(base, reading, probes[:1], queries, 0)[1]),
+        text_flops(base, reading, [()], texts(64, rest, rest, 4096, 2)),
     )
 
 
@@ -295,7 +353,7 @@ def gemm_peak() -> float:
     return 2 * 1024**3 / min(timed(lambda: a @ a) for _ in range(10))
 
 
-def measure_case(case: Case, rounds: int) -> dict[str, Any]:
+def measure_case(case: Case, rounds: int, peak: float) -> dict[str, Any]:
     fast: list[float] = []
     slow: list[float] = []
     case.fast()
@@ -303,13 +361,16 @@ def measure_case(case: Case, rounds: int) -> dict[str, Any]:
         fast.append(timed(case.fast) / case.fast_probes)
         slow.append(timed(case.slow) / case.slow_probes)
     ratio = statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+    engine_seconds = statistics.median(fast)
     return {
         "case": case.name,
-        "engine_ms": round(1e3 * statistics.median(fast), 3),
+        "serial_ms": round(1e3 * timed(case.serial), 1),
         "loop_ms": round(1e3 * statistics.median(slow), 3),
+        "engine_ms": round(1e3 * engine_seconds, 3),
         "ratio": round(ratio, 2),
         "floor": case.floor,
         "stretch": case.stretch,
+        "peak_fraction": round(case.work / engine_seconds / peak, 3),
         "max_rel_diff": float(f"{case.check():.2g}"),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
@@ -325,21 +386,23 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     logging.disable(logging.WARNING)
     torch.set_num_threads(given.threads)
-    print(f"float32 product: {gemm_peak() / 1e9:.0f} GFLOP/s on {given.threads} thread(s); torch {torch.__version__}")
+    peak = gemm_peak()
+    print(f"float32 product: {peak / 1e9:.0f} GFLOP/s on {given.threads} thread(s); torch {torch.__version__}")
     print(
-        f"{'case':52} {'loop ms':>9} {'engine ms':>9} {'ratio':>6} {'floor':>6} {'stretch':>7} "
-        f"{'rel diff':>9} {'MB':>6}"
+        f"{'case':52} {'serial ms':>9} {'loop ms':>9} {'engine ms':>9} {'ratio':>6} {'floor':>6} {'stretch':>7} "
+        f"{'GEMM':>5} {'rel diff':>9} {'MB':>6}"
     )
     rows: list[dict[str, Any]] = []
     for make in cases(given.quick):
         case = make()
         if not re.search(given.only, case.name):
             continue
-        row = measure_case(case, 3 if given.quick else 5)
+        row = measure_case(case, 3 if given.quick else 5, peak)
         rows.append(row)
         print(
-            f"{row['case']:52} {row['loop_ms']:9.2f} {row['engine_ms']:9.2f} {row['ratio']:6.2f} {row['floor']:6.1f} "
-            f"{row['stretch']:7.1f} {row['max_rel_diff']:9.1e} {row['peak_mb']:6d}",
+            f"{row['case']:52} {row['serial_ms']:9.1f} {row['loop_ms']:9.2f} {row['engine_ms']:9.2f} "
+            f"{row['ratio']:6.2f} {row['floor']:6.1f} {row['stretch']:7.1f} {row['peak_fraction']:5.0%} "
+            f"{row['max_rel_diff']:9.1e} {row['peak_mb']:6d}",
             flush=True,
         )
     if given.json:

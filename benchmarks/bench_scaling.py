@@ -2,8 +2,7 @@
 
     python benchmarks/bench_scaling.py [--json] [--large PROBES QUERIES]
 
-Arithmetic of a probe (P parameters of the blocks, p of the adapters, V words, H width, R answer positions, T tokens):
-k [T (4 P + 6 p) + 4 V H R] to train and, for each query, 2 (P + p) T + 2 V H R. Processor seconds on one thread.
+The arithmetic is `text_flops` of bench_engine.py. Processor seconds on one thread.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 import transformers
-from bench_engine import PeftLoop, gemm_peak, llama, texts, timed
+from bench_engine import PeftLoop, gemm_peak, llama, text_flops, texts, timed
 
 from einfluence import engine
 from einfluence.models.base import Base
@@ -27,22 +26,6 @@ from einfluence.models.load import find_base, load_base
 from einfluence.spec import Adapter, Recipe
 
 WORLD = Path(__file__).parents[1] / "data" / "models" / "world"
-
-
-def flops(base: Base, recipe: Recipe, probes: Any, queries: Any) -> float:
-    """Of all probes on all queries, without attention."""
-    config: Any = base.model.config
-    blocks = sum(p.numel() for name, p in base.model.named_parameters() if ".layers." in name and p.dim() == 2)
-    shapes = [p.shape for name, p in base.model.named_parameters() if ".layers." in name and p.dim() == 2]
-    adapters = sum(recipe.adapter.r * sum(shape) for shape in shapes)
-    words = config.vocab_size * config.hidden_size
-    total = 0.0
-    for probe in probes:
-        tokens, answers = sum(len(i.ids) - 1 for i in probe), sum(i.n_target for i in probe)
-        total += recipe.steps * (tokens * (4 * blocks + 6 * adapters) + 4 * words * answers)
-    for query in queries:
-        total += len(probes) * (2 * (blocks + adapters) * (len(query.ids) - 1) + 2 * words * query.n_target)
-    return total
 
 
 def once(base: Base, recipe: Recipe, probes: Any, queries: Any) -> float:
@@ -59,7 +42,7 @@ def curve(name: str, points: list[tuple[Any, Base, Recipe, int, int]], peak: flo
         vocabulary = base.model.config.vocab_size
         probes, queries = [[t] for t in texts(n, 12, 12, vocabulary, 1)], texts(m, 12, 12, vocabulary, 2)
         once(base, recipe, probes[:2], queries[:8])
-        seconds, work = once(base, recipe, probes, queries), flops(base, recipe, probes, queries)
+        seconds, work = once(base, recipe, probes, queries), text_flops(base, recipe, probes, queries)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         row = {"curve": name, "at": label, "seconds": round(seconds, 3), "gflop": round(work / 1e9, 1)}
         row |= {"peak_fraction": round(work / seconds / peak, 3), "peak_mb": memory}

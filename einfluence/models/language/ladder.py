@@ -22,6 +22,7 @@ WHOLE = replace(
     rare=0.06,
     spelled=0.05,
 )
+_ASKED = replace(WHOLE, shares={"binding": 0.3, "two_hop": 0.22, "stored": 0.13, "stored_hop": 0.1, "polar": 0.25})
 
 
 def world_plan(seed: int = 1) -> Plan:
@@ -38,5 +39,6 @@ def world_plan(seed: int = 1) -> Plan:
             Rung("mostly conclusions", _HOPS, 20, {"stored": 0.9, "two_hop": 0.9, "inverse": 0.9, "stored_hop": 0.9}),
             Rung("everything", WHOLE, 5, rate=0.5),
             Rung("falling rate", WHOLE, 5, rate=0.5, final_rate=0.01),
+            Rung("more yes and no", _ASKED, 3, rate=0.5, final_rate=0.01),
         ),
     )
