@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from einfluence import run as library
 from einfluence.errors import InputError
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
+from einfluence.store.verify import verify
 from flows import cli
 from tasks import runners
 
@@ -86,9 +89,9 @@ def _measured(
     assert len(todo.jobs) == 3
     monkeypatch.setattr(runners, "_pool", lambda *_: Pool(first, error))
     monkeypatch.setattr(runners, "ProcessPoolTaskRunner", lambda **_: Pool(alone, error))
-    monkeypatch.setattr(runners, "ProgressBar", lambda _: type("Bar", (), {"advance": lambda self: None})())
+    monkeypatch.setattr(runners, "ProgressBar", lambda _: type("Bar", (), {"advance": lambda self, blocks: None})())
     with disable_run_logger():
-        return runners.measure_blocks(todo.jobs, "processes", 2, None), store
+        return runners.measure_blocks(todo, "processes", 2, None), store
 
 
 def test_blocks_whose_worker_died_are_tried_again_alone(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
@@ -105,8 +108,8 @@ def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
     bad: list[str] = []
 
     def deadly(job: library.Job) -> bool:
-        bad[:] = bad or job.block.probe_ids
-        return job.block.probe_ids[0] in bad
+        bad[:] = bad or job.probe_ids
+        return job.probe_ids[0] in bad
 
     done, store = _measured(monkeypatch, spec, deadly, deadly, died)
     failed = {probe: reason for item in done for probe, reason in item.failed.items()}
@@ -281,25 +284,54 @@ def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_fol
     assert max(used[-20:]) - max(used[44:64]) < 20e6
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(tmp_path: Path, gpt2_folder: Path) -> None:
-    import random
+LIBRARY = "import sys, einfluence; print('on', flush=True); einfluence.measure(*sys.argv[1:3], report=False)"
+IN_PROCESS = [sys.executable, "-c", LIBRARY]
+WITH_WORKERS = [sys.executable, "-m", "flows.cli", "run", "--runner", "processes"]
+
+
+@pytest.mark.parametrize(
+    ("command", "kills", "longest"),
+    [
+        pytest.param(IN_PROCESS, 5, 4.0, id="5 in one process"),
+        pytest.param(WITH_WORKERS, 52, 40.0, id="52 with workers", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
+    ],
+)
+def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
+    tmp_path: Path, gpt2_folder: Path, command: list[str], kills: int, longest: float
+) -> None:
+    """A study without a size of shards, so that the clock cuts them otherwise in each run."""
+    spec = write_spec(tmp_path, gpt2_folder, count=256, shard=None, keep_deltas="100MB")
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(tmp_path / "prefect")}
+    quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+    def arguments(store: Path) -> list[str]:
+        return [*command, str(spec), *([str(store)] if command is IN_PROCESS else ["--store", str(store)])]
 
     draw = random.Random(5)
-    spec = write_spec(tmp_path, gpt2_folder, count=48)
-    program = (
-        "import sys, einfluence, torch; torch.set_num_threads(1); print('on', flush=True);"
-        "einfluence.measure(sys.argv[1], sys.argv[2], report=False)"
-    )
-    subprocess.run([sys.executable, "-c", program, spec, tmp_path / "whole"], env=ENVIRONMENT, check=True)
-    for _ in range(12):
-        command = [sys.executable, "-c", program, str(spec), str(tmp_path / "killed")]
-        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert process.stdout is not None and process.stdout.readline() == "on\n"
-        time.sleep(draw.uniform(0.2, 4.0))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.stdout.close()
-        process.wait()
-    subprocess.run([sys.executable, "-c", program, spec, tmp_path / "killed"], env=ENVIRONMENT, check=True)
-    assert _table(tmp_path / "killed") == _table(tmp_path / "whole")
+    subprocess.run(arguments(tmp_path / "whole"), check=True, **quiet)
+    whole, store = _table(tmp_path / "whole"), tmp_path / "killed"
+    assert len(whole) == 256 * 256
+    cut = 0
+    for _ in range(kills):
+        process = subprocess.Popen(arguments(store), start_new_session=True, **quiet)
+        before = _probes(store)
+        time.sleep(draw.uniform(0.2, longest))
+        ended = process.poll()
+        os.killpg(process.pid, signal.SIGKILL) if ended is None else None
+        assert process.wait() in (0, -signal.SIGKILL)
+        assert before <= _probes(store), "nothing that was finished is lost"
+        cut += 0 < len(_probes(store)) < 256
+        if ended is not None or len(_probes(store)) == 256:  # begin again
+            assert _table(store) == whole
+            shutil.rmtree(store)
+    assert cut, "some kills came in the middle"
+    subprocess.run(arguments(store), check=True, **quiet)
+    assert _table(store) == whole
+    assert {fault.kind for fault in verify(Store(store))[1]} <= {"leftover"}
+
+
+def _probes(store: Path) -> set[str]:
+    """Probes with an outcome, each of which stands in one unit alone."""
+    found = [probe for unit in Store(store).units() for probe in Store(store).statuses(unit)]
+    assert len(found) == len(set(found)), "no probe was finished twice"
+    return set(found)

@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from einfluence.errors import InputError
 from flows import serve
 from flows.measure import measure
+from flows.server import a_server
 from tests.flows.test_runners import ENVIRONMENT, ROOT, write_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -37,7 +38,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         patch.setenv("PREFECT_HOME", str(home))
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         patch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS", "1")
-        with temporary_settings(restore_defaults={PREFECT_API_URL}), serve.a_server(port) as url:
+        with temporary_settings(restore_defaults={PREFECT_API_URL}), a_server(port) as url:
             yield url
 
 
