@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,8 @@ def spec(tmp_path: Path, gpt2_folder: Path) -> Path:
 
 def write_spec(folder: Path, base: Path, count: int = 6, **more: object) -> Path:
     things = ["bird", "fish", "king", "wings", "fins", "gold", "town", "wug"]
-    rows = [
-        {"id": f"s{index}", "prompt": f"dax {' '.join(things[: index // 8 + 1])} is a", "target": things[index % 8]}
-        for index in range(count)
-    ]
+    ways = [f"{first} {' '.join(things[:many])} is a" for first in ("dax", *things) for many in range(1, 9)]
+    rows = [{"id": f"s{i}", "prompt": ways[i // 8], "target": things[i % 8]} for i in range(count)]
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arms = [{"recipe": {"lr": 0.01, "steps": 2}}]
     spec = {"name": "six", "base": str(base), "samples": "samples.jsonl", "arms": arms, "shard": 2, **more}
@@ -284,49 +283,62 @@ def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_fol
     assert max(used[-20:]) - max(used[44:64]) < 20e6
 
 
-LIBRARY = "import sys, einfluence; print('on', flush=True); einfluence.measure(*sys.argv[1:3], report=False)"
+LIBRARY = "import sys, einfluence.run as run; print('on', flush=True); run.measure(*sys.argv[1:4:2], report=False)"
 IN_PROCESS = [sys.executable, "-c", LIBRARY]
-WITH_WORKERS = [sys.executable, "-m", "flows.cli", "run", "--runner", "processes"]
+WITH_WORKERS = [sys.executable, "-m", "flows.cli", "run", "-v", "--runner", "processes"]
 
 
 @pytest.mark.parametrize(
-    ("command", "kills", "longest"),
+    ("command", "count", "kills", "longest"),
     [
-        pytest.param(IN_PROCESS, 5, 4.0, id="5 in one process"),
-        pytest.param(WITH_WORKERS, 52, 40.0, id="52 with workers", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
+        pytest.param(IN_PROCESS, 256, 5, 4.0, id="5"),
+        pytest.param(WITH_WORKERS, 448, 52, 30.0, id="52", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
     ],
 )
 def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
-    tmp_path: Path, gpt2_folder: Path, command: list[str], kills: int, longest: float
+    tmp_path: Path, gpt2_folder: Path, command: list[str], count: int, kills: int, longest: float
 ) -> None:
-    """A study without a size of shards, so that the clock cuts them otherwise in each run."""
-    spec = write_spec(tmp_path, gpt2_folder, count=256, shard=None, keep_deltas="100MB")
+    """Server, flow and workers; the spec names no size of shards, so the clock cuts them otherwise in each run."""
+    spec = write_spec(tmp_path, gpt2_folder, count=count, shard=None, keep_deltas="100MB")
     environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(tmp_path / "prefect")}
-    quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
-    def arguments(store: Path) -> list[str]:
-        return [*command, str(spec), *([str(store)] if command is IN_PROCESS else ["--store", str(store)])]
+    log = tmp_path / "log"
 
-    draw = random.Random(5)
-    subprocess.run(arguments(tmp_path / "whole"), check=True, **quiet)
+    def started(store: Path) -> subprocess.Popen[bytes]:
+        with log.open("wb") as said:
+            pipes: dict[str, Any] = {"stdout": said, "stderr": said, "start_new_session": True}
+            process = subprocess.Popen([*command, str(spec), "--store", str(store)], env=environment, **pipes)
+        while process.poll() is None and not log.stat().st_size:
+            time.sleep(0.02)
+        return process
+
+    def ended(process: subprocess.Popen[bytes]) -> int:
+        code = process.wait()
+        assert code in (0, -signal.SIGKILL), log.read_text()
+        return code
+
+    assert ended(started(tmp_path / "whole")) == 0
     whole, store = _table(tmp_path / "whole"), tmp_path / "killed"
-    assert len(whole) == 256 * 256
-    cut = 0
-    for _ in range(kills):
-        process = subprocess.Popen(arguments(store), start_new_session=True, **quiet)
+    assert len(whole) == count**2
+    draw, middles = random.Random(5), 0
+    for number in range(kills):
         before = _probes(store)
-        time.sleep(draw.uniform(0.2, longest))
-        ended = process.poll()
-        os.killpg(process.pid, signal.SIGKILL) if ended is None else None
-        assert process.wait() in (0, -signal.SIGKILL)
-        assert before <= _probes(store), "nothing that was finished is lost"
-        cut += 0 < len(_probes(store)) < 256
-        if ended is not None or len(_probes(store)) == 256:  # begin again
+        process = started(store)
+        while number % 2 and process.poll() is None and _probes(store) == before:
+            time.sleep(0.05)  # every other kill comes soon after something was finished
+        time.sleep(draw.uniform(0.0, 1.0 if number % 2 else longest))
+        with suppress(ProcessLookupError):  # it had ended
+            os.killpg(process.pid, signal.SIGKILL)
+        ended(process)
+        after = _probes(store)
+        assert before <= after, "nothing that was finished is lost"
+        middles += 0 < len(after) < count
+        if len(after) == count:  # begin again
             assert _table(store) == whole
             shutil.rmtree(store)
-    assert cut, "some kills came in the middle"
-    subprocess.run(arguments(store), check=True, **quiet)
+    assert ended(started(store)) == 0
     assert _table(store) == whole
+    assert middles, "no kill came in the middle"
     assert {fault.kind for fault in verify(Store(store))[1]} <= {"leftover"}
 
 
