@@ -187,12 +187,12 @@ def rerun_times(root: Path, probes: int) -> dict[str, float]:
     return seconds
 
 
-def scaling(root: Path, shards: int = 12) -> dict[str, float]:
+def scaling(root: Path, shards: int = 6) -> dict[str, float]:
     """One worker and two: seconds of the measuring, and the peak memory of a worker on few and on many shards."""
     seconds: dict[str, float] = {}
     environment = {**os.environ, "PREFECT_HOME": str(root / "prefect"), "OMP_NUM_THREADS": "1"}
     for count in (shards, 4 * shards):
-        file = world_spec(root / f"spec{count}", range(16 * count), range(10**5, 10**5 + 200), shard=16)
+        file = world_spec(root / f"spec{count}", range(16 * count), range(10**5, 10**5 + 100), shard=16)
         for workers in (1, 2):
             if count > shards and workers == 2:
                 continue
