@@ -1,8 +1,10 @@
 """What the pipeline costs beside the measuring: plan, commit, tidy, nothing to do, ten probes more, Prefect.
 
-Run by hand: ``python -m benchmarks.bench_pipeline [PROBES ...]`` (0 for Prefect alone). Numbers are made up, so that
-only the pipeline works; the last part runs a real study of many small blocks with and without Prefect. Prints one row
-a size and step, in seconds.
+Run by hand: ``python -m benchmarks.bench_pipeline [store|rerun|prefect|scaling ...] [PROBES ...]``; all of it by
+default. ``store``: made-up numbers, so that only the pipeline works. ``rerun``: the whole command on a store that holds
+made-up numbers of a real study, with nothing to do and with ten probes more, beside those ten alone. ``prefect``: a
+real study of many small shards with and without Prefect. ``scaling``: one and two workers. Prints one row a size and
+step, in seconds.
 """
 
 from __future__ import annotations
@@ -19,8 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
+from einfluence import run as library
+from einfluence.embedded import data_folder
+from einfluence.spec import load_spec
 from einfluence.store.store import Block, Store
 from tests.store.made_up import ARM, curated, samples_of, without_arm
 
@@ -131,6 +137,94 @@ def prefect_cost(root: Path, blocks: int = 60) -> dict[str, float]:
     return {"a run with nothing to do": nothing, "Prefect, once a run (CPU)": once, "Prefect, a block (CPU)": each}
 
 
+def world_spec(folder: Path, probes: range, queries: range, **more: Any) -> Path:
+    """A study of texts of three words that the embedded language model knows; every sample has a number."""
+    tokens = json.loads((data_folder() / "models" / "world" / "tokenizer.json").read_text())["model"]["vocab"]
+    words = sorted(word for word in tokens if word.isalpha() and word.islower())[:400]
+
+    def sample(index: int) -> dict[str, str]:
+        one, two, three = index % 400, index // 400 % 400, (index * 7) % 400
+        return {"id": f"s{index}", "prompt": f"{words[one]} {words[two]}", "target": words[three]}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.dumps(sample(index)) for index in sorted({*probes, *queries})]
+    (folder / "samples.jsonl").write_text("\n".join(rows) + "\n")
+    named = [json.dumps({"id": f"s{index}", "samples": [f"s{index}"]}) for index in probes]
+    (folder / "probes.jsonl").write_text("\n".join(named) + "\n")
+    (folder / "queries.txt").write_text("".join(f"s{index}\n" for index in queries))
+    files = {"samples": "samples.jsonl", "probes": "probes.jsonl", "queries": "queries.txt"}
+    spec = {"name": "world", "base": "embedded:world", **files, "arms": [{"recipe": {"lr": 0.0005}}], **more}
+    (folder / "spec.yaml").write_text(json.dumps(spec))
+    return folder / "spec.yaml"
+
+
+def rerun_times(root: Path, probes: int) -> dict[str, float]:
+    """Seconds of the whole command on a store that holds probes x 1,000 cells."""
+    environment = {**os.environ, "EINFLUENCE_CACHE": str(root / "cache"), "PREFECT_HOME": str(root / "prefect")}
+    queries = range(10**5, 10**5 + QUERIES)
+    file, store = world_spec(root / "all", range(probes), queries), Store(root / "store")
+    spec = load_spec(file)
+    for prepared in [library.prepare(spec, part, store) for part in spec.parts]:
+        for job in library.plan(spec, [prepared], store).jobs:
+            store.add_part(job.key, made_up(job.blocks[0]), since=job.blocks[0].since)
+    store.tidy()
+    seconds: dict[str, float] = {}
+
+    def command(step: str, file: Path, into: Path) -> None:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        arguments = ["-m", "flows.cli", "run", str(file), "--store", str(into)]
+        seconds[step] = timed(lambda: _run([sys.executable, *arguments], environment))[0]
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds[f"{step} (CPU)"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        noted = Store(into).runs()[-1]
+        print(f"{step}: {noted['computed']:,} of {noted['wanted']:,} cells computed, {noted['seconds']} s in the flow")
+
+    command("run, all there, first scorecard", file, store.root)
+    command("run, nothing to do", file, store.root)
+    more = range(probes + 10)
+    command("run, 10 probes more", world_spec(root / "more", more, queries), store.root)
+    command("run, those 10 alone", world_spec(root / "ten", more[probes:], queries), root / "alone")
+    return seconds
+
+
+def scaling(root: Path, shards: int = 6) -> dict[str, float]:
+    """One worker and two: seconds of the measuring, and the peak memory of a worker on few and on many shards."""
+    seconds: dict[str, float] = {}
+    environment = {**os.environ, "PREFECT_HOME": str(root / "prefect"), "OMP_NUM_THREADS": "1"}
+    for count in (shards, 4 * shards):
+        file = world_spec(root / f"spec{count}", range(16 * count), range(10**5, 10**5 + 100), shard=16)
+        for workers in (1, 2):
+            if count > shards and workers == 2:
+                continue
+            store = root / f"store{count}-{workers}"
+            options = ["--store", str(store), "--runner", "processes", "--workers", str(workers)]
+            wall, cpu, memory = _watched([sys.executable, "-m", "flows.cli", "run", str(file), *options], environment)
+            entries = sorted(path.stat().st_mtime for path in (store / "log").glob("*.json"))
+            name = f"{count} shards, {workers} worker{'s' * (workers - 1)}"
+            seconds[f"{name}, command"], seconds[f"{name}, CPU"] = wall, cpu
+            # The last entry is the merge at the end of the run; before the first, workers start.
+            seconds[f"{name}, a shard, wall"] = (entries[-2] - entries[workers - 1]) / (count - workers)
+            seconds[f"{name}, MB of a worker"] = memory
+    return seconds
+
+
+def _watched(command: list[str], environment: dict[str, str]) -> tuple[float, float, float]:
+    """Wall seconds, processor seconds, and the most megabytes that a worker of the command held."""
+    begun, before, most = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN), 0.0
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        time.sleep(0.3)
+        try:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    most = max(most, child.memory_info().rss / 1e6)
+        except psutil.Error:
+            continue
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert process.returncode == 0
+    return time.perf_counter() - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, most
+
+
 def _cpu(command: list[str], environment: dict[str, str]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     _run(command, environment)
@@ -145,13 +239,23 @@ def _run(command: list[str], environment: dict[str, str]) -> None:
 
 
 def main() -> None:
-    sizes = [int(size) for size in sys.argv[1:] if size != "0"] if sys.argv[1:] else [100, 1000, 10000]
+    sizes = [int(word) for word in sys.argv[1:] if word.isdecimal()] or [100, 1000, 10000]
+    wanted = [word for word in sys.argv[1:] if not word.isdecimal()] or ["store", "rerun", "prefect", "scaling"]
     with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
         for size in sizes:
-            for step, value in store_times(Path(folder) / str(size), size).items():
-                print(f"{size:6,} probes x {QUERIES:,}  {step:28} {value:10.3f}")
-        for step, value in prefect_cost(Path(folder)).items():
-            print(f"{'':21}{step:28} {value:10.3f}")
+            for name, act in (("store", store_times), ("rerun", rerun_times)):
+                if name in wanted:
+                    tell(f"{size:6,} probes x {QUERIES:,}", act(root / f"{name}{size}", size))
+        for name, act in (("prefect", prefect_cost), ("scaling", scaling)):
+            if name in wanted:
+                tell("", act(root))
+    print(f"load {os.getloadavg()}")
+
+
+def tell(size: str, found: dict[str, float]) -> None:
+    for step, value in found.items():
+        print(f"{size:21}{step:36} {value:10.3f}", flush=True)
 
 
 if __name__ == "__main__":

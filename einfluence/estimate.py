@@ -16,6 +16,7 @@ from einfluence.estimators.measure import encode
 from einfluence.models.base import Base
 from einfluence.run import Prepared, arm_keys, curated_rows, loaded_base, prepare
 from einfluence.samples import Sample
+from einfluence.shards import BLOCK
 from einfluence.spec import Arm, InContext, Spec
 from einfluence.store.store import Block, Store
 
@@ -89,7 +90,7 @@ def _rows(spec: Spec, item: Prepared, scratch: Store, store: Store) -> list[Row]
     base = loaded_base(item.base, item.part.trust_remote_code)
     rows: list[Row] = []
     for arm, key in arm_keys(item):
-        blocks = store.missing(folder, key, spec.shard)
+        blocks = store.missing(folder, key, spec.shard or BLOCK)
         missing, probes = sum(block.cells for block in blocks), sum(len(block.probe_ids) for block in blocks)
         label = f"{arm.recipe.label}, seed {key.seed}"
         seconds, memory, how = _rehearsal(base, arm, key.seed, folder, blocks) if blocks else (0.0, 0, "nothing to do")

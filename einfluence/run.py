@@ -27,9 +27,10 @@ from einfluence.keys import content_hash, file_digest
 from einfluence.models.base import Base, BaseInfo
 from einfluence.models.load import find_base
 from einfluence.samples import Curated, Sample
+from einfluence.shards import BLOCK, Job, Shards
 from einfluence.spec import Arm, Part, Spec, byte_count, load_spec
 from einfluence.store.schema import TABLES
-from einfluence.store.store import PARTED, ArmKey, Block, Store
+from einfluence.store.store import PARTED, ArmKey, Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,6 +39,7 @@ _loading = threading.Lock()
 _engine = threading.Lock()  # engines change the model that they measure, and draw from torch's one generator
 
 
+LOADED = 2  # bases that a process holds
 SMALL = 20_000_000  # parameters of a base that one thread serves best
 
 
@@ -51,40 +53,29 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One block of missing cells and all that a worker needs to compute it."""
-
-    store: str
-    base: BaseInfo
-    curation: str
-    arm: Arm
-    key: ArmKey
-    block: Block
-    keep_deltas: int
-    trust_remote_code: bool
-
-    @property
-    def label(self) -> str:
-        """What the job holds, for run names and logs."""
-        size = f"{len(self.block.probe_ids)} probes x {len(self.block.query_ids)} queries"
-        return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What a run has to do: cells wanted, cells present already, and the jobs for the others."""
+    """What a run has to do.
+
+    Args:
+        wanted: Cells that the spec wants.
+        present: Cells that the store has.
+        jobs: One for each block of missing cells.
+        fixed: Whether the spec says how many probes a shard has; else :class:`Shards` puts blocks together.
+    """
 
     wanted: int
     present: int
     jobs: tuple[Job, ...]
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
 class Done:
-    """What one job did: cells written, and why each failed probe failed."""
+    """What one job did: cells written, why each failed probe failed, and how long it took without loading the base."""
 
     cells: int
     failed: dict[str, str]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,10 @@ def measure(spec: Spec | str | Path, store: Store | str | Path, *, report: bool 
     run = start_run()
     prepared = [prepare(spec, part, store) for part in spec.parts]
     todo = plan(spec, prepared, store)
-    done = [compute(job) for job in todo.jobs]
+    shards, done = Shards(todo.jobs, fixed=todo.fixed), list[Done]()
+    while (job := shards.take()) is not None:
+        done.append(compute(job))
+        shards.took(job, done[-1].seconds)
     return finish_run(spec, store, run, todo, done, report=report)
 
 
@@ -155,6 +149,20 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
         return None
     seconds = round(time.perf_counter() - begun, 2)
     return Result(todo.wanted, todo.present, 0, 0, seconds, store.url, str(store.root / "report.html"))
+
+
+def load_ahead(spec: Spec, store: Store, *, computes: bool = True) -> None:
+    """Loads the bases that this process will need, so that it can be done while something else is waited for.
+
+    Args:
+        spec: The spec.
+        store: The store.
+        computes: Whether cells are computed in this process; else a base is needed only to curate.
+    """
+    for part in spec.parts[:LOADED]:
+        found = _found(spec, part)
+        if computes or store.curation(found.curation) is None:
+            loaded_base(found.base, part.trust_remote_code)
 
 
 def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
@@ -214,13 +222,13 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
         pairs = pq.read_metadata(folder / "relations.parquet").num_rows
         for arm, key in arm_keys(item):
             wanted += pairs
-            for block in store.missing(folder, key, spec.shard):
+            for block in store.missing(folder, key, spec.shard or BLOCK):
                 missing += block.cells
                 keep = byte_count(spec.keep_deltas)
                 jobs.append(
-                    Job(store.url, item.base, item.curation, arm, key, block, keep, item.part.trust_remote_code)
+                    Job(store.url, item.base, item.curation, arm, key, (block,), keep, item.part.trust_remote_code)
                 )
-    return Plan(wanted, wanted - missing, tuple(jobs))
+    return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
 
 
 def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
@@ -247,30 +255,30 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
     store = Store(job.store)
     base = loaded_base(job.base, job.trust_remote_code, threads)
     samples, members = curated_rows(store.root / "curations" / job.curation)
-    probes = {probe: [samples[sample] for sample in members[probe]] for probe in job.block.probe_ids}
-    queries = [samples[query] for query in job.block.query_ids]
-    with _engine:
-        measured = measure_block(
-            base,
-            job.arm,
-            job.key.seed,
-            probes,
-            queries,
-            kept=store.kept_deltas(job.key, job.block.probe_ids).get,
-            on_probe=on_probe,
-        )
-    store.add_part(job.key, measured.tables, since=job.block.since)
-    store.keep_deltas(job.key, measured.deltas, job.keep_deltas)
-    return Done(measured.tables["influence"].num_rows, measured.failed)
+    kept = store.kept_deltas(job.key, job.probe_ids)
+    begun = time.perf_counter()
+    tables, deltas, failed = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str]()
+    for block in job.blocks:
+        probes = {probe: [samples[sample] for sample in members[probe]] for probe in block.probe_ids}
+        queries = [samples[query] for query in block.query_ids]
+        with _engine:
+            measured = measure_block(base, job.arm, job.key.seed, probes, queries, kept=kept.get, on_probe=on_probe)
+        tables.append(measured.tables)
+        deltas |= measured.deltas if job.keep_deltas else {}
+        failed |= measured.failed
+    whole = {name: pa.concat_tables([one[name] for one in tables]) for name in PARTED}
+    store.add_part(job.key, whole, since=job.blocks[0].since)
+    store.keep_deltas(job.key, deltas, job.keep_deltas)
+    return Done(whole["influence"].num_rows, failed, time.perf_counter() - begun)
 
 
 def record_failure(job: Job, reason: str) -> Done:
     """Commits that a whole job failed: an outcome with the reason for each of its probes, and no cell."""
-    rows = [{"probe_id": probe, "status": "failed", "reason": reason} for probe in job.block.probe_ids]
+    rows = [{"probe_id": probe, "status": "failed", "reason": reason} for probe in job.probe_ids]
     empty = {name: TABLES[name].empty_table().drop_columns(_arm_columns(name)) for name in PARTED}
     outcomes = pa.Table.from_pylist(rows, empty["outcomes"].schema)
     Store(job.store).add_part(job.key, {**empty, "outcomes": outcomes})
-    return Done(0, dict.fromkeys(job.block.probe_ids, reason))
+    return Done(0, dict.fromkeys(job.probe_ids, reason))
 
 
 def _arm_columns(name: str) -> list[str]:
@@ -362,7 +370,7 @@ def loaded_base(base: BaseInfo, trust_remote_code: bool, threads: int | None = N
     return loaded
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=LOADED)
 def _load_once(base: BaseInfo, trust_remote_code: bool) -> Base:
     from einfluence.models.load import load_base
 

@@ -221,7 +221,9 @@ class Spec(Model):
 
     name: str = "run"
     parts: tuple[Part, ...] = Field(min_length=1)
-    shard: Annotated[int, Field(ge=1, description="probes a task")] = 64
+    shard: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="probes a task; without it, blocks of 64, as many as take half a minute"
+    )
     keep_deltas: str = Field(
         default="0",
         description="disk for tuned parameters, e.g. 5GB; lets new queries meet old probes without training",

@@ -76,12 +76,18 @@ def run(
 
     _quiet_prefect(verbose)
     file = spec or _default_spec()
-    opened = Store(store)
-    result = nothing_to_do(load_spec(file), opened)
+    opened, wanted = Store(store), load_spec(file)
+    result = nothing_to_do(wanted, opened)
     if result is None:
         with _told_when_stopped(opened):
+            from flows.server import server_for_a_run
+
+            until_it_answers = server_for_a_run()
+            from einfluence.run import load_ahead
             from flows.measure import measure
 
+            load_ahead(wanted, opened, computes=runner in ("inline", "threads"))
+            until_it_answers()
             result = measure(str(file), store, runner, workers, dask_address)
     else:
         typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
@@ -201,8 +207,8 @@ def serve(
     file = (spec or _default_spec()).resolve()
     load_spec(file)
     place = store if "://" in store else str(Path(store).expanduser().absolute())
-    from flows.serve import a_server
     from flows.serve import serve as go_on
+    from flows.server import a_server
 
     with a_server(port) as url:
         typer.echo(f"serving measure/{name} at {url}; the UI is at {url.removesuffix('/api')}", err=True)
@@ -270,8 +276,8 @@ def _quiet_prefect(verbose: bool) -> None:
     """Prefect reads its settings when it is imported, so they are set before."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    if not verbose:  # the server gets the log all the same, for its UI
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 
 

@@ -47,9 +47,9 @@ def _measure(spec_file: str, store: str, runner: Runner, workers: int, dask_addr
     spec = load_spec(spec_file)
     prepared = [curate(spec, part, store) for part in spec.parts]
     todo = plan(spec, prepared, store)
-    progress.meter.start(sum(len(job.block.probe_ids) for job in todo.jobs))
+    progress.meter.start(sum(len(job.probe_ids) for job in todo.jobs))
     try:
-        done = measure_blocks(todo.jobs, runner, workers, dask_address)
+        done = measure_blocks(todo, runner, workers, dask_address)
     finally:
         progress.meter.stop()
     return score(spec, store, run, todo, done)

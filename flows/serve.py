@@ -6,14 +6,9 @@ One run at a time: what falls due during a run becomes one run after it (:mod:`e
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +17,6 @@ from einfluence.keys import file_digest
 
 CHANGED = "einfluence.input.changed"
 LOOK_EVERY = 2.0  # seconds between looks at the watched files
-LOOPBACK = "127.0.0.1"
 
 
 def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequence[Path]) -> None:
@@ -62,51 +56,6 @@ def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequen
     if watch:
         threading.Thread(target=_watch, args=(name, watch), daemon=True).start()
     serve_deployments(deployment, print_starting_message=False, pause_on_shutdown=True)
-
-
-@contextmanager
-def a_server(port: int = 4200) -> Generator[str]:
-    """The Prefect server that ``PREFECT_API_URL`` names; without one, a server on loopback while this lasts."""
-    from prefect.context import refresh_global_settings_context
-    from prefect.settings import PREFECT_API_URL
-
-    given = PREFECT_API_URL.value()
-    if given:
-        yield given
-        return
-    url = f"http://{LOOPBACK}:{port}/api"
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
-    ours = {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_UI_API_URL": url}
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, env={**os.environ, **ours}, **quiet)
-    try:
-        wait_for(url, server)
-        os.environ["PREFECT_API_URL"] = url
-        refresh_global_settings_context()
-        yield url
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) -> None:
-    """Returns once a server answers.
-
-    Raises:
-        InputError: When it ends or does not answer in time.
-    """
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.3)
-    fix = "is the port taken? PREFECT_API_URL names a server that runs already"
-    raise InputError("serve", f"no Prefect server at {url}", "a server that answers", fix)
 
 
 def looks(paths: Sequence[Path]) -> dict[str, str]:

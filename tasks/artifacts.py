@@ -34,9 +34,9 @@ class ProgressBar:
         self._blocks, self._done = blocks, 0
         self._artifact: Any = create_progress_artifact(0.0, description="Blocks measured") if blocks else None
 
-    def advance(self) -> None:
-        """One block more is done."""
-        self._done += 1
+    def advance(self, blocks: int) -> None:
+        """So many blocks more are done."""
+        self._done += blocks
         if isinstance(self._artifact, UUID):
             update_progress_artifact(self._artifact, 100.0 * self._done / self._blocks)
 

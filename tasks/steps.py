@@ -14,7 +14,8 @@ from prefect.states import State
 
 from einfluence import run as library
 from einfluence.errors import InputError
-from einfluence.run import Done, Job, Plan, Prepared, Result
+from einfluence.run import Done, Plan, Prepared, Result
+from einfluence.shards import Job
 from einfluence.spec import Part, Spec
 from einfluence.store.store import Store
 from tasks import artifacts, progress
@@ -43,8 +44,8 @@ def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
 
 @task(name="measure", task_run_name="{job.label}", retries=1, retry_condition_fn=worth_a_retry, **OURS)
 def measure_block(job: Job, threads: int | None = None) -> Done:
-    """Fine-tunes and measures one block of probes and commits its rows."""
-    get_run_logger().info("%s: probes %s", job.label, " ".join(job.block.probe_ids))
+    """Fine-tunes and measures one shard of probes and commits its rows."""
+    get_run_logger().info("%s: probes %s", job.label, " ".join(job.probe_ids))
     done = library.compute(job, on_probe=progress.meter.advance, threads=threads)
     for probe, reason in done.failed.items():
         get_run_logger().warning("probe %s failed: %s", probe, reason)

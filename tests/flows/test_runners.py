@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from einfluence import run as library
 from einfluence.errors import InputError
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
+from einfluence.store.verify import verify
 from flows import cli
 from tasks import runners
 
@@ -38,10 +42,8 @@ def spec(tmp_path: Path, gpt2_folder: Path) -> Path:
 
 def write_spec(folder: Path, base: Path, count: int = 6, **more: object) -> Path:
     things = ["bird", "fish", "king", "wings", "fins", "gold", "town", "wug"]
-    rows = [
-        {"id": f"s{index}", "prompt": f"dax {' '.join(things[: index // 8 + 1])} is a", "target": things[index % 8]}
-        for index in range(count)
-    ]
+    ways = [f"{first} {' '.join(things[:many])} is a" for first in ("dax", *things) for many in range(1, 9)]
+    rows = [{"id": f"s{i}", "prompt": ways[i // 8], "target": things[i % 8]} for i in range(count)]
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arms = [{"recipe": {"lr": 0.01, "steps": 2}}]
     spec = {"name": "six", "base": str(base), "samples": "samples.jsonl", "arms": arms, "shard": 2, **more}
@@ -86,9 +88,9 @@ def _measured(
     assert len(todo.jobs) == 3
     monkeypatch.setattr(runners, "_pool", lambda *_: Pool(first, error))
     monkeypatch.setattr(runners, "ProcessPoolTaskRunner", lambda **_: Pool(alone, error))
-    monkeypatch.setattr(runners, "ProgressBar", lambda _: type("Bar", (), {"advance": lambda self: None})())
+    monkeypatch.setattr(runners, "ProgressBar", lambda _: type("Bar", (), {"advance": lambda self, blocks: None})())
     with disable_run_logger():
-        return runners.measure_blocks(todo.jobs, "processes", 2, None), store
+        return runners.measure_blocks(todo, "processes", 2, None), store
 
 
 def test_blocks_whose_worker_died_are_tried_again_alone(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
@@ -105,8 +107,8 @@ def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
     bad: list[str] = []
 
     def deadly(job: library.Job) -> bool:
-        bad[:] = bad or job.block.probe_ids
-        return job.block.probe_ids[0] in bad
+        bad[:] = bad or job.probe_ids
+        return job.probe_ids[0] in bad
 
     done, store = _measured(monkeypatch, spec, deadly, deadly, died)
     failed = {probe: reason for item in done for probe, reason in item.failed.items()}
@@ -281,25 +283,67 @@ def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_fol
     assert max(used[-20:]) - max(used[44:64]) < 20e6
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(tmp_path: Path, gpt2_folder: Path) -> None:
-    import random
+LIBRARY = "import sys, einfluence.run as run; print('on', flush=True); run.measure(*sys.argv[1:4:2], report=False)"
+IN_PROCESS = [sys.executable, "-c", LIBRARY]
+WITH_WORKERS = [sys.executable, "-m", "flows.cli", "run", "-v", "--runner", "processes"]
 
-    draw = random.Random(5)
-    spec = write_spec(tmp_path, gpt2_folder, count=48)
-    program = (
-        "import sys, einfluence, torch; torch.set_num_threads(1); print('on', flush=True);"
-        "einfluence.measure(sys.argv[1], sys.argv[2], report=False)"
-    )
-    subprocess.run([sys.executable, "-c", program, spec, tmp_path / "whole"], env=ENVIRONMENT, check=True)
-    for _ in range(12):
-        command = [sys.executable, "-c", program, str(spec), str(tmp_path / "killed")]
-        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        assert process.stdout is not None and process.stdout.readline() == "on\n"
-        time.sleep(draw.uniform(0.2, 4.0))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.stdout.close()
-        process.wait()
-    subprocess.run([sys.executable, "-c", program, spec, tmp_path / "killed"], env=ENVIRONMENT, check=True)
-    assert _table(tmp_path / "killed") == _table(tmp_path / "whole")
+
+@pytest.mark.parametrize(
+    ("command", "count", "kills", "longest"),
+    [
+        pytest.param(IN_PROCESS, 256, 5, 4.0, id="5"),
+        pytest.param(WITH_WORKERS, 448, 52, 30.0, id="52", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
+    ],
+)
+def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
+    tmp_path: Path, gpt2_folder: Path, command: list[str], count: int, kills: int, longest: float
+) -> None:
+    """Server, flow and workers; the spec names no size of shards, so the clock cuts them otherwise in each run."""
+    spec = write_spec(tmp_path, gpt2_folder, count=count, shard=None, keep_deltas="100MB")
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(tmp_path / "prefect")}
+
+    log = tmp_path / "log"
+
+    def started(store: Path) -> subprocess.Popen[bytes]:
+        with log.open("wb") as said:
+            pipes: dict[str, Any] = {"stdout": said, "stderr": said, "start_new_session": True}
+            process = subprocess.Popen([*command, str(spec), "--store", str(store)], env=environment, **pipes)
+        while process.poll() is None and not log.stat().st_size:
+            time.sleep(0.02)
+        return process
+
+    def ended(process: subprocess.Popen[bytes]) -> int:
+        code = process.wait()
+        assert code in (0, -signal.SIGKILL), log.read_text()
+        return code
+
+    assert ended(started(tmp_path / "whole")) == 0
+    whole, store = _table(tmp_path / "whole"), tmp_path / "killed"
+    assert len(whole) == count**2
+    draw, middles = random.Random(5), 0
+    for number in range(kills):
+        before = _probes(store)
+        process = started(store)
+        while number % 2 and process.poll() is None and _probes(store) == before:
+            time.sleep(0.05)  # every other kill comes soon after something was finished
+        time.sleep(draw.uniform(0.0, 1.0 if number % 2 else longest))
+        with suppress(ProcessLookupError):  # it had ended
+            os.killpg(process.pid, signal.SIGKILL)
+        ended(process)
+        after = _probes(store)
+        assert before <= after, "nothing that was finished is lost"
+        middles += 0 < len(after) < count
+        if len(after) == count:  # begin again
+            assert _table(store) == whole
+            shutil.rmtree(store)
+    assert ended(started(store)) == 0
+    assert _table(store) == whole
+    assert middles, "no kill came in the middle"
+    assert {fault.kind for fault in verify(Store(store))[1]} <= {"leftover"}
+
+
+def _probes(store: Path) -> set[str]:
+    """Probes with an outcome, each of which stands in one unit alone."""
+    found = [probe for unit in Store(store).units() for probe in Store(store).statuses(unit)]
+    assert len(found) == len(set(found)), "no probe was finished twice"
+    return set(found)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from einfluence.errors import InputError
+from einfluence.store.store import Store
 from flows import serve
 from flows.measure import measure
+from flows.server import a_server
 from tests.flows.test_runners import ENVIRONMENT, ROOT, write_spec
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -37,7 +40,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         patch.setenv("PREFECT_HOME", str(home))
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         patch.setenv("PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS", "1")
-        with temporary_settings(restore_defaults={PREFECT_API_URL}), serve.a_server(port) as url:
+        with temporary_settings(restore_defaults={PREFECT_API_URL}), a_server(port) as url:
             yield url
 
 
@@ -87,6 +90,30 @@ def test_a_server_listens_on_loopback_alone(api: str) -> None:
     for address in others:
         with pytest.raises(OSError), socket.create_connection((str(address), port), timeout=2):
             pass
+
+
+def test_what_a_run_leaves_for_prefects_pages(api: str, tmp_path: Path, gpt2_folder: Path) -> None:
+    spec, store = write_spec(tmp_path, gpt2_folder), tmp_path / "store"
+    command = [sys.executable, "-m", "flows.cli", "run", str(spec), "--store", str(store)]
+    ended = subprocess.run(command, env={**ENVIRONMENT, "PREFECT_API_URL": api}, capture_output=True, text=True)
+    assert ended.returncode == 0 and "prefect" not in ended.stderr.lower(), ended.stderr
+
+    def asked(what: str) -> list[dict[str, Any]]:
+        body = urllib.request.Request(f"{api}/{what}/filter", b"{}", {"content-type": "application/json"})
+        with urllib.request.urlopen(body, timeout=30) as answer:
+            return json.load(answer)
+
+    assert f"measure {spec}" in {run["name"] for run in asked("flow_runs")}
+    names = {
+        run["name"] for run in _until(lambda: [run for run in asked("task_runs") if "probes" in run["name"]], 30.0)
+    }
+    assert any("LoRA" in name and "2 probes x 6 queries" in name for name in names)
+    artifacts = {(made["type"], made["key"]): made["data"] for made in asked("artifacts")}
+    assert {("markdown", "plan"), ("table", "scorecard"), ("progress", None)} <= set(artifacts)
+    assert artifacts["progress", None] == 100.0 and "report.html" in artifacts["markdown", "report"]
+    probes = {row[0] for row in Store(store).influence().project("probe_id").distinct().fetchall()}
+    logs = _until(lambda: [line["message"] for line in asked("logs") if ": probes " in line["message"]], 30.0)
+    assert probes == {probe for line in logs for probe in line.split(": probes ")[1].split()}
 
 
 def test_what_cannot_be_served_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""How missing blocks become shards: what one worker computes in one go and commits together.
+
+Numbers are computed block by block, and blocks are cut along the curation's list of probes alone. So the number of
+blocks in a shard changes no bit of any number and may follow the clock: it is kept nowhere, and a run that was killed
+goes on bit for bit whatever size its shards had.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from einfluence.models.base import BaseInfo
+from einfluence.spec import Arm
+from einfluence.store.store import ArmKey, Block
+
+BLOCK = 64  # probes that an engine gets at once
+WORK = 30.0  # seconds that a shard shall take at least: committing and submitting it take a few tenths of one
+MOST_BLOCKS, MOST_CELLS = 16, 4_000_000  # a shard is held in memory until it is committed
+
+
+@dataclass(frozen=True)
+class Job:
+    """A shard: blocks of missing cells of one arm, and all that a worker needs to compute them."""
+
+    store: str
+    base: BaseInfo
+    curation: str
+    arm: Arm
+    key: ArmKey
+    blocks: tuple[Block, ...]
+    keep_deltas: int
+    trust_remote_code: bool
+
+    @property
+    def label(self) -> str:
+        """What the job holds, for run names and logs."""
+        asked = {len(block.query_ids) for block in self.blocks}
+        size = f"{len(self.probe_ids)} probes x {max(asked)} queries" + (" at most" if len(asked) > 1 else "")
+        return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
+
+    @property
+    def probe_ids(self) -> tuple[str, ...]:
+        """The probes of all blocks."""
+        return tuple(probe for block in self.blocks for probe in block.probe_ids)
+
+    @property
+    def cells(self) -> int:
+        """Number of missing cells."""
+        return sum(block.cells for block in self.blocks)
+
+    def alone(self) -> list[Job]:
+        """A job for each block."""
+        return [replace(self, blocks=(block,)) for block in self.blocks]
+
+
+class Shards:
+    """Hands out what is left to do, in shards of half a minute by how long earlier ones took.
+
+    The first shards of an arm are single blocks, since nothing is known of it yet.
+
+    Args:
+        jobs: One for each block.
+        workers: Who shares the work: no shard takes more than a worker's share of what is left.
+        fixed: One block a shard, whatever it takes.
+    """
+
+    def __init__(self, jobs: Sequence[Job], workers: int = 1, *, fixed: bool = False) -> None:
+        self._left = deque(jobs)
+        self._workers, self._fixed = workers, fixed
+        self._pace: dict[tuple[str, ArmKey], float] = {}  # seconds a probe, by curation and arm
+
+    def take(self) -> Job | None:
+        """The next shard, or None when nothing is left."""
+        if not self._left:
+            return None
+        share = -(-len(self._left) // self._workers)
+        job = self._left.popleft()
+        pace = None if self._fixed else self._pace.get((job.curation, job.key))
+        while pace is not None and self._left and pace * len(job.probe_ids) < WORK:
+            following = self._left[0]
+            full = len(job.blocks) >= min(share, MOST_BLOCKS) or job.cells + following.cells > MOST_CELLS
+            if full or (following.curation, following.key) != (job.curation, job.key):
+                break
+            job = replace(job, blocks=job.blocks + self._left.popleft().blocks)
+        return job
+
+    def took(self, job: Job, seconds: float) -> None:
+        """Notes how long a shard took."""
+        self._pace[job.curation, job.key] = seconds / len(job.probe_ids)
