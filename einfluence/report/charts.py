@@ -13,7 +13,6 @@ import vl_convert
 from einfluence.keys import content_hash
 from einfluence.report.query import Arm, Rows
 from einfluence.report.theme import LIGHT, PAGE, Theme, config
-from einfluence.report.words import BAR
 
 Chart = dict[str, Any]
 VERSION = "6.4"  # of Vega-Lite
@@ -36,7 +35,12 @@ class Scale:
 WAY = Scale(
     ends=(-1.15, 1.25),
     ticks=(("-1", "opposite"), ("0", "null"), ("0.5", "half way"), ("1", "ideal")),
-    rules=((0, (1, 0)), (BAR, (1, 4)), (1, DASHED)),
+    rules=((0, (1, 0)), (1, DASHED)),
+)
+RESCUE = Scale(
+    ends=(-1.1, 1.1),
+    ticks=(("-1", "training is better"), ("0", "alike"), ("1", "the prompt is better")),
+    rules=((0, (1, 0)),),
 )
 CHANGE = Scale(ends=(-1.1, 1.1), ticks=(("-1", "worse"), ("0", "no change"), ("1", "better")), rules=((0, (1, 0)),))
 
@@ -80,7 +84,8 @@ def scorecard(
     """One line a desideratum and arm: an interval on one axis for all.
 
     Args:
-        rows: ``title, arm, at, low, high, text, description``; ``at``, ``low`` and ``high`` cut to the scale's ends.
+        rows: ``title, arm, at, low, high, text, description``; ``at``, ``low`` and ``high`` cut to the scale's ends;
+            ``bar``, the same for all rows of a title, where there is one to reach.
         arms: The arms, in order.
         theme: Colours.
         width: Of the plot, in pixels, without labels.
@@ -119,6 +124,11 @@ def scorecard(
             for at, dash in scale.rules
         ),
         {
+            "data": _data([stripe for stripe in stripes if "bar" in stripe]),
+            "mark": {"type": "rule", "color": theme.ink, "strokeWidth": 1.6, "strokeDash": (1.6, 3), "aria": False},
+            "encoding": {"x": {"field": "bar", **cut}, "y": {"field": "top", **down}, "y2": {"field": "bottom"}},
+        },
+        {
             "data": _data(marks),
             "mark": {"type": "rule", "strokeWidth": 2.5, "strokeCap": "round", "aria": False},
             "encoding": {"x": {"field": "low", **cut}, "x2": {"field": "high"}, "y": y, "color": _colour(arms, theme)},
@@ -137,7 +147,7 @@ def scorecard(
                 "encoding": {"x": _value(width + 12), "y": y, "text": {"field": "text"}},
             }
         )
-    return {"width": width, "height": bottom * 16, "layer": layers}
+    return {"width": width, "height": bottom * 16, "padding": {"left": 5 if narrow else 18}, "layer": layers}
 
 
 def _places(rows: Rows, head: float, gap: float = 0.9) -> tuple[Rows, Rows, float]:
@@ -149,7 +159,8 @@ def _places(rows: Rows, head: float, gap: float = 0.9) -> tuple[Rows, Rows, floa
         mine = [row for row in rows if row["title"] == title]
         bottom = top + head + len(mine) + gap
         stripe = {"title": title, "top": top, "bottom": bottom, "head": top + 0.8, "middle": (top + bottom) / 2}
-        stripes.append({**stripe, "index": index})
+        bars = {key: mine[0][key] for key in ("bar",) if key in mine[0]}
+        stripes.append({**stripe, **bars, "index": index})
         marks += [{**row, "y": top + gap / 2 + head + place + 0.5} for place, row in enumerate(mine)]
         top = bottom
     return marks, stripes, top
@@ -170,12 +181,14 @@ def slopes(
     """
     label = {"labelAngle": 0, "labelLimit": width // max(1, len(arms)), "labelExpr": "split(datum.label, /[,:] /)"}
     x = {"field": "arm", "type": "nominal", "sort": [arm.short for arm in arms], "title": None, "axis": label}
-    scale = {"domain": [-1.0, 1.6], "nice": False, "clamp": True}
+    ends = [min([-1.0, *(row["low"] for row in middles)]), max([1.6, *(row["high"] + 0.1 for row in middles)])]
+    scale = {"domain": ends, "nice": False, "clamp": True}
 
     def panel(kind: str, first: bool) -> Chart:
-        title = "influence, as a share of that on itself" if first else None
+        title = "share of its effect on itself" if first else None
         y = {"field": "value", "type": "quantitative", "title": title, "scale": scale}
-        y["axis"] = {"values": [-1, -0.5, 0, 0.5, 1, 1.5]}
+        step = 1.0 if ends[1] - ends[0] > 3 else 0.5
+        y["axis"] = {"values": [tick * step for tick in range(-20, 21) if ends[0] <= tick * step <= ends[1]]}
         low = {"field": "low", "type": "quantitative", "scale": scale}
         middle = _data([row for row in middles if row["kind"] == kind])
         return {
@@ -220,6 +233,7 @@ def curves(
     size: tuple[int, int] = (640, 240),
     columns: int = 0,
     rules: Sequence[float] = (0.0,),
+    upright: float | None = None,
 ) -> Chart:
     """Lines with intervals by arm over a number.
 
@@ -231,11 +245,17 @@ def curves(
         size: Width and height of one panel.
         columns: Panels in a row, one panel a ``family``; 0 draws everything in one.
         rules: Heights of thin lines across.
+        upright: Where a thin line stands upright.
     """
+    stands = {"type": "rule", "aria": False, "strokeDash": (1.6, 3), "color": theme.muted}
 
     def panel(family: str | None, first: bool) -> Chart:
         data = _data([row for row in rows if family is None or row["family"] == family])
-        x = {"field": "x", "type": "quantitative", "title": titles[0], "axis": {"grid": False, "tickCount": 5}}
+        places = {row["x"] for row in rows if family is None or row["family"] == family}
+        ticks: Chart = {"values": sorted(places)} if columns and len(places) < 5 else {"tickCount": 5}
+        x: Chart = {"field": "x", "type": "quantitative", "title": titles[0], "axis": {"grid": False, **ticks}}
+        if len(places) == 1 and columns:
+            x |= {"title": None, "axis": None}
         x["scale"] = {"zero": False, "nice": True, "padding": 8}
         y = {"field": "value", "type": "quantitative", "title": titles[1] if first else None, "axis": {"tickCount": 5}}
         colour = _colour(arms, theme)
@@ -245,6 +265,11 @@ def curves(
             "height": size[1],
             "layer": [
                 *(_across(value, y, theme, DASHED) for value in rules),
+                *(
+                    {"data": _data([{"x": at}]), "mark": stands, "encoding": {"x": x}}
+                    for at in [upright]
+                    if at is not None
+                ),
                 {"data": data, "mark": {"type": "area", "opacity": 0.15, "aria": False}, "encoding": span},
                 {"data": data, "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False}, "encoding": span},
                 {
@@ -259,7 +284,7 @@ def curves(
                 },
             ],
         }
-        return chart if family is None else {**chart, "title": _title(family.replace("_", " "), theme)}
+        return chart if family is None else {**chart, "title": _title(family, theme)}
 
     return _panels([row["family"] for row in rows], panel, columns) if columns else panel(None, True)
 

@@ -17,6 +17,8 @@ from einfluence.report import charts, images, matrix, sections
 from einfluence.report.figure import Figure
 from einfluence.report.page import variables
 from einfluence.report.query import Part, parts_of, prepared
+from einfluence.report.recipes import doses, few_arms, recipes
+from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
 
@@ -61,14 +63,18 @@ def figures(
 
 def figures_of(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[dict[str, Any]]) -> list[Figure]:
     """The figures of a part, without the heat maps; needs :func:`~einfluence.report.query.prepared`."""
-    card = scorecard(connection, part)
+    dose = doses(pairs, part)
+    few = few_arms(part, dose)
+    card = scorecard(connection, part, few)
+    rescued, grid = rescue(card["lines"], few), recipes(connection, card["lines"], part, dose)
     found: list[Figure | None] = [
         card["figure"],
-        sections.slopes(pairs, part),
-        sections.distance(connection, part),
+        sections.slopes(pairs, few),
+        rescued.figure if rescued else None,
+        sections.distance(connection, few),
         *sections.noise(connection, part, card["lines"]),
-        *(figure for _, figure in sections.layers(connection, part)),
-        sections.recipes(card["lines"], pairs, part),
+        *(figure for _, figure in sections.layers(connection, few)),
+        grid.figure if grid else None,
     ]
     return [figure for figure in found if figure]
 

@@ -11,18 +11,18 @@ import numpy as np
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows, of_arm, rows
-from einfluence.report.scorecard import headline
+from einfluence.report.words import noise_name
 
 KINDS = {
     "paraphrase": "paraphrase",
     "negation": "negation",
     "entailed": "conclusion",
-    "contrapositive": "contrapositive",
-    "reversed": "reversed",
-    "sibling": "sibling",
-    "unrelated": "unrelated",
+    "contrapositive": "contrapositive (follows)",
+    "reversed": "reversal (does not follow)",
+    "sibling": "sibling (does not follow)",
 }
 LINES = 200  # probes drawn one by one in the slopes
+DECIBEL = {"gaussian", "salt_pepper", "blur", "occlusion"}  # families of noise that einfluence makes, by its unit
 NORMAL = 1.96  # standard errors to each side of a 95% interval
 
 
@@ -35,7 +35,7 @@ def median(values: Sequence[float], draws: int = 1000) -> tuple[float, float, fl
 
 
 def pairs(connection: duckdb.DuckDBPyConnection) -> Rows:
-    """Influence by probe, arm and kind of relation, for :func:`slopes` and :func:`recipes`."""
+    """Influence by probe, arm and kind of relation, for :func:`slopes` and the section on recipes."""
     return rows(connection, "pairs")
 
 
@@ -154,23 +154,23 @@ def _noise_figure(
         for line in (scored.get((f"noise_{measure}", variant, arm.key)) for variant in variants):
             if line and line["value"] is not None and line["ci_low"] is not None:
                 value, ends = line["value"], (line["ci_low"], line["ci_high"])
-        text = (
-            f"{row['noise']} {row['level']:g}, {arm.short}: {number(value)} ({interval(*ends)}), {row['probes']} probes"
-        )
+        name = noise_name(row["noise"])
+        shown = f"{number(value)} ({interval(*ends)}), {row['probes']} probes"
         drawn.append(
             {
-                "family": row["noise"],
+                "family": name,
                 "arm": arm.short,
                 "x": row["level"],
                 "value": value,
                 "low": ends[0],
                 "high": ends[1],
                 "n": row["probes"],
-                "description": text,
+                "description": f"{name} {row['level']:g}, {arm.short}: {shown}",
             }
         )
     if not drawn:
         return None
+    decibel = {row["noise"] for _, row in found} <= {*DECIBEL, "label_flip"}
     return Figure(
         name=f"noise-{measure}-{part.modality}",
         caption=caption(f"noise_{measure}"),
@@ -178,7 +178,7 @@ def _noise_figure(
         draw=lambda theme, narrow: charts.curves(
             drawn,
             part.arms,
-            ("level (grows with damage)", y_title),
+            ("noise-to-signal ratio, dB" if decibel else "level (grows with damage)", y_title),
             theme,
             size=(285 if narrow else 300, 160),
             columns=1 if narrow else 3,
@@ -239,52 +239,3 @@ def _short_names(parts: Sequence[str]) -> dict[str, str]:
     ):
         start += 1
     return {part: ".".join(word[start:]).removesuffix(".weight") for part, word in words.items()}
-
-
-def recipes(lines: Rows, found: Rows, part: Part) -> Figure | None:
-    """Headline desiderata against how strongly the probes were learned, where there are three recipes or more."""
-    own = [(arm, row["influence"]) for arm, row in of_arm(found, part) if row["kind"] == "self"]
-    dose = {
-        arm.key: float(np.mean([value for other, value in own if other is arm]))
-        for arm in part.arms
-        if arm.estimator == "finetune" and any(other is arm for other, _ in own)
-    }
-    if len(dose) < 3:
-        return None
-    drawn: Rows = []
-    for line in headline(lines):
-        arm: Arm = line["arm"]
-        if arm.key in dose and line["value"] is not None:
-            text = f"{line['title']}, {arm.label}: {line['shown']} at {dose[arm.key]:.2f} nats on itself"
-            low, high = (line["value"] if line[key] is None else line[key] for key in ("ci_low", "ci_high"))
-            drawn.append(
-                {
-                    "family": line["title"],
-                    "arm": arm.short,
-                    "x": dose[arm.key],
-                    "value": line["value"],
-                    "low": low,
-                    "high": high,
-                    "description": text,
-                }
-            )
-    tuned = [arm for arm in part.arms if arm.key in dose]
-    return Figure(
-        name=f"recipes-{part.modality}",
-        caption=caption("recipes"),
-        alt="Desiderata by recipe: " + "; ".join(row["description"] for row in drawn),
-        draw=lambda theme, narrow: charts.curves(
-            drawn,
-            tuned,
-            ("influence on itself, nats", "value"),
-            theme,
-            size=(285 if narrow else 300, 160),
-            columns=1 if narrow else 3,
-            rules=(),
-        ),
-        head=("desideratum", "arm", "on itself, nats", "value", "95% interval"),
-        numbers=[
-            (row["family"], row["arm"], number(row["x"]), number(row["value"]), interval(row["low"], row["high"]))
-            for row in drawn
-        ],
-    )

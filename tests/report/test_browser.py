@@ -67,9 +67,11 @@ def test_every_section_has_the_marks_that_sql_counts(opened: Open, store: duckdb
     page = opened()
     text = "base = (select base from bases where modality = 'text')"
     image = "base = (select base from bases where modality = 'image')"
-    lines = f"select count(*) from desiderata where {text} and desideratum <> 'asymmetry'"
+    lines = f"select count(*) from desiderata where {text} and desideratum not in ('asymmetry', 'prompt_rescue')"
     assert _marks(page, "scorecard-text") == _count(store, lines)
-    kinds = "('paraphrase', 'negation', 'entailed', 'reversed', 'sibling', 'unrelated')"
+    rescued = f"select count(*) from desiderata where {text} and desideratum = 'prompt_rescue'"
+    assert _marks(page, "rescue-text") == _count(store, rescued)
+    kinds = "('paraphrase', 'negation', 'entailed', 'reversed', 'sibling')"
     pairs = "influence join relations using (probe_id, query_id)"
     slopes = f"select count(distinct (recipe, kind)) from {pairs} where {text} and kind in {kinds}"
     assert _marks(page, "arms-text") == _count(store, slopes)
