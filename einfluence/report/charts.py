@@ -319,6 +319,46 @@ def strips(rows: Rows, theme: Theme = PAGE, width: int = 560) -> Chart:
     }
 
 
+def tiles(rows: Rows, theme: Theme = PAGE, width: int = 360) -> Chart:
+    """Numbers in tiles: one row a claim, one column a layer; the fuller, the larger, brown below zero.
+
+    Args:
+        rows: ``layer, claim, value, text, description``, in the order of both axes.
+        theme: Colours.
+        width: Of the plot.
+    """
+    claims = list(dict.fromkeys(row["claim"] for row in rows))
+    drawn = [{**row, "size": min(1.0, abs(row["value"])), "sign": row["value"] < 0} for row in rows]
+    labels = {"labelLimit": 190, "labelColor": theme.ink}
+    where = {
+        "x": {"field": "layer", "type": "ordinal", "title": "layer", "sort": None, "axis": {"labelAngle": 0}},
+        "y": {"field": "claim", "type": "nominal", "sort": claims, "title": None, "axis": labels},
+    }
+    colour = {"field": "sign", "type": "nominal", "legend": None}
+    size = {"field": "size", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0.04, 0.5]}, "legend": None}
+    return {
+        "width": width,
+        "height": 26 * len(claims),
+        "padding": {"left": 18},
+        "data": _data(drawn),
+        "layer": [
+            {
+                "mark": {"type": "rect", "stroke": theme.paper, "strokeWidth": 1.5},
+                "encoding": {
+                    **where,
+                    "color": {**colour, "scale": {"domain": [False, True], "range": list(theme.arms[:2])}},
+                    "opacity": size,
+                    "description": {"field": "description"},
+                },
+            },
+            {
+                "mark": {"type": "text", "fontSize": 11.5, "color": theme.ink, "aria": False},
+                "encoding": {**where, "text": {"field": "text"}},
+            },
+        ],
+    }
+
+
 def _data(rows: Rows) -> dict[str, object]:
     return {"values": rows}
 

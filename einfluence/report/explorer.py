@@ -62,7 +62,7 @@ def _(arms, connection, explored, mo, name, view):
             "Training beside prompting": group("arms", "rescue"),
             "Distance": group("distance"),
             "Noise": group("noise"),
-            "Layers": group("layers"),
+            "Layers": group("layers", "restored"),
             "Recipe": group("recipes"),
             "One probe": mo.vstack([name, probe]),
         }

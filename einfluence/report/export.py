@@ -73,7 +73,7 @@ def figures_of(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[di
         rescued.figure if rescued else None,
         sections.distance(connection, few),
         *sections.noise(connection, part, card["lines"]),
-        *(figure for _, figure in sections.layers(connection, few)),
+        *(figure for _, made in sections.layers(connection, few, card["lines"]) for figure in made),
         grid.figure if grid else None,
     ]
     return [figure for figure in found if figure]

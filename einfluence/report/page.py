@@ -120,7 +120,8 @@ def _part(
         "distance": sections.distance(connection, few),
         "noise": noise,
         "examples": _examples(connection) if noise and part.modality == "image" else [],
-        "layers": sections.layers(connection, few),
+        "layers": sections.layers(connection, few, card["lines"]),
+        "restored": any(line["desideratum"] == "layer_restoration" for line in card["lines"]),
         "recipes": recipes(connection, card["lines"], part, dose),
     }
 

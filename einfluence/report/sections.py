@@ -199,11 +199,14 @@ def _noise_figure(
     )
 
 
-def layers(connection: duckdb.DuckDBPyConnection, part: Part) -> list[tuple[Arm, Figure]]:
-    """Where the updates went, one figure an arm."""
+def layers(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> list[tuple[Arm, list[Figure]]]:
+    """Where the updates went, and which of them mattered where that was asked, arm by arm."""
     found = of_arm(rows(connection, "layers"), part)
-    figures = [(arm, _layers_figure(arm, [row for other, row in found if other is arm])) for arm in part.arms]
-    return [(arm, figure) for arm, figure in figures if figure]
+    figures = [
+        (arm, [_layers_figure(arm, [row for other, row in found if other is arm]), restored(lines, arm)])
+        for arm in part.arms
+    ]
+    return [(arm, kept) for arm, made in figures if (kept := [figure for figure in made if figure])]
 
 
 def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
@@ -226,6 +229,50 @@ def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
         head=("weights", "layer", "‖ΔW‖ / ‖W‖", "probes"),
         numbers=[(row["part"], row["layer"], f"{row['relative_update']:.3g}", row["probes"]) for row in mine],
     )
+
+
+CLAIMS = {
+    "self": "lost of itself",
+    "paraphrase": "of its paraphrases",
+    "negation": "of its negation",
+    "conclusion": "of its conclusions",
+}
+
+
+def restored(lines: Rows, arm: Arm) -> Figure | None:
+    """Which layers mattered: what an arm's probes lose when one layer's change is undone, by claim."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in lines:
+        place, _, claim = line["variant"].partition(": ")
+        if line["desideratum"] == "layer_restoration" and line["arm"] == arm and claim in CLAIMS:
+            found[place.removeprefix("layer ").removesuffix(" the layers"), claim] = line
+    if not found:
+        return None
+    layers = sorted({layer for layer, _ in found}, key=lambda name: (not name.isdigit(), name.zfill(4)))
+    drawn: Rows = []
+    for layer in layers:
+        null = next((found[key]["null_value"] for key in found if key[0] == layer), None)
+        if null is not None:
+            drawn.append(_tile(layer, "share of the update", null, f"layer {layer}: {number(null)} of the update"))
+    for claim, name in CLAIMS.items():
+        for layer in layers:
+            line = found.get((layer, claim))
+            if line and line["value"] is not None:
+                text = f"{name} without layer {layer}: {line['shown']} ({line['interval']}), {line['n']} probes"
+                drawn.append({**_tile(layer, name, line["value"], text), "interval": line["interval"], "n": line["n"]})
+    return Figure(
+        name=f"restored-{arm.modality}-{arm.index}",
+        caption=caption("restored"),
+        alt=f"What is lost without a layer, {arm.short}: " + "; ".join(row["description"] for row in drawn),
+        draw=lambda theme, narrow: charts.tiles(drawn, theme, 190 if narrow else 360),
+        head=("layer", "", "value", "95% interval", "probes"),
+        numbers=[(row["layer"], row["claim"], row["text"], row["interval"], row["n"]) for row in drawn],
+    )
+
+
+def _tile(layer: str, claim: str, value: float, text: str) -> dict[str, Any]:
+    shown = {"layer": layer, "claim": claim, "value": value, "text": number(value), "description": text}
+    return {**shown, "interval": None, "n": None}
 
 
 def _short_names(parts: Sequence[str]) -> dict[str, str]:

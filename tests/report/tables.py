@@ -276,6 +276,9 @@ def text_part(tables: Tables, facts: int = 24, hostile: bool = False) -> None:
         tables.verdict(arm, "asymmetry", 0.4, None, 0.5, "phi")
         if not prompting:
             tables.verdict(arm, "prompt_rescue", 0.82, None, 0.0, "negation: contrast")
+            for place, lost in (("layer 0", 0.1), ("layer 1", 0.4), ("layer 2", 0.7), ("outside the layers", -0.05)):
+                for claim in ("self", "paraphrase", "negation", "conclusion"):
+                    tables.verdict(arm, "layer_restoration", lost, None, 0.25, f"{place}: {claim}")
     assert len(by_id) == len(queries)
 
 

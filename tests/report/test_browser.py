@@ -67,7 +67,8 @@ def test_every_section_has_the_marks_that_sql_counts(opened: Open, store: duckdb
     page = opened()
     text = "base = (select base from bases where modality = 'text')"
     image = "base = (select base from bases where modality = 'image')"
-    lines = f"select count(*) from desiderata where {text} and desideratum not in ('asymmetry', 'prompt_rescue')"
+    elsewhere = "('asymmetry', 'layer_restoration', 'prompt_rescue')"
+    lines = f"select count(*) from desiderata where {text} and desideratum not in {elsewhere}"
     assert _marks(page, "scorecard-text") == _count(store, lines)
     rescued = f"select count(*) from desiderata where {text} and desideratum = 'prompt_rescue'"
     assert _marks(page, "rescue-text") == _count(store, rescued)
@@ -80,10 +81,11 @@ def test_every_section_has_the_marks_that_sql_counts(opened: Open, store: duckdb
         f"join samples using (sample_id) where {image} and noise is not null"
     )
     assert _marks(page, "noise-quality-image") == _marks(page, "noise-invariance-image") == _count(store, levels)
-    tiles = page.locator(
-        "[data-figure=layers-text-0] .chart-wide [aria-roledescription='rect mark'], "
-        "[data-figure=layers-text-0] .chart-wide .mark-rect path[aria-label]"
-    )
+    tiles = page.locator("[data-figure=restored-text-0] .chart-wide .mark-rect path[aria-label]")
+    lost = f"select count(*) from desiderata where {text} and desideratum = 'layer_restoration'"
+    places = 4
+    assert tiles.count() == _count(store, lost) / 2 + places  # of one of two arms, and a row for the size of its change
+    tiles = page.locator("[data-figure=layers-text-0] .chart-wide .mark-rect path[aria-label]")
     assert tiles.count() == _count(store, f"select count(distinct parameter) from layer_updates where {text}")
     shown = page.locator(".levels img").count()
     per_level = "select count(distinct (noise, level)) + count(distinct noise) from samples where noise <> 'label_flip'"
