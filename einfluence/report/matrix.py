@@ -97,13 +97,19 @@ def asymmetry(matrix: Floats, both: Sequence[tuple[int, int]]) -> Floats:
     return np.abs(square - square.T)
 
 
-def sampled(shape: tuple[int, int], seed: int = 0) -> tuple[list[int], list[int]]:
+def sampled(shape: tuple[int, int]) -> tuple[list[int], list[int]]:
     """A seeded choice of rows and columns, in order, for the block of single cells."""
-    rng = np.random.default_rng(seed)
-    return cast(
-        "tuple[list[int], list[int]]",
-        tuple(sorted(int(i) for i in rng.choice(n, min(n, SAMPLED), replace=False)) for n in shape),
-    )
+    rng = np.random.default_rng(0)
+    return _choice(rng, shape[0]), _choice(rng, shape[1])
+
+
+def chosen(length: int) -> list[int]:
+    """The places of an axis that asymmetry is shown for: all, or a seeded choice where they are more than ``MOST``."""
+    return list(range(length)) if length <= MOST else _choice(np.random.default_rng(0), length)
+
+
+def _choice(rng: np.random.Generator, length: int) -> list[int]:
+    return sorted(int(place) for place in rng.choice(length, min(length, SAMPLED), replace=False))
 
 
 def named_cells(connection: duckdb.DuckDBPyConnection) -> list[list[object]]:

@@ -83,7 +83,7 @@ def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples
     whole = high == wide == 1
     few = None if whole else matrix.sampled(shape)
     both = matrix.both_of([line["sample_id"] for line in lines], [column["sample_id"] for column in columns])
-    skew = both if 3 <= len(both) <= matrix.MOST else []
+    skew = [both[place] for place in matrix.chosen(len(both))] if len(both) >= 3 else []
     drawn: list[dict[str, object]] = []
     for arm in part.arms:
         values = matrix.values(connection, arm, shape)
@@ -111,6 +111,7 @@ def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples
         "block": [high, wide],
         "sampled": few,
         "both": skew,
+        "of_both": len(both),
         "arms": drawn,
     }
 

@@ -202,7 +202,8 @@
       this.view.signal("cell", cell).runAsync();
       const [row, column, many] = this.place(cell), value = this.values[cell[1] * nx + cell[0]], samples = load().samples;
       const second = this.skew ? this.map.rows[column] : this.map.columns[column];
-      const kind = this.skew ? null : this.map.kinds.find(([r, c]) => r === row && c === column)?.[2];
+      const named = this.skew || this.sampled ? null : this.map.kinds.find(([r, c]) => r === row && c === column)?.[2];
+      const kind = named ?? (this.map.rows[row] === second && !this.skew ? "self" : this.sampled ? "single cell" : null);
       const panel = $(".inspector", this.section);
       panel.replaceChildren(
         make("p", { class: "figure-number" }, this.skew ? `${value.toFixed(2)}` : nats(value), make("small", {}, Number.isNaN(value) ? "" : this.skew ? " nats between the two ways" : " nats")),
