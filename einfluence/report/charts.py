@@ -84,8 +84,8 @@ def scorecard(
     """One line a desideratum and arm: an interval on one axis for all.
 
     Args:
-        rows: ``title, arm, at, low, high, text, description``; ``at``, ``low`` and ``high`` cut to the scale's ends;
-            ``bar``, the same for all rows of a title, where there is one to reach.
+        rows: ``title, arm, at, low, high, sign, text, description``; ``at``, ``low`` and ``high`` cut to the scale's
+            ends; ``bar``, the same for all rows of a title, where there is one to reach.
         arms: The arms, in order.
         theme: Colours.
         width: Of the plot, in pixels, without labels.
@@ -139,15 +139,18 @@ def scorecard(
             "encoding": {"x": across, "y": y, **_identity(arms, theme)},
         },
     ]
-    if not narrow:
-        layers.append(
+    if not narrow:  # the sign apart from its number, so that a font without it changes that alone
+        said = {"type": "text", "align": "left", "fontSize": 11.5, "color": theme.muted, "aria": False}
+        layers += [
             {
                 "data": _data(marks),
-                "mark": {"type": "text", "align": "left", "fontSize": 11.5, "color": theme.muted, "aria": False},
-                "encoding": {"x": _value(width + 12), "y": y, "text": {"field": "text"}},
+                "mark": said,
+                "encoding": {"x": _value(width + at), "y": y, "text": {"field": field}},
             }
-        )
-    return {"width": width, "height": bottom * 16, "padding": {"left": 5 if narrow else 18}, "layer": layers}
+            for field, at in (("sign", 12), ("text", 28 if any(mark["sign"] for mark in marks) else 12))
+        ]
+    around = {"left": 5, "right": 5} if narrow else {"left": 18, "right": 24}
+    return {"width": width, "height": bottom * 16, "padding": around, "layer": layers}
 
 
 def _places(rows: Rows, head: float, gap: float = 0.9) -> tuple[Rows, Rows, float]:

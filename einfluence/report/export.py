@@ -89,7 +89,7 @@ def matrices_of(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme)
     for arm in part.arms:
         cells, high, wide = matrix.blocks(matrix.values(connection, arm, (len(lines), len(columns))))
         limit = matrix.limit_of(cells)
-        groups = [matrix.groups([item["domain"] for item in items]) for items in (lines, columns)]
+        groups = [matrix.groups([matrix.group_of(item) for item in items]) for items in (lines, columns)]
         named = tuple(
             [{"start": a / n, "end": b / n, "middle": (a + b) / 2 / n, "name": name} for a, b, name in group]
             for group, n in zip(groups, (high, wide), strict=True)

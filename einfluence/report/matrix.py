@@ -74,6 +74,11 @@ def blocks(matrix: Floats, most: int = MOST) -> tuple[Floats, int, int]:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32), high, wide
 
 
+def group_of(line: dict[str, Any]) -> str:
+    """What a row or column of :func:`axes` is filed under along its side."""
+    return "control" if line.get("kind") == "control" else line["domain"]
+
+
 def groups(domains: Sequence[str]) -> list[tuple[int, int, str]]:
     """Runs of one domain along an axis: start, end and name, in cells."""
     found: list[tuple[int, int, str]] = []

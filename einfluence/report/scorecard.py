@@ -139,6 +139,7 @@ def _mark(line: dict[str, Any]) -> dict[str, Any] | None:
         "low": cut(low),
         "high": cut(high),
         "bar": bar_of(line),
-        "text": f"{line['symbol']} {line['shown']}",
+        "sign": line["symbol"],
+        "text": line["shown"],
         "description": f"{name}: {line['shown']} ({line['interval']}), {line['verdict']}. {line['sentence']}",
     }

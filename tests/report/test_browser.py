@@ -9,6 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from einfluence.report import write_report
+from tests.report.tables import tall_store
+
 pytestmark = pytest.mark.browser
 
 SHOTS = Path(__file__).parent / "screenshots"
@@ -167,6 +170,45 @@ def test_the_address_of_a_probe_opens_it(opened: Open, store: duckdb.DuckDBPyCon
     assert opened(address=f"#probe={probe}").locator("#probe-detail h3").inner_text() == "kinship/7"
     assert "No probe called" in opened(address="#probe=%3Cb%3Enobody").locator("#probe-detail").inner_text()
     opened(address="#probe=%E0%A4%A")
+
+
+def test_a_probe_says_how_likely_each_query_was_and_of_what_it_is_no_part(
+    opened: Open, store: duckdb.DuckDBPyConnection
+) -> None:
+    page = opened(address="#probe=kinship/7")
+    page.locator("#probe-detail .arm").first.wait_for()
+    odds = page.locator("#probe-detail .arm").nth(1).locator(".odds").first.inner_text()
+    found = store.execute(
+        "select exp(logprob_before) from influence join relations using (probe_id, query_id) "
+        "join probes using (probe_id) join recipes using (recipe) "
+        "where name = 'kinship/7' and relations.kind = 'self' and recipes.label like '%SGD%' and base like 'b%'"
+    ).fetchall()[0][0]
+    kind, before = odds.split(" → ")[0].split(" · ")
+    assert kind == "self" and float(before.rstrip("%")) / 100 == pytest.approx(found, rel=0.1, abs=0.0006)
+    assert "for want of such a query: contrapositive." in page.locator("#probe-detail .excluded").first.inner_text()
+    assert "a damaged version has" in opened(address="#probe=digit/3%2Bblur-1").locator("#probe-detail").inner_text()
+    assert "✗ failed: the loss is nan" in opened(address="#probe=geography/3").locator("#probe-detail").inner_text()
+
+
+def test_a_matrix_too_tall_is_shown_as_means_with_single_cells_to_drill_down_to(chromium: Any, tmp_path: Path) -> None:
+    made = write_report(tall_store(), tmp_path / "tall.html", run={})
+    page = chromium.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(made.as_uri())
+    stage = page.locator(".heatmap:not(.skew) .stage")
+    stage.scroll_into_view_if_needed()
+    page.wait_for_selector(".heatmap:not(.skew) .stage[data-ready]")
+    panel, number = page.locator(".inspector"), page.locator(".inspector .figure-number")
+    stage.focus()
+    assert "mean of up to 2 cells" in panel.inner_text()
+    page.get_by_role("radio", name="single cells of a random 256 × 40").check()
+    page.wait_for_function("!document.querySelector('.inspector').textContent.includes('mean of')")
+    page.keyboard.press("Tab")
+    stage.focus()
+    page.keyboard.press("ArrowUp")
+    word = int(panel.locator(".sample").first.inner_text().split()[1])
+    query = int(panel.locator(".sample").nth(1).inner_text().split()[1])
+    assert float(number.inner_text().split()[0]) == pytest.approx((word + query / 100) / 1000, abs=0.006)
+    page.close()
 
 
 @pytest.mark.parametrize("index", range(6))
