@@ -24,6 +24,7 @@ from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
 
 Format = Literal["svg", "pdf", "png"]
 Look = Literal["light", "dark", "auto"]
+AROUND = {"left": 28, "top": 12, "right": 24, "bottom": 12}  # room for a reader whose font is wider
 THEMES: dict[str, Theme] = {
     name: replace(theme, legend=True) for name, theme in (("light", LIGHT), ("dark", DARK), ("auto", PAGE))
 }
@@ -123,7 +124,7 @@ def _rgb(text: str) -> npt.NDArray[np.float64]:
 
 def _write(path: Path, chart: charts.Chart, theme: Theme, format: Format) -> Path:
     plain = theme.paper == PAGE.paper
-    text = charts.svg({**chart, "background": "transparent" if plain else theme.paper, "padding": 12}, theme)
+    text = charts.svg({**chart, "background": "transparent" if plain else theme.paper, "padding": AROUND}, theme)
     if format == "svg":
         style = f"<style>{variables()} svg{{background:var(--paper)}}</style>" if plain else ""
         head, rest = text.split(">", 1)
