@@ -27,9 +27,9 @@ from einfluence.keys import content_hash, file_digest
 from einfluence.models.base import Base, BaseInfo
 from einfluence.models.load import find_base
 from einfluence.samples import Curated, Sample
-from einfluence.spec import Arm, Part, Spec, byte_count, load_spec
+from einfluence.spec import Arm, FineTune, Part, Spec, byte_count, load_spec
 from einfluence.store.schema import TABLES
-from einfluence.store.store import PARTED, ArmKey, Block, Store
+from einfluence.store.store import PARTED, ArmKey, Block, Restoration, Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,6 +67,8 @@ class Job:
     def label(self) -> str:
         """What the job holds, for run names and logs."""
         size = f"{len(self.block.probe_ids)} probes x {len(self.block.query_ids)} queries"
+        if isinstance(self.block, Restoration):
+            size = f"{len(self.block.probe_ids)} probes, layers undone"
         return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
 
 
@@ -213,8 +215,13 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
         folder = store.root / "curations" / item.curation
         pairs = pq.read_metadata(folder / "relations.parquet").num_rows
         for arm, key in arm_keys(item):
+            blocks: list[Block] = [*store.missing(folder, key, spec.shard)]
             wanted += pairs
-            for block in store.missing(folder, key, spec.shard):
+            if isinstance(arm, FineTune) and arm.restore:
+                restorations, more = store.unrestored(folder, key, spec.shard, arm.restore)
+                wanted += restorations
+                blocks += more
+            for block in blocks:
                 missing += block.cells
                 keep = byte_count(spec.keep_deltas)
                 jobs.append(
@@ -243,25 +250,23 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
         InputError: When a sample does not fit the base, or the store cannot be written.
     """
     from einfluence.estimators.measure import measure_block
+    from einfluence.estimators.restore import restore_block
 
     store = Store(job.store)
     base = loaded_base(job.base, job.trust_remote_code, threads)
     samples, members = curated_rows(store.root / "curations" / job.curation)
     probes = {probe: [samples[sample] for sample in members[probe]] for probe in job.block.probe_ids}
-    queries = [samples[query] for query in job.block.query_ids]
+    kept = store.kept_deltas(job.key, job.block.probe_ids).get
     with _engine:
-        measured = measure_block(
-            base,
-            job.arm,
-            job.key.seed,
-            probes,
-            queries,
-            kept=store.kept_deltas(job.key, job.block.probe_ids).get,
-            on_probe=on_probe,
-        )
+        if isinstance(job.block, Restoration) and isinstance(job.arm, FineTune):
+            asked = [[samples[query] for query in queries] for queries in job.block.wanted]
+            measured = restore_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
+        else:
+            queries = [samples[query] for query in job.block.query_ids]
+            measured = measure_block(base, job.arm, job.key.seed, probes, queries, kept=kept, on_probe=on_probe)
     store.add_part(job.key, measured.tables, since=job.block.since)
     store.keep_deltas(job.key, measured.deltas, job.keep_deltas)
-    return Done(measured.tables["influence"].num_rows, measured.failed)
+    return Done(measured.cells, measured.failed)
 
 
 def record_failure(job: Job, reason: str) -> Done:

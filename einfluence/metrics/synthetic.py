@@ -131,8 +131,8 @@ def synthetic(
                     for table, rows in _outcomes(part, block, (estimator, recipe, training_seed), salt):
                         insert(table, rows)
                     if estimator == "finetune" and start < RESTORED:
-                        probes = block[: RESTORED - start]
-                        insert("restorations", _restorations(part, probes, (estimator, recipe, training_seed), values))
+                        few = block[: RESTORED - start]
+                        insert("restorations", _restorations(part, few, (estimator, recipe, training_seed), values))
 
 
 def tables(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:

@@ -306,6 +306,7 @@ def strips(rows: Rows, theme: Theme = PAGE, width: int = 560) -> Chart:
     return {
         "width": width,
         "height": max(60, 24 * len(parts)),
+        "padding": {"left": 18},
         "data": _data(rows),
         "mark": {"type": "rect", "color": theme.arms[0], "stroke": theme.paper, "strokeWidth": 1.5},
         "encoding": {
