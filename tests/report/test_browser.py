@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from einfluence.report import write_report
-from tests.report.tables import tall_store
+from tests.report.tables import grid_store, tall_store
 
 pytestmark = pytest.mark.browser
 
@@ -228,6 +228,24 @@ def test_the_page_fits_its_screen(opened: Open, width: int, scheme: str) -> None
     assert page.evaluate("document.documentElement.scrollWidth") == width
     SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SHOTS / f"report-{width}-{scheme}.png", full_page=True)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_page_of_many_arms_fits_its_screen_and_has_the_marks_that_sql_counts(
+    chromium: Any, tmp_path: Path, width: int
+) -> None:
+    store = grid_store()
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page.goto(write_report(store, tmp_path / "grid.html", run={}).as_uri())
+    _settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    recipes = "desiderata where estimator = 'finetune' and desideratum not in ('layer_restoration', 'prompt_rescue')"
+    assert _marks(page, "recipes-text") == _count(store, f"select count(*) from {recipes}")
+    arms = _count(store, "select count(distinct (estimator, recipe)) from influence")
+    assert page.locator(".verdicts.many tbody tr").first.locator("td").count() == arms == 7
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"grid-{width}.png", full_page=True)
+    page.close()
 
 
 @pytest.mark.parametrize(("width", "scheme", "left_out"), [(390, "light", []), (1440, "dark", [["figure svg"]])])
