@@ -32,6 +32,7 @@ bench: install
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_desiderata.py
 	$(BIN)/python benchmarks/bench_pipeline.py
+	$(BIN)/python -m benchmarks.bench_report
 
 # The README's figure, from the store of `make demo`.
 figure: install

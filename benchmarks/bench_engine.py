@@ -4,8 +4,8 @@
 
 Baselines (peft, one probe at a time): qb1 reads one query at a time, qb32 reads them in padded batches of 32. Both keep
 one model and put each probe's start values back, which is kinder than loading it anew. "serial" is the definition
-itself, which copies the model for each probe. Seconds are of the processor (user and system), so that other work on the machine
-counts little; each figure is the median over interleaved rounds. "GEMM" is the arithmetic that a probe needs at least,
+itself, which copies the model for each probe. Seconds are of the processor (user and system), so that other work counts
+little; each figure is the median over interleaved rounds. "GEMM" is the arithmetic that a probe needs at least,
 over the engine's time, as a share of what a product of two 1024 x 1024 matrices reaches.
 """
 

@@ -28,9 +28,9 @@ from einfluence.models.base import Base, BaseInfo
 from einfluence.models.load import find_base
 from einfluence.samples import Curated, Sample
 from einfluence.shards import BLOCK, Job, Shards
-from einfluence.spec import Arm, Part, Spec, byte_count, load_spec
+from einfluence.spec import Arm, FineTune, Part, Spec, byte_count, load_spec
 from einfluence.store.schema import TABLES
-from einfluence.store.store import PARTED, ArmKey, Store
+from einfluence.store.store import PARTED, ArmKey, Block, Restoration, Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -216,13 +216,18 @@ def curated_part(spec: Spec, part: Part) -> Curated:
 
 def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     """Wanted cells minus present cells, in jobs."""
-    wanted, missing, jobs = 0, 0, list[Job]()
+    wanted, missing, jobs, size = 0, 0, list[Job](), spec.shard or BLOCK
     for item in prepared:
         folder = store.root / "curations" / item.curation
         pairs = pq.read_metadata(folder / "relations.parquet").num_rows
         for arm, key in arm_keys(item):
+            blocks: list[Block] = [*store.missing(folder, key, size)]
             wanted += pairs
-            for block in store.missing(folder, key, spec.shard or BLOCK):
+            if isinstance(arm, FineTune) and arm.restore:
+                restorations, more = store.unrestored(folder, key, size, arm.restore)
+                wanted += restorations
+                blocks += more
+            for block in blocks:
                 missing += block.cells
                 keep = byte_count(spec.keep_deltas)
                 jobs.append(
@@ -251,25 +256,32 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
         InputError: When a sample does not fit the base, or the store cannot be written.
     """
     from einfluence.estimators.measure import measure_block
+    from einfluence.estimators.restore import restore_block
 
     store = Store(job.store)
     base = loaded_base(job.base, job.trust_remote_code, threads)
     samples, members = curated_rows(store.root / "curations" / job.curation)
-    kept = store.kept_deltas(job.key, job.probe_ids)
+    kept = store.kept_deltas(job.key, job.probe_ids).get
     begun = time.perf_counter()
-    tables, deltas, failed = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str]()
+    tables, deltas, failed, cells = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str](), 0
     for block in job.blocks:
         probes = {probe: [samples[sample] for sample in members[probe]] for probe in block.probe_ids}
-        queries = [samples[query] for query in block.query_ids]
         with _engine:
-            measured = measure_block(base, job.arm, job.key.seed, probes, queries, kept=kept.get, on_probe=on_probe)
+            if isinstance(block, Restoration) and isinstance(job.arm, FineTune):
+                asked = [[samples[query] for query in queries] for queries in block.wanted]
+                measured = restore_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
+            else:
+                queries = [samples[query] for query in block.query_ids]
+                measured = measure_block(base, job.arm, job.key.seed, probes, queries, kept=kept, on_probe=on_probe)
         tables.append(measured.tables)
         deltas |= measured.deltas if job.keep_deltas else {}
         failed |= measured.failed
-    whole = {name: pa.concat_tables([one[name] for one in tables]) for name in PARTED}
+        cells += measured.cells
+    present = {name: [one[name] for one in tables if name in one] for name in PARTED}
+    whole = {name: pa.concat_tables(found) for name, found in present.items() if found}
     store.add_part(job.key, whole, since=job.blocks[0].since)
     store.keep_deltas(job.key, deltas, job.keep_deltas)
-    return Done(whole["influence"].num_rows, failed, time.perf_counter() - begun)
+    return Done(cells, failed, time.perf_counter() - begun)
 
 
 def record_failure(job: Job, reason: str) -> Done:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from einfluence.models.base import BaseInfo
 from einfluence.spec import Arm
-from einfluence.store.store import ArmKey, Block
+from einfluence.store.store import ArmKey, Block, Restoration
 
 BLOCK = 64  # probes that an engine gets at once
 WORK = 30.0  # seconds that a shard shall take at least: committing and submitting it take a few tenths of one
@@ -38,6 +38,8 @@ class Job:
         """What the job holds, for run names and logs."""
         asked = {len(block.query_ids) for block in self.blocks}
         size = f"{len(self.probe_ids)} probes x {max(asked)} queries" + (" at most" if len(asked) > 1 else "")
+        if isinstance(self.blocks[0], Restoration):
+            size = f"{len(self.probe_ids)} probes, layers undone"
         return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
 
     @property
@@ -81,7 +83,8 @@ class Shards:
         while pace is not None and self._left and pace * len(job.probe_ids) < WORK:
             following = self._left[0]
             full = len(job.blocks) >= min(share, MOST_BLOCKS) or job.cells + following.cells > MOST_CELLS
-            if full or (following.curation, following.key) != (job.curation, job.key):
+            like = type(following.blocks[0]) is type(job.blocks[0])
+            if full or not like or (following.curation, following.key) != (job.curation, job.key):
                 break
             job = replace(job, blocks=job.blocks + self._left.popleft().blocks)
         return job

@@ -96,7 +96,7 @@ class _Arm(Model):
     @property
     def recipe_id(self) -> str:
         """Content hash of estimator and recipe."""
-        return content_hash(self.model_dump())
+        return content_hash(self.model_dump(include={"estimator", "recipe"}))
 
 
 class FineTune(_Arm):
@@ -104,6 +104,11 @@ class FineTune(_Arm):
 
     estimator: Literal["finetune"] = "finetune"
     recipe: Recipe = Recipe()
+    restore: int = Field(
+        default=0,
+        ge=0,
+        description="of so many probes, undo each layer's change in turn and ask again what they should have taught",
+    )
 
 
 class InContext(_Arm):

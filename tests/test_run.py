@@ -185,3 +185,53 @@ def test_the_store_opens_from_python(study: Study) -> None:
     run(study())
     relation = einfluence.Store(study().parent / "store").influence()
     assert relation.filter("influence is not null").to_arrow_table().num_rows == 12
+
+
+def test_layers_are_undone_of_the_probes_asked_for_and_only_what_is_new_is_asked_again(
+    study: Study, tmp_path: Path
+) -> None:
+    relations = tmp_path / "relations.csv"
+    relations.write_text("probe,query,kind\na,b,paraphrase\na,c,unrelated\nb,a,paraphrase\n")
+    arm = {"recipe": {"lr": 0.01, "steps": 2}}
+    given = {"probes": "ab", "relations": "relations.csv"}
+    store = einfluence.Store(tmp_path / "store")
+
+    def run(restore: int) -> einfluence.Result:
+        return einfluence.measure(study(**given, arms=[{**arm, "restore": restore}]), store, report=False)
+
+    assert run(0).computed == 8
+    assert run(2).computed == 4  # two probes, each on itself and its paraphrase; no cell is computed again
+    table = (
+        store.connect()
+        .execute(
+            "select p.name, s.name, place, r.logprob_after - i.logprob_after, logprob_restored - r.logprob_after"
+            " from restorations r join probes p using (probe_id) join samples s on sample_id = query_id"
+            " join influence i using (probe_id, query_id) order by all"
+        )
+        .fetchall()
+    )
+    assert {row[:2] for row in table} == {("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")}
+    places = {row[2] for row in table}
+    assert len(places) >= 2
+    assert len(table) == 4 * len(places)
+    assert max(abs(row[3]) for row in table) < 1e-4  # what training gave is what the table of influence says
+    assert max(abs(row[4]) for row in table) > 1e-4
+    assert (run(2).computed, run(2).wanted) == (0, 12)
+    relations.write_text(relations.read_text() + "b,c,entailed\n")
+    assert run(2).computed == 1
+    again = store.connect().execute("select count(*), count(distinct (probe_id, query_id, place)) from restorations")
+    assert again.fetchone() == (5 * len(places),) * 2
+
+
+def test_two_writers_of_one_restoration_leave_it_once(study: Study, tmp_path: Path) -> None:
+    from einfluence.run import compute, plan, prepare
+    from einfluence.spec import load_spec
+
+    spec = load_spec(study(probes="ab", arms=[{"recipe": {"lr": 0.01, "steps": 1}, "restore": 2}]))
+    store = einfluence.Store(tmp_path / "store")
+    jobs = plan(spec, [prepare(spec, spec.parts[0], store)], store).jobs
+    for job in (*jobs, jobs[-1]):
+        compute(job)
+    counted = store.connect().execute("select count(*), count(distinct (probe_id, query_id, place)) from restorations")
+    rows, distinct = counted.fetchone()
+    assert rows == distinct > 0

@@ -18,6 +18,8 @@ from einfluence.engine.exam import Reader
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
 from einfluence.engine.noise import NoiseWarning, with_noise
 from einfluence.engine.plan import Plan, plan
+from einfluence.engine.restoring import Restored
+from einfluence.engine.restoring import restored as _restored
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Adapter, Recipe
@@ -30,9 +32,11 @@ __all__ = [
     "TextItem",
     "Tuned",
     "Plan",
+    "Restored",
     "measure",
     "plan",
     "reader",
+    "restored",
     "train",
 ]
 
@@ -90,6 +94,47 @@ def train(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], seed: in
     if fast is None:
         return [serial.train(base, recipe, probe, seed) for probe in probes]
     return fast.train_all(cast("Any", probes))
+
+
+def restored(
+    base: Base,
+    recipe: Recipe,
+    probes: Sequence[Sequence[Item]],
+    queries: Sequence[Sequence[Item]],
+    seed: int,
+    *,
+    kept: Mapping[int, dict[str, Tensor]] | None = None,
+    engine: str = "auto",
+) -> Iterator[tuple[int, Restored | None, str | None]]:
+    """Which of a probe's changes mattered: after training, each layer's change is undone in turn.
+
+    Args:
+        base: The model; it is left bit-identical.
+        recipe: How to train.
+        probes: N probes.
+        queries: Of each probe its own.
+        seed: Seed of the adapter's initialisation.
+        kept: For the index of a probe, the ``delta`` of an earlier training, which is used instead of a new one.
+        engine: ``auto`` takes the fastest that is exact; ``serial`` the definition.
+
+    Yields:
+        For each probe in order its index, what its queries say (None when training failed), and why it failed.
+    """
+    refuse(base)
+    every = [query for each in queries for query in each]
+    because = "asked for" if engine == "serial" else serial_because(base, recipe, probes, every)
+    fast = None if because else fastest(base, recipe, seed, kept or {})
+    if fast is None:
+
+        def by_definition(some: Any, asked: Any, deltas: Any) -> Any:
+            return serial.measure(base, recipe, some, asked, seed, kept=deltas)
+
+        def alone(some: Sequence[Sequence[Item]]) -> list[Tuned]:
+            return [serial.train(base, recipe, probe, seed) for probe in some]
+
+        return _restored(base, alone, by_definition, probes, queries, kept or {})
+    self_check(partial(fastest, base, seed=seed), base, recipe, probes, every, seed)
+    return _restored(base, cast("Any", fast.train_all), cast("Any", fast.measure), probes, queries, kept or {})
 
 
 def reader(base: Base, dtype: str = "float32") -> Callable[[Sequence[TextItem]], Scores]:

@@ -27,10 +27,11 @@ Found = tuple[int, Tuned, Scores | None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What one block gave: the three tables without the arm's columns, and the tuned parameters by probe_id."""
+    """What one block gave: tables without the arm's columns, the tuned parameters by probe_id, cells, failed probes."""
 
     tables: dict[str, pa.Table]
     deltas: dict[str, dict[str, Any]]
+    cells: int
     failed: dict[str, str]
 
 
@@ -82,11 +83,11 @@ def measure_block(
             deltas |= {name: tuned.delta} if tuned.delta else {}
         on_probe()
     tables = {
-        "influence": pa.concat_tables([_schema("influence").empty_table(), *influence]).combine_chunks(),
-        "outcomes": pa.Table.from_pylist(outcomes, _schema("outcomes")),
-        "layer_updates": pa.Table.from_pylist(layers, _schema("layer_updates")),
+        "influence": pa.concat_tables([columns_of("influence").empty_table(), *influence]).combine_chunks(),
+        "outcomes": pa.Table.from_pylist(outcomes, columns_of("outcomes")),
+        "layer_updates": pa.Table.from_pylist(layers, columns_of("layer_updates")),
     }
-    return Measured(tables, deltas, failed)
+    return Measured(tables, deltas, tables["influence"].num_rows, failed)
 
 
 def encode(base: Base, sample: Sample) -> Item:
@@ -128,7 +129,7 @@ def _rows(probe_id: str, query_ids: pa.Array, before: Scores, after: Scores) -> 
         "rank_before": pa.array(before.rank, pa.int32()),
         "rank_after": pa.array(after.rank, pa.int32()),
     }
-    return pa.table(columns, schema=_schema("influence"))
+    return pa.table(columns, schema=columns_of("influence"))
 
 
 def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:
@@ -163,5 +164,6 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _schema(name: str) -> pa.Schema:
+def columns_of(name: str) -> pa.Schema:
+    """A table's columns without those that the arm gives."""
     return pa.schema([field for field in TABLES[name] if field.name not in ARM_COLUMNS])

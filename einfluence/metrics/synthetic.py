@@ -29,6 +29,8 @@ ROLES = (
 )  # fmt: skip
 DOMAINS = ("animals", "geography", "chemistry", "family")
 ROWS = 2_000_000  # rows made at a time
+RESTORED = 200  # probes whose layers are undone one at a time
+LAYERS = 4
 
 # What a probe in the row's role claims about a query in the column's role, within one fact.
 _CLAIMS = {
@@ -128,6 +130,9 @@ def synthetic(
                     insert("influence", _cells(part, block, (estimator, recipe, training_seed), values))
                     for table, rows in _outcomes(part, block, (estimator, recipe, training_seed), salt):
                         insert(table, rows)
+                    if estimator == "finetune" and start < RESTORED:
+                        few = block[: RESTORED - start]
+                        insert("restorations", _restorations(part, few, (estimator, recipe, training_seed), values))
 
 
 def tables(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:
@@ -441,10 +446,27 @@ def _outcomes(part: _Part, block: range, arm: tuple[str, str, int], salt: int) -
         outcomes.append({**cell, "status": "done", "losses": losses, "grad_norm": 1.0 + abs(draw[1]),
                          "update_norm": 0.5 + abs(draw[2]) / 4, "seconds": 0.01,
                          "engine_version": "synthetic"})  # fmt: skip
-        for layer in range(4):
+        for layer in range(LAYERS):
             for position, module in enumerate(("attn.q_proj", "mlp.up_proj") if part.modality == "text" else ("conv",)):
                 size = (0.2 + 0.1 * layer) * np.exp(0.2 * draw[(2 * layer + position) % 8])
                 layers.append({**cell, "parameter": f"layers.{layer}.{module}.weight", "layer": layer,
                                "update_norm": size, "relative_update": size / 8})  # fmt: skip
     yield "outcomes", _rows("outcomes", outcomes)
     yield "layer_updates", _rows("layer_updates", layers)
+
+
+def _restorations(part: _Part, block: range, arm: tuple[str, str, int], values: Floats) -> pa.Table:
+    """Undoing layer k takes (k + 1) tenths of the influence on the probe itself and on what it claims."""
+    codes = _kinds(part, block)
+    asked = {VOCABULARY.index(kind) for kind in ("self", "paraphrase", "negation", "entailed")}
+    rows: list[dict[str, Any]] = []
+    for row, i in enumerate(block):
+        cell = {"base": part.base, "estimator": arm[0], "recipe": arm[1], "seed": arm[2],
+                "probe_id": part.probes[i]["probe_id"], "engine_version": "synthetic"}  # fmt: skip
+        for j in np.flatnonzero(np.isin(codes[row], list(asked))):
+            for layer in range(LAYERS):
+                lost = 0.1 * (layer + 1) * values[row, j]
+                rows.append({**cell, "query_id": part.queries[j], "place": f"layer {layer}", "logprob_before": -6.0,
+                             "logprob_after": -6.0 + values[row, j],
+                             "logprob_restored": -6.0 + values[row, j] - lost})  # fmt: skip
+    return _rows("restorations", rows)

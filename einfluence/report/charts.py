@@ -13,7 +13,6 @@ import vl_convert
 from einfluence.keys import content_hash
 from einfluence.report.query import Arm, Rows
 from einfluence.report.theme import LIGHT, PAGE, Theme, config
-from einfluence.report.words import BAR
 
 Chart = dict[str, Any]
 VERSION = "6.4"  # of Vega-Lite
@@ -36,7 +35,12 @@ class Scale:
 WAY = Scale(
     ends=(-1.15, 1.25),
     ticks=(("-1", "opposite"), ("0", "null"), ("0.5", "half way"), ("1", "ideal")),
-    rules=((0, (1, 0)), (BAR, (1, 4)), (1, DASHED)),
+    rules=((0, (1, 0)), (1, DASHED)),
+)
+RESCUE = Scale(
+    ends=(-1.1, 1.1),
+    ticks=(("-1", "training is better"), ("0", "alike"), ("1", "the prompt is better")),
+    rules=((0, (1, 0)),),
 )
 CHANGE = Scale(ends=(-1.1, 1.1), ticks=(("-1", "worse"), ("0", "no change"), ("1", "better")), rules=((0, (1, 0)),))
 
@@ -80,7 +84,8 @@ def scorecard(
     """One line a desideratum and arm: an interval on one axis for all.
 
     Args:
-        rows: ``title, arm, at, low, high, text, description``; ``at``, ``low`` and ``high`` cut to the scale's ends.
+        rows: ``title, arm, at, low, high, sign, text, description``; ``at``, ``low`` and ``high`` cut to the scale's
+            ends; ``bar``, the same for all rows of a title, where there is one to reach.
         arms: The arms, in order.
         theme: Colours.
         width: Of the plot, in pixels, without labels.
@@ -119,6 +124,11 @@ def scorecard(
             for at, dash in scale.rules
         ),
         {
+            "data": _data([stripe for stripe in stripes if "bar" in stripe]),
+            "mark": {"type": "rule", "color": theme.ink, "strokeWidth": 1.6, "strokeDash": (1.6, 3), "aria": False},
+            "encoding": {"x": {"field": "bar", **cut}, "y": {"field": "top", **down}, "y2": {"field": "bottom"}},
+        },
+        {
             "data": _data(marks),
             "mark": {"type": "rule", "strokeWidth": 2.5, "strokeCap": "round", "aria": False},
             "encoding": {"x": {"field": "low", **cut}, "x2": {"field": "high"}, "y": y, "color": _colour(arms, theme)},
@@ -129,15 +139,18 @@ def scorecard(
             "encoding": {"x": across, "y": y, **_identity(arms, theme)},
         },
     ]
-    if not narrow:
-        layers.append(
+    if not narrow:  # the sign apart from its number, so that a font without it changes that alone
+        said = {"type": "text", "align": "left", "fontSize": 11.5, "color": theme.muted, "aria": False}
+        layers += [
             {
                 "data": _data(marks),
-                "mark": {"type": "text", "align": "left", "fontSize": 11.5, "color": theme.muted, "aria": False},
-                "encoding": {"x": _value(width + 12), "y": y, "text": {"field": "text"}},
+                "mark": said,
+                "encoding": {"x": _value(width + at), "y": y, "text": {"field": field}},
             }
-        )
-    return {"width": width, "height": bottom * 16, "layer": layers}
+            for field, at in (("sign", 12), ("text", 28 if any(mark["sign"] for mark in marks) else 12))
+        ]
+    around = {"left": 5, "right": 5} if narrow else {"left": 18, "right": 24}
+    return {"width": width, "height": bottom * 16, "padding": around, "layer": layers}
 
 
 def _places(rows: Rows, head: float, gap: float = 0.9) -> tuple[Rows, Rows, float]:
@@ -149,7 +162,8 @@ def _places(rows: Rows, head: float, gap: float = 0.9) -> tuple[Rows, Rows, floa
         mine = [row for row in rows if row["title"] == title]
         bottom = top + head + len(mine) + gap
         stripe = {"title": title, "top": top, "bottom": bottom, "head": top + 0.8, "middle": (top + bottom) / 2}
-        stripes.append({**stripe, "index": index})
+        bars = {key: mine[0][key] for key in ("bar",) if key in mine[0]}
+        stripes.append({**stripe, **bars, "index": index})
         marks += [{**row, "y": top + gap / 2 + head + place + 0.5} for place, row in enumerate(mine)]
         top = bottom
     return marks, stripes, top
@@ -170,12 +184,14 @@ def slopes(
     """
     label = {"labelAngle": 0, "labelLimit": width // max(1, len(arms)), "labelExpr": "split(datum.label, /[,:] /)"}
     x = {"field": "arm", "type": "nominal", "sort": [arm.short for arm in arms], "title": None, "axis": label}
-    scale = {"domain": [-1.0, 1.6], "nice": False, "clamp": True}
+    ends = [min([-1.0, *(row["low"] for row in middles)]), max([1.6, *(row["high"] + 0.1 for row in middles)])]
+    scale = {"domain": ends, "nice": False, "clamp": True}
 
     def panel(kind: str, first: bool) -> Chart:
-        title = "influence, as a share of that on itself" if first else None
+        title = "share of its effect on itself" if first else None
         y = {"field": "value", "type": "quantitative", "title": title, "scale": scale}
-        y["axis"] = {"values": [-1, -0.5, 0, 0.5, 1, 1.5]}
+        step = 1.0 if ends[1] - ends[0] > 3 else 0.5
+        y["axis"] = {"values": [tick * step for tick in range(-20, 21) if ends[0] <= tick * step <= ends[1]]}
         low = {"field": "low", "type": "quantitative", "scale": scale}
         middle = _data([row for row in middles if row["kind"] == kind])
         return {
@@ -220,6 +236,7 @@ def curves(
     size: tuple[int, int] = (640, 240),
     columns: int = 0,
     rules: Sequence[float] = (0.0,),
+    upright: float | None = None,
 ) -> Chart:
     """Lines with intervals by arm over a number.
 
@@ -231,11 +248,17 @@ def curves(
         size: Width and height of one panel.
         columns: Panels in a row, one panel a ``family``; 0 draws everything in one.
         rules: Heights of thin lines across.
+        upright: Where a thin line stands upright.
     """
+    stands = {"type": "rule", "aria": False, "strokeDash": (1.6, 3), "color": theme.muted}
 
     def panel(family: str | None, first: bool) -> Chart:
         data = _data([row for row in rows if family is None or row["family"] == family])
-        x = {"field": "x", "type": "quantitative", "title": titles[0], "axis": {"grid": False, "tickCount": 5}}
+        places = {row["x"] for row in rows if family is None or row["family"] == family}
+        ticks: Chart = {"values": sorted(places)} if columns and len(places) < 5 else {"tickCount": 5}
+        x: Chart = {"field": "x", "type": "quantitative", "title": titles[0], "axis": {"grid": False, **ticks}}
+        if len(places) == 1 and columns:
+            x |= {"title": None, "axis": None}
         x["scale"] = {"zero": False, "nice": True, "padding": 8}
         y = {"field": "value", "type": "quantitative", "title": titles[1] if first else None, "axis": {"tickCount": 5}}
         colour = _colour(arms, theme)
@@ -245,6 +268,11 @@ def curves(
             "height": size[1],
             "layer": [
                 *(_across(value, y, theme, DASHED) for value in rules),
+                *(
+                    {"data": _data([{"x": at}]), "mark": stands, "encoding": {"x": x}}
+                    for at in [upright]
+                    if at is not None
+                ),
                 {"data": data, "mark": {"type": "area", "opacity": 0.15, "aria": False}, "encoding": span},
                 {"data": data, "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False}, "encoding": span},
                 {
@@ -259,7 +287,7 @@ def curves(
                 },
             ],
         }
-        return chart if family is None else {**chart, "title": _title(family.replace("_", " "), theme)}
+        return chart if family is None else {**chart, "title": _title(family, theme)}
 
     return _panels([row["family"] for row in rows], panel, columns) if columns else panel(None, True)
 
@@ -278,6 +306,7 @@ def strips(rows: Rows, theme: Theme = PAGE, width: int = 560) -> Chart:
     return {
         "width": width,
         "height": max(60, 24 * len(parts)),
+        "padding": {"left": 18},
         "data": _data(rows),
         "mark": {"type": "rect", "color": theme.arms[0], "stroke": theme.paper, "strokeWidth": 1.5},
         "encoding": {
@@ -291,6 +320,46 @@ def strips(rows: Rows, theme: Theme = PAGE, width: int = 560) -> Chart:
             },
             "description": {"field": "description"},
         },
+    }
+
+
+def tiles(rows: Rows, theme: Theme = PAGE, width: int = 360) -> Chart:
+    """Numbers in tiles: one row a claim, one column a layer; the fuller, the larger, brown below zero.
+
+    Args:
+        rows: ``layer, claim, value, text, description``, in the order of both axes.
+        theme: Colours.
+        width: Of the plot.
+    """
+    claims = list(dict.fromkeys(row["claim"] for row in rows))
+    drawn = [{**row, "size": min(1.0, abs(row["value"])), "sign": row["value"] < 0} for row in rows]
+    labels = {"labelLimit": 190, "labelColor": theme.ink}
+    where = {
+        "x": {"field": "layer", "type": "ordinal", "title": "layer", "sort": None, "axis": {"labelAngle": 0}},
+        "y": {"field": "claim", "type": "nominal", "sort": claims, "title": None, "axis": labels},
+    }
+    colour = {"field": "sign", "type": "nominal", "legend": None}
+    size = {"field": "size", "type": "quantitative", "scale": {"domain": [0, 1], "range": [0.04, 0.5]}, "legend": None}
+    return {
+        "width": width,
+        "height": 26 * len(claims),
+        "padding": {"left": 18},
+        "data": _data(drawn),
+        "layer": [
+            {
+                "mark": {"type": "rect", "stroke": theme.paper, "strokeWidth": 1.5},
+                "encoding": {
+                    **where,
+                    "color": {**colour, "scale": {"domain": [False, True], "range": list(theme.arms[:2])}},
+                    "opacity": size,
+                    "description": {"field": "description"},
+                },
+            },
+            {
+                "mark": {"type": "text", "fontSize": 11.5, "color": theme.ink, "aria": False},
+                "encoding": {**where, "text": {"field": "text"}},
+            },
+        ],
     }
 
 

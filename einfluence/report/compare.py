@@ -131,7 +131,14 @@ def _figure(part: Part, lines: Rows, arms: Sequence[Arm]) -> Figure | None:
         text = f"{line['title']}, {line['arm']}: {number(line['at'])} ({interval(line['low'], line['high'])})"
         ends = {key: charts.CHANGE.cut(line[key]) for key in ("at", "low", "high")}
         drawn.append(
-            {"title": line["title"], "arm": line["arm"], **ends, "text": number(line["at"]), "description": text}
+            {
+                "title": line["title"],
+                "arm": line["arm"],
+                **ends,
+                "sign": "",
+                "text": number(line["at"]),
+                "description": text,
+            }
         )
     if not drawn:
         return None

@@ -13,6 +13,7 @@ from einfluence.report import charts, export, sections
 from einfluence.report.page import summary_of
 from einfluence.report.query import parts_of, prepared
 from einfluence.report.terminal import show_probe
+from einfluence.report.theme import Theme
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,16 @@ def read(connection: duckdb.DuckDBPyConnection, *, dark: bool = False) -> View:
         for part in parts:
             for figure in export.figures_of(connection, part, pairs):
                 kind = figure.name.split("-")[0]
-                drawn = charts.svg(figure.draw(theme, False), theme)
-                view.figures.setdefault(kind, []).append((drawn, figure.caption))
+                view.figures.setdefault(kind, []).append((_drawn(figure.draw(theme, False), theme), figure.caption))
             for name, chart in export.matrices_of(connection, part, theme).items():
                 arm = part.arms[int(name.rsplit("-", 1)[1])]
-                view.matrices[f"{part.label}: {arm.short}"] = charts.svg(chart, theme)
+                view.matrices[f"{part.label}: {arm.short}"] = _drawn(chart, theme)
     return view
+
+
+def _drawn(chart: charts.Chart, theme: Theme) -> str:
+    """The SVG, no wider than the page."""
+    return charts.svg(chart, theme).replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
 
 
 def probe(connection: duckdb.DuckDBPyConnection, name: str) -> str:

@@ -49,8 +49,9 @@ def _(mo, view):
 
 @app.cell
 def _(arms, connection, explored, mo, name, view):
-    def group(kind):
-        found = [mo.vstack([mo.Html(svg), mo.md(caption)]) for svg, caption in view.figures.get(kind, [])]
+    def group(*kinds):
+        drawn = [figure for kind in kinds for figure in view.figures.get(kind, [])]
+        found = [mo.vstack([mo.Html(svg), mo.md(caption)]) for svg, caption in drawn]
         return mo.vstack(found) if found else mo.md("Nothing of this kind was measured.")
 
     probe = mo.Html(explored.probe(connection, name.value)) if name.value else mo.md("Name a probe.")
@@ -58,10 +59,11 @@ def _(arms, connection, explored, mo, name, view):
         {
             "Scorecard": group("scorecard"),
             "Matrix": mo.vstack([arms, mo.Html(view.matrices[arms.value])]) if arms.value else group("matrix"),
-            "Training beside prompting": group("arms"),
+            "Training beside prompting": group("arms", "rescue"),
             "Distance": group("distance"),
             "Noise": group("noise"),
-            "Layers": group("layers"),
+            "Layers": group("layers", "restored"),
+            "Recipe": group("recipes"),
             "One probe": mo.vstack([name, probe]),
         }
     )

@@ -17,11 +17,14 @@ from einfluence.report import charts, images, matrix, sections
 from einfluence.report.figure import Figure
 from einfluence.report.page import variables
 from einfluence.report.query import Part, parts_of, prepared
+from einfluence.report.recipes import doses, few_arms, recipes
+from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
 
 Format = Literal["svg", "pdf", "png"]
 Look = Literal["light", "dark", "auto"]
+AROUND = {"left": 28, "top": 12, "right": 24, "bottom": 12}  # room for a reader whose font is wider
 THEMES: dict[str, Theme] = {
     name: replace(theme, legend=True) for name, theme in (("light", LIGHT), ("dark", DARK), ("auto", PAGE))
 }
@@ -61,14 +64,18 @@ def figures(
 
 def figures_of(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[dict[str, Any]]) -> list[Figure]:
     """The figures of a part, without the heat maps; needs :func:`~einfluence.report.query.prepared`."""
-    card = scorecard(connection, part)
+    dose = doses(pairs, part)
+    few = few_arms(part, dose)
+    card = scorecard(connection, part, few)
+    rescued, grid = rescue(card["lines"], few), recipes(connection, card["lines"], part, dose)
     found: list[Figure | None] = [
         card["figure"],
-        sections.slopes(pairs, part),
-        sections.distance(connection, part),
+        sections.slopes(pairs, few),
+        rescued.figure if rescued else None,
+        sections.distance(connection, few),
         *sections.noise(connection, part, card["lines"]),
-        *(figure for _, figure in sections.layers(connection, part)),
-        sections.recipes(card["lines"], pairs, part),
+        *(figure for _, made in sections.layers(connection, few, card["lines"]) for figure in made),
+        grid.figure if grid else None,
     ]
     return [figure for figure in found if figure]
 
@@ -83,7 +90,7 @@ def matrices_of(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme)
     for arm in part.arms:
         cells, high, wide = matrix.blocks(matrix.values(connection, arm, (len(lines), len(columns))))
         limit = matrix.limit_of(cells)
-        groups = [matrix.groups([item["domain"] for item in items]) for items in (lines, columns)]
+        groups = [matrix.groups([matrix.group_of(item) for item in items]) for items in (lines, columns)]
         named = tuple(
             [{"start": a / n, "end": b / n, "middle": (a + b) / 2 / n, "name": name} for a, b, name in group]
             for group, n in zip(groups, (high, wide), strict=True)
@@ -117,7 +124,7 @@ def _rgb(text: str) -> npt.NDArray[np.float64]:
 
 def _write(path: Path, chart: charts.Chart, theme: Theme, format: Format) -> Path:
     plain = theme.paper == PAGE.paper
-    text = charts.svg({**chart, "background": "transparent" if plain else theme.paper, "padding": 12}, theme)
+    text = charts.svg({**chart, "background": "transparent" if plain else theme.paper, "padding": AROUND}, theme)
     if format == "svg":
         style = f"<style>{variables()} svg{{background:var(--paper)}}</style>" if plain else ""
         head, rest = text.split(">", 1)

@@ -74,6 +74,11 @@ def blocks(matrix: Floats, most: int = MOST) -> tuple[Floats, int, int]:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32), high, wide
 
 
+def group_of(line: dict[str, Any]) -> str:
+    """What a row or column of :func:`axes` is filed under along its side."""
+    return "control" if line.get("kind") == "control" else line["domain"]
+
+
 def groups(domains: Sequence[str]) -> list[tuple[int, int, str]]:
     """Runs of one domain along an axis: start, end and name, in cells."""
     found: list[tuple[int, int, str]] = []
@@ -97,13 +102,19 @@ def asymmetry(matrix: Floats, both: Sequence[tuple[int, int]]) -> Floats:
     return np.abs(square - square.T)
 
 
-def sampled(shape: tuple[int, int], seed: int = 0) -> tuple[list[int], list[int]]:
+def sampled(shape: tuple[int, int]) -> tuple[list[int], list[int]]:
     """A seeded choice of rows and columns, in order, for the block of single cells."""
-    rng = np.random.default_rng(seed)
-    return cast(
-        "tuple[list[int], list[int]]",
-        tuple(sorted(int(i) for i in rng.choice(n, min(n, SAMPLED), replace=False)) for n in shape),
-    )
+    rng = np.random.default_rng(0)
+    return _choice(rng, shape[0]), _choice(rng, shape[1])
+
+
+def chosen(length: int) -> list[int]:
+    """The places of an axis that asymmetry is shown for: all, or a seeded choice where they are more than ``MOST``."""
+    return list(range(length)) if length <= MOST else _choice(np.random.default_rng(0), length)
+
+
+def _choice(rng: np.random.Generator, length: int) -> list[int]:
+    return sorted(int(place) for place in rng.choice(length, min(length, SAMPLED), replace=False))
 
 
 def named_cells(connection: duckdb.DuckDBPyConnection) -> list[list[object]]:

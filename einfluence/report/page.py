@@ -19,15 +19,18 @@ import vl_convert
 import yaml
 from markupsafe import Markup
 
+from einfluence.keys import content_hash
 from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
-from einfluence.report.query import Part, Rows, parts_of, prepared, rows
+from einfluence.report.query import Arm, Part, Rows, parts_of, prepared, rows
+from einfluence.report.recipes import doses, few_arms, recipes
+from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
 from einfluence.report.words import noise_name, sentence
 
-LEAD = 5  # sentences that open the page
-QUIET = ("gate", "asymmetry", "sparseness", "prompt_rescue")  # desiderata that it does not open with
+LEAD = 4  # sentences on each part that open the page
+QUIET = ("gate", "asymmetry", "sparseness")  # desiderata that it does not open with
 _SIGNS = {
     "light": ("#0b6b45", "#a02c12", "#0b57a0", "#2f78c0", "#c96a12"),
     "dark": ("#62cf9b", "#f39a80", "#7fbcf5", "#6db4f4", "#f2a661"),
@@ -61,7 +64,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
     data = {
         **samples.payload(connection),
         "parts": [
-            {"label": part.label, "arms": _arms(part), "matrix": entry["matrix"]}
+            {"label": part.label, "text": part.modality == "text", "arms": _arms(part), "matrix": entry["matrix"]}
             for part, entry in zip(parts, shown, strict=True)
         ],
         "probes": probes,
@@ -77,12 +80,11 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             title=f"What one sample teaches · {run.get('study', 'einfluence')}",
             run_name=run.get("study", "run"),
             summary=summary_of(parts),
-            lead=_lead(shown),
             contents=_contents(has),
             parts=shown,
             sections=has,
             probe_count=len(probes),
-            provenance=_provenance(connection, parts, run),
+            provenance=_provenance(connection, shown, run),
             variables=Markup(variables()),
             css=Markup(asset("report.css")),
             script=Markup(asset("report.js")),
@@ -95,8 +97,11 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
 def _part(
     connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples, pairs: Rows
 ) -> dict[str, Any]:
-    card = scorecard(connection, part)
+    dose = doses(pairs, part)
+    few = few_arms(part, dose)
+    card = scorecard(connection, part, few)
     noise = sections.noise(connection, part, card["lines"])
+    most = max(part.arms, key=lambda arm: arm.cells)
     return {
         "place": place,
         "name": "Texts" if part.modality == "text" else "Images",
@@ -104,15 +109,20 @@ def _part(
         "modality": part.modality,
         "thing": part.thing,
         "arms": part.arms,
+        "few": few.arms,
+        "counts": f"{part.label}, {most.probes:,} probes × {most.queries:,} queries",
         "scorecard": card,
+        "lead": _lead(card, part.modality),
         "matrix": payload.matrices(connection, part, samples),
         "noisy": bool(noise),
-        "slopes": sections.slopes(pairs, part),
-        "distance": sections.distance(connection, part),
+        "slopes": sections.slopes(pairs, few),
+        "rescue": rescue(card["lines"], few),
+        "distance": sections.distance(connection, few),
         "noise": noise,
         "examples": _examples(connection) if noise and part.modality == "image" else [],
-        "layers": sections.layers(connection, part),
-        "recipes": sections.recipes(card["lines"], pairs, part),
+        "layers": sections.layers(connection, few, card["lines"]),
+        "restored": any(line["desideratum"] == "layer_restoration" for line in card["lines"]),
+        "recipes": recipes(connection, card["lines"], part, dose),
     }
 
 
@@ -125,13 +135,14 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     for row in rows(connection, "noise_examples"):
         image = images.picture(row["pixels"], row["shape"])
         strength = "clean" if row["level"] is None else number(row["level"], 1).removesuffix(".0")
-        name = f"{row['noise'].replace('_', ' ')}, {strength}, class {row['label']}"
+        name = f"{noise_name(row['noise'])}, {strength}, class {row['label']}"
         families.setdefault(row["noise"], {}).setdefault(strength, []).append(
             {"uri": images.data_uri(image), "alt": name}
         )
     return [
         {
-            "name": name,
+            "name": noise_name(name),
+            "unit": " dB" if name in sections.DECIBEL else "",
             "levels": [{"name": level, "pictures": pictures} for level, pictures in levels.items()],
         }
         for name, levels in families.items()
@@ -141,33 +152,32 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def summary_of(parts: Sequence[Part]) -> str:
     """What was measured, in a sentence."""
+    cells = sum(arm.cells for part in parts for arm in part.arms)
     pieces = [
-        f"{max(arm.probes for arm in part.arms):,} probes × {max(arm.queries for arm in part.arms):,} queries of "
-        f"{part.label}, taught in {len(part.arms)} way{'s' if len(part.arms) > 1 else ''}"
+        f"{max(arm.probes for arm in part.arms):,} lessons on {max(arm.queries for arm in part.arms):,} {part.thing}s"
         for part in parts
     ]
-    cells = sum(arm.cells for part in parts for arm in part.arms)
-    return (
-        f"{'; '.join(pieces)}: {cells:,} influences, each the change of one log-probability after one lesson."
-        if parts
-        else "The store is empty."
-    )
+    return f"Here: {' and '.join(pieces)}, {cells:,} such numbers." if parts else "The store is empty."
 
 
-def _lead(shown: Sequence[dict[str, Any]]) -> Rows:
-    """What opens the page: each part's plainest verdicts on its first arm, and which arms differ from it."""
-    chosen: Rows = []
-    for entry in shown:
-        told: dict[tuple[str, str], Rows] = {}
-        for item in entry["scorecard"]["desiderata"]:
-            lines = [line for line in item["lines"] if line["verdict"] in ("met", "violated")]
-            if lines and item["name"] not in QUIET:
-                others = [line for line in item["lines"] if line["arm"] is not lines[0]["arm"]]
-                against = [x["arm"].short for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
-                told.setdefault(_told(lines[0]), []).append({**lines[0], "against": against})
-        chosen += [_sentence(lines, entry["modality"]) for lines in told.values()]
-    best = sorted(chosen, key=lambda line: -line["weight"])[:LEAD]
-    return [line for line in chosen if line in best]
+def _lead(card: Mapping[str, Any], modality: str) -> Rows:
+    """What opens the page on a part: the plainest verdicts on its first arm, and which arms differ from it.
+
+    Violations come first, and those that another arm does not share before others; one that is met is among them.
+    """
+    told: dict[tuple[str, str], Rows] = {}
+    for item in card["desiderata"]:
+        lines = [line for line in item["lines"] if line["verdict"] in ("met", "violated")]
+        if lines and item["name"] not in QUIET:
+            others = [line for line in item["lines"] if line["arm"] is not lines[0]["arm"]]
+            against = [x["arm"].short for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
+            alone = "" if lines[0] is item["lines"][0] else f"So when {lines[0]['arm'].short}. "
+            told.setdefault(_told(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
+    every = [_sentence(lines, modality) for lines in told.values()]
+    best = sorted(every, key=lambda line: -line["weight"])
+    met = [line for line in every if line["verdict"] == "met"][:1]
+    chosen = [*met, *(line for line in best if line not in met)][:LEAD]
+    return [line for line in every if line in chosen]
 
 
 def _told(line: dict[str, Any]) -> tuple[str, str]:
@@ -179,12 +189,14 @@ def _told(line: dict[str, Any]) -> tuple[str, str]:
 def _sentence(lines: Rows, modality: str) -> dict[str, Any]:
     first, names = lines[0], [noise_name(line["variant"]) for line in lines]
     joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-    told = {**first, "variant": joined} if len(names) > 1 else first
+    together = {**first, "variant": joined}
     against = first["against"]
     return {
         **first,
-        "sentence": sentence(told, first["verdict"], first["arm"].estimator, modality),
-        "tail": f"Not so {' or '.join(against)}." if against else "",
+        "sentence": first["sentence"]
+        if len(names) == 1
+        else sentence(together, first["verdict"], first["arm"].estimator, modality),
+        "tail": first["alone"] + (f"Not so when {' or '.join(against)}." if against else ""),
         "weight": 2 * bool(against) + (first["verdict"] == "violated"),
     }
 
@@ -204,55 +216,77 @@ def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
     return [(name, label) for name, label, there in every if there]
 
 
-def _provenance(connection: duckdb.DuckDBPyConnection, parts: Sequence[Part], run: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(
+    connection: duckdb.DuckDBPyConnection, shown: Sequence[dict[str, Any]], run: Mapping[str, Any]
+) -> dict[str, Any]:
     outcomes = {(row["base"], row["estimator"], row["recipe"]): row for row in rows(connection, "outcomes")}
-    arms: list[tuple[object, ...]] = []
-    for arm in (arm for part in parts for arm in part.arms):
-        fate = outcomes.get(arm.key, {})
-        seconds = fate.get("seconds")
-        arms.append(
-            (
-                arm.base_label,
-                arm.short,
-                arm.label,
-                f"{arm.cells:,}",
-                arm.probes,
-                arm.queries,
-                arm.seeds,
-                fate.get("trained"),
-                fate.get("failed"),
-                None if seconds is None else f"{seconds:.1f}",
-                f"{arm.base} / {arm.recipe}",
-            )
+    arms = [
+        (
+            arm.base_label,
+            arm.label,
+            f"{arm.cells:,}",
+            arm.probes,
+            arm.queries,
+            arm.seeds,
+            _excluded(entry["scorecard"]["lines"], arm),
+            outcomes.get(arm.key, {}).get("failed"),
+            None if outcomes.get(arm.key, {}).get("seconds") is None else f"{outcomes[arm.key]['seconds']:.1f}",
+            f"{arm.base} / {arm.recipe}",
         )
+        for entry in shown
+        for arm in entry["arms"]
+    ]
     named = {
         "wanted": "Cells wanted",
         "present": "Cells there before",
         "computed": "Cells computed",
         "failed": "Probes failed",
         "started": "Started",
-        "seconds": "Seconds",
+        "seconds": "Time",
         "store": "Store",
     }
+    units = {"seconds": " s"}
     facts = [
-        (label, f"{run[key]:,}" if isinstance(run[key], int) else str(run[key]))
+        (label, (f"{run[key]:,}" if isinstance(run[key], int) else str(run[key])) + units.get(key, ""))
         for key, label in named.items()
         if run.get(key) is not None
     ]
     reasons = sorted({row["reason"] for row in outcomes.values() if row["reason"]})
     facts += [("Why probes failed", reason) for reason in reasons]
+    left = [
+        (arm, count)
+        for entry in shown
+        for arm in entry["arms"]
+        if (count := _excluded(entry["scorecard"]["lines"], arm))
+    ]
+    told = ", ".join(f"{count} ({arm.short})" for arm, count in left)
+    facts.append(("Probes excluded", f"{told}: not likelier after their own lesson" if left else "none"))
     versions = run.get("versions")
     if isinstance(versions, Mapping):
         facts.append(
             ("Versions", ", ".join(f"{key} {value}" for key, value in cast("Mapping[str, object]", versions).items()))
         )
     spec = run.get("spec")
+    if spec:
+        facts.append(("Hash of the spec", content_hash(spec)))
     text = spec if isinstance(spec, str) or spec is None else yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
     known = {*named, "spec", "versions", "study", "report"}
     more = [
         (key.replace("_", " ").capitalize(), _text(value)) for key, value in run.items() if key not in known and value
     ]
     return {"facts": facts, "arms": arms, "spec": text, "more": more}
+
+
+def _excluded(lines: Rows, arm: Arm) -> int | None:
+    """How many probes the gate took from an arm's scores: those whose own lesson did not help them."""
+    for line in lines:
+        if (
+            line["arm"] == arm
+            and (line["desideratum"], line["variant"]) == ("gate", "learned")
+            and line["value"] is not None
+        ):
+            return round((1 - line["value"]) * line["n"])
+    return None
 
 
 def _text(value: object) -> str:

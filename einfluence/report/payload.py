@@ -83,7 +83,7 @@ def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples
     whole = high == wide == 1
     few = None if whole else matrix.sampled(shape)
     both = matrix.both_of([line["sample_id"] for line in lines], [column["sample_id"] for column in columns])
-    skew = both if 3 <= len(both) <= matrix.MOST else []
+    skew = [both[place] for place in matrix.chosen(len(both))] if len(both) >= 3 else []
     drawn: list[dict[str, object]] = []
     for arm in part.arms:
         values = matrix.values(connection, arm, shape)
@@ -105,12 +105,13 @@ def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples
         "columns": [
             samples.index(item["sample_id"]) if place in needed[1] else None for place, item in enumerate(columns)
         ],
-        "row_groups": matrix.groups([_group(line) for line in lines]),
+        "row_groups": matrix.groups([matrix.group_of(line) for line in lines]),
         "column_groups": matrix.groups([column["domain"] for column in columns]),
         "kinds": matrix.named_cells(connection) if whole else [],
         "block": [high, wide],
         "sampled": few,
         "both": skew,
+        "of_both": len(both),
         "arms": drawn,
     }
 
@@ -122,10 +123,6 @@ def _picture(name: str, values: matrix.Floats) -> dict[str, object]:
 def _needed(length: int, step: int, chosen: Sequence[int]) -> set[int]:
     """The places along an axis that the page can name: where a block begins, and those chosen to be shown singly."""
     return {*range(0, length, step), *chosen}
-
-
-def _group(line: dict[str, Any]) -> str:
-    return "control" if line["kind"] == "control" else line["domain"]
 
 
 def probes(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: Samples) -> list[dict[str, object]]:

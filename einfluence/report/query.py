@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, cast
@@ -62,7 +62,7 @@ class Arm:
     modality: str
     label: str
     short: str
-    settings: dict[str, Any]
+    settings: dict[str, Any] = field(compare=False)
     index: int
     code: int
     cells: int
@@ -77,8 +77,8 @@ class Arm:
 
     @property
     def shape(self) -> str:
-        """The shape of its marks."""
-        return SHAPES[self.index % len(SHAPES)]
+        """The shape of its marks; no two of 36 arms have both colour and shape in common."""
+        return SHAPES[(self.index + self.index // len(SHAPES)) % len(SHAPES)]
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def parts_of(connection: duckdb.DuckDBPyConnection) -> list[Part]:
 
 
 def _part(found: Sequence[dict[str, Any]]) -> Part:
-    shorts = [_short(row) for row in found]
-    twice = {name for name, count in Counter(shorts).items() if count > 1}
+    shorts = _apart([_short(row) for row in found], [str(row["recipe_label"]) for row in found])
+    shorts = _apart(shorts, [f"{row['recipe_label']} ({row['recipe'][:6]})" for row in found])
     arms = tuple(
         Arm(
             base=row["base"],
@@ -122,7 +122,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
             base_label=row["base_label"],
             modality=row["modality"],
             label=row["recipe_label"] or row["recipe"],
-            short=f"{_verb(row['estimator'])}: {row['recipe_label']}" if short in twice else short,
+            short=short,
             settings=_settings(row),
             index=index,
             code=row["arm"],
@@ -134,6 +134,12 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
         for index, (row, short) in enumerate(zip(found, shorts, strict=True))
     )
     return Part(arms[0].base, arms[0].base_label, arms[0].modality, arms)
+
+
+def _apart(names: Sequence[str], longer: Sequence[str]) -> list[str]:
+    """The names, each made longer that several have."""
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    return [long if name in twice else name for name, long in zip(names, longer, strict=True)]
 
 
 def _settings(row: dict[str, Any]) -> dict[str, Any]:

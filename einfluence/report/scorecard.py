@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -12,40 +13,73 @@ from einfluence.report.query import Arm, Part, Rows, of_arm, rows
 from einfluence.report.words import (
     SYMBOLS,
     Verdict,
+    bar_of,
     decide,
     direction,
     is_headline,
     position,
     sentence,
+    start,
     words_of,
 )
 
 
-def scorecard(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, Any]:
-    """The verdicts of a part: ``desiderata`` on the page with a line an arm, ``figure``, all ``lines``, ``domains``."""
+def scorecard(connection: duckdb.DuckDBPyConnection, part: Part, few: Part | None = None) -> dict[str, Any]:
+    """The verdicts of a part: ``desiderata`` on the page with a line an arm, ``figure``, all ``lines``, ``domains``.
+
+    The figure shows the arms of ``few``, by default all. ``missing`` names what the page has words for and no pairs,
+    ``tally`` counts each arm's verdicts.
+    """
     found = of_arm(rows(connection, "scorecard"), part)
-    lines = [line_of(arm, row, part) for arm, row in found if row["domain"] == "all"]
+    values: dict[tuple[object, ...], float | None] = {
+        (arm.key, row["domain"], *_kind(row)): row["value"] for arm, row in found
+    }
+    lines = [line_of(arm, row, part, values) for arm, row in found if row["domain"] == "all"]
     lines.sort(key=lambda line: (line["order"], line["desideratum"], line["variant"], line["arm"].index))
     heads = headline(lines)
     desiderata: list[dict[str, Any]] = []
     for name, variant in dict.fromkeys(_kind(line) for line in heads):
         mine = [line for line in heads if _kind(line) == (name, variant)]
         words = words_of(name, variant)
-        desiderata.append({"name": name, "title": words.title, "question": words.question, "lines": mine})
-    asked = {line["title"] for line in lines if is_headline(*_kind(line))}
+        asked = any(item["question"] == words.question for item in desiderata)
+        question = "" if asked else words.question
+        desiderata.append({"name": name, "title": words.title, "question": question, "lines": mine, **_ends(mine)})
+    wanted = {line["title"] for line in lines if is_headline(*_kind(line))}
     return {
         "desiderata": desiderata,
-        "figure": _figure(heads, part),
+        "figure": _figure([line for line in heads if line["arm"] in (few or part).arms], few or part),
         "lines": lines,
-        "domains": [line_of(arm, row, part) for arm, row in found if row["domain"] != "all"],
-        "missing": sorted(asked - {line["title"] for line in heads}),
+        "domains": [line_of(arm, row, part, values) for arm, row in found if row["domain"] != "all"],
+        "missing": sorted(wanted - {line["title"] for line in heads}),
+        "tally": [(arm, _tally([line["verdict"] for line in heads if line["arm"] is arm])) for arm in part.arms],
     }
 
 
-def line_of(arm: Arm, row: dict[str, Any], part: Part) -> dict[str, Any]:
-    """A row of the scorecard with its verdict and its words."""
+def _tally(verdicts: list[Verdict]) -> list[tuple[Verdict, str, int]]:
+    return [(name, SYMBOLS[name], verdicts.count(name)) for name in SYMBOLS if name != "described"]
+
+
+def _ends(lines: Rows) -> dict[str, str]:
+    """Where the way of these lines begins and ends, in words; no ``null`` where it differs from line to line."""
+    nulls = {_plain(value) for line in lines if (value := start(line)) is not None}
+    ideals = {_plain(line["ideal"]) for line in lines if line["ideal"] is not None}
+    return {
+        name: f"{name} {next(iter(found))}" if len(found) == 1 else ""
+        for name, found in (("null", nulls), ("ideal", ideals))
+    }
+
+
+def _plain(value: float) -> str:
+    return f"{round(value, 2) + 0.0:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def line_of(
+    arm: Arm, row: dict[str, Any], part: Part, values: Mapping[tuple[object, ...], float | None]
+) -> dict[str, Any]:
+    """A row of the scorecard with its verdict and its words; ``values`` holds those of all rows."""
     verdict: Verdict = decide(row)
     words = words_of(row["desideratum"], row["variant"] or "")
+    beside = values.get((arm.key, row["domain"], row["desideratum"], words.beside))
     return {
         **row,
         "variant": row["variant"] or "",
@@ -54,14 +88,14 @@ def line_of(arm: Arm, row: dict[str, Any], part: Part) -> dict[str, Any]:
         "order": words.order,
         "verdict": verdict,
         "symbol": SYMBOLS[verdict],
-        "sentence": sentence(row, verdict, arm.estimator, part.modality),
+        "sentence": sentence(row, verdict, arm.estimator, part.modality, beside),
         "shown": number(row["value"]),
         "interval": interval(row["ci_low"], row["ci_high"]) if row["ci_low"] is not None else "–",
     }
 
 
-def _kind(line: dict[str, Any]) -> tuple[str, str]:
-    return line["desideratum"], line["variant"]
+def _kind(line: Mapping[str, Any]) -> tuple[str, str]:
+    return line["desideratum"], line["variant"] or ""
 
 
 def headline(lines: Rows) -> Rows:
@@ -85,7 +119,7 @@ def _figure(heads: Rows, part: Part) -> Figure | None:
     return Figure(
         name=f"scorecard-{part.modality}",
         caption=caption("scorecard"),
-        alt=f"Scorecard of {part.label}: " + "; ".join(row["description"] for row in drawn),
+        alt=f"Scorecard of {part.label}: " + " ".join(row["description"] for row in drawn),
         draw=lambda theme, narrow: charts.scorecard(drawn, part.arms, theme, 300 if narrow else 640, narrow=narrow),
     )
 
@@ -104,6 +138,8 @@ def _mark(line: dict[str, Any]) -> dict[str, Any] | None:
         "at": cut(at),
         "low": cut(low),
         "high": cut(high),
-        "text": f"{line['symbol']} {line['shown']}",
-        "description": f"{name}: {line['shown']} ({line['interval']}), {line['verdict']}",
+        "bar": bar_of(line),
+        "sign": line["symbol"],
+        "text": line["shown"],
+        "description": f"{name}: {line['shown']} ({line['interval']}), {line['verdict']}. {line['sentence']}",
     }

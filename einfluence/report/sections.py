@@ -11,18 +11,18 @@ import numpy as np
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows, of_arm, rows
-from einfluence.report.scorecard import headline
+from einfluence.report.words import noise_name
 
 KINDS = {
     "paraphrase": "paraphrase",
     "negation": "negation",
     "entailed": "conclusion",
-    "contrapositive": "contrapositive",
-    "reversed": "reversed",
-    "sibling": "sibling",
-    "unrelated": "unrelated",
+    "contrapositive": "contrapositive (follows)",
+    "reversed": "reversal (does not follow)",
+    "sibling": "sibling (does not follow)",
 }
 LINES = 200  # probes drawn one by one in the slopes
+DECIBEL = {"gaussian", "salt_pepper", "blur", "occlusion"}  # families of noise that einfluence makes, by its unit
 NORMAL = 1.96  # standard errors to each side of a 95% interval
 
 
@@ -35,7 +35,7 @@ def median(values: Sequence[float], draws: int = 1000) -> tuple[float, float, fl
 
 
 def pairs(connection: duckdb.DuckDBPyConnection) -> Rows:
-    """Influence by probe, arm and kind of relation, for :func:`slopes` and :func:`recipes`."""
+    """Influence by probe, arm and kind of relation, for :func:`slopes` and the section on recipes."""
     return rows(connection, "pairs")
 
 
@@ -154,23 +154,23 @@ def _noise_figure(
         for line in (scored.get((f"noise_{measure}", variant, arm.key)) for variant in variants):
             if line and line["value"] is not None and line["ci_low"] is not None:
                 value, ends = line["value"], (line["ci_low"], line["ci_high"])
-        text = (
-            f"{row['noise']} {row['level']:g}, {arm.short}: {number(value)} ({interval(*ends)}), {row['probes']} probes"
-        )
+        name = noise_name(row["noise"])
+        shown = f"{number(value)} ({interval(*ends)}), {row['probes']} probes"
         drawn.append(
             {
-                "family": row["noise"],
+                "family": name,
                 "arm": arm.short,
                 "x": row["level"],
                 "value": value,
                 "low": ends[0],
                 "high": ends[1],
                 "n": row["probes"],
-                "description": text,
+                "description": f"{name} {row['level']:g}, {arm.short}: {shown}",
             }
         )
     if not drawn:
         return None
+    decibel = {row["noise"] for _, row in found} <= {*DECIBEL, "label_flip"}
     return Figure(
         name=f"noise-{measure}-{part.modality}",
         caption=caption(f"noise_{measure}"),
@@ -178,7 +178,7 @@ def _noise_figure(
         draw=lambda theme, narrow: charts.curves(
             drawn,
             part.arms,
-            ("level (grows with damage)", y_title),
+            ("noise-to-signal ratio, dB" if decibel else "level (grows with damage)", y_title),
             theme,
             size=(285 if narrow else 300, 160),
             columns=1 if narrow else 3,
@@ -199,11 +199,14 @@ def _noise_figure(
     )
 
 
-def layers(connection: duckdb.DuckDBPyConnection, part: Part) -> list[tuple[Arm, Figure]]:
-    """Where the updates went, one figure an arm."""
+def layers(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> list[tuple[Arm, list[Figure]]]:
+    """Where the updates went, and which of them mattered where that was asked, arm by arm."""
     found = of_arm(rows(connection, "layers"), part)
-    figures = [(arm, _layers_figure(arm, [row for other, row in found if other is arm])) for arm in part.arms]
-    return [(arm, figure) for arm, figure in figures if figure]
+    figures = [
+        (arm, [_layers_figure(arm, [row for other, row in found if other is arm]), restored(lines, arm)])
+        for arm in part.arms
+    ]
+    return [(arm, kept) for arm, made in figures if (kept := [figure for figure in made if figure])]
 
 
 def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
@@ -228,6 +231,50 @@ def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
     )
 
 
+CLAIMS = {
+    "self": "lost of itself",
+    "paraphrase": "of its paraphrases",
+    "negation": "of its negation",
+    "conclusion": "of its conclusions",
+}
+
+
+def restored(lines: Rows, arm: Arm) -> Figure | None:
+    """Which layers mattered: what an arm's probes lose when one layer's change is undone, by claim."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in lines:
+        place, _, claim = line["variant"].partition(": ")
+        if line["desideratum"] == "layer_restoration" and line["arm"] == arm and claim in CLAIMS:
+            found[place.removeprefix("layer ").removesuffix(" the layers"), claim] = line
+    if not found:
+        return None
+    layers = sorted({layer for layer, _ in found}, key=lambda name: (not name.isdigit(), name.zfill(4)))
+    drawn: Rows = []
+    for layer in layers:
+        null = next((found[key]["null_value"] for key in found if key[0] == layer), None)
+        if null is not None:
+            drawn.append(_tile(layer, "share of the update", null, f"layer {layer}: {number(null)} of the update"))
+    for claim, name in CLAIMS.items():
+        for layer in layers:
+            line = found.get((layer, claim))
+            if line and line["value"] is not None:
+                text = f"{name} without layer {layer}: {line['shown']} ({line['interval']}), {line['n']} probes"
+                drawn.append({**_tile(layer, name, line["value"], text), "interval": line["interval"], "n": line["n"]})
+    return Figure(
+        name=f"restored-{arm.modality}-{arm.index}",
+        caption=caption("restored"),
+        alt=f"What is lost without a layer, {arm.short}: " + "; ".join(row["description"] for row in drawn),
+        draw=lambda theme, narrow: charts.tiles(drawn, theme, 190 if narrow else 360),
+        head=("layer", "", "value", "95% interval", "probes"),
+        numbers=[(row["layer"], row["claim"], row["text"], row["interval"], row["n"]) for row in drawn],
+    )
+
+
+def _tile(layer: str, claim: str, value: float, text: str) -> dict[str, Any]:
+    shown = {"layer": layer, "claim": claim, "value": value, "text": number(value), "description": text}
+    return {**shown, "interval": None, "n": None}
+
+
 def _short_names(parts: Sequence[str]) -> dict[str, str]:
     """Names of weights without the words that all begin with, and without a final ``weight``."""
     words = {part: part.split(".") for part in parts}
@@ -239,52 +286,3 @@ def _short_names(parts: Sequence[str]) -> dict[str, str]:
     ):
         start += 1
     return {part: ".".join(word[start:]).removesuffix(".weight") for part, word in words.items()}
-
-
-def recipes(lines: Rows, found: Rows, part: Part) -> Figure | None:
-    """Headline desiderata against how strongly the probes were learned, where there are three recipes or more."""
-    own = [(arm, row["influence"]) for arm, row in of_arm(found, part) if row["kind"] == "self"]
-    dose = {
-        arm.key: float(np.mean([value for other, value in own if other is arm]))
-        for arm in part.arms
-        if arm.estimator == "finetune" and any(other is arm for other, _ in own)
-    }
-    if len(dose) < 3:
-        return None
-    drawn: Rows = []
-    for line in headline(lines):
-        arm: Arm = line["arm"]
-        if arm.key in dose and line["value"] is not None:
-            text = f"{line['title']}, {arm.label}: {line['shown']} at {dose[arm.key]:.2f} nats on itself"
-            low, high = (line["value"] if line[key] is None else line[key] for key in ("ci_low", "ci_high"))
-            drawn.append(
-                {
-                    "family": line["title"],
-                    "arm": arm.short,
-                    "x": dose[arm.key],
-                    "value": line["value"],
-                    "low": low,
-                    "high": high,
-                    "description": text,
-                }
-            )
-    tuned = [arm for arm in part.arms if arm.key in dose]
-    return Figure(
-        name=f"recipes-{part.modality}",
-        caption=caption("recipes"),
-        alt="Desiderata by recipe: " + "; ".join(row["description"] for row in drawn),
-        draw=lambda theme, narrow: charts.curves(
-            drawn,
-            tuned,
-            ("influence on itself, nats", "value"),
-            theme,
-            size=(285 if narrow else 300, 160),
-            columns=1 if narrow else 3,
-            rules=(),
-        ),
-        head=("desideratum", "arm", "on itself, nats", "value", "95% interval"),
-        numbers=[
-            (row["family"], row["arm"], number(row["x"]), number(row["value"]), interval(row["low"], row["high"]))
-            for row in drawn
-        ],
-    )

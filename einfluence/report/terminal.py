@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -11,10 +12,14 @@ from rich.text import Text
 
 from einfluence.errors import InputError
 from einfluence.report.figure import number, short
-from einfluence.report.query import Part, parts_of, prepared, rows
+from einfluence.report.query import Arm, Part, parts_of, prepared, rows
+from einfluence.report.recipes import doses, few_arms
+from einfluence.report.rescue import Answer, rescue
 from einfluence.report.scorecard import scorecard
+from einfluence.report.sections import pairs
 from einfluence.report.words import position
 
+ARMS = 3  # side by side in a terminal of 80 columns
 BAR = 8  # characters from the null to the ideal
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _STYLES = {"met": "green", "violated": "red", "cannot tell": "dim", "described": "dim"}
@@ -30,14 +35,27 @@ _KEY = Text("✓ met  ✗ violated  ? cannot tell, by the 95% interval; bars run
 
 
 def _card(connection: duckdb.DuckDBPyConnection, part: Part) -> RenderableType:
-    table = Table(title=Text(f"{part.label}"), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
-    for arm in part.arms:
-        table.add_column(Text(arm.short), min_width=16)
-    for item in scorecard(connection, part)["desiderata"]:
-        cells = [next((_verdict(line) for line in item["lines"] if line["arm"] is arm), Text("")) for arm in part.arms]
+    card = scorecard(connection, part)
+    tables = [_table(card, part, part.arms[start : start + ARMS]) for start in range(0, len(part.arms), ARMS)]
+    few = few_arms(part, doses(pairs(connection), part))
+    rescued = rescue(card["lines"], few)
+    return Group(*tables, *(_rescued(arm, told) for arm, told in (rescued.told if rescued else [])))
+
+
+def _table(card: dict[str, Any], part: Part, arms: Sequence[Arm]) -> RenderableType:
+    table = Table(title=Text(part.label), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for arm in arms:
+        table.add_column(Text(arm.short), min_width=16, max_width=17)
+    for item in card["desiderata"]:
+        cells = [next((_verdict(line) for line in item["lines"] if line["arm"] is arm), Text("")) for arm in arms]
         table.add_row(Text(item["title"]), *cells)
     return Group(table, Text(""))
+
+
+def _rescued(arm: Arm, told: Sequence[tuple[Answer, str, list[str]]]) -> RenderableType:
+    lines = [f"{symbol} {answer}: {', '.join(titles)}" for answer, symbol, titles in told]
+    return Group(Text(f"In the prompt rather than {arm.short}", "bold"), *map(Text, lines), Text(""))
 
 
 def _verdict(line: dict[str, Any]) -> Text:

@@ -90,6 +90,7 @@ def config(theme: Theme) -> dict[str, Any]:
             "title": None,
             "symbolType": "circle",
             "labelLimit": 340,
+            "columnPadding": 30,
         },
         "text": {"color": theme.ink, "fontSize": 12},
     }

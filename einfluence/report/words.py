@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Verdict = Literal["met", "violated", "cannot tell", "described"]
 SYMBOLS: dict[Verdict, str] = {"met": "✓", "violated": "✗", "cannot tell": "?", "described": "·"}
 BAR = 0.25  # share of the way from the null to the ideal that an interval must reach
+LEAST = 0.1  # what it must differ from the null by where no ideal is stated, in its own unit
 
 
 class Words(BaseModel):
@@ -26,6 +27,8 @@ class Words(BaseModel):
     better: Literal["higher", "lower", "none"] | None = None
     worst: float | None = None
     bar: float = BAR
+    beside: str = ""
+    aside: str = ""
     met: str = ""
     violated: str = ""
     unclear: str = ""
@@ -49,7 +52,11 @@ def words_of(desideratum: str, variant: str = "") -> Words:
     if special:
         return words.model_copy(update=special)
     several = desideratum not in vocabulary() or words.headline is None or desideratum == "prompt_rescue"
-    about = variant.split(":")[0].replace("_", " ")
+    about = (
+        noise_name(variant).removesuffix(" noise")
+        if desideratum.startswith("noise_")
+        else variant.split(":")[0].replace("_", " ")
+    )
     return words.model_copy(update={"title": f"{words.title}: {about}"}) if several and about else words
 
 
@@ -63,32 +70,44 @@ def is_headline(desideratum: str, variant: str) -> bool:
 
 def direction(row: Mapping[str, Any]) -> float:
     """+1 where more than the null is better, −1 where less is, 0 where neither is said."""
-    words, start = words_of(row["desideratum"]), _start(row)
+    words, begin = words_of(row["desideratum"]), start(row)
     if words.better == "none":
         return 0.0
-    if row["ideal"] is not None and start is not None and row["ideal"] != start:
-        return 1.0 if row["ideal"] > start else -1.0
+    if row["ideal"] is not None and begin is not None and row["ideal"] != begin:
+        return 1.0 if row["ideal"] > begin else -1.0
     return {"higher": 1.0, "lower": -1.0}.get(words.better or "", 0.0)
 
 
-def _start(row: Mapping[str, Any]) -> float | None:
+def start(row: Mapping[str, Any]) -> float | None:
+    """Where the way to the ideal begins: at the null, or at what the words name as the worst."""
     worst = words_of(row["desideratum"]).worst
     return row["null_value"] if worst is None else worst
 
 
 def position(row: Mapping[str, Any], number: float | None) -> float | None:
     """Where a number stands between the null (0) and the ideal (1); without an ideal, its distance from the null."""
-    start, ideal = _start(row), row["ideal"]
-    if number is None or start is None:
+    begin = start(row)
+    if number is None or begin is None:
         return None
-    span = direction(row) or 1.0 if ideal is None or ideal == start else ideal - start
-    return (number - start) / span
+    return (number - begin) / span(row)
+
+
+def span(row: Mapping[str, Any]) -> float:
+    """The way from the null to the ideal; without an ideal, one unit in the better direction."""
+    begin, ideal = start(row), row["ideal"]
+    return direction(row) or 1.0 if begin is None or ideal is None or ideal == begin else ideal - begin
+
+
+def bar_of(row: Mapping[str, Any]) -> float:
+    """The position that an interval must reach for a verdict of ``met``."""
+    judged = row["ideal"] is not None and row["ideal"] != start(row)
+    return words_of(row["desideratum"]).bar if judged else LEAST
 
 
 def decide(row: Mapping[str, Any]) -> Verdict:
     """The verdict on one line of the scorecard.
 
-    The bar stands a quarter of the way from the null to the ideal (at the null itself where no ideal is stated).
+    The bar stands a quarter of the way from the null to the ideal (a tenth beyond the null where no ideal is stated).
     ``met``: the whole 95% interval reaches it. ``violated``: the whole interval falls short of it. Otherwise the
     probes ``cannot tell``.
     """
@@ -100,15 +119,14 @@ def decide(row: Mapping[str, Any]) -> Verdict:
     if ends[0] is None or ends[1] is None:
         return "cannot tell"
     low, high = sorted((ends[0], ends[1]))
-    judged = row["ideal"] is not None and row["ideal"] != _start(row)
-    bar = words_of(row["desideratum"]).bar if judged else 0.0
-    if low >= bar and low > 0:
-        return "met"
-    return "violated" if high < bar or high <= 0 else "cannot tell"
+    bar = bar_of(row)
+    return "met" if low >= bar else "violated" if high < bar else "cannot tell"
 
 
-def sentence(row: Mapping[str, Any], verdict: Verdict, estimator: str, modality: str) -> str:
-    """One sentence on one line of the scorecard."""
+def sentence(
+    row: Mapping[str, Any], verdict: Verdict, estimator: str, modality: str, beside: float | None = None
+) -> str:
+    """One sentence on one line of the scorecard; ``beside`` is the value of the variant that its words name so."""
     thing = "fact" if modality == "text" else "image"
     verb = "putting {} into the prompt" if estimator == "in_context" else "training on {}"
     do = verb.format(f"a{'n' if thing == 'image' else ''} {thing}")
@@ -121,9 +139,14 @@ def sentence(row: Mapping[str, Any], verdict: Verdict, estimator: str, modality:
         thing=thing,
         things=thing + "s",
         noise=noise_name(row["variant"] or "noise"),
-        value="?" if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}"),
+        beside=words.aside.format(value=_written(beside)) if beside is not None and beside > 0 else "",
+        value=_written(value),
         share="?" if value is None else f"{value:.0%}",
     )
+
+
+def _written(value: float | None) -> str:
+    return "?" if value is None else f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def noise_name(family: str) -> str:

@@ -120,7 +120,7 @@ class Mirrored(Files):
         url: E.g. ``s3://bucket/prefix``. Credentials come from the environment and are never written anywhere.
     """
 
-    LAZY = ("influence/", "outcomes/", "layer_updates/", "deltas/", "log/", ".aside/")
+    LAZY = ("influence/", "outcomes/", "layer_updates/", "restorations/", "deltas/", "log/", ".aside/")
     CHANGING = ("studies/", "desiderata/", "report.html", "einfluence.json")
 
     def __init__(self, url: str) -> None:

@@ -132,6 +132,21 @@ LAYER_UPDATES = _table(
     relative_update=(pa.float64(), "that, over the norm of the parameter before"),
 )
 
+RESTORATIONS = _table(
+    "One row for each probe, place in the network and query: what is left of the influence without the change there.",
+    base=(_id, "the base"),
+    estimator=(pa.string(), "the estimator"),
+    recipe=(_id, "the recipe"),
+    probe_id=(_id, "the probe"),
+    query_id=(_id, "sample_id of the query"),
+    seed=(pa.int64(), "the seed"),
+    place=(pa.string(), "whose parameters were set back to the base's: layer <k>, or outside the layers"),
+    logprob_before=(pa.float64(), "nats, summed over the target's tokens, before"),
+    logprob_after=(pa.float64(), "the same, after training"),
+    logprob_restored=(pa.float64(), "the same, after training, with the change at this place undone"),
+    engine_version=(pa.string(), "version of the definition of the numbers"),
+)
+
 DESIDERATA = _table(
     "One row for each desideratum, arm and domain: the scorecard.",
     estimator=(pa.string(), "the estimator"),
@@ -162,5 +177,6 @@ TABLES: dict[str, pa.Schema] = {
     "influence": INFLUENCE,
     "outcomes": OUTCOMES,
     "layer_updates": LAYER_UPDATES,
+    "restorations": RESTORATIONS,
     "desiderata": DESIDERATA,
 }

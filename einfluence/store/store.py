@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     import duckdb
 
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
-PARTED = ("influence", "outcomes", "layer_updates")
+PARTED = ("influence", "outcomes", "layer_updates", "restorations")
 CELL = ("probe_id", "query_id")
 MARKER = "einfluence.json"
 
-__all__ = ["ArmKey", "Block", "Store"]
+__all__ = ["ArmKey", "Block", "Restoration", "Store"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,18 @@ class Block:
     def cells(self) -> int:
         """Number of missing cells."""
         return len(self.probe_ids) * len(self.query_ids)
+
+
+@dataclass(frozen=True)
+class Restoration(Block):
+    """Probes whose layers are to be undone one at a time, each with queries of its own (:attr:`wanted`)."""
+
+    wanted: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def cells(self) -> int:
+        """Number of missing pairs of probe and query, whatever the number of layers."""
+        return sum(len(queries) for queries in self.wanted)
 
 
 class Store:
@@ -227,7 +239,7 @@ class Store:
 
         Args:
             arm: The arm.
-            tables: ``influence``, ``outcomes``, ``layer_updates``, without the columns that :class:`ArmKey` holds.
+            tables: Those of :data:`PARTED` that it has, without the columns that :class:`ArmKey` holds.
             since: :attr:`Block.since`: older entries hold none of these cells.
 
         Returns:
@@ -323,22 +335,48 @@ class Store:
             blocks += [Block(tuple(probes), queries, since) for queries, probes in groups.items()]
         return blocks
 
+    def unrestored(self, curation: Path, arm: ArmKey, shard: int, probes: int) -> tuple[int, list[Restoration]]:
+        """What a curation wants of an arm's restorations, and what of it the table lacks.
+
+        Args:
+            curation: Folder from :meth:`curation`.
+            arm: The arm.
+            shard: Most probes in a block.
+            probes: So many probes are wanted, the first by their id.
+
+        Returns:
+            The number of wanted pairs of probe and query, and the blocks that are missing.
+        """
+        from einfluence.store.plan import unrestored_queries
+
+        since = self.log.state().version
+        wanted, missing = unrestored_queries(curation, self.part_paths("restorations", arm), probes)
+        blocks: list[Restoration] = []
+        for start in range(0, len(missing), shard):
+            ids, queries = zip(*missing[start : start + shard], strict=True)
+            every = tuple(sorted({query for each in queries for query in each}))
+            blocks.append(Restoration(ids, every, since, queries))
+        return wanted, blocks
+
     def _new_rows(self, units: list[Unit], tables: Mapping[str, pa.Table], since: int) -> dict[str, pa.Table]:
         """The rows of a block that no unit holds: cells by their key, outcomes where none is at least as good."""
-        influence, outcomes, layers = (tables[name] for name in PARTED)
-        probes = set(influence["probe_id"].unique().to_pylist())
+        influence, outcomes, layers, restorations = (tables.get(name, TABLES[name].empty_table()) for name in PARTED)
+        probes = {probe for table in (influence, restorations) for probe in table["probe_id"].unique().to_pylist()}
         known: dict[str, str] = {}
         for unit in units:
             statuses = self.statuses(unit)
             known |= {p: status for p, status in statuses.items() if status != "known" and known.get(p) != "done"}
             if unit.version > since and "influence" in unit.files and (unit.outcomes is None or probes & set(statuses)):
                 influence = _without(influence, self.files.get(unit.files["influence"]), probes)
+            if unit.version > since and "restorations" in unit.files:
+                restorations = _without(restorations, self.files.get(unit.files["restorations"]), probes)
         stale = [probe for probe, status in _by_probe(outcomes).items() if known.get(probe) in ("done", status)]
         failed = [probe for probe, status in _by_probe(outcomes).items() if status == "failed"]
         return {
             "influence": influence,
             "outcomes": outcomes.filter(~pc.field("probe_id").isin(_set(stale))),
             "layer_updates": layers.filter(~pc.field("probe_id").isin(_set([*stale, *failed]))),
+            "restorations": restorations,
         }
 
     def _write_unit(self, arm: ArmKey, tables: Mapping[str, pa.Table]) -> Unit:
@@ -355,13 +393,13 @@ class Store:
 
         Args:
             arm: The arm.
-            name: ``influence``, ``outcomes`` or ``layer_updates``.
+            name: One of :data:`PARTED`.
             table: Its rows, without the columns that :class:`ArmKey` holds.
 
         Returns:
             The file's name.
         """
-        keys = [column for column in ("probe_id", "query_id", "parameter") if column in table.schema.names]
+        keys = [column for column in ("probe_id", "query_id", "parameter", "place") if column in table.schema.names]
         data = table_bytes(_stamped(table.take(_order(table, keys)), name, arm))
         file = f"{name}/base={arm.base}/estimator={arm.estimator}/{bytes_digest(data)}.parquet"
         self.files.put(file, data)

@@ -14,7 +14,7 @@ from einfluence.store.schema import TABLES
 if TYPE_CHECKING:
     from einfluence.store.store import Store
 
-PARTITIONED = ("influence", "outcomes", "layer_updates")
+PARTITIONED = ("influence", "outcomes", "layer_updates", "restorations")
 OUTCOMES = (Path(__file__).parent / "outcomes.sql").read_text(encoding="utf-8")
 EXTRA = {"influence": "logprob_after - logprob_before as influence"}
 

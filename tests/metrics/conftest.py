@@ -27,10 +27,14 @@ def make_store(
     modality: str = "text",
     seeds: Sequence[int] = (0,),
     extra_rows: Sequence[Mapping[str, Any]] = (),
+    restored: Mapping[tuple[str, str, str], float] | None = None,
+    updates: Mapping[tuple[str, int | None], float] | None = None,
 ) -> Connection:
     """A store in memory from influence by (probe, query); a probe has the name of its sample.
 
     ``cells`` is one arm's, or arms' by name: ``finetune`` or ``in_context``, perhaps with a recipe: ``finetune sgd``.
+    ``restored`` is the influence left of (probe, query, place) of the arm ``finetune``, ``updates`` the norm of the
+    change at (probe, layer).
     """
     arms: Mapping[str, Cells]
     arms = cells if all(isinstance(key, str) for key in cells) else {"finetune": cells}  # type: ignore[assignment]
@@ -74,6 +78,16 @@ def make_store(
         ],
     }
     tables["influence"] += [dict(row) for row in extra_rows]
+    arm = {"base": "b", "estimator": "finetune", "recipe": "finetune", "seed": 0}
+    tables["restorations"] = [
+        {**arm, "probe_id": f"p:{probe}", "query_id": query, "place": place, "logprob_before": -5.0,
+         "logprob_after": -5.0 + arms["finetune"][probe, query], "logprob_restored": -5.0 + left}
+        for (probe, query, place), left in (restored or {}).items()
+    ]  # fmt: skip
+    tables["layer_updates"] = [
+        {**arm, "probe_id": f"p:{probe}", "parameter": f"h.{layer}.w", "layer": layer, "update_norm": norm}
+        for (probe, layer), norm in (updates or {}).items()
+    ]
     connection = duckdb.connect(config={"python_enable_replacements": False})
     for name, schema in TABLES.items():
         if name == "influence":

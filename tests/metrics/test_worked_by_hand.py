@@ -196,3 +196,26 @@ def test_reliability_is_the_rank_correlation_of_rows_between_seeds(store, values
     other = [{**cell_row("a", query, value), "seed": 1} for query, value in swapped]
     found = values(store(cells, extra_rows=other), "reliability", "spearman across seeds")
     assert found["a"] == close(0.8)  # 1 − 6·2/60
+
+
+def test_layer_restoration_is_the_share_of_influence_that_is_lost_with_one_layers_change(store, values) -> None:
+    cells = {("a", "a"): 4.0, ("a", "p"): 2.0, ("a", "e"): 1.0, ("a", "f"): 3.0, ("a", "n"): -1.0, ("a", "u"): 0.5,
+             ("b", "b"): -1.0}  # fmt: skip
+    kinds = {("a", "p"): "paraphrase", ("a", "e"): "entailed", ("a", "f"): "entailed", ("a", "n"): "negation",
+             ("a", "u"): "unrelated"}  # fmt: skip
+    left = {("a", "a"): 1.0, ("a", "p"): 2.5, ("a", "e"): 1.0, ("a", "f"): 2.0, ("a", "n"): 0.0, ("b", "b"): -2.0}
+    restored = {(*pair, "layer 2"): value for pair, value in left.items()} | {("a", "a", "outside the layers"): 4.0}
+    updates: dict[tuple[str, int | None], float] = {("a", 2): 1.0, ("a", 3): 2.0, ("a", None): 2.0}
+    connection = store(cells, kinds=kinds, restored=restored, updates=updates)
+    found = values(connection, "layer_restoration", "layer 2: self")
+    assert (found["a"], found["b"]) == (close(0.75), None)  # (4 − 1) / 4; b did not learn itself
+    assert found["null:a"] == close(1 / 9)  # 1² of 1² + 2² + 2²
+    assert values(connection, "layer_restoration", "layer 2: paraphrase")["a"] == close(-0.25)  # it was in the way
+    assert values(connection, "layer_restoration", "layer 2: conclusion")["a"] == close(1 / 4)  # (0 + 1) / (1 + 3)
+    assert values(connection, "layer_restoration", "layer 2: conclusion, nats")["a"] == close(0.5)
+    found = values(connection, "layer_restoration", "layer 2: negation")
+    assert found["a"] is None  # training lowered it: no gain of which a share could be lost
+    assert values(connection, "layer_restoration", "layer 2: negation, nats")["a"] == close(-1.0)
+    found = values(connection, "layer_restoration", "outside the layers: self")
+    assert (found["a"], found["null:a"]) == (close(0.0), close(4 / 9))
+    assert values(connection, "layer_restoration", "layer 2: unrelated") == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
@@ -46,6 +47,7 @@ TEXT_ARMS = (
     ),
     ("in_context", {"join": None, "chat": False}, "in the prompt", 1.2),
 )
+TextArm = tuple[str, dict[str, Any], str, float]  # estimator, recipe, label, and how strongly it teaches
 FAMILIES = {
     "blur": (0.5, 1.0, 2.0),
     "gaussian": (0.1, 0.2, 0.4),
@@ -202,7 +204,7 @@ class Tables:
         return connection
 
 
-def text_part(tables: Tables, facts: int = 24, hostile: bool = False) -> None:
+def text_part(tables: Tables, facts: int = 24, hostile: bool = False, arms: Sequence[TextArm] = TEXT_ARMS) -> None:
     """Facts with a paraphrase, a negation, a conclusion, a reversal, a sibling; every probe meets every query."""
     base = "b" * 20
     tables.rows["bases"].append(
@@ -251,7 +253,7 @@ def text_part(tables: Tables, facts: int = 24, hostile: bool = False) -> None:
                 else 0.5 + 0.5 * distance[i, j]
             )
             tables.relation(probe, query, kind, float(distance[i, j]))
-    for estimator, recipe, label, strength in TEXT_ARMS:
+    for estimator, recipe, label, strength in arms:
         arm = tables.arm(base, estimator, recipe, label)
         for i, probe in enumerate(probes):
             gain = np.zeros(len(queries))
@@ -276,6 +278,9 @@ def text_part(tables: Tables, facts: int = 24, hostile: bool = False) -> None:
         tables.verdict(arm, "asymmetry", 0.4, None, 0.5, "phi")
         if not prompting:
             tables.verdict(arm, "prompt_rescue", 0.82, None, 0.0, "negation: contrast")
+            for place, lost in (("layer 0", 0.1), ("layer 1", 0.4), ("layer 2", 0.7), ("outside the layers", -0.05)):
+                for claim in ("self", "paraphrase", "negation", "conclusion"):
+                    tables.verdict(arm, "layer_restoration", lost, None, 0.25, f"{place}: {claim}")
     assert len(by_id) == len(queries)
 
 
@@ -359,6 +364,43 @@ def image_part(tables: Tables, clean: int = 20, extra: int = 20) -> None:
                 tables.verdict(arm, "noise_invariance", 0.95 - 0.2 * position, 1.0, 0.0, variant=f"{family}@{level:g}")
                 tables.verdict(arm, "noise_quality", 1 - 0.25 * position, None, 1.0, variant=f"{family}@{level:g}")
         tables.verdict(arm, "noise_quality", -0.3, None, 1.0, variant="label_flip")
+
+
+def grid_store() -> duckdb.DuckDBPyConnection:
+    """Ten facts, taught by two families of recipes at three learning rates each, and put into the prompt."""
+    tables = Tables()
+    steps = {"LoRA r8, AdamW": 1.0, "full, SGD": 0.5}
+    grid = tuple(
+        (
+            "finetune",
+            {
+                "adapter": {"kind": family.split(",")[0]},
+                "optimizer": family.split(" ")[-1].lower(),
+                "lr": lr,
+                "steps": 5,
+            },
+            f"{family}, lr {lr:g} × 5",
+            strength * lr * 100,
+        )
+        for family, strength in steps.items()
+        for lr in (0.002, 0.005, 0.01)
+    )
+    text_part(tables, facts=10, arms=(*grid, TEXT_ARMS[-1]))
+    return tables.connect()
+
+
+def tall_store(probes: int = 1100, queries: int = 40) -> duckdb.DuckDBPyConnection:
+    """More probes than a heat map shows one by one; probe i moves query j by i + j / 100 thousandths of a nat."""
+    tables = Tables()
+    tables.rows["bases"].append({"base": "b" * 20, "label": "tall", "modality": "text", "json": "{}"})
+    arm = tables.arm("b" * 20, "finetune", {"lr": 0.1, "steps": 1}, "full, SGD, lr 0.1 × 1")
+    samples = [tables.sample(Sample(f"s{i:04}", f"word {i}", "yes", domain="all")) for i in range(probes)]
+    for i, sample in enumerate(samples):
+        probe = tables.probe(Probe(sample.name, (sample.sample_id,)))
+        for query in samples[:queries]:
+            tables.relation(probe, query, "self" if query is sample else "unrelated", 0.5)
+        tables.cells(arm, probe, samples[:queries], (i + np.arange(queries) / 100) / 1000)
+    return tables.connect()
 
 
 def small_store(hostile: bool = False) -> duckdb.DuckDBPyConnection:

@@ -9,6 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from einfluence.report import write_report
+from tests.report.tables import grid_store, tall_store
+
 pytestmark = pytest.mark.browser
 
 SHOTS = Path(__file__).parent / "screenshots"
@@ -67,9 +70,12 @@ def test_every_section_has_the_marks_that_sql_counts(opened: Open, store: duckdb
     page = opened()
     text = "base = (select base from bases where modality = 'text')"
     image = "base = (select base from bases where modality = 'image')"
-    lines = f"select count(*) from desiderata where {text} and desideratum <> 'asymmetry'"
+    elsewhere = "('asymmetry', 'layer_restoration', 'prompt_rescue')"
+    lines = f"select count(*) from desiderata where {text} and desideratum not in {elsewhere}"
     assert _marks(page, "scorecard-text") == _count(store, lines)
-    kinds = "('paraphrase', 'negation', 'entailed', 'reversed', 'sibling', 'unrelated')"
+    rescued = f"select count(*) from desiderata where {text} and desideratum = 'prompt_rescue'"
+    assert _marks(page, "rescue-text") == _count(store, rescued)
+    kinds = "('paraphrase', 'negation', 'entailed', 'reversed', 'sibling')"
     pairs = "influence join relations using (probe_id, query_id)"
     slopes = f"select count(distinct (recipe, kind)) from {pairs} where {text} and kind in {kinds}"
     assert _marks(page, "arms-text") == _count(store, slopes)
@@ -78,10 +84,11 @@ def test_every_section_has_the_marks_that_sql_counts(opened: Open, store: duckdb
         f"join samples using (sample_id) where {image} and noise is not null"
     )
     assert _marks(page, "noise-quality-image") == _marks(page, "noise-invariance-image") == _count(store, levels)
-    tiles = page.locator(
-        "[data-figure=layers-text-0] .chart-wide [aria-roledescription='rect mark'], "
-        "[data-figure=layers-text-0] .chart-wide .mark-rect path[aria-label]"
-    )
+    tiles = page.locator("[data-figure=restored-text-0] .chart-wide .mark-rect path[aria-label]")
+    lost = f"select count(*) from desiderata where {text} and desideratum = 'layer_restoration'"
+    places = 4
+    assert tiles.count() == _count(store, lost) / 2 + places  # of one of two arms, and a row for the size of its change
+    tiles = page.locator("[data-figure=layers-text-0] .chart-wide .mark-rect path[aria-label]")
     assert tiles.count() == _count(store, f"select count(distinct parameter) from layer_updates where {text}")
     shown = page.locator(".levels img").count()
     per_level = "select count(distinct (noise, level)) + count(distinct noise) from samples where noise <> 'label_flip'"
@@ -165,6 +172,45 @@ def test_the_address_of_a_probe_opens_it(opened: Open, store: duckdb.DuckDBPyCon
     opened(address="#probe=%E0%A4%A")
 
 
+def test_a_probe_says_how_likely_each_query_was_and_of_what_it_is_no_part(
+    opened: Open, store: duckdb.DuckDBPyConnection
+) -> None:
+    page = opened(address="#probe=kinship/7")
+    page.locator("#probe-detail .arm").first.wait_for()
+    odds = page.locator("#probe-detail .arm").nth(1).locator(".odds").first.inner_text()
+    found = store.execute(
+        "select exp(logprob_before) from influence join relations using (probe_id, query_id) "
+        "join probes using (probe_id) join recipes using (recipe) "
+        "where name = 'kinship/7' and relations.kind = 'self' and recipes.label like '%SGD%' and base like 'b%'"
+    ).fetchall()[0][0]
+    kind, before = odds.split(" → ")[0].split(" · ")
+    assert kind == "self" and float(before.rstrip("%")) / 100 == pytest.approx(found, rel=0.1, abs=0.0006)
+    assert "for want of such a query: contrapositive." in page.locator("#probe-detail .excluded").first.inner_text()
+    assert "a damaged version has" in opened(address="#probe=digit/3%2Bblur-1").locator("#probe-detail").inner_text()
+    assert "✗ failed: the loss is nan" in opened(address="#probe=geography/3").locator("#probe-detail").inner_text()
+
+
+def test_a_matrix_too_tall_is_shown_as_means_with_single_cells_to_drill_down_to(chromium: Any, tmp_path: Path) -> None:
+    made = write_report(tall_store(), tmp_path / "tall.html", run={})
+    page = chromium.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(made.as_uri())
+    stage = page.locator(".heatmap:not(.skew) .stage")
+    stage.scroll_into_view_if_needed()
+    page.wait_for_selector(".heatmap:not(.skew) .stage[data-ready]")
+    panel, number = page.locator(".inspector"), page.locator(".inspector .figure-number")
+    stage.focus()
+    assert "mean of up to 2 cells" in panel.inner_text()
+    page.get_by_role("radio", name="single cells of a random 256 × 40").check()
+    page.wait_for_function("!document.querySelector('.inspector').textContent.includes('mean of')")
+    page.keyboard.press("Tab")
+    stage.focus()
+    page.keyboard.press("ArrowUp")
+    word = int(panel.locator(".sample").first.inner_text().split()[1])
+    query = int(panel.locator(".sample").nth(1).inner_text().split()[1])
+    assert float(number.inner_text().split()[0]) == pytest.approx((word + query / 100) / 1000, abs=0.006)
+    page.close()
+
+
 @pytest.mark.parametrize("index", range(6))
 def test_hostile_text_is_shown_as_text(opened: Open, store: duckdb.DuckDBPyConnection, index: int) -> None:
     query = f"select probe_id, target from {PROBES} where probes.name = $1"
@@ -182,6 +228,24 @@ def test_the_page_fits_its_screen(opened: Open, width: int, scheme: str) -> None
     assert page.evaluate("document.documentElement.scrollWidth") == width
     SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SHOTS / f"report-{width}-{scheme}.png", full_page=True)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_page_of_many_arms_fits_its_screen_and_has_the_marks_that_sql_counts(
+    chromium: Any, tmp_path: Path, width: int
+) -> None:
+    store = grid_store()
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page.goto(write_report(store, tmp_path / "grid.html", run={}).as_uri())
+    _settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    recipes = "desiderata where estimator = 'finetune' and desideratum not in ('layer_restoration', 'prompt_rescue')"
+    assert _marks(page, "recipes-text") == _count(store, f"select count(*) from {recipes}")
+    arms = _count(store, "select count(distinct (estimator, recipe)) from influence")
+    assert page.locator(".verdicts.many tbody tr").first.locator("td").count() == arms == 7
+    SHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SHOTS / f"grid-{width}.png", full_page=True)
+    page.close()
 
 
 @pytest.mark.parametrize(("width", "scheme", "left_out"), [(390, "light", []), (1440, "dark", [["figure svg"]])])

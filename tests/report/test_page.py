@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from einfluence.errors import InputError
+from einfluence.keys import content_hash
 from einfluence.report import figures, show_probe, show_scorecard, write_report
 from einfluence.report.export import paint
 from einfluence.report.matrix import CELLS, asymmetry, blocks, both_of, encode, groups, most_of
@@ -45,6 +46,33 @@ def test_json_for_a_script_element_keeps_its_text_and_no_markup(text: str) -> No
 def test_a_store_without_cells_gets_a_page_too(tmp_path: Path) -> None:
     out = write_report(Tables().connect(), tmp_path / "empty.html", run={})
     assert "The store is empty" in out.read_text(encoding="utf-8")
+
+
+def test_the_provenance_names_hashes_versions_counts_exclusions_and_how_to_run_it_again(
+    store: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    run = {
+        "spec": {"name": "x", "parts": []},
+        "versions": {"torch": "2.13"},
+        "wanted": 1234,
+        "computed": 1200,
+        "seconds": 3,
+    }
+    html = write_report(store, tmp_path / "r.html", run=run).read_text(encoding="utf-8")
+    facts = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", html))
+    assert facts["Cells wanted"] == "1,234" and facts["Cells computed"] == "1,200" and facts["Time"] == "3 s"
+    assert facts["Versions"] == "torch 2.13" and facts["Hash of the spec"] == content_hash(run["spec"])
+    # The gate lets 98% of 38 probes through in each arm of the texts.
+    assert facts["Probes excluded"].startswith("1 (fine-tuned, AdamW)") and facts["Why probes failed"]
+    assert "einfluence run spec.yaml" in html and "arXiv 2406.00509" in html and "do not mean" in html
+
+
+def test_the_page_opens_with_findings_and_counts_of_each_part(page_file: Path) -> None:
+    html = page_file.read_text(encoding="utf-8")
+    top = html[: html.index('<nav class="contents"')]
+    assert "Training on a fact raises its negation along with its paraphrase." in top
+    assert "Not so when in the prompt." in top
+    assert [text for text in re.findall(r"</span> (\d+)<span class=\"word\"> met", top)][:3] == ["5", "5", "7"]
 
 
 def test_writing_a_report_leaves_the_connection_as_it_was(store: duckdb.DuckDBPyConnection, page_file: Path) -> None:

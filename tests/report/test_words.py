@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from einfluence.report.rescue import decide as rescued
 from einfluence.report.words import decide, is_headline, position, sentence, vocabulary, words_of
 
 
@@ -34,6 +35,27 @@ def test_where_less_is_better_the_interval_is_read_the_other_way_round() -> None
     assert decide(row("noise_quality", "blur", value=0.4, ci_low=0.3, ci_high=0.5, **less)) == "met"
     assert decide(row("noise_quality", "blur", value=1.2, ci_low=1.1, ci_high=1.3, **less)) == "violated"
     assert decide(row("noise_quality", "blur", value=0.9, ci_low=0.7, ci_high=1.1, **less)) == "cannot tell"
+
+
+def test_where_no_ideal_is_stated_a_tenth_is_the_least_that_counts() -> None:
+    start = {"ideal": None, "null_value": 0.0}
+    assert decide(row("synergy", "synergy", value=0.04, ci_low=0.02, ci_high=0.06, **start)) == "violated"
+    assert decide(row("synergy", "synergy", value=0.2, ci_low=0.11, ci_high=0.3, **start)) == "met"
+    assert decide(row("synergy", "synergy", value=0.1, ci_low=0.02, ci_high=0.2, **start)) == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("ends", "answer"),
+    [((0.1, 0.4), "better"), ((-0.4, -0.1), "worse"), ((-0.05, 0.06), "alike"), ((0.02, 0.4), "cannot tell")],
+)
+def test_the_prompt_is_better_worse_or_alike_by_the_whole_interval(ends: tuple[float, float], answer: str) -> None:
+    assert rescued(*ends) == answer
+
+
+def test_a_violated_negation_says_how_much_it_rose_beside_itself() -> None:
+    said = sentence(row("negation", "contrast"), "violated", "finetune", "text", 0.62)
+    assert said == "Training on a fact raises its negation along with its paraphrase, 0.62 times as much as itself."
+    assert "times" not in sentence(row("negation", "contrast"), "violated", "finetune", "text", -0.1)
 
 
 def test_leakage_is_measured_from_as_much_as_itself_to_nothing() -> None:

@@ -15,6 +15,7 @@
     return node;
   };
   const minus = (text) => text.replace("-", "\u2212");
+  const share = (value) => (value > 0.9995 ? "100%" : value >= 0.0995 ? `${Math.round(value * 100)}%` : value >= 0.0005 ? `${(value * 100).toFixed(1)}%` : value >= 1e-8 ? `${(value * 100).toFixed(Math.ceil(-Math.log10(value * 100)))}%` : "<0.000001%");
   const nats = (value) => (value === null || Number.isNaN(value) ? "not measured" : minus((value > 0 ? "+" : "") + value.toFixed(Math.abs(value) < 0.095 ? 3 : 2)));
 
   // --- light and dark ---
@@ -175,7 +176,16 @@
       this.view.addSignalListener("hover", (_, cell) => { if (cell && !this.pinned) this.show(cell); });
       this.view.addSignalListener("pick", (_, cell) => { if (cell) { this.pinned = true; this.show(cell); } });
       this.draw();
+      if (!this.skew && !this.cell) this.show(this.first());
       stage.dataset.ready = "true";
+    }
+    first() { // the cell to open with: a negation where there is one, else the most moved
+      const [nx] = this.size, known = this.sampled || this.map.block[0] * this.map.block[1] > 1 ? [] : this.map.kinds;
+      const named = known.filter(([r, c, kind]) => kind === "negation" && !Number.isNaN(this.values[r * nx + c]));
+      const most = (cells, size) => cells.reduce((best, cell) => (size(cell) > size(best) ? cell : best), cells[0]);
+      if (named.length) { const [r, c] = most(named, ([row, column]) => this.values[row * nx + column]); return [c, r]; }
+      const place = this.values.reduce((best, value, i) => (Math.abs(value) > Math.abs(this.values[best]) || Number.isNaN(this.values[best]) ? i : best), 0);
+      return [place % nx, Math.floor(place / nx)];
     }
     draw() {
       const entry = this.map.arms[this.arm], [nx, ny] = this.size;
@@ -192,7 +202,8 @@
       this.view.signal("cell", cell).runAsync();
       const [row, column, many] = this.place(cell), value = this.values[cell[1] * nx + cell[0]], samples = load().samples;
       const second = this.skew ? this.map.rows[column] : this.map.columns[column];
-      const kind = this.skew ? null : this.map.kinds.find(([r, c]) => r === row && c === column)?.[2];
+      const named = this.skew || this.sampled ? null : this.map.kinds.find(([r, c]) => r === row && c === column)?.[2];
+      const kind = named ?? (this.map.rows[row] === second && !this.skew ? "self" : this.sampled ? "single cell" : null);
       const panel = $(".inspector", this.section);
       panel.replaceChildren(
         make("p", { class: "figure-number" }, this.skew ? `${value.toFixed(2)}` : nats(value), make("small", {}, Number.isNaN(value) ? "" : this.skew ? " nats between the two ways" : " nats")),
@@ -264,11 +275,20 @@
   const cells = (title, rows, largest, note) => {
     if (!rows.length) return null;
     const { samples } = load(), scale = Math.max(...rows.map((row) => Math.abs(row[1])), largest, 1e-9);
-    return make("div", { class: "cells" }, make("h5", {}, title), make("table", {}, make("caption", { class: "unseen" }, `${title}: ${note}`),
-      make("thead", { class: "unseen" }, make("tr", {}, ...["query", "relation", "influence"].map((name) => make("th", { scope: "col" }, name)))),
-      make("tbody", {}, ...rows.map(([index, value, , , kind]) => make("tr", {},
-        make("td", {}, shown(samples[index], 32)), make("td", { class: "quiet" }, (kind ?? "").replace(/_/g, " ")),
+    return make("div", { class: "cells" }, make("h5", {}, title, make("small", { class: "quiet" }, " nats")), make("table", {}, make("caption", { class: "unseen" }, `${title}: ${note}`),
+      make("thead", { class: "unseen" }, make("tr", {}, ...["query, its relation, its probability before and after", "influence"].map((name) => make("th", { scope: "col" }, name)))),
+      make("tbody", {}, ...rows.map(([index, value, before, , kind]) => make("tr", {},
+        make("td", {}, shown(samples[index], 32), make("span", { class: "odds" }, [kind?.replace(/_/g, " "), before === null ? null : `${share(Math.exp(before))} → ${share(Math.exp(Math.min(0, before + value)))}`].filter(Boolean).join(" · "))),
         make("td", { class: "value" }, make("span", { class: value < 0 ? "gauge hurt" : "gauge", style: `--share:${(Math.abs(value) / scale).toFixed(3)}` }), nats(value)))))));
+  };
+  const FOLLOWS = { paraphrase: "paraphrase", negation: "negation", entailed: "conclusion", contrapositive: "contrapositive" };
+  const excluded = (probe, arm) => { // of what the probe is no part, and why
+    if (probe.k !== "sample") return [`Left out of scores by relation: a ${probe.k === "noisy" ? "damaged version" : probe.k} has desiderata of its own.`];
+    const kinds = arm.c.map((cell) => cell[4]), own = arm.c.find((cell) => cell[4] === "self"), lines = [];
+    if (own && !(own[1] > 0)) lines.push("Left out of every score that is a share of its own gain: it did not become likelier itself.");
+    const missing = load().parts[probe.b].text ? Object.keys(FOLLOWS).filter((kind) => !kinds.includes(kind)).map((kind) => FOLLOWS[kind]) : [];
+    if (missing.length) lines.push(`Left out, for want of such a query: ${missing.join(", ")}.`);
+    return lines;
   };
   let chart = null;
   const losses = async (probe, part, stage) => {
@@ -295,6 +315,7 @@
         make("h4", {}, make("span", { class: `key shape-${part.arms[index].shape}`, style: `--arm:var(--arm-${index % 6})` }), part.arms[index].short),
         make("p", { class: "quiet" }, part.arms[index].label),
         arm.x ? make("p", { class: "failed" }, `✗ failed: ${arm.x}`) : null,
+        ...excluded(probe, arm).map((line) => make("p", { class: "quiet excluded" }, line)),
         cells("Its relations", arm.c.filter((cell) => cell[4]), largest, "named pairs"),
         cells("Of the others, helped most", by(1), largest, "largest first"), cells("Of the others, hurt most", by(2).reverse(), largest, "most hurt first"));
     });
@@ -306,6 +327,10 @@
     if (scroll) { $("#probe").scrollIntoView(); $("h3", detail).focus({ preventScroll: true }); }
   };
   onTheme.push(() => { if (chart && detail.dataset.probe) open(detail.dataset.probe, false); });
+  const telling = () => { // the probe to open with: most named relations, learned best
+    const { probes } = load(), size = (probe) => { const cells = Object.values(probe.a)[0]?.c ?? []; return cells.filter((cell) => cell[4]).length + Math.min(0.99, Math.max(0, cells.find((cell) => cell[4] === "self")?.[1] ?? 0) / 20); };
+    return probes.reduce((best, probe) => (size(probe) > size(best) ? probe : best), probes[0]);
+  };
   const follow = (scroll) => {
     const match = location.hash.match(/^#probe=(.+)$/);
     if (!match) return false;
@@ -317,7 +342,7 @@
     search.addEventListener("input", list);
     addEventListener("hashchange", () => follow(true));
     if (follow(false)) requestAnimationFrame(() => $("#probe").scrollIntoView());
-    lazily($("#probe"), () => { list(); if (!detail.dataset.probe && load().probes.length) open(load().probes[0].id, false); });
+    lazily($("#probe"), () => { list(); if (!detail.dataset.probe && load().probes.length) open(telling().id, false); });
   }
   themed();
 })();

@@ -1,4 +1,5 @@
--- grain: one row a noise family, level and example: the same three clean samples at every level, and undamaged
+-- grain: one row a noise family, level and example: the same three clean samples, of three classes, undamaged
+-- and at every level
 with
 samples as (select * from samples),
 
@@ -11,13 +12,21 @@ noisy as (
     where samples.parent_id is not null and samples.noise is not null and samples.modality = 'image'
 ),
 
-parents as (
+versions as (
     select
         parent_id,
         count(*) as versions
     from noisy
     group by parent_id
-    order by versions desc, parent_id asc
+),
+
+parents as (
+    select versions.parent_id
+    from versions
+    inner join samples on versions.parent_id = samples.sample_id
+    qualify
+        row_number() over (partition by samples.label order by versions.versions desc, versions.parent_id asc) = 1
+    order by versions.versions desc, samples.label asc
     limit 3
 ),
 

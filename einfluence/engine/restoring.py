@@ -1,0 +1,113 @@
+"""Which of a probe's changes mattered: one place of the trained network is set back to the base, and asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.models.base import Base
+
+OUTSIDE = "outside the layers"
+AT_ONCE = 16  # probes whose trained parameters are held
+
+Measure = Callable[..., tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]]
+"""``measure(probes, queries, kept)`` of an engine, or of the serial definition."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What one probe's queries say.
+
+    Args:
+        before: By the base.
+        after: After training.
+        without: By place: after training, with the change at this place undone.
+    """
+
+    before: Scores
+    after: Scores
+    without: dict[str, Scores]
+
+
+def place_of(parameter: str) -> str:
+    """Where a parameter stands: ``layer <k>`` by the first number in its name, or outside the layers."""
+    layer = next((piece for piece in parameter.split(".") if piece.isdecimal()), None)
+    return OUTSIDE if layer is None else f"layer {int(layer)}"
+
+
+def places(delta: Mapping[str, Tensor]) -> list[str]:
+    """The places that a delta changes, in the order of its names."""
+    return list(dict.fromkeys(place_of(name.partition(":")[0]) for name in delta))
+
+
+def undone(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+    """A delta with one place's parameters as they are in the base.
+
+    Args:
+        base: The base.
+        delta: Of any engine: LoRA's A and B, parameters whole, or low-rank factors.
+        place: From :func:`places`.
+    """
+    parameters = dict(base.model.named_parameters())
+    left = dict(delta)
+    for name, value in delta.items():
+        parameter, _, factor = name.partition(":")
+        if place_of(parameter) != place:
+            continue
+        if factor == "kept":
+            left[name] = torch.ones_like(value)
+        elif factor in ("up", "rows") or ".lora_B." in parameter:
+            left[name] = torch.zeros_like(value)
+        elif not factor and ".lora_A." not in parameter:
+            left[name] = parameters[parameter].detach().to(value)
+    return left
+
+
+def restored(
+    base: Base,
+    train: Callable[[Sequence[Sequence[Item]]], list[Tuned]],
+    measure: Measure,
+    probes: Sequence[Sequence[Item]],
+    queries: Sequence[Sequence[Item]],
+    kept: Mapping[int, dict[str, Tensor]],
+) -> Iterator[tuple[int, Restored | None, str | None]]:
+    """Undoes each place's change of each probe in turn.
+
+    Args:
+        base: The base.
+        train: Trains on probes, each alone.
+        measure: Puts queries to probes whose deltas are given.
+        probes: N probes.
+        queries: Of each probe.
+        kept: For the index of a probe, the ``delta`` of an earlier training.
+
+    Yields:
+        For each probe in order its index, what its queries say, and why there is nothing to say.
+    """
+    for start in range(0, len(probes), AT_ONCE):
+        window = range(start, min(start + AT_ONCE, len(probes)))
+        fresh = [i for i in window if i not in kept]
+        tuned = dict(zip(fresh, train([probes[i] for i in fresh]), strict=True)) if fresh else {}
+        for i in window:
+            failed = tuned[i].failed if i in tuned else None
+            delta = kept[i] if i in kept else tuned[i].delta
+            yield i, None if failed else _one(base, measure, probes[i], queries[i], delta), failed
+
+
+def _one(base: Base, measure: Measure, probe: Sequence[Item], queries: Sequence[Item], delta: Any) -> Restored:
+    named = {"": delta, **{place: undone(base, delta, place) for place in places(delta)}}
+    # Low-rank factors are put in side by side only where each probe keeps the same share of the base's weights.
+    alike = all(value.item() == 1 for name, value in delta.items() if name.endswith(":kept"))
+    before: Scores | None = None
+    after: dict[str, Scores] = {}
+    for group in [list(named)] if alike else [[place] for place in named]:
+        before, rows = measure([probe] * len(group), queries, {i: named[place] for i, place in enumerate(group)})
+        after |= {group[i]: scores for i, _, scores in rows if scores is not None}
+    if before is None:
+        raise TypeError("nothing was measured")
+    return Restored(before, after.pop(""), after)

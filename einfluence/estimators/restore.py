@@ -1,0 +1,81 @@
+"""One block of restorations: what is left of what each probe taught when one layer's change is undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from einfluence import engine
+from einfluence.engine import Restored
+from einfluence.estimators.measure import Measured, columns_of, encode
+from einfluence.models.base import Base
+from einfluence.samples import Sample
+from einfluence.spec import FineTune
+
+
+def restore_block(
+    base: Base,
+    arm: FineTune,
+    seed: int,
+    probes: Mapping[str, Sequence[Sample]],
+    queries: Sequence[Sequence[Sample]],
+    *,
+    kept: Callable[[str], Path | None] = lambda _: None,
+    on_probe: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Undoes each layer's change of N probes in turn and asks each probe's own queries.
+
+    Args:
+        base: The loaded base.
+        arm: Recipe of the training.
+        seed: Seed of the adapter's initialisation.
+        probes: The members of each probe by probe_id.
+        queries: Of each probe.
+        kept: The safetensors file of an earlier training of a probe_id, or None.
+        on_probe: Called after each probe, for progress.
+
+    Raises:
+        InputError: When a sample does not fit the base.
+    """
+    from safetensors.torch import load_file
+
+    files = {index: kept(name) for index, name in enumerate(probes)}
+    deltas = {index: load_file(path) for index, path in files.items() if path is not None}
+    items = [[encode(base, sample) for sample in probe] for probe in probes.values()]
+    asked = [[encode(base, query) for query in each] for each in queries]
+    rows: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    cells = 0
+    for (name, each), (_, told, why) in zip(
+        zip(probes, queries, strict=True),
+        engine.restored(base, arm.recipe, items, asked, seed, kept=deltas),
+        strict=True,
+    ):
+        if told is None or not _finite(told):
+            failed[name] = why or "a query's log-probability is not finite after training"
+        else:
+            rows += _rows(name, each, told)
+            cells += len(each)
+        on_probe()
+    return Measured({"restorations": pa.Table.from_pylist(rows, columns_of("restorations"))}, {}, cells, failed)
+
+
+def _rows(probe_id: str, queries: Sequence[Sample], told: Restored) -> Iterator[dict[str, Any]]:
+    for place, scores in told.without.items():
+        for index, query in enumerate(queries):
+            yield {
+                "probe_id": probe_id,
+                "query_id": query.sample_id,
+                "place": place,
+                "logprob_before": told.before.logprob[index],
+                "logprob_after": told.after.logprob[index],
+                "logprob_restored": scores.logprob[index],
+            }
+
+
+def _finite(told: Restored) -> bool:
+    return all(np.isfinite(scores.logprob).all() for scores in (told.after, *told.without.values()))

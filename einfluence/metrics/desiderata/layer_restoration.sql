@@ -1,0 +1,107 @@
+-- One row a (run, probe, variant): how much of what the probe taught is lost when one place's change is undone?
+with restored as (
+    select
+        runs.run,
+        probes.probe,
+        restorations.place,
+        case
+            when samples.own_query = queries.query then 'self'
+            when relations.kind = 'entailed' then 'conclusion'
+            else relations.kind
+        end as claim,
+        restorations.logprob_after - restorations.logprob_before as influence,
+        restorations.logprob_after - restorations.logprob_restored as lost
+    from restorations
+    inner join stg_runs as runs using (estimator, base, recipe, seed)
+    inner join stg_probes as probes using (probe_id)
+    inner join stg_queries as queries using (query_id)
+    inner join relations using (probe_id, query_id)
+    left join stg_samples as samples on probes.probe = samples.probe
+    where
+        probes.kind = 'sample'
+        and isfinite(restorations.logprob_after - restorations.logprob_before)
+        and isfinite(restorations.logprob_restored)
+),
+
+-- Several paraphrases or conclusions of one probe count together: what all of them lost, of what all of them gained.
+summed as (
+    select
+        run,
+        probe,
+        place,
+        claim,
+        avg(influence) as influence,
+        avg(lost) as lost
+    from restored
+    where claim in ('self', 'paraphrase', 'negation', 'conclusion')
+    group by run, probe, place, claim
+),
+
+learned as (
+    select
+        run,
+        probe
+    from mart_samples
+    where learned
+),
+
+updates as (
+    select
+        runs.run,
+        probes.probe,
+        coalesce('layer ' || updates.layer, 'outside the layers') as place,
+        sum(updates.update_norm * updates.update_norm) as square
+    from layer_updates as updates
+    inner join stg_runs as runs using (estimator, base, recipe, seed)
+    inner join stg_probes as probes using (probe_id)
+    where isfinite(updates.update_norm)
+    group by all
+),
+
+shares as (
+    select
+        run,
+        probe,
+        place,
+        square / nullif(sum(square) over (partition by run, probe), 0) as share
+    from updates
+),
+
+-- A share can be lost only of something: probes that did not learn themselves, or taught a claim nothing, are left out.
+compared as (
+    select
+        summed.run,
+        summed.probe,
+        summed.place,
+        summed.claim,
+        shares.share,
+        case when learned.probe is not null then summed.lost end as lost,
+        case
+            when learned.probe is not null and summed.influence > 0 then summed.lost / summed.influence
+        end as lost_share
+    from summed
+    left join learned using (run, probe)
+    left join shares using (run, probe, place)
+)
+
+select
+    run,
+    probe,
+    place || ': ' || claim as variant,
+    lost_share as value,
+    share as null_value,
+    cast(null as double) as ideal,
+    'median' as summary
+from compared
+
+union all
+
+select
+    run,
+    probe,
+    place || ': ' || claim || ', nats' as variant,
+    lost as value,
+    0.0 as null_value,
+    cast(null as double) as ideal,
+    'median' as summary
+from compared

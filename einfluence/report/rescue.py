@@ -1,0 +1,96 @@
+"""What the prompt does better than training, desideratum by desideratum and paired by probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from einfluence.report import charts
+from einfluence.report.figure import Figure, caption, interval, number
+from einfluence.report.query import Arm, Part, Rows
+from einfluence.report.scorecard import headline
+from einfluence.report.words import LEAST, direction, span
+
+Answer = Literal["better", "worse", "alike", "cannot tell"]
+SYMBOLS: dict[Answer, str] = {"better": "▲", "worse": "▼", "alike": "=", "cannot tell": "?"}
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """The figure, and for each trained arm which desiderata the prompt serves better, worse or alike."""
+
+    figure: Figure
+    told: list[tuple[Arm, list[tuple[Answer, str, list[str]]]]]
+
+
+def rescue(lines: Rows, part: Part) -> Rescue | None:
+    """Reads the ``prompt_rescue`` lines of a part's scorecard; None where there are none.
+
+    A difference is counted as a share of the way from null to ideal of the desideratum that it belongs to, so that one
+    axis serves all, and a tenth of the way is the least that is called better or worse.
+    """
+    found = {(line["arm"].key, line["variant"]): line for line in lines if line["desideratum"] == "prompt_rescue"}
+    drawn: Rows = []
+    for line in headline([line for line in lines if line["arm"] in part.arms]):
+        mine = found.get((line["arm"].key, f"{line['desideratum']}: {line['variant']}"))
+        if mine and mine["value"] is not None and mine["ci_low"] is not None and direction(line) != 0:
+            drawn.append(_mark(line, mine))
+    if not drawn:
+        return None
+    arms = [arm for arm in part.arms if any(row["arm"] == arm.short for row in drawn)]
+    figure = Figure(
+        name=f"rescue-{part.modality}",
+        caption=caption("rescue", least=f"{LEAST:g}"),
+        alt="Prompt minus training: " + "; ".join(row["description"] for row in drawn),
+        draw=lambda theme, narrow: charts.scorecard(
+            drawn, arms, theme, 300 if narrow else 640, narrow=narrow, scale=charts.RESCUE
+        ),
+        head=("desideratum", "trained", "the prompt is", "difference, own unit", "95% interval", "probes"),
+        numbers=[
+            (row["title"], row["arm"], row["answer"], number(row["value"]), row["interval"], row["n"]) for row in drawn
+        ],
+    )
+    return Rescue(figure, [(arm, _told([row for row in drawn if row["arm"] == arm.short])) for arm in arms])
+
+
+def decide(low: float, high: float) -> Answer:
+    """The answer by the interval of a share of the way."""
+    if low >= LEAST:
+        return "better"
+    if high <= -LEAST:
+        return "worse"
+    return "alike" if -LEAST < low and high < LEAST else "cannot tell"
+
+
+def _mark(line: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, Any]:
+    way = span(line)
+    at, *ends = (difference[key] / way for key in ("value", "ci_low", "ci_high"))
+    low, high = sorted(ends)
+    answer = decide(low, high)
+    shown = interval(difference["ci_low"], difference["ci_high"])
+    cut = charts.RESCUE.cut
+    return {
+        "title": line["title"],
+        "arm": line["arm"].short,
+        "at": cut(at),
+        "low": cut(low),
+        "high": cut(high),
+        "sign": SYMBOLS[answer],
+        "text": number(difference["value"]),
+        "answer": answer,
+        "value": difference["value"],
+        "interval": shown,
+        "n": difference["n"],
+        "description": f"{line['title']}, prompt against {line['arm'].short}: {answer}, by "
+        f"{number(difference['value'])} ({shown}), {difference['n']} probes",
+    }
+
+
+def _told(drawn: Rows) -> list[tuple[Answer, str, list[str]]]:
+    told: list[tuple[Answer, str, list[str]]] = []
+    for answer, symbol in SYMBOLS.items():
+        titles = [row["title"] for row in drawn if row["answer"] == answer]
+        if titles:
+            told.append((answer, symbol, titles))
+    return told
