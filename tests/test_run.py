@@ -201,11 +201,15 @@ def test_layers_are_undone_of_the_probes_asked_for_and_only_what_is_new_is_asked
 
     assert run(0).computed == 8
     assert run(2).computed == 4  # two probes, each on itself and its paraphrase; no cell is computed again
-    table = store.connect().execute(
-        "select p.name, s.name, place, r.logprob_after - i.logprob_after, logprob_restored - r.logprob_after"
-        " from restorations r join probes p using (probe_id) join samples s on sample_id = query_id"
-        " join influence i using (probe_id, query_id) order by all"
-    ).fetchall()
+    table = (
+        store.connect()
+        .execute(
+            "select p.name, s.name, place, r.logprob_after - i.logprob_after, logprob_restored - r.logprob_after"
+            " from restorations r join probes p using (probe_id) join samples s on sample_id = query_id"
+            " join influence i using (probe_id, query_id) order by all"
+        )
+        .fetchall()
+    )
     assert {row[:2] for row in table} == {("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")}
     places = {row[2] for row in table}
     assert len(places) >= 2
