@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -115,3 +117,17 @@ def test_paired_differences_are_sharper_than_the_two_intervals() -> None:
     assert found.low < 1.0 < found.high
     assert found.high - found.low < 0.1
     assert found.value == pytest.approx(point(other.value, other.weight, "mean") - point(one.value, one.weight, "mean"))
+
+
+def test_yes_or_no_answers_keep_percentiles_and_count_half_of_the_equal_draws() -> None:
+    n = 40
+    value = (np.arange(n) < 29).astype(float)
+    column = Column(value, np.arange(n), np.zeros(n), np.full(n, 0.5))
+    percentile, bca = (Resampling(20_000, interval=kind).estimate(column, "mean") for kind in ("percentile", "bca"))
+    assert (percentile.low, percentile.high) == (bca.low, bca.high)
+    # 29 of 40 against one half, exactly: P(X ≥ 29) + P(X ≤ 11), less half of P(X = 29) + P(X = 11).
+    size = [math.comb(n, k) / 2**n for k in range(n + 1)]
+    assert percentile.p == pytest.approx(2 * sum(size[30:]) + size[29], abs=0.002)
+    few = Column(value[20:], np.arange(20), np.zeros(20), np.full(20, 0.5))  # 9 of 20: too few for the mid-p
+    size = [math.comb(20, k) / 2**20 for k in range(21)]
+    assert Resampling(20_000).estimate(few, "mean").p == pytest.approx(2 * sum(size[11:]), abs=0.01)
