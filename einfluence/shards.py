@@ -17,7 +17,7 @@ from einfluence.store.store import ArmKey, Block
 
 BLOCK = 64  # probes that an engine gets at once
 WORK = 30.0  # seconds that a shard shall take at least: committing and submitting it take a few tenths of one
-MOST_BLOCKS, MOST_CELLS = 16, 4_000_000  # a shard is held in memory until it is committed
+MOST_PROBES, MOST_CELLS = 1024, 4_000_000  # a shard is held in memory until it is committed
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,17 @@ class Shards:
         if not self._left:
             return None
         share = -(-len(self._left) // self._workers)
-        job = self._left.popleft()
-        pace = None if self._fixed else self._pace.get((job.curation, job.key))
-        while pace is not None and self._left and pace * len(job.probe_ids) < WORK:
+        first = self._left.popleft()
+        blocks, probes, cells = [*first.blocks], len(first.probe_ids), first.cells
+        pace = None if self._fixed else self._pace.get((first.curation, first.key))
+        while pace is not None and self._left and pace * probes < WORK and len(blocks) < share:
             following = self._left[0]
-            full = len(job.blocks) >= min(share, MOST_BLOCKS) or job.cells + following.cells > MOST_CELLS
-            if full or (following.curation, following.key) != (job.curation, job.key):
+            probes, cells = probes + len(following.probe_ids), cells + following.cells
+            other = (following.curation, following.key) != (first.curation, first.key)
+            if other or probes > MOST_PROBES or cells > MOST_CELLS:
                 break
-            job = replace(job, blocks=job.blocks + self._left.popleft().blocks)
-        return job
+            blocks += self._left.popleft().blocks
+        return replace(first, blocks=tuple(blocks))
 
     def took(self, job: Job, seconds: float) -> None:
         """Notes how long a shard took."""
