@@ -17,7 +17,7 @@ from einfluence.store.store import ArmKey, Block, Restoration
 
 BLOCK = 64  # probes that an engine gets at once
 WORK = 30.0  # seconds that a shard shall take at least: committing and submitting it take a few tenths of one
-MOST_BLOCKS, MOST_CELLS = 16, 4_000_000  # a shard is held in memory until it is committed
+MOST_PROBES, MOST_CELLS = 1024, 4_000_000  # a shard is held in memory until it is committed
 
 
 @dataclass(frozen=True)
@@ -71,24 +71,29 @@ class Shards:
     def __init__(self, jobs: Sequence[Job], workers: int = 1, *, fixed: bool = False) -> None:
         self._left = deque(jobs)
         self._workers, self._fixed = workers, fixed
-        self._pace: dict[tuple[str, ArmKey], float] = {}  # seconds a probe, by curation and arm
+        self._pace: dict[tuple[str, ArmKey, type[Block]], float] = {}  # seconds a probe
 
     def take(self) -> Job | None:
         """The next shard, or None when nothing is left."""
         if not self._left:
             return None
         share = -(-len(self._left) // self._workers)
-        job = self._left.popleft()
-        pace = None if self._fixed else self._pace.get((job.curation, job.key))
-        while pace is not None and self._left and pace * len(job.probe_ids) < WORK:
+        first = self._left.popleft()
+        blocks, probes, cells = [*first.blocks], len(first.probe_ids), first.cells
+        pace = None if self._fixed else self._pace.get(_kind(first))
+        while pace is not None and self._left and pace * probes < WORK and len(blocks) < share:
             following = self._left[0]
-            full = len(job.blocks) >= min(share, MOST_BLOCKS) or job.cells + following.cells > MOST_CELLS
-            like = type(following.blocks[0]) is type(job.blocks[0])
-            if full or not like or (following.curation, following.key) != (job.curation, job.key):
+            probes, cells = probes + len(following.probe_ids), cells + following.cells
+            if _kind(following) != _kind(first) or probes > MOST_PROBES or cells > MOST_CELLS:
                 break
-            job = replace(job, blocks=job.blocks + self._left.popleft().blocks)
-        return job
+            blocks += self._left.popleft().blocks
+        return replace(first, blocks=tuple(blocks))
 
     def took(self, job: Job, seconds: float) -> None:
         """Notes how long a shard took."""
-        self._pace[job.curation, job.key] = seconds / len(job.probe_ids)
+        self._pace[_kind(job)] = seconds / len(job.probe_ids)
+
+
+def _kind(job: Job) -> tuple[str, ArmKey, type[Block]]:
+    """What jobs of one shard have in common: the curation, the arm, and whether they train or restore."""
+    return job.curation, job.key, type(job.blocks[0])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import einfluence
@@ -126,6 +128,34 @@ def test_a_new_query_needs_no_training_where_the_tuned_parameters_were_kept(stud
     result = run(study(queries="abcde", keep_deltas="10MB", lr=0.02))
     assert result.computed == 3 and counter.take() == (0, 3)
     assert fresh[1] < cells(study())
+
+
+def test_training_again_for_a_new_query_gives_the_very_same_parameters(study: Study, counter: Counter) -> None:
+    def kept() -> set[str]:
+        return {path.name for path in (study().parent / "store" / "deltas").rglob("*.safetensors")}
+
+    run(study(keep_deltas="10MB"))
+    first = kept()
+    assert len(first) == 3  # their names hold the checksums of what is in them
+    shutil.rmtree(study().parent / "store" / "deltas")
+    counter.take()
+    run(study(queries="abcde", keep_deltas="10MB"))
+    assert counter.take() == (3, 3) and kept() == first
+
+
+def test_deleting_a_part_computes_its_cells_alone_and_the_same(study: Study, counter: Counter) -> None:
+    run(study())  # in two blocks
+    before = cells(study())
+    parts = sorted((study().parent / "store" / "influence").rglob("*.parquet"))
+    store = einfluence.Store(study().parent / "store")
+    lost = Path(store.part_paths("influence")[0])
+    assert lost in parts
+    count = len(pq.read_table(lost, columns=["probe_id"]))
+    lost.unlink()
+    counter.take()
+    result = run(study())
+    assert (result.computed, counter.take()[1]) == (count, count)
+    assert cells(study()) == before
 
 
 def test_renaming_a_file_and_reordering_its_lines_computes_nothing(study: Study, counter: Counter) -> None:

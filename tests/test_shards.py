@@ -44,7 +44,7 @@ def test_no_shard_is_larger_than_a_workers_share_of_what_is_left() -> None:
 
 
 def test_memory_bounds_a_shard() -> None:
-    assert max(taken(Shards(jobs(100)), 0.001)) == cutting.MOST_BLOCKS
+    assert max(taken(Shards(jobs(100)), 0.001)) * 64 == cutting.MOST_PROBES
     wide = taken(Shards(jobs(20, queries=10_000)), 0.001)
     assert max(wide) * 64 * 10_000 <= cutting.MOST_CELLS
 

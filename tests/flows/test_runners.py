@@ -179,6 +179,30 @@ def test_a_stopped_run_says_what_is_kept(tmp_path: Path, capsys: pytest.CaptureF
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("runner", ["inline", "processes"])
+def test_a_run_that_is_stopped_goes_on_with_the_same_command(
+    tmp_path: Path, gpt2_folder: Path, number: int, runner: str
+) -> None:
+    spec = write_spec(tmp_path, gpt2_folder, count=96, shard=8, arms=[{"recipe": {"lr": 0.01, "steps": 10}}])
+    store = tmp_path / "store"
+    command = _command(spec, store, "--runner", runner)
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while not _probes(store):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, said
+    assert f"what was finished is kept in {store}" in said and "Traceback" not in said
+    kept = len(_probes(store))
+    assert 0 < kept < 96
+    ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert json.loads(ended.stdout.splitlines()[-1])["present"] == kept * 96, ended.stderr
+    assert len(_table(store)) == 96 * 96
+
+
 def _command(spec: Path, store: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", "run", str(spec), "--store", str(store), "--json", *more]
 
