@@ -26,7 +26,7 @@ from einfluence.estimators import VERSIONS
 from einfluence.keys import content_hash, file_digest
 from einfluence.models.base import Base, BaseInfo
 from einfluence.models.load import find_base
-from einfluence.samples import Curated, Sample
+from einfluence.samples import Curated, InTurn, Sample, mapped
 from einfluence.spec import Arm, FineTune, Part, Spec, byte_count, load_spec
 from einfluence.store.schema import TABLES
 from einfluence.store.store import PARTED, ArmKey, Block, Restoration, Store
@@ -255,7 +255,7 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
     store = Store(job.store)
     base = loaded_base(job.base, job.trust_remote_code, threads)
     samples, members = curated_rows(store.root / "curations" / job.curation)
-    probes = {probe: [samples[sample] for sample in members[probe]] for probe in job.block.probe_ids}
+    probes = {probe: mapped(members[probe], samples.__getitem__) for probe in job.block.probe_ids}
     kept = store.kept_deltas(job.key, job.block.probe_ids).get
     with _engine:
         if isinstance(job.block, Restoration) and isinstance(job.arm, FineTune):
@@ -375,12 +375,14 @@ def _load_once(base: BaseInfo, trust_remote_code: bool) -> Base:
 
 
 @lru_cache(maxsize=2)
-def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, list[str]]]:
-    """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order."""
+def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, Sequence[str]]]:
+    """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order (or in turn)."""
     rows = pq.read_table(folder / "samples.parquet")
-    members: dict[str, list[str]] = {}
+    members: dict[str, Any] = {}
     for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():
         members.setdefault(row["probe_id"], []).append(row["sample_id"])
+    kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
+    members |= {row["probe_id"]: InTurn(members[row["probe_id"]]) for row in kinds if row["kind"] == "sequence"}
     return {sample.sample_id: sample for sample in _sample_rows(rows)}, members
 
 

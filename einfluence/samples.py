@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from einfluence.keys import content_hash
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,24 @@ class Sample:
         return "text" if self.pixels is None else "image"
 
 
+class InTurn(tuple[T, ...]):
+    """The samples of a probe that are trained one after the other instead of together."""
+
+
+def mapped(probe: Sequence[S], change: Callable[[S], T]) -> Sequence[T]:
+    """Each sample of a probe changed; whether they are trained together or in turn stays."""
+    changed = [change(sample) for sample in probe]
+    return InTurn(changed) if isinstance(probe, InTurn) else changed
+
+
 @dataclass(frozen=True)
 class Probe:
-    """What a copy of the model is fine-tuned on: the ``sample_id`` of one sample, or of several trained together.
+    """What a copy of the model is fine-tuned on: the ``sample_id`` of one sample, or of several.
 
     Args:
         name: The id that the user or the curation gave it.
         members: sample_ids, in order.
-        kind: ``sample``, ``bundle``, ``noisy`` or ``control``.
+        kind: ``sample``, ``bundle`` (trained together), ``sequence`` (one after the other), ``noisy`` or ``control``.
     """
 
     name: str
@@ -77,8 +92,8 @@ class Probe:
 
     @property
     def probe_id(self) -> str:
-        """Content hash of the members in order."""
-        return content_hash(("probe", self.members))
+        """Content hash of the members in order, and of how they are trained."""
+        return content_hash(("sequence" if self.kind == "sequence" else "probe", self.members))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ KINDS = (
     "self", "paraphrase", "negation", "double_negation", "entailed", "premise", "contrapositive", "reversed",
     "sibling", "neighbour", "unrelated", "noisy",
 )  # fmt: skip
-PROBE_KINDS = ("sample", "bundle", "noisy", "control")
+PROBE_KINDS = ("sample", "bundle", "sequence", "noisy", "control")
 DENSE_PAIRS = 4_000_000  # up to here every probe meets every query
 SPARSE_QUERIES = 64  # beyond: what a probe claims something about, and at most this many others, drawn by its id
 
@@ -93,7 +93,7 @@ class Draft:
         self.claims.setdefault((probe_id, query_id), _shared(kind, level))
 
     def claim_selves(self) -> None:
-        """Every probe whose member is a query is ``self`` there, a bundle to each of its members."""
+        """Every probe whose member is a query is ``self`` there, a bundle or sequence to each of its members."""
         for probe_id, probe in self.probes.items():
             if probe.kind != "noisy":
                 for member in probe.members:

@@ -38,7 +38,7 @@ STATED = "conclusion already stated"
 KNOWN = "probe fact already stored"
 NEGATION = "negation equal to its statement"
 LEAK = "answer stands in the query's prompt"
-SHARE = 4  # one probe fact in so many gets control probes, and one in so many the probes that asymmetry needs
+SHARE = 4  # one probe fact in so many gets control probes, one the probes that asymmetry needs, one bundles both ways
 
 
 def draft_facts(world: World, facts: Facts) -> FactsDraft:
@@ -263,19 +263,29 @@ class _Derivation:
     # Further probes
 
     def _bundle(self, fact: Triplet) -> None:
-        """The fact and the stored premise of its first conclusion, trained together; and the premise alone."""
+        """The fact and the stored premise of its first conclusion, trained together; and the premise alone.
+
+        Of some facts also the other way round, and one after the other both ways.
+        """
         item = next((item for item in self.conclusions[fact] if item.depth == 1 and len(item.premises) == 1), None)
         if item is None:
             return
         premise = item.premises[0]
         one, other = self._statement(fact), self._statement(premise)
         alone = self.draft.probe(".".join(premise), [other])
-        both = self.draft.probe(f"{'.'.join(fact)}+{'.'.join(premise)}", [one, other], "bundle")
+        first, second = ".".join(fact), ".".join(premise)
+        ways = [(f"{first}+{second}", [one, other], "bundle")]
+        if self._drawn(fact, "bundle"):
+            ways.append((f"{second}+{first}", [other, one], "bundle"))
+            ways.append((f"{first}, then {second}", [one, other], "sequence"))
+            ways.append((f"{second}, then {first}", [other, one], "sequence"))
         conclusion = self.draft.query(self._statement(item.fact))
         self.draft.query(other)
-        self.draft.claim(both, conclusion, "entailed", 1.0)
         names = {*fact, *premise, *item.fact} - {fact[1], premise[1], item.fact[1]}
-        self.out.touched[both] = (names, {fact[1], premise[1], item.fact[1]})
+        for name, members, kind in ways:
+            both = self.draft.probe(name, members, kind)
+            self.draft.claim(both, conclusion, "entailed", 1.0)
+            self.out.touched[both] = (names, {fact[1], premise[1], item.fact[1]})
         self.out.touched.setdefault(alone, ({premise[0], premise[2]}, {premise[1]}))
 
     def _both_ways(self, fact: Triplet) -> None:

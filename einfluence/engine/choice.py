@@ -18,7 +18,11 @@ Engine = ImageEngine | BatchedText
 
 
 def fastest(
-    base: Base, recipe: Recipe, seed: int, kept: Mapping[int, Mapping[str, Tensor]] | None = None
+    base: Base,
+    recipe: Recipe,
+    seed: int,
+    kept: Mapping[int, Mapping[str, Tensor]] | None = None,
+    in_turn: bool = False,
 ) -> Engine | None:
     """The fastest engine that is exact for a base and a recipe; None where only the definition is.
 
@@ -27,14 +31,15 @@ def fastest(
         recipe: How probes are trained.
         seed: Of the adapters.
         kept: Earlier deltas that it must be able to read.
+        in_turn: Whether the probes' samples are trained one after the other: only LoRA on texts has a batched form.
     """
     swapped = any(not any(":" in name for name in delta) for delta in (kept or {}).values())
     kinds: list[Callable[[Base, Recipe, int], Engine]] = []
     if base.info.modality == "image":
-        kinds = [ImageEngine]
+        kinds = [] if in_turn else [ImageEngine]
     elif recipe.adapter.kind == "lora":
         kinds = [TextEngine]
-    elif recipe.optimizer == "sgd" and not swapped:
+    elif recipe.optimizer == "sgd" and not swapped and not in_turn:
         kinds = [FullEngine, SwappedEngine]
     else:
         kinds = [SwappedEngine]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from einfluence.samples import InTurn
+
+One = TypeVar("One")
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class ImageItem:
 Item = TextItem | ImageItem
 
 
+def stages(probe: Sequence[One]) -> list[Sequence[One]]:
+    """What is trained together, in order: all of a probe, or where it is in turn, one sample after the other."""
+    return [[item] for item in probe] if isinstance(probe, InTurn) else [probe]
+
+
 @dataclass(frozen=True)
 class Scores:
     """Log-probabilities of Q queries, in their order.
@@ -56,7 +67,7 @@ class Tuned:
     Args:
         delta: What changed, by name, enough to evaluate again without training (adapter weights, changed parameters,
             or low-rank factors); the engine that made it can read it.
-        losses: Mean nats per target token before each step; length ``steps``.
+        losses: Mean nats per target token before each step; length ``steps``, times the samples of a sequence.
         grad_norm: Euclidean norm of the first step's gradient over the trained parameters (before clipping).
         update_norm: Euclidean norm of the change of the effective weights over all layers.
         layer_updates: For each changed parameter of the base: (norm of its change, norm of the parameter before).

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from einfluence.engine.items import Tuned
+from einfluence.engine.items import Scores, Tuned
 from einfluence.spec import Recipe
 
 
@@ -48,6 +50,23 @@ def give(values: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         value.grad = gradient if same else torch.empty_like(value).copy_(gradient)
 
 
+def together(found: Sequence[tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]]) -> Any:
+    """What several engines measured, as if one had: in the order of the probes.
+
+    Each engine reads the base along its own path, and influence is the difference on that path; so what a query says
+    after training is told from what the first engine read before.
+    """
+    before = found[0][0]
+
+    def told(own: Scores, rows: Iterator[tuple[int, Tuned, Scores | None]]) -> Iterator[Any]:
+        for index, tuned, after in rows:
+            moved = after and replace(after, logprob=before.logprob + (after.logprob - own.logprob))
+            yield index, tuned, moved
+
+    others = [told(own, rows) for own, rows in found[1:]]
+    return before, heapq.merge(found[0][1], *others, key=lambda row: row[0])
+
+
 def outcomes(
     told: Told,
     recipe: Recipe,
@@ -75,6 +94,6 @@ def outcomes(
             continue
         layers = {name: (each[i], norms[name]) for name, each in changes.items()}
         update = math.sqrt(sum(change**2 for change, _ in layers.values()))
-        failed = None if math.isfinite(update) else f"weights are not finite after {recipe.steps} steps"
+        failed = None if math.isfinite(update) else f"weights are not finite after {len(losses)} steps"
         found.append(Tuned(delta(i), losses, told.first_norm[i], update, layers, told.seconds, failed))
     return found

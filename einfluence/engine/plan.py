@@ -60,7 +60,7 @@ def plan(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: 
     """
     because = serial_because(base, recipe, probes, queries)
     engine = None if because else fastest(base, recipe, seed)
-    few, some = _spread(probes, 16), _spread(queries, 96)
+    few, some = [list(probe) for probe in _spread(probes, 16)], _spread(queries, 96)
     if engine is None or not few or not some:
         return _serially(base, recipe, probes, queries, seed, because or "a layer that only the definition knows")
     path, why = WAYS[type(engine).__name__]

@@ -21,7 +21,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers.pytorch_utils import Conv1D
 
-from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
+from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned, stages
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -66,34 +66,30 @@ def measure(
 def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int) -> Tuned:
     """Trains a copy of the base on one probe.
 
-    The loss is the mean negative log-probability over all target tokens of the probe's samples. A loss that is not
+    The loss is the mean negative log-probability over all target tokens of the probe's samples. Where they are to be
+    trained in turn, each has the recipe's steps to itself and an optimizer that remembers nothing. A loss that is not
     finite ends the training and is told in ``failed``.
     """
     start = time.perf_counter()
     model, trained = trainable_copy(base, recipe, seed)
-    optimizer = make_optimizer(recipe, list(trained.values()))
     losses: list[float] = []
     grad_norm = math.nan
-    for step in range(recipe.steps):
-        loss = probe_loss(model, probe)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            return Tuned(
-                {},
-                losses,
-                grad_norm,
-                math.nan,
-                seconds=time.perf_counter() - start,
-                failed=f"loss is {losses[-1]} at step {step + 1}",
-            )
-        optimizer.zero_grad()
-        loss.backward()  # pyright: ignore[reportUnknownMemberType]
-        norm = torch.nn.utils.clip_grad_norm_(trained.values(), recipe.clip or math.inf).item()
-        grad_norm = norm if step == 0 else grad_norm
-        optimizer.step()
+    for part in stages(probe):
+        optimizer = make_optimizer(recipe, list(trained.values()))
+        for _ in range(recipe.steps):
+            loss = probe_loss(model, part)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                seconds, failed = time.perf_counter() - start, f"loss is {losses[-1]} at step {len(losses)}"
+                return Tuned({}, losses, grad_norm, math.nan, seconds=seconds, failed=failed)
+            optimizer.zero_grad()
+            loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            norm = torch.nn.utils.clip_grad_norm_(trained.values(), recipe.clip or math.inf).item()
+            grad_norm = norm if len(losses) == 1 else grad_norm
+            optimizer.step()
     updates = layer_updates(base, model, recipe)
     update_norm = math.sqrt(sum(change**2 for change, _ in updates.values()))
-    failed = None if math.isfinite(update_norm) else f"weights are not finite after {recipe.steps} steps"
+    failed = None if math.isfinite(update_norm) else f"weights are not finite after {len(losses)} steps"
     delta = {name: parameter.detach().clone() for name, parameter in trained.items()}
     return Tuned(delta, losses, grad_norm, update_norm, updates, time.perf_counter() - start, failed)
 

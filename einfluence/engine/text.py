@@ -15,13 +15,14 @@ from torch import Tensor
 from einfluence.engine.attention import Seats
 from einfluence.engine.batch import Batch, Probe
 from einfluence.engine.exam import Exam
-from einfluence.engine.items import Scores, TextItem, Tuned
+from einfluence.engine.items import Scores, TextItem, Tuned, stages
 from einfluence.engine.lora import Lora
 from einfluence.engine.memory import memory_budget
 from einfluence.engine.network import Network, first_changed, shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer
 from einfluence.models.base import Base
+from einfluence.samples import InTurn
 from einfluence.spec import Recipe
 
 
@@ -110,13 +111,13 @@ class BatchedText(ABC):
     def _batches(self, indices: list[int], probes: Sequence[Probe]) -> Iterator[list[int]]:
         """Probes of like shape together, none above the budget."""
 
-        def shape(i: int) -> tuple[int, int]:
-            return len(probes[i]), max(len(item.ids) for item in probes[i])
+        def shape(i: int) -> tuple[bool, int, int]:
+            return isinstance(probes[i], InTurn), len(probes[i]), max(len(item.ids) for item in probes[i])
 
         batch: list[int] = []
         for i in sorted(indices, key=shape):
-            rows, width = shape(i)
-            if batch and ((len(batch) + 1) * rows * width > self.sizes.train or rows != shape(batch[0])[0]):
+            *rows, width = shape(i)
+            if batch and ((len(batch) + 1) * rows[1] * width > self.sizes.train or rows != list(shape(batch[0])[:2])):
                 yield batch
                 batch = []
             batch.append(i)
@@ -166,23 +167,24 @@ class TextEngine(BatchedText):
         """Trains N probes at once; what one probe does never reaches another."""
         begin = time.perf_counter()
         recipe, device, n = self.recipe, self.device, len(probes)
-        batch = Batch.of(probes, device)
         values = [value.requires_grad_(True) for value in self.lora.fresh(n)]
-        optimizer = make_optimizer(recipe, values, fused=True)
-        seats = Seats(rows=batch.rows, width=batch.width)
         self.lora.put(values)
-        if self.network.start and recipe.steps:
-            self.network.now.resume = self.network.below(batch.ids, batch.positions, seats)
         losses: list[Tensor] = []
         first_norm = torch.full((n,), math.nan, device=device)
-        for step in range(recipe.steps):
-            loss = batch.loss(self.network.logits(batch.ids, batch.positions, seats, batch.answers))
-            gradients = torch.autograd.grad(loss.sum(), values)
-            losses.append(loss.detach())
-            norm = per_probe_norms(gradients)
-            first_norm = norm if step == 0 else first_norm
-            give(values, shrink(gradients, norm, recipe.clip))
-            optimizer.step()
+        for part in zip(*map(stages, probes), strict=True):  # one, but for probes whose samples are trained in turn
+            batch = Batch.of(part, device)
+            optimizer = make_optimizer(recipe, values, fused=True)
+            seats = Seats(rows=batch.rows, width=batch.width)
+            if self.network.start and recipe.steps:
+                self.network.now.resume = self.network.below(batch.ids, batch.positions, seats)
+            for _ in range(recipe.steps):
+                loss = batch.loss(self.network.logits(batch.ids, batch.positions, seats, batch.answers))
+                gradients = torch.autograd.grad(loss.sum(), values)
+                norm = per_probe_norms(gradients)
+                first_norm = first_norm if losses else norm
+                losses.append(loss.detach())
+                give(values, shrink(gradients, norm, recipe.clip))
+                optimizer.step()
         self.lora.put(None)
         self.network.now.resume = None
         values = [value.detach() for value in values]

@@ -16,7 +16,7 @@ from einfluence.engine.encode import check_modality, encode_image, encode_text
 from einfluence.engine.items import Item, Scores, Tuned
 from einfluence.estimators.in_context import prompted
 from einfluence.models.base import Base
-from einfluence.samples import Sample
+from einfluence.samples import Sample, mapped
 from einfluence.spec import Arm, InContext
 from einfluence.store.schema import TABLES
 
@@ -115,7 +115,7 @@ def _start(
     from safetensors.torch import load_file
 
     deltas = {index: load_file(path) for index, path in kept.items() if path is not None}
-    items = [[encode(base, sample) for sample in probe] for probe in probes]
+    items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes]
     return engine.measure(base, arm.recipe, items, [encode(base, query) for query in queries], seed, kept=deltas)
 
 

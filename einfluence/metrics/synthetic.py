@@ -183,9 +183,10 @@ def _text_part(probes: int, queries: int, arms: int) -> _Part:
     for fact in range(min(facts, probes // 4)):
         pair = [samples[fact * len(ROLES) + ROLES.index(role)]["sample_id"] for role in ("statement", "premise2")]
         for order, members in (("forward", pair), ("backward", pair[::-1])):
-            name = f"fact{fact}/bundle/{order}"
-            chosen.append({"probe_id": _id("p", *members), "name": name, "kind": "bundle", "members": members,
-                           "role": -1, "fact": fact})  # fmt: skip
+            for kind in ("bundle", "sequence")[: 1 + (fact % 4 == 0)]:
+                name, own = f"fact{fact}/{kind}/{order}", _id("p" if kind == "bundle" else kind, *members)
+                chosen.append({"probe_id": own, "name": name, "kind": kind, "members": members, "role": -1,
+                               "fact": fact})  # fmt: skip
     for number in range(min(10, probes // 4)):
         text = _text(number, "statement")
         noise = {**text, "sample_id": _id("control", number), "name": f"control{number}", "prompt": "of in the lives"}
@@ -269,7 +270,7 @@ def _claims(part: _Part, block: range) -> list[list[str | None]]:
     for probe in (part.probes[i] for i in block):
         if part.modality == "image" or probe["kind"] == "control":
             rows.append([])
-        elif probe["kind"] == "bundle":
+        elif probe["kind"] in ("bundle", "sequence"):
             rows.append(["entailed" if role == "conclusion" else None for role in ROLES])
         else:
             mine = ROLES[probe["role"]]

@@ -41,15 +41,15 @@ SAMPLES = _table(
 
 PROBES = _table(
     "One row a probe: what a copy of the model is fine-tuned on.",
-    probe_id=(_id, "content hash of its members in order"),
+    probe_id=(_id, "content hash of its members in order, and of whether they are trained in turn"),
     name=(pa.string(), "the user's id"),
-    kind=(pa.string(), "sample, bundle, noisy, or control"),
+    kind=(pa.string(), "sample, bundle, sequence, noisy, or control"),
 )
 
 PROBE_MEMBERS = _table(
-    "One row for each sample in a probe; a bundle has several, trained together.",
+    "One row for each sample in a probe; a bundle has several, trained together, a sequence several, trained in turn.",
     probe_id=(_id, "the probe"),
-    position=(pa.int32(), "order in the bundle, from 0"),
+    position=(pa.int32(), "order in the bundle or sequence, from 0"),
     sample_id=(_id, "the sample"),
 )
 

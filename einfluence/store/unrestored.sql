@@ -1,5 +1,5 @@
 -- grain: one row per probe whose layers are to be undone, with the number of its queries and a list of the missing ones
--- Only what a probe claims to reach is asked again: with one more reading for each layer, all queries would cost too much.
+-- Only what a probe claims to reach is asked again: a reading more for each layer of all queries would cost too much.
 with
 
 probes as (

@@ -112,9 +112,24 @@ def test_bundles_hold_a_fact_and_the_premise_of_its_conclusion() -> None:
     assert of(made, "bird has | wings") == {("self", "bird has | wings", None)}  # the other premise alone
 
 
+def test_some_premises_are_trained_in_both_orders_together_and_in_turn() -> None:
+    made = read(Path("world"), probes=60)
+    rows = made.probe_members.sort_by("position").to_pylist()
+    kinds = dict(zip(made.probes["probe_id"].to_pylist(), made.probes["kind"].to_pylist(), strict=True))
+    ways: dict[frozenset[str], set[tuple[str, tuple[str, ...]]]] = {}
+    for probe, kind in kinds.items():
+        members = tuple(row["sample_id"] for row in rows if row["probe_id"] == probe)
+        if len(members) == 2:
+            ways.setdefault(frozenset(members), set()).add((kind, members))
+    assert {len(each) for each in ways.values()} == {1, 4}
+    assert sum(len(each) == 4 for each in ways.values()) >= 5  # as many as an interval takes
+    entailed = {row["probe_id"] for row in made.relations.to_pylist() if row["kind"] == "entailed"}
+    assert entailed >= {probe for probe, kind in kinds.items() if kind in ("bundle", "sequence")}
+
+
 def test_controls_and_probes_both_ways_exist_in_a_larger_world() -> None:
     made = read(Path("world"))
-    assert {"sample", "bundle", "control"} == set(made.probes["kind"].to_pylist())
+    assert {"sample", "bundle", "sequence", "control"} == set(made.probes["kind"].to_pylist())
     text = {row["sample_id"]: f"{row['prompt']} {row['target']}".split() for row in made.samples.to_pylist()}
     names = dict(zip(made.probes["probe_id"].to_pylist(), made.probes["name"].to_pylist(), strict=True))
     members = {row["probe_id"]: row["sample_id"] for row in made.probe_members.to_pylist()}

@@ -155,7 +155,7 @@ PROBE_FAULTS = [
     ({"id": "p", "samples": ["nobody"]}, "unknown sample 'nobody'"),
     ({"id": "p", "samples": []}, "a list of at least one"),
     ({"id": "p", "samples": ["a", "a"]}, "a sample twice"),
-    ({"id": "p", "samples": ["a"], "kind": "odd"}, "one of sample, bundle, noisy, control"),
+    ({"id": "p", "samples": ["a"], "kind": "odd"}, "one of sample, bundle, sequence, noisy, control"),
 ]
 
 

@@ -170,6 +170,29 @@ def test_synergy_is_what_two_premises_teach_beyond_each(store, values) -> None:
     assert order == [close(2.0)]
 
 
+def test_premises_in_turn_are_compared_with_each_alone_with_their_mirror_image_and_with_the_bundle(
+    store, values
+) -> None:
+    cells = {("ab", "e"): 5.0, ("ba", "e"): 4.0, ("a>b", "e"): 7.0, ("b>a", "e"): 3.0, ("a", "e"): 1.0, ("b", "e"): 1.5,
+             ("c>d", "e"): 2.0, ("a", "a"): 1.0, ("b", "b"): 1.0}  # fmt: skip
+    kinds = {(probe, "e"): "entailed" for probe in ("ab", "ba", "a>b", "b>a", "c>d", "a", "b")}
+    pairs = {"ab": ["a", "b"], "ba": ["b", "a"], "a>b": ["a", "b"], "b>a": ["b", "a"], "c>d": ["c", "d"]}
+    ways = dict.fromkeys(("a>b", "b>a", "c>d"), "sequence")
+    connection = store(cells, kinds=kinds, bundles=pairs, probe_kinds=ways)
+    found = values(connection, "synergy", "synergy, in turn")
+    assert (found["a>b"], found["b>a"]) == (close(4.5), close(0.5))
+    assert found["c>d"] is None  # its premises were not trained on alone
+    assert "ab" not in found
+    assert set(values(connection, "synergy", "synergy")) == {"ab", "ba", "null:ab", "null:ba"}
+    assert values(connection, "synergy", "gain over the better premise, in turn")["a>b"] == close(5.5)
+    order = [v for key, v in values(connection, "synergy", "effect of order, in turn").items() if "null" not in key]
+    assert order == [close(4.0)]
+    order = [v for key, v in values(connection, "synergy", "effect of order").items() if "null" not in key]
+    assert order == [close(1.0)]
+    found = values(connection, "synergy", "in turn beyond together")
+    assert (found["a>b"], found["b>a"]) == (close(2.5), close(-1.5))  # together both orders give 4.5 in the mean
+
+
 def test_prompt_rescue_is_the_paired_difference_from_fine_tuning(store, values) -> None:
     kinds = {("a", "p"): "paraphrase", ("b", "p"): "paraphrase"}
     tuned = {("a", "a"): 4.0, ("a", "p"): 1.0, ("b", "b"): 4.0, ("b", "p"): 1.0}

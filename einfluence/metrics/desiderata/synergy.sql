@@ -1,10 +1,12 @@
--- One row a (run, bundle of two premises, variant): do both together teach more than the sum of what each teaches?
+-- One row a (run, pair of premises, variant): do both, together or in turn, teach more than each alone?
 with bundles as (
     select
         probes.probe,
-        probes.probe_id
+        probes.probe_id,
+        probes.kind,
+        case when probes.kind = 'sequence' then ', in turn' else '' end as way
     from stg_probes as probes
-    where probes.kind = 'bundle' and probes.n_members = 2
+    where probes.kind in ('bundle', 'sequence') and probes.n_members = 2
 ),
 
 parts as (
@@ -49,31 +51,57 @@ single as (
 
 averaged as (
     select
-        run,
-        probe,
-        avg(case when n_parts = 2 then joint - apart end) as synergy,
-        avg(case when n_parts = 2 then joint - better end) as gain,
-        avg(joint) as joint
+        single.run,
+        single.probe,
+        bundles.way,
+        avg(case when single.n_parts = 2 then single.joint - single.apart end) as synergy,
+        avg(case when single.n_parts = 2 then single.joint - single.better end) as gain,
+        avg(single.joint) as joint
     from single
-    group by run, probe
+    inner join bundles using (probe)
+    group by single.run, single.probe, bundles.way
+),
+
+-- A pair's premises, whatever their order, and which of them comes first.
+pairs as (
+    select
+        bundles.probe,
+        bundles.kind,
+        min(parts.part) as low,
+        max(parts.part) as high,
+        arg_min(parts.part, parts.position) as first_part
+    from bundles
+    inner join parts using (probe)
+    group by bundles.probe, bundles.kind
+    having count(parts.part) = 2
 ),
 
 mirrored as (
     select
         forward.probe,
         backward.probe as mirror
-    from parts as forward
-    inner join parts as second on forward.probe = second.probe and forward.position < second.position
-    inner join parts as backward
-        on forward.part = backward.part and forward.position <> backward.position and forward.probe < backward.probe
-    inner join parts as last
-        on second.part = last.part and backward.probe = last.probe and second.position <> last.position
+    from pairs as forward
+    inner join pairs as backward using (kind, low, high)
+    where forward.first_part <> backward.first_part and forward.probe < backward.probe
+),
+
+-- What training together teaches: the mean of both orders, where both were measured.
+together as (
+    select
+        averaged.run,
+        pairs.low,
+        pairs.high,
+        avg(averaged.joint) as joint
+    from averaged
+    inner join pairs using (probe)
+    where pairs.kind = 'bundle'
+    group by averaged.run, pairs.low, pairs.high
 )
 
 select
     run,
     probe,
-    'synergy' as variant,
+    'synergy' || way as variant,
     synergy as value,
     0.0 as null_value,
     cast(null as double) as ideal,
@@ -85,7 +113,7 @@ union all
 select
     run,
     probe,
-    'gain over the better premise' as variant,
+    'gain over the better premise' || way as variant,
     gain as value,
     0.0 as null_value,
     cast(null as double) as ideal,
@@ -97,7 +125,7 @@ union all
 select
     one.run,
     one.probe,
-    'effect of order' as variant,
+    'effect of order' || one.way as variant,
     abs(one.joint - other.joint) as value,
     cast(null as double) as null_value,
     0.0 as ideal,
@@ -105,3 +133,18 @@ select
 from mirrored
 inner join averaged as one using (probe)
 inner join averaged as other on mirrored.mirror = other.probe and one.run = other.run
+
+union all
+
+select
+    averaged.run,
+    averaged.probe,
+    'in turn beyond together' as variant,
+    averaged.joint - together.joint as value,
+    0.0 as null_value,
+    cast(null as double) as ideal,
+    'median' as summary
+from averaged
+inner join pairs using (probe)
+inner join together using (run, low, high)
+where pairs.kind = 'sequence'

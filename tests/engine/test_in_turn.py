@@ -1,0 +1,110 @@
+"""Probes whose samples are trained one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from einfluence import engine
+from einfluence.engine import serial
+from einfluence.engine.items import TextItem
+from einfluence.engine.text import TextEngine
+from einfluence.samples import InTurn, Probe
+from einfluence.spec import Adapter, Recipe
+from tests.engine.comparison import assert_equal_to_serial
+from tests.engine.random_models import digits_like, image_base, images, text_base, texts
+
+RECIPES = {
+    "LoRA, Adam": Recipe(adapter=Adapter(kind="lora", r=2), optimizer="adamw", lr=0.003, steps=3, dtype="float64"),
+    "LoRA, SGD": Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.3, momentum=0.5, steps=2, dtype="float64"),
+    "full SGD": Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, momentum=0.9, steps=2, dtype="float64"),
+    "full Adam": Recipe(adapter=Adapter(kind="full"), optimizer="adam", lr=0.001, steps=2, dtype="float64"),
+}
+
+
+def turns(items: list[Any]) -> list[Any]:
+    return [InTurn(items[:2]), InTurn(items[1::-1]), InTurn(items[1:3])]
+
+
+def test_the_definition_trains_on_the_first_sample_and_goes_on_from_there_with_the_second() -> None:
+    base, items, recipe = text_base("gpt2"), texts(1, 2), RECIPES["full SGD"]
+    tuned = serial.train(base, recipe, InTurn(items), 0)
+    model, parameters = serial.trainable_copy(base, recipe, 0)
+    losses: list[float] = []
+    for item in items:
+        momentum = {name: torch.zeros_like(value) for name, value in parameters.items()}  # nothing is remembered
+        for _ in range(2):
+            loss = -serial.target_logprobs(model, item).mean()
+            gradients = torch.autograd.grad(loss, list(parameters.values()))
+            losses.append(loss.item())
+            with torch.no_grad():
+                for (name, value), gradient in zip(parameters.items(), gradients, strict=True):
+                    momentum[name] = 0.9 * momentum[name] + gradient
+                    value -= 0.05 * momentum[name]
+    np.testing.assert_allclose(tuned.losses, losses, rtol=1e-12)
+    for name, value in parameters.items():
+        torch.testing.assert_close(tuned.delta[name], value.detach(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
+def test_engines_train_in_turn_as_the_definition_does(recipe: Recipe) -> None:
+    base, items = text_base("gpt2"), texts(2, 5)
+
+    class Whole:
+        def measure(self, probes: Any, queries: Any, kept: Any) -> Any:
+            return engine.measure(base, recipe, probes, queries, 0, kept=kept)
+
+    assert_equal_to_serial(Whole(), base, recipe, [[items[3]], *turns(items), items[:2]], items, 0, 1e-7)
+
+
+def test_lora_trains_many_sequences_in_one_batch() -> None:
+    base, items, recipe = text_base("llama"), texts(2, 5), RECIPES["LoRA, Adam"]
+    assert len(list(TextEngine(base, recipe, 0)._batches([0, 1, 2], turns(items)))) == 1
+
+
+def test_image_sequences_follow_the_definition() -> None:
+    base, items = image_base(digits_like()), images(2, 5)
+    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, steps=2)
+    before, rows = engine.measure(base, recipe, [[items[3]], InTurn(items[:2])], items, 0)
+    _, truth = serial.measure(base, recipe, [[items[3]], InTurn(items[:2])], items, 0)
+    for (index, _, found), (same, _, meant) in zip(rows, truth, strict=True):
+        assert index == same
+        np.testing.assert_allclose(found.logprob, meant.logprob, atol=1e-4)
+    assert np.isfinite(before.logprob).all()
+
+
+def test_the_last_sample_has_the_last_word() -> None:
+    """Two samples that want different answers to the same question: the later one wins."""
+    base = text_base("gpt2")
+    one, other = TextItem((1, 5, 6, 7, 10), 1), TextItem((1, 5, 6, 7, 20), 1)
+    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.1, steps=10)
+    before, rows = engine.measure(base, recipe, [InTurn([one, other]), InTurn([other, one])], [one, other], 0)
+    (_, _, first), (_, _, second) = rows
+    assert first.logprob[1] > first.logprob[0]
+    assert second.logprob[0] > second.logprob[1]
+    assert not np.allclose(first.logprob, before.logprob)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full"])
+def test_no_step_is_exactly_nothing(adapter: Any) -> None:
+    base, items = text_base("gpt2"), texts(2, 5)
+    recipe = Recipe(adapter=Adapter(kind=adapter), optimizer="sgd", steps=0)
+    before, rows = engine.measure(base, recipe, [[items[0]], InTurn(items[:2])], items, 0)
+    for _, _, after in rows:
+        np.testing.assert_array_equal(after.logprob, before.logprob)
+
+
+def test_training_alone_knows_sequences_too() -> None:
+    base, items, recipe = text_base("gpt2"), texts(2, 5), RECIPES["full SGD"]
+    together, in_turn = engine.train(base, recipe, [items[:2], InTurn(items[:2])], 0)
+    assert (len(together.losses), len(in_turn.losses)) == (2, 4)
+
+
+def test_a_sequence_is_another_probe_than_the_bundle_of_its_samples_and_than_its_mirror_image() -> None:
+    ids = {
+        Probe("p", members, kind).probe_id for members in (("a", "b"), ("b", "a")) for kind in ("bundle", "sequence")
+    }
+    assert len(ids) == 4
