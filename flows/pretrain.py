@@ -66,7 +66,7 @@ def language(
     folder: Annotated[str | None, typer.Option(help="Where the model goes.")] = None,
     work: Annotated[str | None, typer.Option(help="Where checkpoints are kept.")] = None,
 ) -> None:
-    """The language model of a world (half an hour on a free CPU core with bfloat16 matrix units, an hour and more on others)."""
+    """The language model of a world (half an hour on a CPU core with bfloat16 matrix units, else over an hour)."""
     marks = pretrain_language(name, folder, work)
     typer.echo("\n".join(f"{mark:24} {value:.3f}" for mark, value in marks.items()))
 
