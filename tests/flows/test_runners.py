@@ -180,6 +180,7 @@ def test_a_stopped_run_says_what_is_kept(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("runner", ["inline", "processes"])
 def test_a_run_that_is_stopped_goes_on_with_the_same_command(
