@@ -61,7 +61,7 @@ def compare(
     """Compares the desiderata of two stores (or of two arms of one), paired by probe.
 
     Arms pair when their estimators agree and they share probes: equal base and recipe first, then equal recipe, then
-    equal base, then the only one left on either side.
+    equal base, then any; where there are several to choose from, none is.
 
     Args:
         connection_a: Views of the store that is compared with.
@@ -122,11 +122,14 @@ def _paired(arms_a: Mapping[Arm, Scores], arms_b: Mapping[Arm, Scores]) -> list[
     candidates = [(one, other) for one in arms_a for other in arms_b
                   if one[0] == other[0] and _shared(arms_a[one], arms_b[other])]  # fmt: skip
     pairs: list[tuple[Arm, Arm]] = []
-    for one, other in sorted(candidates, key=lambda pair: likeness(*pair), reverse=True):
-        taken = any(one == p or other == q for p, q in pairs)
-        rivals = sum(one == p or other == q for p, q in candidates) > 1
-        if not taken and (any(likeness(one, other)) or not rivals):
-            pairs.append((one, other))
+    for kind in ((True, True), (True, False), (False, True), (False, False)):
+        taken = {arm for pair in pairs for arm in (("a", pair[0]), ("b", pair[1]))}
+        left = [
+            (one, other)
+            for one, other in candidates
+            if likeness(one, other) == kind and ("a", one) not in taken and ("b", other) not in taken
+        ]
+        pairs += [(one, other) for one, other in left if sum(one == a or other == b for a, b in left) == 1]
     return sorted(pairs)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from einfluence.errors import InputError
 from einfluence.metrics import check, compare, score
+from einfluence.metrics.comparing import _paired, _Series
 from einfluence.metrics.synthetic import Kind, synthetic
 from einfluence.store.schema import DESIDERATA
 
@@ -41,6 +42,20 @@ def test_arms_of_one_store_can_be_compared_by_recipe() -> None:
     one, other = (row[0] for row in recipes)
     rows = compare(connection, connection, a={"recipe": one}, b={"recipe": other[:8]}, draws=100).to_pylist()
     assert {(row["recipe_a"], row["recipe_b"]) for row in rows} == {(one, other)}
+
+
+def test_arms_pair_by_likeness_and_never_by_chance() -> None:
+    scores = {("negation", "contrast", "mean"): _Series({"p": 1.0}, {"p": 1.0}, {"p": "c"})}
+
+    def arms(*names: tuple[str, str]) -> dict[tuple[str, str, str], Any]:
+        return {("finetune", base, recipe): scores for base, recipe in names}
+
+    def paired(a: dict[Any, Any], b: dict[Any, Any]) -> list[tuple[str, str]]:
+        return [(one[1] + one[2], other[1] + other[2]) for one, other in _paired(a, b)]
+
+    assert paired(arms(("A", "r"), ("A", "s")), arms(("A", "r"), ("B", "s"))) == [("Ar", "Ar"), ("As", "Bs")]
+    assert paired(arms(("A", "r")), arms(("A", "s"))) == [("Ar", "As")]
+    assert paired(arms(("A", "r"), ("A", "s")), arms(("A", "r"), ("A", "t"), ("A", "u"))) == [("Ar", "Ar")]
 
 
 def test_stores_without_common_probes_cannot_be_compared(store) -> None:
