@@ -14,8 +14,10 @@ from einfluence.errors import InputError
 from einfluence.samples import Sample
 
 Features = Callable[[Sequence[Sample]], np.ndarray]
-"""Samples → float array (n, d), or (n, k, d) for k views of each: the base's hidden states of a text, over all of it and
-at its target; its penultimate features of an image."""
+"""Samples → float array (n, d), or (n, k, d) for k views of each.
+
+The base's hidden states of a text, over all of it and at its target; its penultimate features of an image.
+"""
 
 TEXT_MEASURES = ("hidden", "lexical")
 IMAGE_MEASURES = ("features", "pixel")
