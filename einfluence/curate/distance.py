@@ -14,7 +14,10 @@ from einfluence.errors import InputError
 from einfluence.samples import Sample
 
 Features = Callable[[Sequence[Sample]], np.ndarray]
-"""Samples → float array (n, d): the base's mean hidden states of a text, its penultimate features of an image."""
+"""Samples → float array (n, d), or (n, k, d) for k views of each.
+
+The base's hidden states of a text, over all of it and at its target; its penultimate features of an image.
+"""
 
 TEXT_MEASURES = ("hidden", "lexical")
 IMAGE_MEASURES = ("features", "pixel")
@@ -104,7 +107,7 @@ def _later(draft: Draft, features: Features, *, center: bool) -> Measure:
 
 
 def embedded(draft: Draft, features: Features, *, center: bool) -> Places:
-    """Cosine distance in [0, 2] of feature vectors.
+    """Cosine distance in [0, 2] of feature vectors; of several views, the mean of theirs.
 
     Args:
         draft: Samples, probes and queries.
@@ -114,10 +117,12 @@ def embedded(draft: Draft, features: Features, *, center: bool) -> Places:
     """
     needed = _needed(draft)
     vectors = np.asarray(features([draft.samples[key] for key in needed]), dtype=np.float64)
-    if vectors.ndim != 2 or len(vectors) != len(needed) or not np.isfinite(vectors).all():
+    if vectors.ndim not in (2, 3) or len(vectors) != len(needed) or not np.isfinite(vectors).all():
         raise ValueError(f"features of shape {vectors.shape} for {len(needed)} samples, or not finite")
     if center:
         vectors = vectors - vectors.mean(0)
+    if vectors.ndim == 3:  # each view weighs the same, however long its vectors
+        vectors = _unit(vectors).reshape(len(vectors), -1)
     return Places(_unit(_pool(draft, needed, vectors)), _unit(_pick(draft, needed, vectors)), cosine=True)
 
 
@@ -224,7 +229,7 @@ def _mixing(members: list[list[int]], n: int) -> Any:
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def _squares(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

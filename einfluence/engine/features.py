@@ -15,10 +15,11 @@ from einfluence.samples import Sample
 
 
 def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> npt.NDArray[np.float32]:
-    """One vector a sample, float32 of shape (n, d).
+    """What the base makes of each sample: float32 of shape (n, 2, d) for texts, (n, d) for images.
 
-    Text: the mean of the hidden states over the tokens of prompt and target, at the layer that stands at the fraction
-    ``layer`` of the depth (0 is the embedding). Image: what goes into the last Linear module.
+    Text: two means of the hidden states, over all tokens and over those of the target, at the layer that stands at
+    the fraction ``layer`` of the depth (0 is the embedding). Only at the target has a causal model read it all.
+    Image: what goes into the last Linear module.
 
     Raises:
         InputError: For a sample that is not of the base's modality, or does not fit it.
@@ -34,11 +35,12 @@ def _texts(base: Base, samples: Sequence[Sample], layer: float) -> list[torch.Te
     device = next(base.model.parameters()).device
     rows: list[torch.Tensor] = []
     for sample in samples:
-        ids = encode_text(base, sample.prompt, sample.target, sample.source or sample.name).ids
+        item = encode_text(base, sample.prompt, sample.target, sample.source or sample.name)
         states: Any = base.model(
-            torch.tensor([ids], device=device), output_hidden_states=True, use_cache=False
+            torch.tensor([item.ids], device=device), output_hidden_states=True, use_cache=False
         ).hidden_states
-        rows.append(states[round(layer * (len(states) - 1))].mean(1))
+        chosen = states[round(layer * (len(states) - 1))]
+        rows.append(torch.stack([chosen.mean(1), chosen[:, -item.n_target :].mean(1)], 1))
     return rows
 
 

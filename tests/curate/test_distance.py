@@ -59,6 +59,22 @@ def test_hidden_distance_is_the_cosine_of_centred_features_and_bundles_stand_at_
         assert row["distance"] == pytest.approx(1 - cosine, abs=1e-5)
 
 
+def test_the_distance_of_two_views_is_the_mean_of_theirs_however_long_their_vectors() -> None:
+    part = Part.model_validate(
+        {"base": "x", "facts": Facts(file=str(BIRDS), kinds=("paraphrase",)), "distance": ["hidden"]}
+    )
+
+    def views(samples: object) -> np.ndarray:
+        return np.stack([vectors(samples), 100 * vectors(samples)[:, ::-1] ** 3], 1)
+
+    one, other, both = (
+        np.array(curate(part, Spec(parts=(part,)), features).relations["distance"].to_pylist())
+        for features in (lambda s: views(s)[:, 0], lambda s: views(s)[:, 1], views)
+    )
+    assert both == pytest.approx((one + other) / 2, abs=1e-5)
+    assert np.abs(one - other).max() > 0.1
+
+
 def test_the_first_measure_is_the_relations_and_the_others_are_listed() -> None:
     made = read(distance=("lexical", "hidden"))
     assert made.distances["measure"].unique().to_pylist() == ["hidden"]
