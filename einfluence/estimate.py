@@ -8,17 +8,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from einfluence import engine
+from einfluence.engine.restoring import place_of
 from einfluence.estimators.in_context import prompted
 from einfluence.estimators.measure import encode
 from einfluence.models.base import Base
-from einfluence.run import Prepared, arm_keys, curated_rows, loaded_base, prepare
+from einfluence.run import Prepared, arm_keys, curated_rows, loaded_base, prepare, wanted_blocks
 from einfluence.samples import Sample
-from einfluence.shards import BLOCK
 from einfluence.spec import Arm, InContext, Spec
-from einfluence.store.store import Block, Store
+from einfluence.store.store import Block, Restoration, Store
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
 REHEARSED = 3  # probes that are put into the prompt of ...
@@ -86,24 +84,29 @@ def estimate(spec: Spec, store: Store) -> Estimate:
 
 def _rows(spec: Spec, item: Prepared, scratch: Store, store: Store) -> list[Row]:
     folder = scratch.root / "curations" / item.curation
-    pairs = pq.read_metadata(folder / "relations.parquet").num_rows
     base = loaded_base(item.base, item.part.trust_remote_code)
     rows: list[Row] = []
     for arm, key in arm_keys(item):
-        blocks = store.missing(folder, key, spec.shard or BLOCK)
-        missing, probes = sum(block.cells for block in blocks), sum(len(block.probe_ids) for block in blocks)
+        wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
+        missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{arm.recipe.label}, seed {key.seed}"
         seconds, memory, how = _rehearsal(base, arm, key.seed, folder, blocks) if blocks else (0.0, 0, "nothing to do")
-        rows.append(Row(item.part.name, label, pairs, missing, probes, seconds, memory, how))
+        rows.append(Row(item.part.name, label, wanted, missing, len(probes), seconds, memory, how))
     return rows
 
 
 def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[Block]) -> tuple[float, int, str]:
-    """Seconds, peak bytes and the engine's words for all blocks, from a few probes and queries of theirs."""
+    """Seconds, peak bytes and the engine's words for all blocks, from a few probes and queries of theirs.
+
+    A restoration is counted as its queries asked once for each place; what retraining adds is not.
+    """
     samples, members = curated_rows(folder)
+    places = len({place_of(name) for name, _ in base.model.named_parameters()})
+    cells = sum(block.cells * (places if isinstance(block, Restoration) else 1) for block in blocks)
+    blocks = [block for block in blocks if not isinstance(block, Restoration)] or blocks
     probes = [[samples[name] for name in members[probe]] for block in blocks for probe in block.probe_ids]
     queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
-    share = sum(block.cells for block in blocks) / (len(probes) * len(queries))
+    share = cells / (len(probes) * len(queries))
     if isinstance(arm, InContext):
         return share * _prompting(base, arm, probes, queries), 0, "shared beginnings, read once a probe"
     items = [[encode(base, sample) for sample in probe] for probe in probes]

@@ -216,17 +216,12 @@ def curated_part(spec: Spec, part: Part) -> Curated:
 
 def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     """Wanted cells minus present cells, in jobs."""
-    wanted, missing, jobs, size = 0, 0, list[Job](), spec.shard or BLOCK
+    wanted, missing, jobs = 0, 0, list[Job]()
     for item in prepared:
         folder = store.root / "curations" / item.curation
-        pairs = pq.read_metadata(folder / "relations.parquet").num_rows
         for arm, key in arm_keys(item):
-            blocks: list[Block] = [*store.missing(folder, key, size)]
-            wanted += pairs
-            if isinstance(arm, FineTune) and arm.restore:
-                restorations, more = store.unrestored(folder, key, size, arm.restore)
-                wanted += restorations
-                blocks += more
+            cells, blocks = wanted_blocks(spec, folder, arm, key, store)
+            wanted += cells
             for block in blocks:
                 missing += block.cells
                 keep = byte_count(spec.keep_deltas)
@@ -234,6 +229,17 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
                     Job(store.url, item.base, item.curation, arm, key, (block,), keep, item.part.trust_remote_code)
                 )
     return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
+
+
+def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[Block]]:
+    """How many cells a spec wants of one arm of a curation, and the blocks that a store lacks; restorations last."""
+    size = spec.shard or BLOCK
+    wanted = pq.read_metadata(curation / "relations.parquet").num_rows
+    blocks: list[Block] = [*store.missing(curation, key, size)]
+    if isinstance(arm, FineTune) and arm.restore:
+        restorations, more = store.unrestored(curation, key, size, arm.restore)
+        return wanted + restorations, [*blocks, *more]
+    return wanted, blocks
 
 
 def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:

@@ -253,6 +253,19 @@ def test_layers_are_undone_of_the_probes_asked_for_and_only_what_is_new_is_asked
     assert again.fetchone() == (5 * len(places),) * 2
 
 
+def test_the_estimate_counts_what_a_run_will_count(study: Study, tmp_path: Path) -> None:
+    from einfluence.estimate import estimate
+    from einfluence.spec import load_spec
+
+    arms = [{"recipe": {"lr": 0.01, "steps": 1}, "restore": 2}]
+    file, store = study(probes="ab", arms=arms), einfluence.Store(tmp_path / "store")
+    (before,) = estimate(load_spec(file), store).rows
+    done = einfluence.measure(file, store, report=False)
+    assert (before.wanted, before.missing) == (done.wanted, done.computed) and before.seconds > 0
+    (after,) = estimate(load_spec(file), store).rows
+    assert (after.wanted, after.missing, after.probes, after.seconds) == (done.wanted, 0, 0, 0.0)
+
+
 def test_two_writers_of_one_restoration_leave_it_once(study: Study, tmp_path: Path) -> None:
     from einfluence.run import compute, plan, prepare
     from einfluence.spec import load_spec
