@@ -314,14 +314,14 @@ WITH_WORKERS = [sys.executable, "-m", "flows.cli", "run", "-v", "--runner", "pro
 
 
 @pytest.mark.parametrize(
-    ("command", "count", "kills", "longest"),
+    ("command", "count", "kills"),
     [
-        pytest.param(IN_PROCESS, 256, 5, 4.0, id="5"),
-        pytest.param(WITH_WORKERS, 448, 52, 30.0, id="52", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
+        pytest.param(IN_PROCESS, 256, 5, id="5"),
+        pytest.param(WITH_WORKERS, 448, 52, id="52", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
     ],
 )
 def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
-    tmp_path: Path, gpt2_folder: Path, command: list[str], count: int, kills: int, longest: float
+    tmp_path: Path, gpt2_folder: Path, command: list[str], count: int, kills: int
 ) -> None:
     """Server, flow and workers; the spec names no size of shards, so the clock cuts them otherwise in each run."""
     spec = write_spec(tmp_path, gpt2_folder, count=count, shard=None, keep_deltas="100MB")
@@ -342,7 +342,9 @@ def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
         assert code in (0, -signal.SIGKILL), log.read_text()
         return code
 
-    assert ended(started(tmp_path / "whole")) == 0
+    process, begun = started(tmp_path / "whole"), time.monotonic()
+    assert ended(process) == 0
+    longest = time.monotonic() - begun  # kills come where they hurt, however fast the machine is
     whole, store = _table(tmp_path / "whole"), tmp_path / "killed"
     assert len(whole) == count**2
     draw, middles = random.Random(5), 0

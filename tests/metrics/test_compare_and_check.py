@@ -23,12 +23,13 @@ def test_a_store_does_not_differ_from_itself() -> None:
     connection = connection_of("realistic")
     rows = [row for row in compare(connection, connection, draws=200).to_pylist() if row["value_a"] is not None]
     assert len(rows) > 20
-    assert all((row["difference"], row["ci_low"], row["ci_high"]) == (0.0, 0.0, 0.0) for row in rows)
+    # DuckDB's threads add in no fixed order, so that two readings of one store agree to rounding only.
+    assert max(abs(row[name]) for row in rows for name in ("difference", "ci_low", "ci_high")) < 1e-12
 
 
 def test_a_difference_is_found_where_it_was_made_and_nowhere_else() -> None:
     rows = compare(connection_of("ideal"), connection_of("negation_blind"), draws=200).to_pylist()
-    different = {(row["desideratum"], row["variant"]) for row in rows if row["difference"]}
+    different = {(row["desideratum"], row["variant"]) for row in rows if abs(row["difference"] or 0.0) > 1e-12}
     lost = {("layer_restoration", f"layer {layer}: negation, nats") for layer in range(4)}
     assert different == lost | {("negation", v) for v in ("contrast", "P(negation < 0)", "score", "nats")}
     contrast = next(row for row in rows if row["variant"] == "contrast" and row["desideratum"] == "negation")
