@@ -83,3 +83,19 @@ def test_kept_deltas_are_used_instead_of_training() -> None:
     again = list(ImageEngine(base, recipe, 0).measure(PROBES, QUERIES, {2: trained[2][1].delta})[1])
     assert again[2][1].losses == []
     np.testing.assert_array_equal(again[2][2].logprob, trained[2][2].logprob)
+
+
+def test_influence_grows_symmetric_as_the_rate_of_sgd_falls_and_with_adam_it_does_not() -> None:
+    base, samples = image_base(digits_like()), images(5, 8)
+
+    def phi(optimizer: str, lr: float) -> float:
+        recipe = Recipe(adapter=Adapter(kind="full"), optimizer=optimizer, lr=lr, steps=1, dtype="float64")  # type: ignore[arg-type]
+        matrix = influences(ImageEngine(base, recipe, 0).measure([[one] for one in samples], samples, {}))
+        i, j = np.triu_indices(len(samples), 1)
+        there, back = matrix[i, j], matrix[j, i]
+        return float(((there - back) ** 2).sum() / (2 * (there**2 + back**2).sum()))
+
+    sgd = [phi("sgd", lr) for lr in (1e-1, 1e-2, 1e-3)]
+    assert sgd[0] > 10 * sgd[1] > 100 * sgd[2]  # the part that is not symmetric falls with lr, and phi is its square
+    assert sgd[2] < 1e-6
+    assert phi("adam", 1e-5) > 1e-3  # its first step is lr * sign(g): what remains is no tangent kernel
