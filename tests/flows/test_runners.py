@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -344,16 +345,18 @@ def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
 
     process, begun = started(tmp_path / "whole"), time.monotonic()
     assert ended(process) == 0
-    longest = time.monotonic() - begun  # kills come where they hurt, however fast the machine is
+    longest = time.monotonic() - begun
     whole, store = _table(tmp_path / "whole"), tmp_path / "killed"
     assert len(whole) == count**2
     draw, middles = random.Random(5), 0
-    for number in range(kills):
+    for number in itertools.count():
+        if number >= kills and middles:  # however fast the machine is, some kill must come in the middle
+            break
         before = _probes(store)
         process = started(store)
         while number % 2 and process.poll() is None and _probes(store) == before:
-            time.sleep(0.05)  # every other kill comes soon after something was finished
-        time.sleep(draw.uniform(0.0, 1.0 if number % 2 else longest))
+            time.sleep(0.02)  # every other kill comes soon after something was finished
+        time.sleep(draw.uniform(0.0, longest / 20 if number % 2 else longest))
         with suppress(ProcessLookupError):  # it had ended
             os.killpg(process.pid, signal.SIGKILL)
         ended(process)
@@ -365,7 +368,6 @@ def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
             shutil.rmtree(store)
     assert ended(started(store)) == 0
     assert _table(store) == whole
-    assert middles, "no kill came in the middle"
     assert {fault.kind for fault in verify(Store(store))[1]} <= {"leftover"}
 
 
