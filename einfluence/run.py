@@ -29,8 +29,8 @@ from einfluence.models.load import find_base
 from einfluence.samples import Curated, InTurn, Sample, mapped
 from einfluence.shards import BLOCK, Job, Shards
 from einfluence.spec import Arm, FineTune, Part, Spec, byte_count, load_spec
-from einfluence.store.schema import TABLES
-from einfluence.store.store import PARTED, ArmKey, Block, Restoration, Store
+from einfluence.store.schema import PARTED, TABLES
+from einfluence.store.store import ArmKey, Block, Restoration, Store
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.engine.serial import layer_of
 from einfluence.models.base import Base
 
 OUTSIDE = "outside the layers"
@@ -36,8 +37,8 @@ class Restored:
 
 def place_of(parameter: str) -> str:
     """Where a parameter stands: ``layer <k>`` by the first number in its name, or outside the layers."""
-    layer = next((piece for piece in parameter.split(".") if piece.isdecimal()), None)
-    return OUTSIDE if layer is None else f"layer {int(layer)}"
+    layer = layer_of(parameter)
+    return OUTSIDE if layer is None else f"layer {layer}"
 
 
 def places(delta: Mapping[str, Tensor]) -> list[str]:

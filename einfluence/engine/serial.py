@@ -155,10 +155,12 @@ def lora_config(base: Base, recipe: Recipe) -> LoraConfig:
     targets: Any = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
     # What peft cannot say is said by full names: "all-linear" outside transformers, or of some layers only.
     if targets == "all-linear" and (base.info.modality == "image" or adapter.layers is not None):
-        targets = [name for name in _all_linear(base.model) if adapter.layers is None or _block(name) in adapter.layers]
+        targets = [
+            name for name in _all_linear(base.model) if adapter.layers is None or layer_of(name) in adapter.layers
+        ]
     elif isinstance(targets, str) and adapter.layers is not None:
         names = [name for name, _ in base.model.named_modules() if re.fullmatch(targets, name)]
-        targets = [name for name in names if _block(name) in adapter.layers]
+        targets = [name for name in names if layer_of(name) in adapter.layers]
     by_name = isinstance(adapter.targets, str)
     return LoraConfig(
         r=adapter.r,
@@ -176,8 +178,8 @@ def _all_linear(model: torch.nn.Module) -> list[str]:
     return found
 
 
-def _block(name: str) -> int | None:
-    """The index of the decoder layer that a module stands in: the first number in its name."""
+def layer_of(name: str) -> int | None:
+    """The index of the layer that a module or parameter stands in: the first number in its name."""
     return next((int(piece) for piece in name.split(".") if piece.isdecimal()), None)
 
 

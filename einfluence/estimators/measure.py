@@ -14,6 +14,7 @@ import pyarrow as pa
 from einfluence import engine
 from einfluence.engine.encode import check_modality, encode_image, encode_text
 from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.engine.serial import layer_of
 from einfluence.estimators.in_context import prompted
 from einfluence.models.base import Base
 from einfluence.samples import Sample, mapped
@@ -150,7 +151,7 @@ def _layers(probe_id: str, tuned: Tuned) -> Iterator[dict[str, Any]]:
         yield {
             "probe_id": probe_id,
             "parameter": parameter,
-            "layer": next((int(piece) for piece in parameter.split(".") if piece.isdecimal()), None),
+            "layer": layer_of(parameter),
             "update_norm": _number(change),
             "relative_update": _number(change / norm) if norm else None,
         }

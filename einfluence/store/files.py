@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from einfluence.embedded import cache_folder
 from einfluence.errors import InputError
 from einfluence.keys import DIGEST_BYTES, content_hash
+from einfluence.store.schema import PARTED
 
 TEMPORARY = ".tmp"  # a folder of its own, outside every glob that readers use
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
@@ -120,7 +121,7 @@ class Mirrored(Files):
         url: E.g. ``s3://bucket/prefix``. Credentials come from the environment and are never written anywhere.
     """
 
-    LAZY = ("influence/", "outcomes/", "layer_updates/", "restorations/", "deltas/", "log/", ".aside/")
+    LAZY = (*(f"{table}/" for table in PARTED), "deltas/", "log/", ".aside/")
     CHANGING = ("studies/", "desiderata/", "report.html", "einfluence.json")
 
     def __init__(self, url: str) -> None:

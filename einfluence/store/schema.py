@@ -180,3 +180,6 @@ TABLES: dict[str, pa.Schema] = {
     "restorations": RESTORATIONS,
     "desiderata": DESIDERATA,
 }
+
+PARTED = ("influence", "outcomes", "layer_updates", "restorations")
+"""The tables that arms write part by part, partitioned by base and estimator."""

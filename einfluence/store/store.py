@@ -26,13 +26,12 @@ from einfluence.keys import content_hash
 from einfluence.samples import Curated
 from einfluence.store.files import bytes_digest, files_at, json_bytes, table_bytes
 from einfluence.store.log import ArmKey, Change, Log, State, Unit
-from einfluence.store.schema import STORE_VERSION, TABLES
+from einfluence.store.schema import PARTED, STORE_VERSION, TABLES
 
 if TYPE_CHECKING:
     import duckdb
 
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
-PARTED = ("influence", "outcomes", "layer_updates", "restorations")
 CELL = ("probe_id", "query_id")
 MARKER = "einfluence.json"
 

@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 
 from einfluence.store.files import TEMPORARY, Mirrored
 from einfluence.store.log import ArmKey, Change, State, Unit
-from einfluence.store.schema import TABLES
-from einfluence.store.store import PARTED
+from einfluence.store.schema import PARTED, TABLES
 
 if TYPE_CHECKING:
     from einfluence.store.store import Store

@@ -14,7 +14,8 @@ from einfluence.errors import InputError
 from einfluence.keys import file_digest
 from einfluence.store.files import TEMPORARY, Mirrored
 from einfluence.store.log import FOLDER, Change, Log, State, entry_name, replay, write_entry
-from einfluence.store.store import CURATED, MARKER, PARTED
+from einfluence.store.schema import PARTED
+from einfluence.store.store import CURATED, MARKER
 
 if TYPE_CHECKING:
     from einfluence.store.store import Store

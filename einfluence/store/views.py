@@ -9,12 +9,11 @@ import duckdb
 import pyarrow as pa
 
 from einfluence.errors import InputError
-from einfluence.store.schema import TABLES
+from einfluence.store.schema import PARTED, TABLES
 
 if TYPE_CHECKING:
     from einfluence.store.store import Store
 
-PARTITIONED = ("influence", "outcomes", "layer_updates", "restorations")
 OUTCOMES = (Path(__file__).parent / "outcomes.sql").read_text(encoding="utf-8")
 EXTRA = {"influence": "logprob_after - logprob_before as influence"}
 
@@ -45,7 +44,7 @@ def refresh(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
         if name == "outcomes":
             _flat(connection, "outcomes_written", store.part_paths(name), name)
             connection.sql(OUTCOMES).create_view(name, replace=True)
-        elif name in PARTITIONED:
+        elif name in PARTED:
             _flat(connection, name, store.part_paths(name))
         elif name in ("samples", "probes"):
             _first_of(connection, name, [path / f"{name}.parquet" for path in every], [TABLES[name].names[0]])
