@@ -145,15 +145,22 @@ def _alone(seats: Seats, texts: _Texts, rule: _Rule) -> Tensor:
     q, k, v = texts.q, texts.k, texts.v
     count, heads, length, width = q.shape
     window = rule.window if rule.window is not None and rule.window < length else None
-    if rule.softcap is None and window is None:
+    short = q.device.type == "cpu" and 6 <= length < 64
+    exact = q.dtype in (torch.float32, torch.float64)
+    if rule.softcap is None and window is None and not (short and exact and not torch.is_grad_enabled()):
         grouped, causal = heads != k.shape[1], length > 1
         attention = torch.nn.functional.scaled_dot_product_attention
         return texts.flat(attention(q, k, v, is_causal=causal, scale=rule.scale, enable_gqa=grouped))
+    fill = max(-length % 8, 16 - length) if short else 0  # a softmax over few keys that are no multiple is slow
     kv = k.shape[1]
-    scores = q.reshape(count, kv, heads // kv * length, width) @ k.transpose(-1, -2)
-    scores = _capped(scores * rule.scale, rule.softcap).view(count, heads, length, length)
-    weights = (scores + _own_mask(seats, q, window)).softmax(-1).view(count, kv, heads // kv * length, length)
-    return texts.flat((weights @ v).view(count, heads, length, v.shape[-1]))
+    k, v = (torch.nn.functional.pad(x, (0, 0, 0, fill)).reshape(count * kv, length + fill, -1) for x in (k, v))
+    query = q.reshape(count * kv, heads // kv * length, width)
+    mask = _own_mask(seats, q, window, fill).repeat(heads // kv, 1).expand(count * kv, -1, -1)
+    if rule.softcap is None:
+        scores = torch.baddbmm(mask, query, k.transpose(1, 2), alpha=rule.scale)
+    else:
+        scores = _capped(query @ k.transpose(1, 2) * rule.scale, rule.softcap) + mask
+    return texts.flat((scores.softmax(-1) @ v).view(count, heads, length, v.shape[-1]))
 
 
 def _after_prefix(seats: Seats, prefix: _Texts, own: _Texts, rule: _Rule) -> Tensor:
@@ -184,13 +191,14 @@ def _capped(scores: Tensor, softcap: float | None) -> Tensor:
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 
-def _own_mask(seats: Seats, query: Tensor, window: int | None) -> Tensor:
+def _own_mask(seats: Seats, query: Tensor, window: int | None, fill: int) -> Tensor:
+    """(length, length + fill), what is added to the scores: nobody sees what only fills up."""
     length = query.shape[2]
     name = ("own", length, window)
     if name not in seats.masks:
-        back = torch.arange(length)[:, None] - torch.arange(length)[None, :]
+        back = torch.arange(length)[:, None] - torch.arange(length + fill)[None, :]
         hidden = (back < 0) | (back >= (window or length))
-        seats.masks[name] = torch.zeros(length, length).masked_fill(hidden, -torch.inf).to(query)
+        seats.masks[name] = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(query)
     return seats.masks[name]
 
 

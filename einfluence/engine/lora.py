@@ -12,7 +12,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
-from einfluence.engine.network import LINEAR, Network, Now, patch_linear
+from einfluence.engine.network import LINEAR, Network, Now, patch
 from einfluence.engine.serial import trainable_copy
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
@@ -43,14 +43,18 @@ class Adapted:
     up: Tensor | None = None
     first: bool = False
 
-    def wrap(self, now: Now, forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def wrap(self, now: Now, module: Any) -> Callable[[Tensor], Tensor]:
         """The layer's forward for a batch whose outermost dimension is N probes, each with equally many rows."""
+        forward: Callable[[Tensor], Tensor] = module.forward
+        weight = module.weight if type(module) is nn.Linear else module.weight.T  # (out, in)
 
         def adapted(x: Tensor) -> Tensor:
             if self.down is None or self.up is None:
                 return forward(x)
             probes = self.down.shape[0]
             rows = x.reshape(probes, -1, x.shape[-1])
+            if self._pays_to_merge(rows, weight):
+                return self._merged(rows, weight, module.bias, self.down, self.up).view(*x.shape[:-1], -1)
             plain = self._once(now, forward, rows) if self.first else forward(rows)
             low = rows.to(self.down.dtype) @ self.down.transpose(1, 2)
             up = self.up.transpose(1, 2)
@@ -63,6 +67,20 @@ class Adapted:
             return out.view(*x.shape[:-1], -1)
 
         return adapted
+
+    def _pays_to_merge(self, rows: Tensor, weight: Tensor) -> bool:
+        """Whether B A takes less arithmetic than B (A x) of (N, L, in), and may be rounded as the weight is."""
+        exact = weight.dtype in (torch.float32, torch.float64)
+        fewer = weight.numel() <= rows.shape[1] * sum(weight.shape)
+        return exact and fewer and not self.first and not torch.is_grad_enabled()
+
+    def _merged(self, rows: Tensor, weight: Tensor, bias: Tensor | None, downs: Tensor, ups: Tensor) -> Tensor:
+        """(N, L, in) to (N, L, out), each probe by its own W + alpha / r B A."""
+        out = rows.new_empty(*rows.shape[:2], self.out)
+        for x, down, up, y in zip(rows, downs, ups, out, strict=True):
+            own = torch.addmm(weight, up, down, alpha=self.scale).T
+            torch.mm(x, own, out=y) if bias is None else torch.addmm(bias, x, own, out=y)
+        return out
 
     def _once(self, now: Now, forward: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """What the base's layer makes of (N, L, in), computed once a batch, and once for all probes of one text."""
@@ -109,7 +127,7 @@ class Lora:
         """Makes the layers of ``model`` follow the adapters that are put in."""
         modules = dict(model.named_modules())
         for layer in self.layers:
-            patch_linear(modules[layer.name], partial(layer.wrap, now))
+            patch(modules[layer.name], layer.wrap(now, modules[layer.name]))
 
     def find_first(self, network: Network) -> None:
         """Finds the layers that no adapter's output reaches: their input asks for no gradient when all adapters do."""

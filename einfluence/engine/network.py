@@ -130,8 +130,8 @@ class Network:
         if len(kinds) != len(self.blocks) or not all(kinds) or start >= len(self.blocks):
             return 0
         for block in self.blocks[:start]:
-            _patch(block, _left_out(self.now, block.forward))
-        _patch(self.blocks[start], _resumed(self.now, self.blocks[start].forward))
+            patch(block, _left_out(self.now, block.forward))
+        patch(self.blocks[start], _resumed(self.now, self.blocks[start].forward))
         return start
 
     def _adopt_attention(self) -> bool:
@@ -173,9 +173,9 @@ class Network:
             if module is head or not inner or inner & done or not inner <= late:
                 continue
             done |= inner
-            _patch(module, _on_rows(self.now, module.forward, scatter=True))
+            patch(module, _on_rows(self.now, module.forward, scatter=True))
         if head is not None and type(head) is nn.Linear:
-            _patch(head, _on_rows(self.now, head.forward, scatter=False))
+            patch(head, _on_rows(self.now, head.forward, scatter=False))
 
     def _after_last_attention(self) -> set[nn.Module]:
         last = self._try()[-1]
@@ -208,12 +208,8 @@ def first_changed(model: nn.Module, names: Collection[str]) -> int:
     return min((places.get(id(named[n]), after if id(named[n]) in late else 0) for n in names), default=0)
 
 
-def patch_linear(module: nn.Module, wrap: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]]) -> None:
-    """Replaces a module's forward with ``wrap(forward)`` on this object alone."""
-    _patch(module, wrap(module.forward))
-
-
-def _patch(module: nn.Module, forward: Callable[..., Any]) -> None:
+def patch(module: nn.Module, forward: Callable[..., Any]) -> None:
+    """Replaces a module's forward on this object alone."""
     cast("Any", module).forward = forward
 
 
