@@ -11,7 +11,7 @@ from pathlib import Path
 from einfluence import engine
 from einfluence.engine.restoring import place_of
 from einfluence.estimators.in_context import prompted
-from einfluence.estimators.measure import encode
+from einfluence.estimators.measure import encode, unreadable
 from einfluence.models.base import Base
 from einfluence.run import Prepared, arm_keys, curated_rows, loaded_base, prepare, wanted_blocks
 from einfluence.samples import Sample
@@ -105,6 +105,9 @@ def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[Block
     cells = sum(block.cells * (places if isinstance(block, Restoration) else 1) for block in blocks)
     blocks = [block for block in blocks if not isinstance(block, Restoration)] or blocks
     probes = [[samples[name] for name in members[probe]] for block in blocks for probe in block.probe_ids]
+    probes = [probe for probe in probes if not unreadable(probe)]
+    if not probes:
+        return 0.0, 0, "no probe that can be read"
     queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
     share = cells / (len(probes) * len(queries))
     if isinstance(arm, InContext):

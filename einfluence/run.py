@@ -210,7 +210,8 @@ def curated_part(spec: Spec, part: Part) -> Curated:
     base = loaded_base(part_base(spec, part), part.trust_remote_code)
     curated = _curate(part, spec, base)
     for sample in _sample_rows(curated.samples):
-        encode(base, sample)
+        if not sample.unreadable:
+            encode(base, sample)
     return curated
 
 
@@ -411,7 +412,8 @@ def _sample_rows(table: pa.Table) -> Iterator[Sample]:
     for row in table.to_pylist():
         image = row.pop("pixels"), row.pop("shape")
         sample_id, modality = row.pop("sample_id"), row.pop("modality")
-        pixels = np.array(image[0], np.float32).reshape(image[1]) if modality == "image" else None
+        seen = modality == "image" and image[0] is not None
+        pixels = np.array(image[0], np.float32).reshape(image[1]) if seen else None
         fields: dict[str, Any] = {**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}
         sample = Sample(**fields, pixels=pixels)
         if sample.sample_id != sample_id:

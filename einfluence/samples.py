@@ -27,7 +27,8 @@ class Sample:
         name: The id that the user or the curation gave it.
         prompt: Text before the target; may be empty.
         target: Text whose log-probability is watched.
-        pixels: float32 array of shape (channels, height, width), values in [0, 1]; None for a text.
+        pixels: float32 array of shape (channels, height, width), values in [0, 1]; None for a text, and for an image
+            that cannot be read.
         label: Class index of an image.
         domain: The group that results are compared by.
         cluster: What is resampled together in the bootstrap (the entity); defaults to the sample's own id.
@@ -52,10 +53,12 @@ class Sample:
     level: float | None = None
 
     def __post_init__(self) -> None:
-        if self.pixels is None:
-            content: tuple[object, ...] = ("text", self.prompt, self.target)
+        if self.pixels is not None:
+            content: tuple[object, ...] = ("image", np.asarray(self.pixels, dtype=np.float32), self.label)
+        elif self.unreadable:
+            content = ("unreadable", self.name, self.label)
         else:
-            content = ("image", np.asarray(self.pixels, dtype=np.float32), self.label)
+            content = ("text", self.prompt, self.target)
         object.__setattr__(self, "sample_id", content_hash(content))
 
     sample_id: str = field(init=False, repr=False, default="")
@@ -63,7 +66,12 @@ class Sample:
     @property
     def modality(self) -> str:
         """``text`` or ``image``."""
-        return "text" if self.pixels is None else "image"
+        return "image" if self.pixels is not None or self.unreadable else "text"
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether it is an image that could not be read: only an image has a class."""
+        return self.pixels is None and self.label is not None
 
 
 class InTurn(tuple[T, ...]):

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import einfluence
+from einfluence.curate.image_sources import digits
 from einfluence.estimators import measure as estimators
+from einfluence.models.base import Base
 
 TEXTS = {
     "a": ("dax is a", "bird"),
@@ -202,6 +205,38 @@ def test_a_probe_that_explodes_is_told_and_the_others_are_kept(study: Study) -> 
     with einfluence.Store(study().parent / "store").connect() as connection:
         assert connection.execute("select distinct status from outcomes").fetchall() == [("failed",)]
     assert run(study()).computed == 12
+
+
+def test_an_image_that_cannot_be_read_is_told_and_the_others_are_kept(tmp_path: Path, digits_base: Base) -> None:
+    from einfluence.estimate import estimate
+    from einfluence.spec import load_spec
+
+    pixels, labels, rows = digits("test")
+    for image, label, row in zip(pixels[:8], labels[:8], rows[:8], strict=True):
+        folder = tmp_path / "scans" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image[0] * 255).astype("uint8")).save(folder / f"{row}.png")
+    bad = min((tmp_path / "scans").rglob("*.png"))
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:50])
+    spec, store = tmp_path / "spec.yaml", einfluence.Store(tmp_path / "store")
+    arm = {"recipe": {"adapter": "full", "optimizer": "sgd", "lr": 0.01, "steps": 1}}
+    images = {"source": "scans", "probes": 8, "queries": 8}
+    spec.write_text(json.dumps({"base": "embedded:digits", "images": images, "arms": [arm]}))
+    assert estimate(load_spec(spec), store).rows[0].missing == 8 * 7
+    first = einfluence.measure(spec, store)
+    assert (first.wanted, first.computed, first.failed) == (56, 49, 1)
+    assert list(first.reasons.values()) == [f"{bad}: an image that cannot be read"]
+    with store.connect() as connection:
+        failed = connection.execute("select reason from outcomes where status = 'failed'").fetchall()
+    assert failed == [(f"{bad}: an image that cannot be read",)]
+    assert failed[0][0] in (tmp_path / "store" / "report.html").read_text()
+    again = run(spec)
+    assert (again.present, again.computed, again.failed) == (49, 0, 1)
+    assert estimate(load_spec(spec), store).rows[0].how == "no probe that can be read"
+    bad.write_bytes(whole)
+    mended = run(spec)
+    assert (mended.wanted, mended.present, mended.computed, mended.failed) == (64, 49, 15, 0)
 
 
 def test_prompting_fills_the_same_table(study: Study) -> None:

@@ -201,15 +201,17 @@ def pixel(draft: Draft) -> Measure:
 
 
 def _needed(draft: Draft) -> list[str]:
+    """Members of probes, and queries; what could not be read has no distance from anything."""
     members = (member for probe in draft.probes.values() for member in probe.members)
-    return list(dict.fromkeys([*members, *draft.queries]))
+    return [key for key in dict.fromkeys([*members, *draft.queries]) if not draft.samples[key].unreadable]
 
 
 def _pool(draft: Draft, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     row = {key: index for index, key in enumerate(needed)}
-    members = [[row[member] for member in probe.members] for probe in draft.probes.values()]
+    absent = len(needed)  # the row of what could not be read
+    members = [[row.get(member, absent) for member in probe.members] for probe in draft.probes.values()]
     if all(len(rows) == 1 for rows in members):
-        return vectors[[rows[0] for rows in members]]
+        return np.vstack([vectors, np.full((1, vectors.shape[1]), np.nan)])[[rows[0] for rows in members]]
     return np.asarray(_mixing(members, len(needed)) @ vectors)
 
 

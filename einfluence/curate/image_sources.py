@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,12 @@ def _zip(path: Path, channels: int | None) -> list[Picture]:
 
     def load(name: str) -> Callable[[], Pixels]:
         def read() -> Pixels:
-            with zipfile.ZipFile(path) as opened:
-                return decode_image(opened.read(name), f"{path}:{name}", channels)
+            try:
+                with zipfile.ZipFile(path) as opened:
+                    data = opened.read(name)
+            except (OSError, zipfile.BadZipFile, zlib.error) as error:
+                raise InputError(f"{path}:{name}", f"a file that cannot be unpacked ({error})", "a zip file") from error
+            return decode_image(data, f"{path}:{name}", channels)
 
         return read
 
@@ -245,6 +250,8 @@ def _table(table: Any, name: str, channels: int | None) -> list[Picture]:
         found = f"{name!r} with columns {', '.join(features)}"
         raise InputError("images.source", found, "a column of images and one of class labels")
     names: list[str] = features[label].names
+
+    table = table.cast_column(image, datasets.Image(decode=False))  # what cannot be decoded is told by row
 
     def load(row: int) -> Callable[[], Pixels]:
         return lambda: from_value(table[row][image], f"{name} row {row}", Path("."), channels)

@@ -13,6 +13,7 @@ from einfluence.curate.draft import KINDS, Codes, Draft, Ints
 from einfluence.curate.files import ImageLimits, check_label, check_shape
 from einfluence.curate.image_sources import Picture, load_pictures
 from einfluence.curate.noise import FAMILIES, add_noise, wrong_label
+from einfluence.curate.pictures import Pixels
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
@@ -20,6 +21,7 @@ from einfluence.spec import Images, Spec
 
 MISSED = "noise level missed by over 0.5 dB (nearest taken)"
 IMBALANCE = "class imbalance (fewer queries than the others)"
+UNREADABLE = "images that cannot be read"
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,16 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
     """Draws clean probes and queries balanced over classes, and makes the noisy versions.
 
     Every clean probe is a query as well; the rest of the queries are other images. A noisy image is its own probe;
-    towards its clean image it is ``noisy``, with the level.
+    towards its clean image it is ``noisy``, with the level. An image that cannot be read is no query; drawn as a
+    probe, it stays one that will fail.
 
     Raises:
-        InputError: For an unknown noise family, too few images, or what the source finds wrong.
+        InputError: For an unknown noise family, too few images, none that can be read, or what the source finds wrong.
     """
     _check_noise(images)
     pictures = load_pictures(images, spec, limits.shape[0] if limits.shape else None)
     draft = Draft()
-    draft.gates.open("images of equal content", IMBALANCE, MISSED)
+    draft.gates.open("images of equal content", UNREADABLE, IMBALANCE, MISSED)
     order = _balanced(pictures, images.queries, images.seed)
     if len(order) < max(images.queries, images.probes):
         wanted = max(images.queries, images.probes)
@@ -61,24 +64,36 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
         )
     _count_classes(draft, pictures, order)
     shape, classes = limits.shape, sorted({picture.label for picture in pictures})
-    probes: list[tuple[str, str]] = []
-    for index in order:
+    probes: list[str] = []
+    for place, index in enumerate(order):
         picture = pictures[index]
-        pixels = picture.load()
         check_label(picture.where, picture.label, limits.n_classes)
+        try:
+            pixels = picture.load()
+        except InputError as error:
+            draft.gates.count(UNREADABLE, f"{error.where}: {error.found}")
+            if place < images.probes:
+                draft.probe(picture.name, [draft.sample(_sample(picture, None))])
+            continue
         check_shape(picture.where, pixels, shape)
         shape = shape or (pixels.shape[0], pixels.shape[1], pixels.shape[2])
-        sample = Sample(
-            name=picture.name, pixels=pixels, label=picture.label, domain=picture.domain, source=picture.where
-        )
+        sample = _sample(picture, pixels)
         if sample.sample_id in draft.samples:
             draft.gates.count("images of equal content", f"{picture.where} = {draft.samples[sample.sample_id].name}")
         key = draft.query(draft.sample(sample))
-        if len(probes) < images.probes:
-            probes.append((key, draft.probe(picture.name, [key])))
-    for key, _ in dict.fromkeys(probes):
+        if place < images.probes:
+            draft.probe(picture.name, [key])
+            probes.append(key)
+    if not draft.queries:
+        count, first = draft.gates.rows[UNREADABLE]
+        raise InputError("images", f"{count} images, none of which can be read; {first}", "images such as PNG or JPEG")
+    for key in dict.fromkeys(probes):
         _spoil(draft, draft.samples[key], images, classes)
     return ImageDraft(draft)
+
+
+def _sample(picture: Picture, pixels: Pixels | None) -> Sample:
+    return Sample(name=picture.name, pixels=pixels, label=picture.label, domain=picture.domain, source=picture.where)
 
 
 def _check_noise(images: Images) -> None:

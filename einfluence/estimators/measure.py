@@ -60,15 +60,18 @@ def measure_block(
     Raises:
         InputError: When a sample does not fit the base.
     """
+    failed = {name: reason for name, probe in probes.items() if (reason := unreadable(probe))}
+    outcomes = [_outcome(name, Tuned({}, [], math.nan, math.nan, failed=reason)) for name, reason in failed.items()]
+    probes = {name: probe for name, probe in probes.items() if name not in failed}
+    for _ in failed:
+        on_probe()
     ids = list(probes)
     before, found = _start(
         base, arm, seed, list(probes.values()), queries, {i: kept(name) for i, name in enumerate(ids)}
     )
-    outcomes: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
     influence: list[pa.Table] = []
     deltas: dict[str, dict[str, Any]] = {}
-    failed: dict[str, str] = {}
     query_ids = pa.array([query.sample_id for query in queries], pa.string())
     for index, tuned, after in found:
         name = ids[index]
@@ -89,6 +92,11 @@ def measure_block(
         "layer_updates": pa.Table.from_pylist(layers, columns_of("layer_updates")),
     }
     return Measured(tables, deltas, tables["influence"].num_rows, failed)
+
+
+def unreadable(probe: Sequence[Sample]) -> str | None:
+    """Why a probe cannot be trained on: an image in it that could not be read; or None."""
+    return next((f"{sample.source}: an image that cannot be read" for sample in probe if sample.unreadable), None)
 
 
 def encode(base: Base, sample: Sample) -> Item:

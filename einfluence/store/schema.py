@@ -28,7 +28,10 @@ SAMPLES = _table(
     prompt=(pa.string(), "text before the target; may be empty"),
     target=(pa.string(), "the text whose log-probability is watched"),
     label=(pa.int32(), "class index of an image"),
-    pixels=(pa.list_(pa.float32()), "the image as channels x height x width, flattened; values in [0, 1]"),
+    pixels=(
+        pa.list_(pa.float32()),
+        "the image as channels x height x width, flattened; values in [0, 1]; null if it cannot be read",
+    ),
     shape=(pa.list_(pa.int32()), "channels, height, width"),
     domain=(pa.string(), "the group that results are compared by: knowledge domain or image class"),
     cluster=(pa.string(), "what is resampled together in the bootstrap: entity or template family; own id by default"),

@@ -1,21 +1,24 @@
 """Noise is calibrated in dB, seeded by the sample alone; image parts are balanced and say what they claim."""
 
 import gzip
+import io
 import struct
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
 from einfluence.curate import curate
-from einfluence.curate.images import MISSED
+from einfluence.curate.images import MISSED, UNREADABLE
 from einfluence.curate.noise import FAMILIES, add_noise, ratio_db, wrong_label
 from einfluence.errors import InputError
-from einfluence.samples import Curated
+from einfluence.samples import Curated, Sample
 from einfluence.spec import Images, Part, Spec
 
 RAMP = np.clip(np.add.outer(np.arange(16), np.arange(16)) / 30 + 0.3 * np.sin(np.arange(256).reshape(16, 16)), 0, 1)[
@@ -180,6 +183,61 @@ def test_image_sets_of_datasets(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="'train'; expected one of test"):
         made_of(Images(source=str(tmp_path / "pets"), split="train", probes=2, queries=6))
+
+
+def test_an_image_that_cannot_be_read_is_no_query_and_stays_a_probe(tmp_path: Path) -> None:
+    images = Images(source="set", probes=6, queries=6)
+    for place in range(6):
+        folder = tmp_path / "set" / ("cat" if place % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), 20 * place).save(folder / f"{place}.png")
+    whole = made_of(images, tmp_path, base_features=flat)
+    (tmp_path / "set" / "cat" / "3.png").write_bytes((tmp_path / "set" / "cat" / "3.png").read_bytes()[:40])
+    made = made_of(images, tmp_path, base_features=flat)
+    gates = {row["gate"]: row for row in made.report.to_pylist()}
+    assert gates[UNREADABLE]["count"] == 1 and "3.png: an image that cannot be read" in gates[UNREADABLE]["example"]
+    bad = next(row for row in made.samples.to_pylist() if row["pixels"] is None)
+    assert (bad["name"], bad["modality"], bad["domain"], bad["shape"]) == ("cat/3", "image", "cat", None)
+    probe = next(row["probe_id"] for row in made.probe_members.to_pylist() if row["sample_id"] == bad["sample_id"])
+    pairs = [row for row in made.relations.to_pylist() if row["probe_id"] == probe]
+    assert len(pairs) == 5 and made.relations.num_rows == 30 and bad["sample_id"] not in {p["query_id"] for p in pairs}
+    assert {row["distance"] for row in pairs} == {None} and not made.distances.filter(pc.field("probe_id") == probe)
+    others = {row["sample_id"] for row in whole.samples.to_pylist()}
+    assert len({row["sample_id"] for row in made.samples.to_pylist()} & others) == 5
+    for file in (tmp_path / "set").rglob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(InputError, match="6 images, none of which can be read"):
+        made_of(images, tmp_path)
+
+
+def flat(samples: Sequence[Sample]) -> np.ndarray:
+    return np.stack([sample.pixels.ravel() for sample in samples if sample.pixels is not None])
+
+
+@pytest.mark.parametrize("kind", ["zip", "datasets"])
+def test_one_damaged_image_spoils_neither_a_zip_nor_a_table(tmp_path: Path, kind: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    shades = [Image.new("L", (4, 4), 20 * index) for index in range(6)]
+    encoded: list[bytes] = []
+    for image in shades:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        encoded.append(buffer.getvalue())
+    encoded[3] = encoded[3][:40]
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_STORED) as archive:
+            for index, data in enumerate(encoded):
+                archive.writestr(f"{index % 2}/{index}.png", data)
+        damaged = (tmp_path / "set.zip").read_bytes().replace(encoded[2], encoded[2][::-1])  # fails its checksum
+        (tmp_path / "set.zip").write_bytes(damaged)
+        source, bad = "set.zip", 2
+    else:
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+        rows = [{"image": {"bytes": data, "path": None}, "label": i % 2} for i, data in enumerate(encoded)]
+        datasets.DatasetDict({"test": datasets.Dataset.from_list(rows, features=features)}).save_to_disk(tmp_path / "d")
+        source, bad = "d", 1
+    made = made_of(Images(source=source, probes=6, queries=6), tmp_path)
+    assert made.probes.num_rows == 6 and made.samples["pixels"].null_count == bad
 
 
 def test_real_mnist_and_omniglot(real_data: Any) -> None:
