@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import runpy
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Generator
@@ -16,6 +19,7 @@ from typing import Any
 from einfluence.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+PATIENCE = 20.0  # seconds that a server may take to end
 
 
 @contextmanager
@@ -79,9 +83,10 @@ def _given() -> str | None:
 
 
 def _start(port: int, more: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
+    command = [sys.executable, "-m", "flows.server", str(port)]
     ours = {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_UI_API_URL": _url(port), **more}
-    return subprocess.Popen(command, env={**os.environ, **ours}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, env={**os.environ, **ours}, **pipes)
 
 
 def _ready(port: int, server: subprocess.Popen[bytes]) -> str:
@@ -94,10 +99,24 @@ def _ready(port: int, server: subprocess.Popen[bytes]) -> str:
     return _url(port)
 
 
+def _serve(port: str) -> None:
+    """Serves until it is told to end, or until whoever started this process has ended, however it did."""
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    sys.argv = ["prefect", "server", "start", "--host", LOOPBACK, "--port", port]
+    runpy.run_module("prefect", run_name="__main__")
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.buffer.read()  # the pipe closes when its other end is gone, killed processes included
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os._exit(1)
+
+
 def _stop(server: subprocess.Popen[bytes]) -> None:
     server.terminate()
     try:
-        server.wait(20)
+        server.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         server.kill()
         server.wait()
@@ -105,3 +124,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def _url(port: int) -> str:
     return f"http://{LOOPBACK}:{port}/api"
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import typer
 from prefect.logging import disable_run_logger
@@ -180,6 +181,19 @@ def test_a_stopped_run_says_what_is_kept(tmp_path: Path, capsys: pytest.CaptureF
     assert signal.getsignal(number) is before
 
 
+def test_the_server_of_a_run_ends_with_it_even_when_it_is_killed(tmp_path: Path) -> None:
+    code = "import time; from flows.server import server_for_a_run as s; s()(); print('on', flush=True); time.sleep(99)"
+    environment = {**ENVIRONMENT, "PREFECT_HOME": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == b"on\n"
+    (server,) = psutil.Process(process.pid).children()
+    assert server.is_running()
+    process.kill()
+    process.communicate()
+    _, left = psutil.wait_procs([server], timeout=60)
+    assert not left
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -272,8 +286,6 @@ def test_two_runs_at_once_on_a_dask_cluster_share_a_store(tmp_path: Path, gpt2_f
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, gpt2_folder: Path) -> None:
-    import psutil
-
     spec = write_spec(tmp_path, gpt2_folder, count=48, arms=[{"recipe": {"lr": 0.01, "steps": 200}}])
     command = _command(spec, tmp_path / "store", "--runner", "processes")
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
@@ -296,8 +308,6 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, gpt2_folder: Pat
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_folder: Path) -> None:
-    import psutil
-
     spec = load_spec(write_spec(tmp_path, gpt2_folder, count=64, shard=1, keep_deltas="10MB"))
     store = Store(tmp_path / "store")
     todo = library.plan(spec, [library.prepare(spec, part, store) for part in spec.parts], store)
