@@ -153,7 +153,14 @@ def world_spec(folder: Path, probes: range, queries: range, **more: Any) -> Path
     (folder / "probes.jsonl").write_text("\n".join(named) + "\n")
     (folder / "queries.txt").write_text("".join(f"s{index}\n" for index in queries))
     files = {"samples": "samples.jsonl", "probes": "probes.jsonl", "queries": "queries.txt"}
-    spec = {"name": "world", "base": "embedded:world", **files, "arms": [{"recipe": {"lr": 0.0005}}], **more}
+    spec = {
+        "name": "world",
+        "base": "embedded:world",
+        **files,
+        "arms": [{"recipe": {"lr": 0.0005}}],
+        "pairs": 10**9,
+        **more,
+    }
     (folder / "spec.yaml").write_text(json.dumps(spec))
     return folder / "spec.yaml"
 

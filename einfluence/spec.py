@@ -179,6 +179,11 @@ class Part(Model):
     distance: tuple[str, ...] = Field(
         default=(), description="distance measures, the first is `relations.distance`; empty takes the default"
     )
+    pairs: int = Field(
+        default=4_000_000,
+        ge=1,
+        description="most pairs of which all are measured; beyond, each probe meets its claims and 8 to 64 others",
+    )
     arms: tuple[Annotated[Arm, Field(discriminator="estimator")], ...] = Field(default=(FineTune(),), min_length=1)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     trust_remote_code: bool = False

@@ -50,7 +50,7 @@ def curate(
     draft, default_kind, more = _draft(part, spec, tokenize, ImageLimits(n_classes, shape))
     check_texts(draft, tokenize, max_tokens, strict=part.samples is not None)
     drop_known(draft, logprobs)
-    return finish(draft, measures_for(draft, part.distance, base_features, more), default_kind)
+    return finish(draft, measures_for(draft, part.distance, base_features, more), default_kind, part.pairs)
 
 
 def _draft(

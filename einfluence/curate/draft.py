@@ -17,8 +17,7 @@ KINDS = (
     "sibling", "neighbour", "unrelated", "noisy",
 )  # fmt: skip
 PROBE_KINDS = ("sample", "bundle", "sequence", "noisy", "control")
-DENSE_PAIRS = 4_000_000  # up to here every probe meets every query
-SPARSE_QUERIES = 64  # beyond: what a probe claims something about, and at most this many others, drawn by its id
+SPARSE_QUERIES = 64  # where not all pairs are measured: at most so many a probe that it claims nothing about
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
@@ -107,20 +106,20 @@ def _shared(kind: str | None, level: float | None) -> tuple[str | None, float | 
     return kind, level
 
 
-def all_pairs(draft: Draft) -> tuple[Ints, Ints]:
+def all_pairs(draft: Draft, most: int) -> tuple[Ints, Ints]:
     """Rows of probes and of queries for every wanted pair, sorted by probe.
 
-    Every probe meets every query up to DENSE_PAIRS pairs; beyond, a probe meets what it has a claim about and
-    at most SPARSE_QUERIES others (8 at least, DENSE_PAIRS in all), drawn by its own id, and the report says so.
+    Every probe meets every query up to ``most`` pairs; beyond, a probe meets what it has a claim about and
+    at most SPARSE_QUERIES others (8 at least, ``most`` in all), drawn by its own id, and the report says so.
     """
     n_probes, n_queries = len(draft.probes), len(draft.queries)
-    if n_probes * n_queries <= DENSE_PAIRS:
+    if n_probes * n_queries <= most:
         probes = np.repeat(np.arange(n_probes, dtype=np.int64), n_queries)
         return probes, np.tile(np.arange(n_queries, dtype=np.int64), n_probes)
     row = {probe_id: index for index, probe_id in enumerate(draft.probes)}
     claimed = np.array([row[p] * n_queries + draft.queries[q] for p, q in draft.claims], dtype=np.int64)
     seeds = np.array([int(probe_id[:8], 16) for probe_id in draft.probes], dtype=np.uint64)
-    draws_each = int(np.clip(DENSE_PAIRS // n_probes, 8, SPARSE_QUERIES))
+    draws_each = int(np.clip(most // n_probes, 8, SPARSE_QUERIES))
     # A multiplicative hash of (probe, draw) is enough to spread the draws; sorting ids frees it of the queries' order.
     order = np.argsort(np.array(list(draft.queries)))
     draws = seeds[:, None] * np.uint64(2654435761) + np.arange(draws_each, dtype=np.uint64) * np.uint64(40503)
@@ -135,7 +134,10 @@ def all_pairs(draft: Draft) -> tuple[Ints, Ints]:
 
 
 def finish(
-    draft: Draft, measures: Mapping[str, Measure], default_kind: Callable[[Ints, Ints], Codes] | None = None
+    draft: Draft,
+    measures: Mapping[str, Measure],
+    default_kind: Callable[[Ints, Ints], Codes] | None = None,
+    pairs: int = 4_000_000,
 ) -> Curated:
     """Builds the tables.
 
@@ -143,9 +145,10 @@ def finish(
         draft: What was curated; every member of a probe and every query is among its samples.
         measures: Distance measures by name; the first becomes ``relations.distance``.
         default_kind: Index into KINDS for pairs without a claim, -1 for none, from rows of probes and of queries.
+        pairs: Most pairs of which all are wanted.
     """
     draft.claim_selves()
-    probes, queries = all_pairs(draft)
+    probes, queries = all_pairs(draft, pairs)
     code = np.full(len(probes), -1, np.int8) if default_kind is None else default_kind(probes, queries)
     level = np.full(len(probes), np.nan)
     at = _positions(draft, probes, queries)
@@ -160,18 +163,18 @@ def finish(
         given[at(list(draft.given))] = list(draft.given.values())
         found = {"given": given, **found}
     probe_ids, query_ids = pa.array(list(draft.probes), pa.string()), pa.array(list(draft.queries), pa.string())
-    pairs = {"probe_id": probe_ids.take(pa.array(probes)), "query_id": query_ids.take(pa.array(queries))}
+    ids = {"probe_id": probe_ids.take(pa.array(probes)), "query_id": query_ids.take(pa.array(queries))}
     first = next(iter(found), None)
     relations = pa.table(
         {
-            **pairs,
+            **ids,
             "kind": pa.array(KINDS, pa.string()).take(pa.array(code, mask=code < 0)),
             "level": pa.array(level, pa.float64(), from_pandas=True),
             "distance": pa.nulls(len(probes), pa.float32()) if first is None else _distance(found[first]),
         }
     )
     distances = [
-        pa.table({**pairs, "measure": pa.repeat(pa.scalar(name), len(probes)), "distance": _distance(values)})
+        pa.table({**ids, "measure": pa.repeat(pa.scalar(name), len(probes)), "distance": _distance(values)})
         for name, values in found.items()
         if name != first
     ]

@@ -9,7 +9,7 @@ from einfluence.keys import content_hash, file_digest
 from einfluence.spec import Part, Spec
 
 VERSION = 3  # raise it when the same data would curate to something else
-SETTINGS = {"facts", "samples", "probes", "queries", "relations", "images", "source", "distance"}
+SETTINGS = {"facts", "samples", "probes", "queries", "relations", "images", "source", "distance", "pairs"}
 
 
 def data_key(part: Part, spec: Spec) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from einfluence.curate import curate, draft, gates
+from einfluence.curate import curate, gates
 from einfluence.curate.schema import schemas, text_of
 from einfluence.curate.summary import counts, summary
 from einfluence.samples import Sample
@@ -38,10 +38,9 @@ def test_facts_that_the_base_knows_are_counted() -> None:
     assert (found["count"], found["example"]) == (1, "dax is a | bird: 8.0 nats")
 
 
-def test_too_many_pairs_are_thinned_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pairs_are_thinned_and_counted() -> None:
     dense = curate(PART, SPEC)
-    monkeypatch.setattr(draft, "DENSE_PAIRS", 50)
-    thin = curate(PART, SPEC)
+    thin = curate(PART.model_copy(update={"pairs": 50}), SPEC)
     pairs = [{(row["probe_id"], row["query_id"]): row for row in made.relations.to_pylist()} for made in (dense, thin)]
     assert set(pairs[1]) < set(pairs[0])
     assert all(pairs[0][key]["kind"] == row["kind"] for key, row in pairs[1].items())
