@@ -84,24 +84,25 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
         sample = draft.samples[probe.members[0]]
         if probe.kind == "sample" and sample.pixels is None:
             groups.setdefault((sample.template or "", sample.domain), []).append(sample)
-    pairs = [pair for samples in groups.values() for pair in _shuffled(samples)]
-    if not pairs:
+    facts = [fact for samples in groups.values() for fact in _shuffled(samples)]
+    if not facts:
         return
     draft.gates.open(KNOWN)
-    own = np.asarray(logprobs([sample for sample, _ in pairs]), dtype=np.float64)
-    told = iter(np.asarray(logprobs([other for _, others in pairs for other in others]), dtype=np.float64))
-    for (sample, others), likely in zip(pairs, own, strict=True):
-        gain = likely - max(next(told) for _ in others)
-        if gain > MARGIN and likely > LIKELY:
+    own = np.asarray(logprobs([sample for sample, _ in facts]), dtype=np.float64)
+    facts = [fact for fact, likely in zip(facts, own, strict=True) if likely > LIKELY]
+    others = [Sample(name="", prompt=prompt, target=sample.target) for sample, prompts in facts for prompt in prompts]
+    told = iter(np.asarray(logprobs(others), dtype=np.float64) if others else np.zeros(0))
+    for (sample, prompts), likely in zip(facts, own[own > LIKELY], strict=True):
+        gain = likely - max(next(told) for _ in prompts)
+        if gain > MARGIN:
             draft.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
 
 
-def _shuffled(samples: list[Sample]) -> Iterator[tuple[Sample, list[Sample]]]:
-    """Each fact with its target told of other subjects, whose own target differs."""
+def _shuffled(samples: list[Sample]) -> Iterator[tuple[Sample, list[str]]]:
+    """Each fact with the prompts of other subjects, whose own target differs."""
     for index, sample in enumerate(samples):
         near = range(index + 1, index + min(len(samples), 4 * SHUFFLED))
         others = [samples[place % len(samples)] for place in near]
         prompts = dict.fromkeys(other.prompt for other in others if other.target != sample.target)
-        told = [Sample(name=sample.name, prompt=prompt, target=sample.target) for prompt in prompts][:SHUFFLED]
-        if told and sample.prompt not in prompts:
-            yield sample, told
+        if prompts and sample.prompt not in prompts:
+            yield sample, list(prompts)[:SHUFFLED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -112,6 +113,7 @@ def _body(tokenizer: Any, text: str, start: int, prompt: str) -> tuple[list[int]
     return whole, len(whole) - shared
 
 
+@lru_cache(maxsize=8)
 def _opening(tokenizer: Any) -> tuple[int, ...]:
     plain = cast("list[int]", tokenizer("a", add_special_tokens=False)["input_ids"])
     special = cast("list[int]", tokenizer("a", add_special_tokens=True)["input_ids"])

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from einfluence.engine.attention import Stop
 from einfluence.engine.encode import check_modality, encode_text
+from einfluence.engine.items import TextItem
+from einfluence.engine.network import decoder_layers
 from einfluence.models.base import Base
 from einfluence.samples import Sample
+
+TOKENS = 1024  # that go through the network at once
 
 
 def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> npt.NDArray[np.float32]:
@@ -33,15 +38,46 @@ def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> np
 
 def _texts(base: Base, samples: Sequence[Sample], layer: float) -> list[torch.Tensor]:
     device = next(base.model.parameters()).device
-    rows: list[torch.Tensor] = []
-    for sample in samples:
-        item = encode_text(base, sample.prompt, sample.target, sample.source or sample.name)
-        states: Any = base.model(
-            torch.tensor([item.ids], device=device), output_hidden_states=True, use_cache=False
-        ).hidden_states
-        chosen = states[round(layer * (len(states) - 1))]
-        rows.append(torch.stack([chosen.mean(1), chosen[:, -item.n_target :].mean(1)], 1))
-    return rows
+    items = [encode_text(base, sample.prompt, sample.target, sample.source or sample.name) for sample in samples]
+    rows: dict[int, torch.Tensor] = {}
+    for batch in _equally_long(items):
+        ids = torch.tensor([items[index].ids for index in batch], device=device)
+        for index, chosen in zip(batch, states_at(base.model, ids, layer), strict=True):
+            rows[index] = torch.stack([chosen.mean(0), chosen[-items[index].n_target :].mean(0)])[None]
+    return [rows[index] for index in range(len(items))]
+
+
+def states_at(model: torch.nn.Module, ids: torch.Tensor, layer: float) -> torch.Tensor:
+    """Hidden states (n, L, d) of texts (n, L) at a fraction of the depth; what comes after it is not computed."""
+    blocks = decoder_layers(model)
+    place = round(layer * len(blocks))
+    if not place < len(blocks):  # behind the last block, or none is known
+        states: Any = cast("Any", model)(ids, output_hidden_states=True, use_cache=False).hidden_states
+        return states[round(layer * (len(states) - 1))]
+    caught: list[torch.Tensor] = []
+
+    def catch(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        caught.append(args[0] if args else kwargs["hidden_states"])
+        raise Stop
+
+    hook = blocks[place].register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        model(ids, use_cache=False)
+    except Stop:
+        pass
+    finally:
+        hook.remove()
+    return caught[0]
+
+
+def _equally_long(items: Sequence[TextItem]) -> Iterator[list[int]]:
+    """Indices of texts that need no filling up, in batches."""
+    by_length: dict[int, list[int]] = {}
+    for index, item in enumerate(items):
+        by_length.setdefault(len(item.ids), []).append(index)
+    for length, indices in sorted(by_length.items()):
+        size = max(TOKENS // length, 1)
+        yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
 
 def _images(base: Base, samples: Sequence[Sample]) -> list[torch.Tensor]:

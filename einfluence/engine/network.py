@@ -119,7 +119,7 @@ class Network:
 
     def _skip_below(self, start: int) -> int:
         """Lets the first blocks be left out; returns ``start``, or 0 where that is not possible."""
-        self.blocks = _decoder_layers(self.model)
+        self.blocks = decoder_layers(self.model)
         kinds: list[bool] = []
         hooks = [
             b.register_forward_hook(lambda _m, _a, out: kinds.append(isinstance(out, Tensor))) for b in self.blocks
@@ -198,7 +198,7 @@ class Network:
 def first_changed(model: nn.Module, names: Collection[str]) -> int:
     """The index of the first decoder block that holds one of these parameters; 0 if one stands before the blocks."""
     places: dict[int, int] = {}
-    for index, block in enumerate(_decoder_layers(model)):
+    for index, block in enumerate(decoder_layers(model)):
         places |= {id(parameter): index for parameter in block.parameters()}
     after = max(places.values(), default=0)
     output = cast("Any", model).get_output_embeddings()
@@ -243,7 +243,8 @@ def _resumed(now: Now, forward: Callable[..., Any]) -> Callable[..., Any]:
     return resumed
 
 
-def _decoder_layers(model: nn.Module) -> list[nn.Module]:
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a causal LM in order; none where it is not plain which they are."""
     wanted = getattr(cast("Any", model).config.get_text_config(), "num_hidden_layers", 0)
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == wanted]
     return list(lists[0]) if len(lists) == 1 else []

@@ -23,7 +23,9 @@ _UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 def script_json(value: object) -> str:
     """JSON that stays data inside ``<script>``: no ``<``, ``>``, ``&`` or line separator stands in it unescaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return "".join(_UNSAFE.get(letter, letter) for letter in text) if any(key in text for key in _UNSAFE) else text
+    for letter, escaped in _UNSAFE.items():
+        text = text.replace(letter, escaped)
+    return text
 
 
 class Samples:

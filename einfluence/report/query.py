@@ -35,9 +35,14 @@ def rows(connection: duckdb.DuckDBPyConnection, name: str, /, **parameters: obje
 
 
 @contextmanager
-def prepared(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
-    """Keeps the cells at hand under small integers, read once: every section joins and groups them again."""
-    for name in _PREPARED:
+def prepared(connection: duckdb.DuckDBPyConnection, *, cells: bool = True) -> Generator[None]:
+    """Keeps the cells at hand under small integers, read once: every section joins and groups them again.
+
+    Args:
+        connection: Has the store's views.
+        cells: False keeps the arms alone, for what needs no more than the scorecard.
+    """
+    for name in _PREPARED if cells else _PREPARED[:1]:
         connection.execute(_sql(f"prepare/{name}"))
     try:
         yield
@@ -48,12 +53,15 @@ def prepared(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
 
 
 _REGISTERED = ("report_rows", "report_columns", "report_chosen", "report_samples")
-_PREPARED = ("arms", "probes", "queries", "cells", "pairs")
+_PREPARED = ("arms", "probes", "queries", "pairs", "cells")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of giving a base its probes, with the name, colour and shape that it has all over the page."""
+    """One way of giving a base its probes, with the name, colour and shape that it has all over the page.
+
+    Its numbers of cells, probes, queries and seeds are 0 where the cells were not prepared.
+    """
 
     base: str
     estimator: str
@@ -103,12 +111,16 @@ def of_arm(found: Rows, part: Part) -> list[tuple[Arm, dict[str, Any]]]:
     return [(arm, row) for arm, row in pairs if arm is not None]
 
 
-def parts_of(connection: duckdb.DuckDBPyConnection) -> list[Part]:
-    """The bases of a store, each with its arms, texts first."""
+def parts_of(connection: duckdb.DuckDBPyConnection, *, cells: bool = True) -> list[Part]:
+    """The bases of a store, each with its arms, texts first; ``cells`` as :func:`prepared` was told."""
+    counts = {row["arm"]: row for row in rows(connection, "arm_counts")} if cells else {}
     by_base: dict[str, list[dict[str, Any]]] = {}
     for row in rows(connection, "arms"):
-        by_base.setdefault(row["base"], []).append(row)
+        by_base.setdefault(row["base"], []).append(row | counts.get(row["arm"], _UNCOUNTED))
     return [_part(found) for found in by_base.values()]
+
+
+_UNCOUNTED = {"cells": 0, "probes": 0, "queries": 0, "seeds": 0}
 
 
 def _part(found: Sequence[dict[str, Any]]) -> Part:

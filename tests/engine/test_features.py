@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from einfluence.engine.encode import encode_text
-from einfluence.engine.features import features
+from einfluence.engine.features import features, states_at
 from einfluence.models.load import find_base, load_base
 from einfluence.samples import Sample
+from tests.engine.random_models import CONFIGS, VOCABULARY, text_base
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("layer", [0.0, 0.5, 1.0])
+def test_states_are_those_that_the_model_gives(name: str, layer: float) -> None:
+    model = text_base(name).model
+    ids = torch.randint(3, VOCABULARY, (3, 7))
+    with torch.no_grad():
+        states = model(ids, output_hidden_states=True).hidden_states
+        found = states_at(model, ids, layer)
+    torch.testing.assert_close(found, states[round(layer * (len(states) - 1))])
 
 
 def test_texts_are_read_as_a_whole_and_at_their_targets() -> None:
     base = load_base(find_base("embedded:world", "test"))
-    texts = [
-        Sample(name=target, prompt=prompt, target=target) for prompt, target in (("a dog is", "an animal"), ("", "dog"))
-    ]
+    said = (("a dog is", "an animal"), ("", "dog"), ("a cat is", "an animal"), ("the dog", "is not an animal"))
+    texts = [Sample(name=target, prompt=prompt, target=target) for prompt, target in said]
     found = features(base, texts)
     for sample, (whole, end) in zip(texts, found, strict=True):
         item = encode_text(base, sample.prompt, sample.target, "test")

@@ -2,22 +2,9 @@
 with
 report_arms as (select * from report_arms),
 
-report_cells as (select * from report_cells),
-
 bases as (select * from bases),
 
 recipes as (select * from recipes),
-
-counts as (
-    select
-        arm,
-        sum(seeds)::bigint as cells,
-        count(distinct probe) as probes,
-        count(distinct query) as queries,
-        max(seeds) as seeds
-    from report_cells
-    group by arm
-),
 
 named as (
     select
@@ -25,16 +12,11 @@ named as (
         report_arms.estimator,
         report_arms.recipe,
         report_arms.arm,
-        counts.cells,
-        counts.probes,
-        counts.queries,
-        counts.seeds,
         recipes.label as recipe_label,
         recipes.json as recipe_json,
         coalesce(bases.label, report_arms.base) as base_label,
         coalesce(bases.modality, 'text') as modality
     from report_arms
-    inner join counts on report_arms.arm = counts.arm
     left join bases on report_arms.base = bases.base
     left join recipes on report_arms.recipe = recipes.recipe and report_arms.estimator = recipes.estimator
 )

@@ -4,8 +4,6 @@ report_arms as (select * from report_arms),
 
 report_cells as (select * from report_cells),
 
-report_pairs as (select * from report_pairs),
-
 report_probes as (select * from report_probes),
 
 cells as (
@@ -13,16 +11,15 @@ cells as (
         report_arms.base,
         report_cells.arm,
         report_cells.probe,
-        report_pairs.distance,
+        report_cells.distance,
         abs(report_cells.influence) as size
     from report_cells
-    inner join report_pairs on report_cells.probe = report_pairs.probe and report_cells.query = report_pairs.query
     inner join report_probes on report_cells.probe = report_probes.probe
     inner join report_arms on report_cells.arm = report_arms.arm
     where
-        report_pairs.distance is not null
+        report_cells.distance is not null
         and report_probes.kind = 'sample'
-        and report_pairs.kind is distinct from 'self'
+        and report_cells.kind is distinct from 'self'
 ),
 
 ends as (

@@ -5,25 +5,22 @@ report_arms as (select * from report_arms),
 
 report_cells as (select * from report_cells),
 
-report_pairs as (select * from report_pairs),
-
 report_probes as (select * from report_probes),
 
 by_kind as (
     select
         report_cells.arm,
         report_cells.probe,
-        report_pairs.kind,
+        report_cells.kind,
         avg(report_cells.influence) as influence
     from report_cells
-    inner join report_pairs on report_cells.probe = report_pairs.probe and report_cells.query = report_pairs.query
     inner join report_probes on report_cells.probe = report_probes.probe
     where
         report_probes.kind = 'sample'
-        and report_pairs.kind in (
+        and report_cells.kind in (
             'self', 'paraphrase', 'negation', 'entailed', 'contrapositive', 'reversed', 'sibling', 'unrelated'
         )
-    group by report_cells.arm, report_cells.probe, report_pairs.kind
+    group by report_cells.arm, report_cells.probe, report_cells.kind
 ),
 
 own as (select * from by_kind where kind = 'self')

@@ -12,7 +12,12 @@ report_queries as (select * from report_queries),
 report_chosen as (select * from report_chosen),
 
 cells as (
-    select report_cells.*
+    select
+        report_cells.arm,
+        report_cells.probe,
+        report_cells.query,
+        report_cells.influence,
+        report_cells.logprob_before
     from report_cells
     inner join report_chosen on report_cells.probe = report_chosen.probe
     inner join report_arms on report_cells.arm = report_arms.arm

@@ -1,4 +1,5 @@
--- grain: one row an arm, probe and query: the mean over seeds
+-- grain: one row an arm, probe and query, with their relation: the mean over seeds
+-- An arm of one seed needs no grouping, which would take most of the time.
 create or replace temp table report_cells as
 with
 influence as (select * from influence),
@@ -9,12 +10,14 @@ report_probes as (select * from report_probes),
 
 report_queries as (select * from report_queries),
 
+report_pairs as (select * from report_pairs),
+
 coded as (
     select
         report_arms.arm,
+        report_arms.several,
         report_probes.probe,
         report_queries.query,
-        influence.seed,
         influence.influence,
         influence.logprob_before
     from influence
@@ -25,14 +28,36 @@ coded as (
             and influence.recipe = report_arms.recipe
     inner join report_probes on influence.probe_id = report_probes.probe_id
     inner join report_queries on influence.query_id = report_queries.query_id
+),
+
+cells as (
+    select
+        arm,
+        probe,
+        query,
+        influence::float as influence,
+        logprob_before::float as logprob_before,
+        1::bigint as seeds
+    from coded
+    where not several
+
+    union all
+
+    select
+        arm,
+        probe,
+        query,
+        avg(influence)::float as influence,
+        avg(logprob_before)::float as logprob_before,
+        count(*) as seeds
+    from coded
+    where several
+    group by arm, probe, query
 )
 
 select
-    arm,
-    probe,
-    query,
-    avg(influence)::float as influence,
-    avg(logprob_before)::float as logprob_before,
-    count(*) as seeds
-from coded
-group by arm, probe, query
+    cells.*,
+    report_pairs.kind,
+    report_pairs.distance
+from cells
+left join report_pairs on cells.probe = report_pairs.probe and cells.query = report_pairs.query
