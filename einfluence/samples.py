@@ -108,8 +108,9 @@ class Probe:
 class Curated:
     """What one part of a spec is to measure, as the tables of :mod:`einfluence.store.schema`.
 
-    ``relations`` has one row for every wanted (probe, query) pair, so it is also the list of wanted pairs.
-    ``report`` counts what was made and what the quality gates found: rows of (gate, count, example).
+    ``relations`` has one row for every wanted (probe, query) pair, so it is also the list of wanted pairs; the ids of
+    pairs may be dictionary-coded. ``report`` counts what was made and what the quality gates found: rows of (gate,
+    count, example).
     """
 
     samples: pa.Table

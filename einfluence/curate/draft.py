@@ -162,8 +162,7 @@ def finish(
         given = np.full(len(probes), np.nan, np.float32)
         given[at(list(draft.given))] = list(draft.given.values())
         found = {"given": given, **found}
-    probe_ids, query_ids = pa.array(list(draft.probes), pa.string()), pa.array(list(draft.queries), pa.string())
-    ids = {"probe_id": probe_ids.take(pa.array(probes)), "query_id": query_ids.take(pa.array(queries))}
+    ids = {"probe_id": _coded(list(draft.probes), probes), "query_id": _coded(list(draft.queries), queries)}
     first = next(iter(found), None)
     relations = pa.table(
         {
@@ -174,7 +173,7 @@ def finish(
         }
     )
     distances = [
-        pa.table({**ids, "measure": pa.repeat(pa.scalar(name), len(probes)), "distance": _distance(values)})
+        pa.table({**ids, "measure": _coded([name], np.zeros_like(probes)), "distance": _distance(values)})
         for name, values in found.items()
         if name != first
     ]
@@ -183,7 +182,7 @@ def finish(
         probes=probes_table(draft.probes),
         probe_members=members_table(draft.probes),
         relations=relations,
-        distances=pa.concat_tables([_NO_DISTANCES, *(table.drop_null() for table in distances)]).combine_chunks(),
+        distances=pa.concat_tables([table.drop_null() for table in distances] or [_NO_DISTANCES]).unify_dictionaries(),
         report=draft.gates.table(),
     )
 
@@ -208,6 +207,11 @@ def _positions(draft: Draft, probes: Ints, queries: Ints) -> Callable[[Sequence[
         return np.where(keys[where] == wanted, where, -1)
 
     return at
+
+
+def _coded(names: list[str], rows: Ints) -> pa.DictionaryArray:
+    """Names at these rows, each held once: there may be millions of rows."""
+    return pa.DictionaryArray.from_arrays(pa.array(rows.astype(np.int32)), pa.array(names, pa.string()))
 
 
 def _distance(values: Floats) -> pa.Array:

@@ -22,7 +22,7 @@ def write_tables(curated: Curated, folder: Path) -> list[Path]:
     for name in TABLES:
         path, partial = folder / f"{name}.parquet", folder / f".{name}.parquet.{os.getpid()}"
         try:
-            pq.write_table(getattr(curated, name), partial, compression="zstd")
+            pq.write_table(getattr(curated, name), partial, compression="zstd", store_schema=False)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from einfluence.errors import InputError
 from einfluence.keys import DIGEST_BYTES, content_hash
 from einfluence.store.schema import PARTED
 
+DISTINCT = {"distance", "logprob_after", "logprob_restored"}  # columns in which a value hardly comes twice
 TEMPORARY = ".tmp"  # a folder of its own, outside every glob that readers use
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -88,8 +90,8 @@ class Files:
 
     def size(self, name: str) -> int:
         """Bytes of a file; 0 when it is not there."""
-        path = self.root / name
-        return path.stat().st_size if path.is_file() else 0
+        found = self._stat(name)
+        return found.st_size if found else 0
 
     def delete(self, name: str) -> None:
         """Removes a file if it is there."""
@@ -100,13 +102,19 @@ class Files:
 
     def touch(self, name: str) -> None:
         """Notes on a file that it is out of use from now on; :meth:`idle` counts from there."""
-        if (self.root / name).is_file():
+        with suppress(FileNotFoundError):
             os.utime(self.root / name)
 
     def idle(self, name: str) -> float:
-        """Seconds since a file was written or touched."""
-        path = self.root / name
-        return time.time() - path.stat().st_mtime if path.is_file() else 0.0
+        """Seconds since a file was written or touched; 0 when it is not there."""
+        found = self._stat(name)
+        return time.time() - found.st_mtime if found else 0.0
+
+    def _stat(self, name: str) -> os.stat_result | None:
+        try:  # not asked beforehand: another run may take it away between the two
+            return (self.root / name).stat()
+        except FileNotFoundError:
+            return None
 
     def pull(self) -> None:
         """Brings what others have written; nothing to do in a folder."""
@@ -247,7 +255,14 @@ def files_at(root: str | Path) -> Files:
 def table_bytes(table: pa.Table) -> bytes:
     """A table as Parquet (zstd, one row group per 128k rows); equal tables give equal bytes."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=1 << 17)
+    distinct = [name for name in table.schema.names if name in DISTINCT]
+    options: dict[str, Any] = {
+        "use_dictionary": [name for name in table.schema.names if name not in distinct],
+        "column_encoding": dict.fromkeys(distinct, "BYTE_STREAM_SPLIT") or None,
+        # A column that is coded in memory is read as what it holds.
+        "store_schema": not any(pa.types.is_dictionary(field.type) for field in table.schema),
+    }
+    pq.write_table(table, sink, compression="zstd", row_group_size=1 << 17, **options)
     return sink.getvalue().to_pybytes()
 
 
