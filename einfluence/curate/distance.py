@@ -33,11 +33,11 @@ class Places:
     cosine: bool
 
     def __call__(self, rows: Ints, columns: Ints) -> Floats:
-        """Distances of the pairs (rows[k], columns[k])."""
+        """Distances of the pairs (rows[k], columns[k]), all different and sorted."""
         if len(rows) == self.probes.shape[0] * self.queries.shape[0]:
             dots = self.probes @ self.queries.T
             dots = np.asarray(dots.todense() if hasattr(dots, "todense") else dots)
-            return self._distance(dots[rows, columns], rows, columns)
+            return self._distance(dots.ravel(), rows, columns)
         chunks = [slice(start, start + CHUNK) for start in range(0, len(rows), CHUNK)]
         found = [self._distance(self._dots(rows[at], columns[at]), rows[at], columns[at]) for at in chunks]
         return np.concatenate(found) if found else np.zeros(0, np.float32)

@@ -23,7 +23,10 @@ Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float32]
 Measure = Callable[[Ints, Ints], Floats]
-"""Distances of pairs: (rows of probes, rows of queries) → float32 array of the same length, NaN where undefined."""
+"""Distances of pairs: (rows of probes, rows of queries) → float32 array of the same length, NaN where undefined.
+
+Pairs are all different and sorted, so as many as there can be are all of them, row by row.
+"""
 
 
 @dataclass
@@ -196,13 +199,13 @@ def _used(draft: Draft) -> list[Sample]:
 
 def _positions(draft: Draft, probes: Ints, queries: Ints) -> Callable[[Sequence[tuple[str, str]]], Ints]:
     n_queries = max(1, len(draft.queries))
-    keys = probes * n_queries + queries
     row = {probe_id: index for index, probe_id in enumerate(draft.probes)}
 
     def at(pairs: Sequence[tuple[str, str]]) -> Ints:
         wanted = np.array([row[probe] * n_queries + draft.queries[query] for probe, query in pairs], dtype=np.int64)
-        if not len(wanted):
+        if not len(wanted) or len(probes) == len(draft.probes) * n_queries:
             return wanted
+        keys = probes * n_queries + queries
         where = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         return np.where(keys[where] == wanted, where, -1)
 
