@@ -172,18 +172,20 @@ def _after_prefix(seats: Seats, prefix: _Texts, own: _Texts, rule: _Rule) -> Ten
         heads // kv * length,
         own.v.shape[-1],
     )  # rows a group; queries a key head and row
-    mask = _prefix_mask(seats, own.q, shared, rule.window)  # (G, 1, 1, 1, S, P + S)
+    fill = -(shared + length) % 8 if own.q.device.type == "cpu" else 0  # as above
+    keys, values = (torch.nn.functional.pad(x, (0, 0, 0, fill)) for x in (own.k, own.v))
+    mask = _prefix_mask(seats, own.q, shared, rule.window, fill)  # (G, 1, 1, 1, S, P + S + fill)
     query = own.q.reshape(count, kv, each, width)
     by_group = query.view(sets, n, kv, each, width).transpose(1, 2).reshape(sets, kv, n * each, width)
     to_prefix = by_group @ prefix.k.transpose(-1, -2)  # (sets, kv, n * each, P)
-    to_own = (query @ own.k.transpose(-1, -2)).view(sets, n, kv, each, length).transpose(1, 2)
+    to_own = (query @ keys.transpose(-1, -2)).view(sets, n, kv, each, length + fill).transpose(1, 2)
     scores = torch.cat([to_prefix.view(sets, kv, n, each, shared), to_own], -1)
     scores = _capped(scores.mul_(rule.scale), rule.softcap)
-    shape = (own.batch, seats.groups, kv, n, heads // kv, length, shared + length)
-    weights = (scores.view(shape) + mask).softmax(-1).view(sets, kv, n * each, shared + length)
+    shape = (own.batch, seats.groups, kv, n, heads // kv, length, shared + length + fill)
+    weights = scores.view(shape).add_(mask).softmax(-1).view(sets, kv, n * each, shape[-1])
     from_prefix = (weights[..., :shared] @ prefix.v).view(sets, kv, n, each, out_width).transpose(1, 2)
-    own_weights = weights[..., shared:].view(sets, kv, n, each, length).transpose(1, 2).reshape(count, kv, each, length)
-    out = from_prefix + (own_weights @ own.v).view(sets, n, kv, each, out_width)
+    own_weights = weights[..., shared:].view(sets, kv, n, each, -1).transpose(1, 2).reshape(count, kv, each, -1)
+    out = from_prefix + (own_weights @ values).view(sets, n, kv, each, out_width)
     return own.flat(out.reshape(count, heads, length, out_width))
 
 
@@ -202,7 +204,7 @@ def _own_mask(seats: Seats, query: Tensor, window: int | None, fill: int) -> Ten
     return seats.masks[name]
 
 
-def _prefix_mask(seats: Seats, query: Tensor, shared: int, window: int | None) -> Tensor:
+def _prefix_mask(seats: Seats, query: Tensor, shared: int, window: int | None, fill: int) -> Tensor:
     length = query.shape[2]
     name = ("prefix", length, shared, window)
     if name not in seats.masks:
@@ -213,8 +215,9 @@ def _prefix_mask(seats: Seats, query: Tensor, shared: int, window: int | None) -
         slot = torch.arange(shared)[None, None, :]
         hidden = (slot >= starts) | (starts + at - slot >= reach)
         back = at - torch.arange(length)[None, None, :]
-        own = ((back < 0) | (back >= reach)).expand(len(starts), -1, -1)
-        mask = torch.zeros(len(starts), length, shared + length).masked_fill(torch.cat([hidden, own], -1), -torch.inf)
+        own = torch.nn.functional.pad((back < 0) | (back >= reach), (0, fill), value=True).expand(len(starts), -1, -1)
+        hidden = torch.cat([hidden, own], -1)
+        mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
         seats.masks[name] = mask[:, None, None, None].to(query)
     return seats.masks[name]
 
