@@ -208,8 +208,11 @@ def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> Inpu
     first = max(
         error.errors()[:40], key=lambda fault: (fault["loc"][:2] == error.errors()[0]["loc"][:2], len(fault["loc"]))
     )
-    keys = [key for key in first["loc"] if not (isinstance(key, str) and (key in _BRANCHES or "[" in key))]
-    found = {"extra_forbidden": f"the unknown key `{keys[-1]}`", "missing": "nothing"}.get(first["type"])
+    keys = [key for key in first["loc"][:-1] if not (isinstance(key, str) and (key in _BRANCHES or "[" in key))]
+    last = first["loc"][-1]
+    if first["type"] == "extra_forbidden" or last not in _BRANCHES:  # what a user wrote may look like a branch
+        keys.append(last)
+    found = {"extra_forbidden": f"the unknown key `{last}`", "missing": "nothing"}.get(first["type"])
     value = first.get("input")
     if found is None:
         found = f"{value!r:.80}"

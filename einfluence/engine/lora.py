@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
-from einfluence.engine.network import LINEAR, Network, Now, patch
+from einfluence.engine.network import LINEAR, Network, Now, patch, shared_copy
 from einfluence.engine.serial import trainable_copy
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
@@ -103,25 +104,11 @@ class Lora:
     """
 
     def __init__(self, base: Base, recipe: Recipe, seed: int) -> None:
-        model, trained = trainable_copy(base, recipe, seed)
-        known: set[str] = set()
-        self.layers: list[Adapted] = []
-        for name, module in model.named_modules():
-            if not isinstance(module, LoraLayer):
-                continue
-            inner = module.get_base_layer()
-            if type(module) is not PeftLinear or type(inner) not in LINEAR:
-                found = f"LoRA on {name.removeprefix(_PREFIX)}, a {type(inner).__name__} in a {type(module).__name__}"
-                raise Unknown("recipe.adapter.targets", found, "Linear or Conv1D layers", "use engine: serial")
-            down, up = f"{name}.lora_A.default.weight", f"{name}.lora_B.default.weight"
-            known |= {down, up}
-            scale = cast("Any", module).scaling["default"]
-            start = trained[down].detach().clone()
-            self.layers.append(Adapted(name.removeprefix(_PREFIX), scale, start, trained[up].shape[0]))
-        if set(trained) != known:
-            raise Unknown(
-                "recipe.adapter", f"trainable parameters {sorted(set(trained) - known)[:3]}", "LoRA's A and B alone"
-            )
+        known = _FOUND.setdefault(base.model, {})
+        key = (recipe.adapter, recipe.dtype, seed)
+        if key not in known:
+            known[key] = _layers_of(base, recipe, seed)
+        self.layers = [replace(layer) for layer in known[key]]
 
     def patch(self, model: nn.Module, now: Now) -> None:
         """Makes the layers of ``model`` follow the adapters that are put in."""
@@ -176,6 +163,35 @@ class Lora:
             square = ((up.transpose(1, 2) @ up) * (down @ down.transpose(1, 2)).transpose(1, 2)).sum((1, 2))
             norms[layer.name + ".weight"] = layer.scale * square.clamp(min=0).sqrt()
         return norms
+
+
+# What peft makes of a model takes longer than a small batch, and the next block of probes wants the same.
+_FOUND: WeakKeyDictionary[nn.Module, dict[object, list[Adapted]]] = WeakKeyDictionary()
+
+
+def _layers_of(base: Base, recipe: Recipe, seed: int) -> list[Adapted]:
+    """The layers that peft adapts, without anybody's adapters; the copy that it works on shares the base's weights."""
+    copied = shared_copy(base.model, getattr(torch, recipe.dtype))
+    model, trained = trainable_copy(base, recipe, seed, copied)
+    known: set[str] = set()
+    layers: list[Adapted] = []
+    for name, module in model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        inner = module.get_base_layer()
+        if type(module) is not PeftLinear or type(inner) not in LINEAR:
+            found = f"LoRA on {name.removeprefix(_PREFIX)}, a {type(inner).__name__} in a {type(module).__name__}"
+            raise Unknown("recipe.adapter.targets", found, "Linear or Conv1D layers", "use engine: serial")
+        down, up = f"{name}.lora_A.default.weight", f"{name}.lora_B.default.weight"
+        known |= {down, up}
+        scale = cast("Any", module).scaling["default"]
+        start = trained[down].detach().clone()
+        layers.append(Adapted(name.removeprefix(_PREFIX), scale, start, trained[up].shape[0]))
+    if set(trained) != known:
+        raise Unknown(
+            "recipe.adapter", f"trainable parameters {sorted(set(trained) - known)[:3]}", "LoRA's A and B alone"
+        )
+    return layers
 
 
 def _note_gradient(seen: dict[str, bool], name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -109,13 +109,21 @@ def evaluate(
     )
 
 
-def trainable_copy(base: Base, recipe: Recipe, seed: int) -> tuple[torch.nn.Module, dict[str, torch.nn.Parameter]]:
+def trainable_copy(
+    base: Base, recipe: Recipe, seed: int, model: torch.nn.Module | None = None
+) -> tuple[torch.nn.Module, dict[str, torch.nn.Parameter]]:
     """Copies the base in the recipe's dtype, with dropout off and gradients for the recipe's parameters only.
+
+    Args:
+        base: The base.
+        recipe: What is trained.
+        seed: Of an adapter's start values.
+        model: A copy that was made already.
 
     Raises:
         InputError: When the recipe trains no parameter of this model.
     """
-    model = copy.deepcopy(base.model).to(getattr(torch, recipe.dtype)).eval()
+    model = model or copy.deepcopy(base.model).to(getattr(torch, recipe.dtype)).eval()
     model.requires_grad_(False)
     adapter = recipe.adapter
     if adapter.kind == "lora":

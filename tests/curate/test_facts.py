@@ -282,6 +282,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ('statement: "{subject} has {object}"', "statement: {subject} has", r"YAML that cannot be read"),
     ("exclusive: true", "exclusive: perhaps", r"relations.is_a.exclusive: found 'perhaps'"),
     ("exclusive: true", "exclusif: true", r"relations.is_a.exclusif: found the unknown key `exclusif`"),
+    ("entities:", "ent[ities: 1\nentities:", r"ent\[ities: found the unknown key `ent\[ities`"),
     ("[wug, is_a, fish]", "[dax, is_a, fish]", r"dax is_a fish, but dax is_a bird stands at .*changed.yaml:47"),
     (
         '["?y", has, "?z"]], then',
