@@ -411,9 +411,8 @@ def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, Sequence[st
 def _sample_rows(table: pa.Table) -> Iterator[Sample]:
     for row in table.to_pylist():
         image = row.pop("pixels"), row.pop("shape")
-        sample_id, modality = row.pop("sample_id"), row.pop("modality")
-        seen = modality == "image" and image[0] is not None
-        pixels = np.array(image[0], np.float32).reshape(image[1]) if seen else None
+        sample_id, _ = row.pop("sample_id"), row.pop("modality")
+        pixels = None if image[0] is None else np.array(image[0], np.float32).reshape(image[1])
         fields: dict[str, Any] = {**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}
         sample = Sample(**fields, pixels=pixels)
         if sample.sample_id != sample_id:

@@ -210,9 +210,10 @@ def _pool(draft: Draft, needed: list[str], vectors: npt.NDArray[np.float64]) -> 
     row = {key: index for index, key in enumerate(needed)}
     absent = len(needed)  # the row of what could not be read
     members = [[row.get(member, absent) for member in probe.members] for probe in draft.probes.values()]
+    vectors = np.vstack([vectors, np.full((1, vectors.shape[1]), np.nan)])
     if all(len(rows) == 1 for rows in members):
-        return np.vstack([vectors, np.full((1, vectors.shape[1]), np.nan)])[[rows[0] for rows in members]]
-    return np.asarray(_mixing(members, len(needed)) @ vectors)
+        return vectors[[rows[0] for rows in members]]
+    return np.asarray(_mixing(members, len(vectors)) @ vectors)
 
 
 def _pick(draft: Draft, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -139,8 +139,8 @@ def all_pairs(draft: Draft, most: int) -> tuple[Ints, Ints]:
 def finish(
     draft: Draft,
     measures: Mapping[str, Measure],
-    default_kind: Callable[[Ints, Ints], Codes] | None = None,
-    pairs: int = 4_000_000,
+    default_kind: Callable[[Ints, Ints], Codes] | None,
+    pairs: int,
 ) -> Curated:
     """Builds the tables.
 

@@ -89,11 +89,11 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
         return
     draft.gates.open(KNOWN)
     own = np.asarray(logprobs([sample for sample, _ in facts]), dtype=np.float64)
-    facts = [fact for fact, likely in zip(facts, own, strict=True) if likely > LIKELY]
-    others = [Sample(name="", prompt=prompt, target=sample.target) for sample, prompts in facts for prompt in prompts]
+    likely = [(*fact, value) for fact, value in zip(facts, own, strict=True) if value > LIKELY]
+    others = [Sample(name="", prompt=prompt, target=fact.target) for fact, prompts, _ in likely for prompt in prompts]
     told = iter(np.asarray(logprobs(others), dtype=np.float64) if others else np.zeros(0))
-    for (sample, prompts), likely in zip(facts, own[own > LIKELY], strict=True):
-        gain = likely - max(next(told) for _ in prompts)
+    for sample, prompts, value in likely:
+        gain = value - max(next(told) for _ in prompts)
         if gain > MARGIN:
             draft.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
 

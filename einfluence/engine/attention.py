@@ -153,7 +153,7 @@ def _alone(seats: Seats, texts: _Texts, rule: _Rule) -> Tensor:
         return texts.flat(attention(q, k, v, is_causal=causal, scale=rule.scale, enable_gqa=grouped))
     fill = max(-length % 8, 16 - length) if short else 0  # a softmax over few keys that are no multiple is slow
     kv = k.shape[1]
-    k, v = (torch.nn.functional.pad(x, (0, 0, 0, fill)).reshape(count * kv, length + fill, -1) for x in (k, v))
+    k, v = (_filled(x, fill).reshape(count * kv, length + fill, -1) for x in (k, v))
     query = q.reshape(count * kv, heads // kv * length, width)
     mask = _own_mask(seats, q, window, fill).repeat(heads // kv, 1).expand(count * kv, -1, -1)
     if rule.softcap is None:
@@ -173,7 +173,7 @@ def _after_prefix(seats: Seats, prefix: _Texts, own: _Texts, rule: _Rule) -> Ten
         own.v.shape[-1],
     )  # rows a group; queries a key head and row
     fill = -(shared + length) % 8 if own.q.device.type == "cpu" else 0  # as above
-    keys, values = (torch.nn.functional.pad(x, (0, 0, 0, fill)) for x in (own.k, own.v))
+    keys, values = _filled(own.k, fill), _filled(own.v, fill)
     mask = _prefix_mask(seats, own.q, shared, rule.window, fill)  # (G, 1, 1, 1, S, P + S + fill)
     query = own.q.reshape(count, kv, each, width)
     by_group = query.view(sets, n, kv, each, width).transpose(1, 2).reshape(sets, kv, n * each, width)
@@ -187,6 +187,11 @@ def _after_prefix(seats: Seats, prefix: _Texts, own: _Texts, rule: _Rule) -> Ten
     own_weights = weights[..., shared:].view(sets, kv, n, each, -1).transpose(1, 2).reshape(count, kv, each, -1)
     out = from_prefix + (own_weights @ values).view(sets, n, kv, each, out_width)
     return own.flat(out.reshape(count, heads, length, out_width))
+
+
+def _filled(x: Tensor, fill: int) -> Tensor:
+    """(..., length, width) to (..., length + fill, width); padding by nothing would copy."""
+    return torch.nn.functional.pad(x, (0, 0, 0, fill)) if fill else x
 
 
 def _capped(scores: Tensor, softcap: float | None) -> Tensor:

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from einfluence.engine.attention import Stop
 from einfluence.engine.encode import check_modality, encode_text
 from einfluence.engine.items import TextItem
-from einfluence.engine.network import decoder_layers
+from einfluence.engine.network import decoder_layers, entering
 from einfluence.models.base import Base
 from einfluence.samples import Sample
 
@@ -54,20 +53,7 @@ def states_at(model: torch.nn.Module, ids: torch.Tensor, layer: float) -> torch.
     if not place < len(blocks):  # behind the last block, or none is known
         states: Any = cast("Any", model)(ids, output_hidden_states=True, use_cache=False).hidden_states
         return states[round(layer * (len(states) - 1))]
-    caught: list[torch.Tensor] = []
-
-    def catch(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        caught.append(args[0] if args else kwargs["hidden_states"])
-        raise Stop
-
-    hook = blocks[place].register_forward_pre_hook(catch, with_kwargs=True)
-    try:
-        model(ids, use_cache=False)
-    except Stop:
-        pass
-    finally:
-        hook.remove()
-    return caught[0]
+    return entering(blocks[place], lambda: model(ids, use_cache=False))
 
 
 def _equally_long(items: Sequence[TextItem]) -> Iterator[list[int]]:

@@ -102,20 +102,8 @@ class Network:
     @torch.no_grad()
     def below(self, ids: Tensor, positions: Tensor, seats: Seats) -> Tensor:
         """What goes into block ``start`` for a sequence (1, L): (1, L, hidden), the same for every probe."""
-        caught: list[Tensor] = []
-
-        def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            caught.append(args[0] if args else kwargs["hidden_states"])
-            raise Stop
-
-        hook = self.blocks[self.start].register_forward_pre_hook(catch, with_kwargs=True)
-        try:
-            self.logits(ids, positions, seats, torch.zeros((1, 1), dtype=torch.long, device=self.device))
-        except Stop:
-            pass
-        finally:
-            hook.remove()
-        return caught[0]
+        nowhere = torch.zeros((1, 1), dtype=torch.long, device=self.device)
+        return entering(self.blocks[self.start], lambda: self.logits(ids, positions, seats, nowhere))
 
     def _skip_below(self, start: int) -> int:
         """Lets the first blocks be left out; returns ``start``, or 0 where that is not possible."""
@@ -193,6 +181,24 @@ class Network:
         for hook in hooks:
             hook.remove()
         return late - early
+
+
+def entering(block: nn.Module, run: Callable[[], object]) -> Tensor:
+    """The hidden states that go into a block when ``run`` runs its model, which is ended there."""
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        caught.append(args[0] if args else kwargs["hidden_states"])
+        raise Stop
+
+    hook = block.register_forward_pre_hook(catch, with_kwargs=True)
+    try:
+        run()
+    except Stop:
+        pass
+    finally:
+        hook.remove()
+    return caught[0]
 
 
 def first_changed(model: nn.Module, names: Collection[str]) -> int:

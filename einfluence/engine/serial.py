@@ -123,7 +123,8 @@ def trainable_copy(
     Raises:
         InputError: When the recipe trains no parameter of this model.
     """
-    model = model or copy.deepcopy(base.model).to(getattr(torch, recipe.dtype)).eval()
+    if model is None:
+        model = copy.deepcopy(base.model).to(getattr(torch, recipe.dtype)).eval()
     model.requires_grad_(False)
     adapter = recipe.adapter
     if adapter.kind == "lora":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -35,14 +35,9 @@ def rows(connection: duckdb.DuckDBPyConnection, name: str, /, **parameters: obje
 
 
 @contextmanager
-def prepared(connection: duckdb.DuckDBPyConnection, *, cells: bool = True) -> Generator[None]:
-    """Keeps the cells at hand under small integers, read once: every section joins and groups them again.
-
-    Args:
-        connection: Has the store's views.
-        cells: False keeps the arms alone, for what needs no more than the scorecard.
-    """
-    for name in _PREPARED if cells else _PREPARED[:1]:
+def prepared(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
+    """Keeps the cells at hand under small integers, read once: every section joins and groups them again."""
+    for name in _PREPARED:
         connection.execute(_sql(f"prepare/{name}"))
     try:
         yield
@@ -60,7 +55,7 @@ _PREPARED = ("arms", "probes", "queries", "pairs", "cells")
 class Arm:
     """One way of giving a base its probes, with the name, colour and shape that it has all over the page.
 
-    Its numbers of cells, probes, queries and seeds are 0 where the cells were not prepared.
+    Its numbers of cells, probes, queries and seeds are 0 where they were not counted.
     """
 
     base: str
@@ -111,9 +106,21 @@ def of_arm(found: Rows, part: Part) -> list[tuple[Arm, dict[str, Any]]]:
     return [(arm, row) for arm, row in pairs if arm is not None]
 
 
-def parts_of(connection: duckdb.DuckDBPyConnection, *, cells: bool = True) -> list[Part]:
-    """The bases of a store, each with its arms, texts first; ``cells`` as :func:`prepared` was told."""
-    counts = {row["arm"]: row for row in rows(connection, "arm_counts")} if cells else {}
+def parts_of(connection: duckdb.DuckDBPyConnection) -> list[Part]:
+    """The bases of a store, each with its arms, texts first. Needs :func:`prepared`."""
+    return _parts(connection, {row["arm"]: row for row in rows(connection, "arm_counts")})
+
+
+def parts_uncounted(connection: duckdb.DuckDBPyConnection) -> list[Part]:
+    """As :func:`parts_of`, for what needs no more than the scorecard: no cell is prepared or counted."""
+    connection.execute(_sql("prepare/arms"))
+    try:
+        return _parts(connection, {})
+    finally:
+        connection.execute(_sql("prepare/release"))
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, counts: Mapping[int, dict[str, Any]]) -> list[Part]:
     by_base: dict[str, list[dict[str, Any]]] = {}
     for row in rows(connection, "arms"):
         by_base.setdefault(row["base"], []).append(row | counts.get(row["arm"], _UNCOUNTED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import duckdb
@@ -12,7 +13,7 @@ from rich.text import Text
 
 from einfluence.errors import InputError
 from einfluence.report.figure import number, short
-from einfluence.report.query import Arm, Part, parts_of, prepared, rows
+from einfluence.report.query import Arm, Part, parts_of, parts_uncounted, prepared, rows
 from einfluence.report.recipes import FEW, doses, few_arms
 from einfluence.report.rescue import Answer, rescue
 from einfluence.report.scorecard import scorecard
@@ -27,8 +28,9 @@ _STYLES = {"met": "green", "violated": "red", "cannot tell": "dim", "described":
 
 def show_scorecard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
     """The verdicts of all parts; a bar runs from the null to the ideal."""
-    with prepared(connection, cells=False):
-        parts = parts_of(connection, cells=False)
+    parts = parts_uncounted(connection)
+    # Cells, of which there may be millions, are read only where it takes them to choose among many arms.
+    with prepared(connection) if any(len(part.arms) > FEW for part in parts) else nullcontext():
         return Group(*(_card(connection, part) for part in parts), _KEY)
 
 
@@ -38,15 +40,9 @@ _KEY = Text("✓ met  ✗ violated  ? cannot tell, by the 95% interval; bars run
 def _card(connection: duckdb.DuckDBPyConnection, part: Part) -> RenderableType:
     card = scorecard(connection, part)
     tables = [_table(card, part, part.arms[start : start + ARMS]) for start in range(0, len(part.arms), ARMS)]
-    rescued = rescue(card["lines"], _few(connection, part))
+    few = few_arms(part, doses(pairs(connection), part)) if len(part.arms) > FEW else part
+    rescued = rescue(card["lines"], few)
     return Group(*tables, *(_rescued(arm, told) for arm, told in (rescued.told if rescued else [])))
-
-
-def _few(connection: duckdb.DuckDBPyConnection, part: Part) -> Part:
-    if len(part.arms) <= FEW:
-        return part  # without a look at the cells, of which there may be millions
-    with prepared(connection):
-        return few_arms(part, doses(pairs(connection), part))
 
 
 def _table(card: dict[str, Any], part: Part, arms: Sequence[Arm]) -> RenderableType:
