@@ -197,37 +197,43 @@ def parse_facts(path: Path) -> tuple[FactsFile, yaml.Node | None]:
     try:
         return FactsFile.model_validate(values), node
     except ValidationError as error:
-        raise _explain(error, path, node) from error
+        raise _explain(error, path, values, node) from error
 
 
-_BRANCHES = {"tuple[str, ...]", "Invented", "Drawn", "tuple[str,str,str]", "lax-or-strict[...]", "str"}
-
-
-def _explain(error: ValidationError, path: Path, node: yaml.Node | None) -> InputError:
+def _explain(error: ValidationError, path: Path, values: object, node: yaml.Node | None) -> InputError:
     # A union complains once for each branch; the branch that got deepest is the one that was meant.
     first = max(
         error.errors()[:40], key=lambda fault: (fault["loc"][:2] == error.errors()[0]["loc"][:2], len(fault["loc"]))
     )
-    keys = [key for key in first["loc"][:-1] if not (isinstance(key, str) and (key in _BRANCHES or "[" in key))]
-    last = first["loc"][-1]
-    if first["type"] == "extra_forbidden" or last not in _BRANCHES:  # what a user wrote may look like a branch
-        keys.append(last)
-    found = {"extra_forbidden": f"the unknown key `{last}`", "missing": "nothing"}.get(first["type"])
+    keys = _written(first["loc"], values)
     value = first.get("input")
-    if found is None:
-        found = f"{value!r:.80}"
-    expected = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        expected = f"the key `{keys[-1]}`"
-    fix = ""
-    if first["type"] == "missing" and keys and isinstance(keys[-1], int):
-        found, expected = f"{keys.pop()} names", "three: [subject, relation, object]"
+    found, expected, fix = f"{value!r:.80}", first["msg"].removeprefix("Value error, "), ""
+    if first["type"] == "extra_forbidden":
+        found = f"the unknown key `{first['loc'][-1]}`"
+    elif first["type"] == "missing":
+        absent = first["loc"][-1]
+        found, expected = "nothing", f"the key `{absent}`"
+        if isinstance(absent, int):
+            found, expected = f"{absent} names", "three: [subject, relation, object]"
+        else:
+            keys.append(absent)
     if isinstance(value, dict) and "string" in first["type"]:
         fix = "A template with { at its start needs quotes in YAML"
     elif isinstance(value, bool | int | float) and "string" in first["type"]:
         fix = "YAML reads bare yes, no, on, off and numbers as such: write it in quotes"
     where = f"{path}:{line_of(node, keys)} {'.'.join(map(str, keys))}"
     return InputError(where, found, expected, fix)
+
+
+def _written(loc: tuple[int | str, ...], values: object) -> list[int | str]:
+    """The keys of a fault's place that stand in the file; the others name branches of a union."""
+    keys: list[int | str] = []
+    here: Any = values
+    for key in loc:
+        if key in (range(len(here)) if isinstance(here, list) else here if isinstance(here, dict) else ()):
+            keys.append(key)
+            here = cast("Any", here)[key]
+    return keys
 
 
 def line_of(node: yaml.Node | None, keys: tuple[str | int, ...] | list[str | int]) -> int:
