@@ -186,3 +186,11 @@ TABLES: dict[str, pa.Schema] = {
 
 PARTED = ("influence", "outcomes", "layer_updates", "restorations")
 """The tables that arms write part by part, partitioned by base and estimator."""
+
+
+def completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table in the schema's columns; one that was added to the schema after the table was written is null."""
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from einfluence.store.files import TEMPORARY, Mirrored
 from einfluence.store.log import ArmKey, Change, State, Unit
-from einfluence.store.schema import PARTED, TABLES
+from einfluence.store.schema import PARTED, TABLES, completed
 
 if TYPE_CHECKING:
     from einfluence.store.store import Store
@@ -59,10 +59,9 @@ def _merge(store: Store, arm: ArmKey, units: list[Unit]) -> None:
     files, rows = dict[str, str](), 0
     for name, found in paths.items():
         if found:
-            own = [column for column in TABLES[name].names if column not in vars(arm)]
-            whole = pa.concat_tables(
-                [pq.read_table(path, columns=own, partitioning=cast("Any", None)) for path in found]
-            )
+            own = pa.schema([field for field in TABLES[name] if field.name not in vars(arm)])
+            tables = [pq.read_table(path, partitioning=cast("Any", None)) for path in found]
+            whole = pa.concat_tables([completed(table, own) for table in tables])
             whole = _best(whole) if name == "outcomes" else whole
             rows += whole.num_rows if name == "influence" else 0
             files[name] = store.write_part(arm, name, whole)

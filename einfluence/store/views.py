@@ -86,8 +86,15 @@ def _flat(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], ta
         files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
     else:
         files = connection.from_arrow(schema.empty_table())
-    columns = [f'"{column}"' for column in schema.names]
-    files.project(", ".join([*columns, *([EXTRA[view]] if view in EXTRA else [])])).create_view(view, replace=True)
+    columns = [*_columns(connection, files, schema), *([EXTRA[view]] if view in EXTRA else [])]
+    files.project(", ".join(columns)).create_view(view, replace=True)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, files: duckdb.DuckDBPyRelation, schema: pa.Schema) -> list[str]:
+    """The schema's columns; one that was added to the schema after the files were written is null."""
+    empty = connection.from_arrow(schema.empty_table())
+    kinds = dict(zip(empty.columns, empty.types, strict=True))
+    return [f'"{name}"' if name in files.columns else f'null::{kinds[name]} as "{name}"' for name in schema.names]
 
 
 def _first_of(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path], key: list[str]) -> None:
@@ -96,7 +103,8 @@ def _first_of(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path
     if len(names) < 2 or not key:
         return _flat(connection, name, names)
     order = connection.from_arrow(pa.table({"filename": names, "turn": range(len(names))}))
-    rows = connection.read_parquet(names, union_by_name=True, filename=True).join(order, "filename")
-    columns = ", ".join(f'"{column}"' for column in TABLES[name].names)
+    files = connection.read_parquet(names, union_by_name=True, filename=True)
+    columns, rows = ", ".join(_columns(connection, files, TABLES[name])), files.join(order, "filename")
     first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by turn) as place")
-    first.filter("place = 1").project(columns).create_view(name, replace=True)
+    own = ", ".join(f'"{column}"' for column in TABLES[name].names)
+    first.filter("place = 1").project(own).create_view(name, replace=True)

@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +15,7 @@ from einfluence.errors import InputError
 from einfluence.store import log as log_module
 from einfluence.store.files import Files
 from einfluence.store.log import Change, Log
+from einfluence.store.schema import TABLES
 from einfluence.store.store import Block, Store
 from tests.store.made_up import ARM, computed, curated, prepared, rows, run, samples_of
 
@@ -112,6 +114,29 @@ def test_tidying_keeps_every_row_and_open_readers_go_on(tmp_path: Path) -> None:
     assert len(list((tmp_path / "influence").glob("*/*/*.parquet"))) == 1
     store.tidy(grace=0.0)
     assert rows(store).equals(before["influence"])
+
+
+def test_a_store_written_before_a_column_was_added_reads_null_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = {
+        name: pa.schema([field for field in schema if field.name not in ("noise_rms", "template")], schema.metadata)
+        for name, schema in TABLES.items()
+    }
+    with monkeypatch.context() as patch:
+        for name, schema in older.items():
+            patch.setitem(TABLES, name, schema)
+        store = prepared(tmp_path)
+        run(store, KEY, shard=6)
+    store = Store(tmp_path)
+    store.add_curation("d" * 20, curated(samples_of(13), samples_of(5, offset=1000)), {})
+    run(store, "d" * 20)
+    assert set(rows(store, "outcomes")["noise_rms"].to_pylist()) == {None}
+    with store.connect() as connection:
+        assert connection.sql("select count(*), count(template) from samples").fetchall() == [(18, 0)]
+    store.tidy(grace=0.0)
+    assert rows(store, "outcomes").num_rows == 13
+    assert set(rows(store, "outcomes")["noise_rms"].to_pylist()) == {None}
 
 
 def test_of_two_that_tidy_one_wins(tmp_path: Path) -> None:
