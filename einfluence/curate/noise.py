@@ -161,6 +161,8 @@ FAMILIES: dict[str, Callable[[Pixels, float, np.random.Generator], npt.NDArray[A
     "rotate": rotate,
     "pixel_shuffle": pixel_shuffle,
 }
+UNITS: dict[str, str] = {**dict.fromkeys(FAMILIES, "dB"), "label_flip": ""}
+"""The unit of ``samples.level`` by ``samples.noise``; a wrong label has none."""
 
 
 def wrong_label(sample_id: str, label: int, classes: list[int], seed: int) -> int:

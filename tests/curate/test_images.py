@@ -16,7 +16,7 @@ from PIL import Image
 
 from einfluence.curate import curate
 from einfluence.curate.images import MISSED, UNREADABLE
-from einfluence.curate.noise import FAMILIES, add_noise, ratio_db, wrong_label
+from einfluence.curate.noise import FAMILIES, UNITS, add_noise, ratio_db, wrong_label
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Images, Part, Spec
@@ -52,6 +52,11 @@ def test_pixels_depend_on_sample_family_level_and_seed_alone() -> None:
     assert (add_noise(RAMP, "id", "gaussian", -5.0, 0)[0] == one).all()
     for other in (("other", "gaussian", -5.0, 0), ("id", "gaussian", -5.0, 1), ("id", "gaussian", -6.0, 0)):
         assert (add_noise(RAMP, *other)[0] != one).any()
+
+
+def test_every_family_has_its_unit() -> None:
+    assert {*UNITS} == {*FAMILIES, "label_flip"}
+    assert {UNITS[family] for family in FAMILIES} == {"dB"} and UNITS["label_flip"] == ""
 
 
 def test_shuffled_pixels_keep_the_histogram() -> None:
