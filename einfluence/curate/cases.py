@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from einfluence.curate.draft import KINDS, Codes, Draft, Gates, Ints
+from einfluence.curate.wording import contains, normalise, words
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
@@ -34,7 +34,7 @@ class Text:
 
     @property
     def normal(self) -> str:
-        """The whole text, without case, accents, punctuation and repeated blanks."""
+        """The whole text, without what does not count when texts are compared."""
         return normalise(f"{self.prompt} {self.target}")
 
 
@@ -81,23 +81,6 @@ class Case:
     about: tuple[str, str, str] | None = None
     ignore: tuple[str, ...] = ()
     joins: bool = False
-
-
-def normalise(text: str) -> str:
-    """Lower case, no accents, no punctuation, single blanks."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or text
-    return " ".join(re.findall(r"\w+", plain.lower()))
-
-
-def words(text: str) -> set[str]:
-    """Content words, plurals and verb endings roughly cut."""
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
-
-    return {_stem(word) for word in normalise(text).split() if word not in ENGLISH_STOP_WORDS and len(word) > 2}
-
-
-def _stem(word: str) -> str:
-    return re.sub(r"(es|s)$", "", word) if len(word) > 4 else word
 
 
 def split_end(sentence: str, target: str | None = None) -> Text | None:
@@ -227,7 +210,7 @@ def _try(out: CasesDraft, name: str, case: Case, trial: Trial, number: int) -> N
 def _passes(gates: Gates, case: Case, trial: Trial, claim: Claim) -> bool:
     text, own = claim.text, trial.members[0]
     example = f"{case.where}: {text.prompt} | {text.target}"
-    if f" {normalise(text.target)} " in f" {normalise(text.prompt)} ":
+    if contains(normalise(text.prompt), normalise(text.target)):
         gates.count(LEAK, example)
         return False
     if claim.kind in ("negation", "double_negation") and text.normal == own.normal:

@@ -26,6 +26,7 @@ from einfluence.curate.factsdraft import FactsDraft
 from einfluence.curate.factsfile import Triplet, World
 from einfluence.curate.inference import Derived, Knowledge, chase, rules_of
 from einfluence.curate.templates import parse
+from einfluence.curate.wording import contains, normalise
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
@@ -238,7 +239,7 @@ class _Derivation:
 
     def _add(self, probe_id: str, key: str, kind: str, level: float | None = None) -> None:
         sample = self.draft.samples[key]
-        if f" {sample.target} " in f" {sample.prompt} ":
+        if contains(normalise(sample.prompt), normalise(sample.target)):
             self.draft.gates.count(LEAK, f"{sample.prompt} | {sample.target}", int(key not in self.leaking))
             self.leaking.add(key)
             return

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from einfluence.curate import templates
-from einfluence.curate.cases import DUPLICATE, NOT_AT_END, UNREADABLE, normalise
+from einfluence.curate.cases import DUPLICATE, NOT_AT_END, UNREADABLE
 from einfluence.curate.draft import Gates
 from einfluence.curate.factsfile import FactsFile, Relation, Triplet, World
 from einfluence.curate.sources.rows import items, rows, text
+from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
 
 
