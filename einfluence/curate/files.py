@@ -108,7 +108,7 @@ def _image(where: str, fields: Mapping[str, Any], name: str, folder: Path, limit
     if "label" not in fields:
         raise InputError(where, "no `label`", f"the fields {', '.join(IMAGE_FIELDS)}")
     label = check_label(f"{where} label", number_field(where, fields, "label", int), limits.n_classes)
-    pixels = from_value(fields["image"], f"{where} image", folder, limits.shape[0] if limits.shape else None)
+    pixels = from_value(fields["image"], f"{where} image", folder, limits.shape[0] if limits.shape else None).pixels
     check_shape(f"{where} image", pixels, limits.shape)
     return Sample(
         name=name,

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from einfluence.curate.pictures import IMAGE_ENDINGS, Pixels, decode_image, from_value, read_image
+from einfluence.curate.pictures import IMAGE_ENDINGS, Decoded, Pixels, decode, from_array, from_value
 from einfluence.errors import InputError
 from einfluence.spec import Images, Spec
 
@@ -40,7 +40,7 @@ class Picture:
     label: int
     domain: str
     where: str
-    load: Callable[[], Pixels]
+    load: Callable[[], Decoded]
 
 
 def load_pictures(images: Images, spec: Spec, channels: int | None) -> Sequence[Picture]:
@@ -61,7 +61,7 @@ def load_pictures(images: Images, spec: Spec, channels: int | None) -> Sequence[
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
             return _saved(path, images.split, channels)
         idx = sorted(file for file in path.iterdir() if "idx" in file.name and "ubyte" in file.name)
-        return _idx(path, idx, images.split) if idx else _folder(path, images.split, channels)
+        return _idx(path, idx, images.split, channels) if idx else _folder(path, images.split, channels)
     if path.suffix == ".zip" and path.is_file():
         return _zip(path, channels)
     if path.exists():
@@ -94,8 +94,8 @@ def _digits(split: str | None) -> list[Picture]:
     ]
 
 
-def _given(pixels: Pixels) -> Callable[[], Pixels]:
-    return lambda: pixels
+def _given(pixels: Pixels) -> Callable[[], Decoded]:
+    return lambda: Decoded(pixels)
 
 
 def _folder(path: Path, split: str | None, channels: int | None) -> list[Picture]:
@@ -115,8 +115,8 @@ def _folder(path: Path, split: str | None, channels: int | None) -> list[Picture
         found = f"{len(files)} images" + (", some without a class folder" if "." in classes else "")
         raise InputError("images.source", f"{path} with {found}", "a folder of class folders with images")
 
-    def load(file: Path) -> Callable[[], Pixels]:
-        return lambda: read_image(file, str(file), channels)
+    def load(file: Path) -> Callable[[], Decoded]:
+        return lambda: from_value(str(file), str(file), Path(), channels)
 
     return [
         Picture(f"{name}/{file.stem}", f"{name}/{file.name}", classes[name], name, str(file), load(file))
@@ -138,14 +138,14 @@ def _zip(path: Path, channels: int | None) -> list[Picture]:
     if not names:
         raise InputError("images.source", f"{path} without images in folders", "a zip of class folders with images")
 
-    def load(name: str) -> Callable[[], Pixels]:
-        def read() -> Pixels:
+    def load(name: str) -> Callable[[], Decoded]:
+        def read() -> Decoded:
             try:
                 with zipfile.ZipFile(path) as opened:
                     data = opened.read(name)
             except (OSError, zipfile.BadZipFile, zlib.error) as error:
                 raise InputError(f"{path}:{name}", f"a file that cannot be unpacked ({error})", "a zip file") from error
-            return decode_image(data, f"{path}:{name}", channels)
+            return decode(data, f"{path}:{name}", channels)
 
         return read
 
@@ -155,7 +155,7 @@ def _zip(path: Path, channels: int | None) -> list[Picture]:
     ]
 
 
-def _idx(path: Path, files: Sequence[Path], split: str | None) -> list[Picture]:
+def _idx(path: Path, files: Sequence[Path], split: str | None, channels: int | None) -> list[Picture]:
     """MNIST's files: ``<prefix>-images-idx3-ubyte[.gz]`` beside ``<prefix>-labels-idx1-ubyte[.gz]``."""
     pairs: dict[str, dict[str, Path]] = {}
     for file in files:
@@ -178,14 +178,21 @@ def _idx(path: Path, files: Sequence[Path], split: str | None) -> list[Picture]:
             )
         names = (f"{prefix}{row}" for row in range(len(labels)))
         pictures += [
-            Picture(name, name, int(label), str(label), f"{pair['images']} row {row}", _scaled(image))
+            Picture(
+                name,
+                name,
+                int(label),
+                str(label),
+                f"{pair['images']} row {row}",
+                _scaled(image, f"{pair['images']} row {row}", channels),
+            )
             for row, (name, image, label) in enumerate(zip(names, pixels, labels, strict=True))
         ]
     return pictures
 
 
-def _scaled(image: npt.NDArray[Any]) -> Callable[[], Pixels]:
-    return lambda: (image.reshape((-1, *image.shape[-2:])) / 255.0).astype(np.float32)
+def _scaled(image: npt.NDArray[Any], where: str, channels: int | None) -> Callable[[], Decoded]:
+    return lambda: Decoded(from_array(image, where, channels))
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
@@ -253,7 +260,7 @@ def _table(table: Any, name: str, channels: int | None) -> list[Picture]:
 
     table = table.cast_column(image, datasets.Image(decode=False))  # what cannot be decoded is told by row
 
-    def load(row: int) -> Callable[[], Pixels]:
+    def load(row: int) -> Callable[[], Decoded]:
         return lambda: from_value(table[row][image], f"{name} row {row}", Path("."), channels)
 
     labels: Iterator[tuple[int, int]] = enumerate(table[label])

@@ -22,6 +22,8 @@ from einfluence.spec import Images, Spec
 MISSED = "noise level missed by over 0.5 dB (nearest taken)"
 IMBALANCE = "class imbalance (fewer queries than the others)"
 UNREADABLE = "images that cannot be read"
+FRAMES = "images of several frames or pages (the first is taken)"
+TWO_CLASSES = "equal images in different classes"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
     _check_noise(images)
     pictures = load_pictures(images, spec, limits.shape[0] if limits.shape else None)
     draft = Draft()
-    draft.gates.open("images of equal content", UNREADABLE, IMBALANCE, MISSED)
+    draft.gates.open("images of equal content", TWO_CLASSES, FRAMES, UNREADABLE, IMBALANCE, MISSED)
     order = _balanced(pictures, images.queries, images.seed)
     if len(order) < max(images.queries, images.probes):
         wanted = max(images.queries, images.probes)
@@ -64,29 +66,37 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
         )
     _count_classes(draft, pictures, order)
     shape, classes = limits.shape, sorted({picture.label for picture in pictures})
-    probes: list[str] = []
+    probes, seen = list[str](), dict[str, Picture]()
     for place, index in enumerate(order):
         picture = pictures[index]
         check_label(picture.where, picture.label, limits.n_classes)
         try:
-            pixels = picture.load()
+            decoded = picture.load()
         except InputError as error:
             draft.gates.count(UNREADABLE, f"{error.where}: {error.found}")
             if place < images.probes:
                 draft.probe(picture.name, [draft.sample(_sample(picture, None))])
             continue
+        pixels = decoded.pixels
         check_shape(picture.where, pixels, shape)
+        if decoded.more:
+            draft.gates.count(FRAMES, picture.where)
         shape = shape or (pixels.shape[0], pixels.shape[1], pixels.shape[2])
         sample = _sample(picture, pixels)
         if sample.sample_id in draft.samples:
             draft.gates.count("images of equal content", f"{picture.where} = {draft.samples[sample.sample_id].name}")
+        first = seen.setdefault(content_hash(pixels), picture)
+        if first.label != picture.label:
+            draft.gates.count(TWO_CLASSES, f"{picture.where} = {first.where}")
         key = draft.query(draft.sample(sample))
         if place < images.probes:
             draft.probe(picture.name, [key])
             probes.append(key)
     if not draft.queries:
-        count, first = draft.gates.rows[UNREADABLE]
-        raise InputError("images", f"{count} images, none of which can be read; {first}", "images such as PNG or JPEG")
+        count, example = draft.gates.rows[UNREADABLE]
+        raise InputError(
+            "images", f"{count} images, none of which can be read; {example}", "images such as PNG or JPEG"
+        )
     for key in dict.fromkeys(probes):
         _spoil(draft, draft.samples[key], images, classes)
     return ImageDraft(draft)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from einfluence.curate import curate
-from einfluence.curate.images import MISSED, UNREADABLE
+from einfluence.curate.images import FRAMES, MISSED, TWO_CLASSES, UNREADABLE
 from einfluence.curate.noise import FAMILIES, UNITS, add_noise, ratio_db, wrong_label
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
@@ -147,6 +147,20 @@ def test_folders_of_classes_and_zips(tmp_path: Path) -> None:
             archive.write(file, file.relative_to(tmp_path / "set" / "train"))
     packed = made_of(Images(source="set.zip", probes=2, queries=6), tmp_path)
     assert Counter(packed.samples["domain"].to_pylist()) == {"cat": 3, "dog": 3}
+
+
+def test_moving_pictures_are_counted_and_equal_first_frames_of_two_classes_are_told(tmp_path: Path) -> None:
+    frames = [Image.new("L", (4, 4), shade) for shade in (0, 120, 250)]
+    for place, kind in enumerate(["cat", "dog"]):
+        folder = tmp_path / "set" / kind
+        folder.mkdir(parents=True)
+        frames[0].save(folder / "moves.gif", save_all=True, append_images=frames[1 + place :])
+        Image.new("L", (4, 4), 30 + place).save(folder / "still.png")
+    made = made_of(Images(source="set", probes=2, queries=4), tmp_path, n_classes=2, shape=(1, 4, 4))
+    gates = {row["gate"]: (row["count"], row["example"]) for row in made.report.to_pylist()}
+    assert gates[FRAMES][0] == 2 and "moves.gif" in gates[FRAMES][1]
+    assert gates[TWO_CLASSES][0] == 1 and gates[TWO_CLASSES][1].count("moves.gif") == 2
+    assert made.samples.num_rows == 4
 
 
 def idx(path: Path, array: np.ndarray) -> None:
