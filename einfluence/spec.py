@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
+from einfluence.yamlfile import Key, read, refused
+
+AXES = ("lr", "steps")  # of a recipe, under which a list stands for a grid
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_number)]
+Float = Annotated[float, BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_number)]
+Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_number)]
 
 
 class Model(BaseModel):
@@ -30,10 +45,10 @@ class Adapter(Model):
     """
 
     kind: Literal["lora", "full", "last", "match"] = "lora"
-    r: int = Field(default=8, ge=1, description="rank (lora)")
-    alpha: float = Field(default=16.0, gt=0, description="scale is alpha / r (lora)")
+    r: Int = Field(default=8, ge=1, description="rank (lora)")
+    alpha: Float = Field(default=16.0, gt=0, description="scale is alpha / r (lora)")
     targets: str | tuple[str, ...] = Field(default="all-linear", description="module names as peft takes them (lora)")
-    layers: tuple[int, ...] | None = Field(default=None, description="only these block indices (lora)")
+    layers: tuple[Int, ...] | None = Field(default=None, description="only these block indices (lora)")
     pattern: str | None = Field(default=None, description="regular expression on parameter names (match)")
 
     @model_validator(mode="after")
@@ -53,13 +68,15 @@ class Recipe(Model):
 
     adapter: Adapter = Adapter()
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    lr: float = Field(default=1e-3, ge=0)
-    steps: int = Field(default=10, ge=0)
-    momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only")
-    weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="adam, adamw")
-    eps: float = Field(default=1e-8, gt=0, description="adam, adamw")
-    clip: float | None = Field(default=None, gt=0, description="largest gradient norm of a probe; null does not clip")
+    lr: Float = Field(default=1e-3, ge=0)
+    steps: Int = Field(default=10, ge=0)
+    momentum: Float = Field(default=0.0, ge=0, lt=1, description="sgd only")
+    weight_decay: Float = Field(default=0.0, ge=0)
+    betas: tuple[Float, Float] = Field(default=(0.9, 0.999), description="adam, adamw")
+    eps: Float = Field(default=1e-8, gt=0, description="adam, adamw")
+    clip: Annotated[float, Field(gt=0), BeforeValidator(_number)] | None = Field(
+        default=None, description="largest gradient norm of a probe; null does not clip"
+    )
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
     @field_validator("adapter", mode="before")
@@ -104,7 +121,7 @@ class FineTune(_Arm):
 
     estimator: Literal["finetune"] = "finetune"
     recipe: Recipe = Recipe()
-    restore: int = Field(
+    restore: Int = Field(
         default=0,
         ge=0,
         description="of so many probes, undo each layer's change in turn and ask again what they should have taught",
@@ -127,12 +144,12 @@ class Facts(Model):
 
     file: str = Field(default="world", description="a facts file (YAML), or `world` for the one that is shipped")
     domains: tuple[str, ...] | None = Field(default=None, description="only these knowledge domains")
-    probes: int | None = Field(
-        default=None, ge=1, description="how many probe facts (a balanced, seeded draw); null takes all"
+    probes: Count | None = Field(
+        default=None, description="how many probe facts (a balanced, seeded draw); null takes all"
     )
     kinds: tuple[str, ...] | None = Field(default=None, description="only these kinds of relation; null takes all")
-    depth: int = Field(default=1, ge=0, description="how many inference steps conclusions may take")
-    seed: int = 0
+    depth: Int = Field(default=1, ge=0, description="how many inference steps conclusions may take")
+    seed: Seed = 0
 
 
 class Images(Model):
@@ -142,13 +159,13 @@ class Images(Model):
         default="digits", description="`digits`, a folder of class folders, a folder of IDX files, or a `datasets` id"
     )
     split: str | None = None
-    probes: int = Field(default=100, ge=1, description="clean probes, balanced over classes")
-    queries: int = Field(
+    probes: Int = Field(default=100, ge=1, description="clean probes, balanced over classes")
+    queries: Int = Field(
         default=300, ge=1, description="queries, balanced over classes; the clean probes come first among them"
     )
-    noise: dict[str, tuple[float, ...]] = Field(default_factory=dict, description="levels by noise family")
+    noise: dict[str, tuple[Float, ...]] = Field(default_factory=dict, description="levels by noise family")
     label_flip: bool = Field(default=False, description="also each probe with a wrong label")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Source(Model):
@@ -156,8 +173,8 @@ class Source(Model):
 
     name: str = Field(description="counterfact, pararel, ...; `einfluence curate --sources` lists them")
     path: str = Field(description="a file, a folder or a hub id")
-    limit: int | None = Field(default=None, ge=1, description="how many items (a seeded draw); null takes all")
-    seed: int = 0
+    limit: Count | None = Field(default=None, description="how many items (a seeded draw); null takes all")
+    seed: Seed = 0
 
 
 class Part(Model):
@@ -179,13 +196,13 @@ class Part(Model):
     distance: tuple[str, ...] = Field(
         default=(), description="distance measures, the first is `relations.distance`; empty takes the default"
     )
-    pairs: int = Field(
+    pairs: Int = Field(
         default=4_000_000,
         ge=1,
         description="most pairs of which all are measured; beyond, each probe meets its claims and 8 to 64 others",
     )
     arms: tuple[Annotated[Arm, Field(discriminator="estimator")], ...] = Field(default=(FineTune(),), min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     trust_remote_code: bool = False
 
     @field_validator("facts", mode="before")
@@ -209,7 +226,23 @@ class Part(Model):
         """A list under `lr` or `steps` stands for one arm for each of its values."""
         if not isinstance(value, list | tuple):
             return value
-        return [arm for item in cast("list[object]", value) for arm in _expand(item)]
+        return [arm for item in cast("list[object]", value) for arm, _ in _expand(item)]
+
+    @field_validator("arms")
+    @classmethod
+    def _arms_differ(cls, value: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        ids = [arm.recipe_id for arm in value]
+        twice = next((arm for arm in value if ids.count(arm.recipe_id) > 1), None)
+        if twice is not None:
+            raise ValueError(f"each arm once in `arms` (twice: {twice.recipe.label})")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("each seed once in `seeds`")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Part:
@@ -218,8 +251,6 @@ class Part(Model):
             raise ValueError(f"exactly one of facts, samples, images, source (here: {', '.join(given) or 'none'})")
         if self.samples is None and (self.probes or self.queries or self.relations):
             raise ValueError("`probes`, `queries` and `relations` beside `samples` only")
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("each seed once in `seeds`")
         return self
 
 
@@ -231,7 +262,7 @@ class Spec(Model):
 
     name: str = "run"
     parts: tuple[Part, ...] = Field(min_length=1)
-    shard: Annotated[int, Field(ge=1)] | None = Field(
+    shard: Count | None = Field(
         default=None, description="probes a task; without it, blocks of 64, as many as take half a minute"
     )
     keep_deltas: str = Field(
@@ -243,17 +274,25 @@ class Spec(Model):
         default=Path("."), description="what relative paths start from: the folder of the spec file", exclude=True
     )
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> Spec:
-        names = [part.name for part in self.parts]
+    @field_validator("keep_deltas", mode="before")
+    @classmethod
+    def _a_size(cls, value: object) -> object:
+        if isinstance(value, str | int | float):
+            byte_count(str(value))
+            return str(value)
+        return value
+
+    @field_validator("parts")
+    @classmethod
+    def _names_differ(cls, value: tuple[Part, ...]) -> tuple[Part, ...]:
+        names = [part.name for part in value]
         if len(set(names)) != len(names):
             raise ValueError(f"parts with different names (here: {', '.join(names)})")
-        byte_count(self.keep_deltas)
-        return self
+        return value
 
     def path(self, name: str) -> Path:
         """A path that the spec names, relative to the spec file's folder."""
-        return self.folder / Path(name).expanduser()
+        return self.folder / os.path.expanduser(name)
 
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -265,11 +304,10 @@ def byte_count(text: str) -> int:
     Raises:
         ValueError: When it is no number with a unit of B, KB, MB, GB or TB.
     """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?B?)\s*", str(text), re.IGNORECASE)
-    unit = match[2].upper() if match else ""
-    if not match or (unit and not unit.endswith("B")) or match[1].count(".") > 1:
-        raise ValueError(f"a size such as 500MB or 5GB in `keep_deltas` (not {text!r})")
-    return int(float(match[1]) * _UNITS[unit])
+    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*((?:[KMGT]?B)?)\s*", text, re.IGNORECASE)
+    if not match:
+        raise ValueError(f"a size such as 500MB or 5GB (not {text!r})")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def load_spec(path: str | Path) -> Spec:
@@ -280,26 +318,15 @@ def load_spec(path: str | Path) -> Spec:
     Raises:
         InputError: Naming file, line and key of everything that is missing, unknown or of the wrong type.
     """
-    path = Path(path)
+    document = read(Path(path), "spec file", "`einfluence init` makes one")
+    shaped = _with_parts(document.values)
+    if "folder" in shaped:
+        expected = "no such key: relative paths start from the folder of the spec file"
+        raise InputError(document.where("folder"), "the unknown key `folder`", expected)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(str(path), str(error), "a readable spec file (YAML)", "`einfluence init` makes one") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{path}{line}", f"YAML that cannot be read ({problem})", "a mapping of keys") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}:1", f"{type(values).__name__}", "a mapping of keys such as base, samples, arms")
-    shaped = _with_parts(cast("dict[Any, Any]", values))
-    try:
-        return Spec.model_validate({**shaped, "folder": path.resolve().parent})
+        return Spec.model_validate(shaped).model_copy(update={"folder": document.path.resolve().parent})
     except ValidationError as error:
-        raise _explain(error, path, root) from error
+        raise refused(error, document, Spec, lambda loc: _written(loc, document.values, shaped), _hint) from error
 
 
 def _with_parts(values: dict[Any, Any]) -> dict[Any, Any]:
@@ -309,81 +336,49 @@ def _with_parts(values: dict[Any, Any]) -> dict[Any, Any]:
         return {**values, "parts": parts}
     if "parts" in values:
         return values
-    whole = {key: value for key, value in values.items() if key in Spec.model_fields}
-    return {**whole, "parts": [{key: value for key, value in values.items() if key not in Spec.model_fields}]}
+    own = Spec.model_fields.keys() - {"folder"}
+    whole = {key: value for key, value in values.items() if key in own}
+    return {**whole, "parts": [{key: value for key, value in values.items() if key not in own}]}
 
 
-def _expand(arm: object) -> list[object]:
+def _expand(arm: object) -> list[tuple[object, dict[str, int]]]:
+    """The arms of a grid, each with the position of its value in the list under each axis."""
     if not isinstance(arm, dict):
-        return [arm]
-    fields = {"estimator": "finetune", **cast("dict[str, Any]", arm)}
+        return [(arm, {})]
+    fields = {"estimator": "finetune", **cast("dict[Any, Any]", arm)}
     recipe = fields.get("recipe")
     if not isinstance(recipe, dict):
-        return [fields]
-    recipe = cast("dict[str, Any]", recipe)
-    axes = [key for key in ("lr", "steps") if isinstance(recipe.get(key), list)]
-    grid = itertools.product(*(recipe[key] for key in axes))
-    return [{**fields, "recipe": {**recipe, **dict(zip(axes, point, strict=True))}} for point in grid]
+        return [(fields, {})]
+    recipe = cast("dict[Any, Any]", recipe)
+    axes = [key for key in AXES if isinstance(recipe.get(key), list) and recipe[key]]
+    grid = itertools.product(*(range(len(recipe[key])) for key in axes))
+    places = [dict(zip(axes, point, strict=True)) for point in grid]
+    return [
+        ({**fields, "recipe": {**recipe, **{key: recipe[key][at] for key, at in place.items()}}}, place)
+        for place in places
+    ]
 
 
-def _explain(error: ValidationError, path: Path, root: yaml.Node | None) -> InputError:
-    """One message for the first fault, with the line it stands on."""
-    first = error.errors()[0]
-    loc = [item for item in first["loc"] if item not in ("finetune", "in_context")]
-    line, keys = _locate(root, loc)
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    match first["type"]:
-        case "extra_forbidden":
-            found, expected = f"the unknown key `{loc[-1]}`", f"one of {_known_keys(loc)}"
-        case "missing":
-            found, expected = "nothing", f"`{loc[-1]}`, which is needed here"
-        case "value_error":
-            found, expected = "what does not fit together", message
-        case _:
-            found, expected = f"{first.get('input')!r:.80}", message
-    more = f"{error.error_count() - 1} more fault(s) in this file" if error.error_count() > 1 else ""
-    return InputError(f"{path}:{line} {keys}".rstrip(), found, expected, more)
+def _written(loc: Sequence[Key], values: dict[Any, Any], shaped: dict[Any, Any]) -> list[Key]:
+    """The file's keys for a place of the spec: parts may have names or be left out, and arms may be grids."""
+    keys = list(loc)
+    if len(keys) < 2 or keys[0] != "parts" or not isinstance(keys[1], int):
+        return keys
+    part, rest = shaped["parts"][keys[1]], keys[2:]
+    if rest[:1] == ["arms"] and len(rest) > 1 and isinstance(part["arms"], list):
+        arms = enumerate(cast("list[object]", part["arms"]))
+        grid = [(index, place) for index, arm in arms for _, place in _expand(arm)]
+        rest[1], place = grid[cast("int", rest[1])]
+        rest += [place[str(rest[-1])]] if rest[-1] in place else []
+    if "parts" not in values:
+        return rest
+    name = list(values["parts"])[keys[1]] if isinstance(values["parts"], dict) else keys[1]
+    return ["parts", name, *rest]
 
 
-def _locate(node: yaml.Node | None, loc: list[int | str]) -> tuple[int, str]:
-    line = node.start_mark.line + 1 if node is not None else 1
-    keys: list[str] = []
-    for index, key in enumerate(loc):
-        if index == 0 and key == "parts" and isinstance(node, yaml.MappingNode) and _child(node, "parts") is None:
-            continue
-        if index == 1 and not keys and isinstance(key, int):
-            continue
-        child = _child(node, key)
-        keys.append(str(key))
-        if child is None:
-            break
-        line, node = child
-    return line, ".".join(keys)
-
-
-def _child(node: yaml.Node | None, key: int | str) -> tuple[int, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
-        for index, (name, value) in enumerate(pairs):
-            if name.value == key or index == key:
-                return name.start_mark.line + 1, value
-    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-        return node.value[key].start_mark.line + 1, node.value[key]
-    return None
-
-
-_MODELS: Mapping[str, type[Model]] = {
-    "adapter": Adapter,
-    "recipe": Recipe,
-    "arms": FineTune,
-    "facts": Facts,
-    "images": Images,
-    "source": Source,
-    "parts": Part,
-}
-
-
-def _known_keys(loc: list[int | str]) -> str:
-    parents = [item for item in loc[:-1] if isinstance(item, str)]
-    model = _MODELS.get(parents[-1], Spec) if parents else Spec
-    return ", ".join(name for name in model.model_fields if name != "folder")
+def _hint(kind: str, keys: Sequence[Key]) -> str:
+    if kind in ("int_type", "float_type") and "recipe" in keys and keys[-1] not in AXES:
+        return (
+            f"A list stands for a grid under {' and '.join(f'`{key}`' for key in AXES)} alone; write one arm for each"
+        )
+    return ""

@@ -50,9 +50,9 @@ def test_a_recipes_id_follows_what_it_says_and_not_how_it_is_written(tmp_path: P
         (WHOLE + "arms:\n  - estimator: guess\n", 4, "finetune"),
         (WHOLE + "arms: []\n", 3, "at least 1"),
         (WHOLE + "samples: a.jsonl\n", 1, "exactly one of facts, samples, images, source"),
-        (WHOLE + "keep_deltas: 5 bananas\n", 1, "500MB or 5GB"),
+        (WHOLE + "keep_deltas: 5 bananas\n", 3, "500MB or 5GB"),
         (WHOLE + "arms:\n  - recipe: {adapter: {kind: match, pattern: '('}}\n", 4, "regular expression"),
-        ("facts: world\n", 1, "`base`, which is needed"),
+        ("facts: world\n", 1, "expected the key `base`"),
         ("parts:\n  a: {base: x, facts: world}\n  b: {bose: x, facts: world}\n", 3, "base"),
         ("- a\n", 1, "a mapping of keys"),
         ("a: [\n", 2, "YAML that cannot be read"),
@@ -74,3 +74,88 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "count"), [("5GB", 5 * 10**9), ("500 MB", 5 * 10**8), ("0", 0), ("1.5kb", 1500)])
 def test_sizes(text: str, count: int) -> None:
     assert byte_count(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        # every unknown key at once, each with its line and what was meant
+        (
+            WHOLE + "stepz: 3\narmz: []\narms:\n  - recipe: {lrr: 1}\n",
+            "3 stepz: found the unknown keys `stepz`, `armz` (line 4) and `lrr` (line 6); expected one of name,",
+        ),
+        (WHOLE + "arms:\n  - recipe: {lrr: 1}\n", "Did you mean `lr`?"),
+        (WHOLE + "arms:\n  - recipe: {Steps: 1}\n", "Did you mean `steps`?"),
+        (WHOLE + "lr: 0.1\n", "found the unknown key `lr`; expected one of name, base,"),
+        (WHOLE + "lr: 0.1\n", "`lr` stands under `recipe`"),
+        (WHOLE + "arms:\n  - recipe: {shard: 3}\n", "`shard` stands at the top"),
+        (WHOLE + "folder: /tmp\n", "unknown key `folder`"),
+        ("parts:\n  a: {base: x, facts: world}\nfolder: /tmp\n", ":3 folder: found the unknown key"),
+        # the keys of the arm that was meant
+        (
+            WHOLE + "arms:\n  - estimator: in_context\n    recipe: {lr: 3}\n",
+            "5 arms.0.recipe.lr: found the unknown key `lr`; expected one of join, chat, dtype",
+        ),
+        (WHOLE + "arms:\n  - estimator: in_context\n    restore: 3\n", "5 arms.0.restore: found the unknown key"),
+        # behind a grid, the arm and the value that the file has
+        (
+            WHOLE + "arms:\n  - recipe: {lr: [0.1, 0.2], steps: [1, 2]}\n  - recipe:\n      momentum: 2\n",
+            "6 arms.1.recipe.momentum: found 2;",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe:\n      lr:\n        - 0.1\n        - high\n      steps: [1, 2]\n",
+            "7 arms.0.recipe.lr.1: found 'high'; expected a number",
+        ),
+        (WHOLE + "arms:\n  - recipe: {lr: []}\n  - recipe: {lr: 1}\n", "arms.0.recipe.lr: found []; expected a number"),
+        (WHOLE + "arms:\n  - recipe: {momentum: [0, 0.9]}\n", "A list stands for a grid under `lr` and `steps` alone"),
+        (
+            WHOLE + "arms:\n  - recipe: {lr: [0.1, 0.10]}\n",
+            "3 arms: found what does not fit together; expected each arm",
+        ),
+        # one fault is one fault
+        ("bose: x\nfacts: world\n", "trust_remote_code, parts, shard, keep_deltas, metrics. Did you mean `base`?"),
+        (
+            WHOLE + "arms:\n  - recipe: {adapter: {targets: [1]}}\n",
+            "arms.0.recipe.adapter.targets.0: found 1; expected",
+        ),
+        (
+            WHOLE + "shard: 0\narms:\n  - recipe: {lr: [high, higher], steps: some}\n",
+            "3 shard: found 0; expected greater than or equal to 1. 3 more faults in this file: "
+            "line 5 arms.0.recipe.lr.0, line 5 arms.0.recipe.steps, line 5 arms.0.recipe.lr.1",
+        ),
+        (WHOLE + "arms:\n  - recipe: {betas: [0.9]}\n", "arms.0.recipe.betas: found 1 item; expected 2"),
+        (WHOLE + "arms:\n  - recipe: {steps: true}\n", "found True; expected a number"),
+        (WHOLE + "arms:\n  - recipe: {steps: 1.5}\n", "found 1.5; expected a whole number"),
+        (WHOLE + "name: 7\n", "write it in quotes"),
+        (WHOLE + "seeds: [-1]\n", "seeds.0: found -1; expected greater than or equal to 0"),
+        (WHOLE + "seeds: [1, 1]\n", "3 seeds: found what does not fit together; expected each seed once"),
+        ("parts:\n  - {name: a, base: x, facts: w}\n  - {name: a, base: x, facts: w}\n", "parts with different names"),
+        ("parts:\n  1: {base: x, facts: w}\n", "2 parts.1: found 1; expected text"),
+        ("1: 2\n" + WHOLE, "1 1: found the key 1; expected keys that are text"),
+    ],
+)
+def test_a_message_is_about_what_the_file_says(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_spec(write(tmp_path, text))
+    assert says in str(error.value)
+
+
+def test_a_fault_behind_others_is_counted_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        load_spec(write(tmp_path, WHOLE + "arms:\n  - recipe: {lr: [1, 2, 3], steps: [4, 5], stepz: 1}\n"))
+    assert "more fault" not in str(error.value) and "`stepz`" in str(error.value)
+
+
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    text = WHOLE + "keep_deltas: 0\narms:\n  - recipe: {lr: [1e-3, 2.5E-4, .5, 1], steps: 010}\n"
+    spec = load_spec(write(tmp_path, text))
+    assert [arm.recipe.lr for arm in spec.parts[0].arms if isinstance(arm.recipe, Recipe)] == [1e-3, 2.5e-4, 0.5, 1.0]
+    assert {arm.recipe.steps for arm in spec.parts[0].arms if isinstance(arm.recipe, Recipe)} == {10}
+    assert spec.keep_deltas == "0"
+
+
+def test_yes_and_no_are_taken_where_a_choice_is_asked(tmp_path: Path) -> None:
+    text = WHOLE + "trust_remote_code: no\narms:\n  - {estimator: in_context, recipe: {chat: yes, join: no}}\n"
+    part = load_spec(write(tmp_path, text)).parts[0]
+    assert isinstance(part.arms[0], InContext)
+    assert (part.trust_remote_code, part.arms[0].recipe.chat, part.arms[0].recipe.join) == (False, True, "no")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from einfluence.curate import templates
-from einfluence.errors import InputError
+from einfluence.yamlfile import Document, read, refused
 
 Triplet = tuple[str, str, str]
 """(subject, relation, object)"""
@@ -136,18 +135,18 @@ class World:
         entities: Names by class, invented ones included.
         probes: The probe facts, drawn ones included, without repetition.
         path: Where it was read from.
-        node: Its YAML tree, for line numbers.
+        document: What was read, for messages, where it is one file of YAML.
     """
 
     file: FactsFile
     entities: dict[str, tuple[str, ...]]
     probes: tuple[Triplet, ...]
     path: Path
-    node: yaml.Node | None = None
+    document: Document | None = None
 
     def where(self, *keys: str | int) -> str:
         """``world.yaml:12 triplets.3``, for messages."""
-        return f"{self.path}:{line_of(self.node, keys)} {'.'.join(map(str, keys))}"
+        return (self.document or Document(self.path, {}, None)).where(*keys)
 
     @cached_property
     def order(self) -> dict[str, int]:
@@ -157,96 +156,19 @@ class World:
         return {name: rank for rank, name in enumerate([*declared, *sorted(used - declared.keys())])}
 
 
-def read_yaml(path: Path) -> tuple[Any, yaml.Node | None]:
-    """Content and node tree of a YAML file.
-
-    Raises:
-        InputError: If it cannot be read, with the line.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise InputError(
-            str(path), reason, "a readable facts file (YAML)", "`facts: world` is the shipped one"
-        ) from error
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-    try:
-        node = loader.get_single_node()
-        return loader.construct_document(node) if node is not None else None, node
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark is not None else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise InputError(f"{path}{line}", f"YAML that cannot be read ({problem})", "a facts file") from error
-    finally:
-        loader.dispose()
-
-
-def parse_facts(path: Path) -> tuple[FactsFile, yaml.Node | None]:
+def parse_facts(path: Path) -> tuple[FactsFile, Document]:
     """Reads a facts file and checks its shape (not yet its logic).
 
     Raises:
-        InputError: For the first fault, with file, line and key.
+        InputError: For the first fault, with file, line and key, and where the others are.
     """
-    values, node = read_yaml(path)
-    if not isinstance(values, dict):
-        raise InputError(
-            f"{path}:1", type(values).__name__, "a mapping with relations, entities, triplets, rules, probes"
-        )
+    document = read(path, "facts file", "`facts: world` is the shipped one")
     try:
-        return FactsFile.model_validate(values), node
+        return FactsFile.model_validate(document.values), document
     except ValidationError as error:
-        raise _explain(error, path, values, node) from error
+        raise refused(error, document, FactsFile, hint=_hint) from error
 
 
-def _explain(error: ValidationError, path: Path, values: object, node: yaml.Node | None) -> InputError:
-    # A union complains once for each branch; the branch that got deepest is the one that was meant.
-    first = max(
-        error.errors()[:40], key=lambda fault: (fault["loc"][:2] == error.errors()[0]["loc"][:2], len(fault["loc"]))
-    )
-    keys = _written(first["loc"], values)
-    value = first.get("input")
-    found, expected, fix = f"{value!r:.80}", first["msg"].removeprefix("Value error, "), ""
-    if first["type"] == "extra_forbidden":
-        found = f"the unknown key `{first['loc'][-1]}`"
-    elif first["type"] == "missing":
-        absent = first["loc"][-1]
-        found, expected = "nothing", f"the key `{absent}`"
-        if isinstance(absent, int):
-            found, expected = f"{absent} names", "three: [subject, relation, object]"
-        else:
-            keys.append(absent)
-    if isinstance(value, dict) and "string" in first["type"]:
-        fix = "A template with { at its start needs quotes in YAML"
-    elif isinstance(value, bool | int | float) and "string" in first["type"]:
-        fix = "YAML reads bare yes, no, on, off and numbers as such: write it in quotes"
-    where = f"{path}:{line_of(node, keys)} {'.'.join(map(str, keys))}"
-    return InputError(where, found, expected, fix)
-
-
-def _written(loc: tuple[int | str, ...], values: object) -> list[int | str]:
-    """The keys of a fault's place that stand in the file; the others name branches of a union."""
-    keys: list[int | str] = []
-    here: Any = values
-    for key in loc:
-        if key in (range(len(here)) if isinstance(here, list) else here if isinstance(here, dict) else ()):
-            keys.append(key)
-            here = cast("Any", here)[key]
-    return keys
-
-
-def line_of(node: yaml.Node | None, keys: tuple[str | int, ...] | list[str | int]) -> int:
-    """The line from 1 on which a key path starts; as deep as the path exists."""
-    line = node.start_mark.line + 1 if node is not None else 1
-    for key in keys:
-        child: tuple[yaml.Node, yaml.Node] | None = None
-        if isinstance(node, yaml.MappingNode):
-            pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
-            child = next((pair for pair in pairs if pair[0].value == key), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            child = (node.value[key], node.value[key])
-        if child is None:
-            return line
-        line, node = child[0].start_mark.line + 1, child[1]
-    return line
+def _hint(kind: str, keys: Sequence[str | int]) -> str:
+    short = kind in ("missing", "too_long") and keys[0] in ("probes", "triplets", "rules")
+    return "A fact is [subject, relation, object]" if short else ""

@@ -6,15 +6,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import yaml
-
-from einfluence.curate.factsfile import Drawn, FactsFile, Invented, Triplet, World, line_of, parse_facts
+from einfluence.curate.factsfile import Drawn, FactsFile, Invented, Triplet, World, parse_facts
 from einfluence.curate.inference import check
 from einfluence.curate.names import invented_names
 from einfluence.embedded import data_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.spec import Spec
+from einfluence.yamlfile import Document
 
 
 def facts_path(name: str, spec: Spec) -> Path:
@@ -39,15 +38,15 @@ def load_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) 
     Raises:
         InputError: With file, line and key, for whatever is wrong with its shape or its logic.
     """
-    facts, node = parse_facts(path)
-    entities = _entities(facts, path, node, spell)
-    world = World(facts, entities, tuple(_probes(facts, entities, path, node)), path, node)
+    facts, document = parse_facts(path)
+    entities = _entities(facts, document, spell)
+    world = World(facts, entities, tuple(_probes(facts, entities, document)), path, document)
     check(world)
-    return dataclasses.replace(world, node=None)  # the tree of a large file is large, and no longer needed
+    return dataclasses.replace(world, document=None)  # the tree of a large file is large, and no longer needed
 
 
 def _entities(
-    facts: FactsFile, path: Path, node: yaml.Node | None, spell: Callable[[str], Sequence[int]] | None
+    facts: FactsFile, document: Document, spell: Callable[[str], Sequence[int]] | None
 ) -> dict[str, tuple[str, ...]]:
     taken = {name for names in facts.entities.values() if isinstance(names, tuple) for name in names}
     taken |= {name for subject, _, obj in facts.triplets for name in (subject, obj)}
@@ -59,26 +58,22 @@ def _entities(
             try:
                 names = tuple(invented_names(names.invent, names.seed, style=names.style, taken=taken, spell=spell))
             except InputError as error:
-                where = f"{path}:{line_of(node, ('entities', kind))} entities.{kind}"
-                raise InputError(where, error.found, error.expected, error.fix) from error
+                raise InputError(document.where("entities", kind), error.found, error.expected, error.fix) from error
             taken |= set(names)
         elif len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            where = f"{path}:{line_of(node, ('entities', kind))} entities.{kind}"
-            raise InputError(where, f"{twice!r} twice", "different names")
+            raise InputError(document.where("entities", kind), f"{twice!r} twice", "different names")
         entities[kind] = names
     return entities
 
 
-def _probes(
-    facts: FactsFile, entities: dict[str, tuple[str, ...]], path: Path, node: yaml.Node | None
-) -> list[Triplet]:
+def _probes(facts: FactsFile, entities: dict[str, tuple[str, ...]], document: Document) -> list[Triplet]:
     found: dict[Triplet, None] = {}
     for index, entry in enumerate(facts.probes):
         if isinstance(entry, tuple):
             found[entry] = None
             continue
-        where = f"{path}:{line_of(node, ('probes', index))} probes.{index}"
+        where = document.where("probes", index)
         if entry.relation not in facts.relations:
             raise InputError(where, f"the unknown relation {entry.relation!r}", f"one of {', '.join(facts.relations)}")
         subjects, objects = (_named(names, entities, where) for names in (entry.subjects, entry.objects))

@@ -268,7 +268,7 @@ FAULTS: list[tuple[str, str, str]] = [
     (
         "[dax, is_a, bird]",
         "[dax, is_a]",
-        r"changed.yaml:47 probes.0: found 2 names; expected three: \[subject, relation, object\]",
+        r"changed.yaml:47 probes.0: found 2 items; expected 3. A fact is \[subject, relation, object\]",
     ),
     ('is not a {object}"\n    double', 'is not a"\n    double', r"no slot \{object\}; a template has each slot once"),
     ("{subject} has {object}", "{subject} has {objekt}", r"the unknown slot \{objekt\}"),
@@ -296,7 +296,7 @@ FAULTS: list[tuple[str, str, str]] = [
     ),
     ('then: ["?x", has, "?z"]', 'then: ["?x", had, "?z"]', r"rules.0: found the unknown relation 'had'"),
     ("kind: [bird, fish, snake]", "kind: [bird, fish, bird]", r"changed.yaml:\d+ entities.kind: found 'bird' twice"),
-    ("part: [wings, fins, fangs]", "part: [wings, no, fangs]", r"entities.part.*YAML reads bare yes, no"),
+    ("part: [wings, fins, fangs]", "part: [wings, true, fangs]", r"entities.part.1: found True; .*in quotes"),
     ("object: part", "object: limb", r"relations.has.object: found the unknown class 'limb'"),
 ]
 

@@ -1,0 +1,471 @@
+"""YAML files that users write: their values, the line that each stands on, and what to say when they do not fit.
+
+Plain scalars mean what YAML 1.2 says: ``1e-3`` is a number, ``010`` is ten, and ``no``, ``on`` or ``2024-01-01`` are
+text. Keys that stand twice, anchors that contain themselves, and second documents are refused, since whatever a reader
+made of them would be a guess.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Union, cast, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from einfluence.errors import InputError
+
+Key = int | str
+Fault = Mapping[str, Any]
+"""One of ``ValidationError.errors()``."""
+
+DEEPEST = 64  # lists and mappings inside each other
+LARGEST = 10_000_000  # values, once every anchor is written out
+NAMED = 5  # faults beside the first one that a message gives the places of
+
+_shorter = reprlib.Repr()
+_shorter.maxstring = _shorter.maxother = 80
+_shorter.maxlist = _shorter.maxdict = _shorter.maxtuple = 4
+
+
+if TYPE_CHECKING:
+    _Fastest = yaml.SafeLoader
+else:
+    _Fastest = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Fastest):
+    """Reads plain scalars by the core schema of YAML 1.2, and merges (``<<``) as YAML 1.1 does."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+
+def _resolve(tag: str, pattern: str, first: str) -> None:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
+
+
+_resolve("bool", "true|True|TRUE|false|False|FALSE", "tTfF")
+_resolve("int", "[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789")
+_resolve(
+    "float",
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    "-+.0123456789",
+)
+_resolve("merge", "<<", "<")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    try:
+        return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+    except ValueError as error:
+        raise yaml.constructor.ConstructorError(None, None, f"no integer: {shown(text)}", node.start_mark) from error
+
+
+def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    text = loader.construct_scalar(node)
+    try:
+        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    except ValueError as error:
+        raise yaml.constructor.ConstructorError(None, None, f"no number: {shown(text)}", node.start_mark) from error
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file.
+
+    Args:
+        path: Where it was read from.
+        values: Its content; a mapping.
+        node: Its tree, for line numbers; None once it is no longer needed.
+    """
+
+    path: Path
+    values: dict[Any, Any]
+    node: yaml.Node | None
+
+    def where(self, *keys: Key) -> str:
+        """``spec.yaml:12 arms.0.recipe``, for messages."""
+        return f"{self.path}:{self.line(*keys)} {'.'.join(map(str, keys))}".rstrip()
+
+    def line(self, *keys: Key) -> int:
+        """The line from 1 on which a path of keys starts; as deep as the path exists."""
+        node = self.node
+        line = node.start_mark.line + 1 if node is not None else 1
+        for key in keys:
+            child: tuple[yaml.Node, yaml.Node] | None = None
+            if isinstance(node, yaml.MappingNode):
+                # What is merged into a mapping stands before what it says itself, which takes precedence.
+                pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
+                child = next((pair for pair in reversed(pairs) if pair[0].value == str(key)), None)
+            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+                child = (node.value[key], node.value[key])
+            if child is None:
+                return line
+            line, node = child[0].start_mark.line + 1, child[1]
+        return line
+
+    def written(self, loc: Iterable[Key]) -> list[Key]:
+        """The keys of a place that stand in the file; pydantic's others name branches of a union."""
+        keys: list[Key] = []
+        here: Any = self.values
+        for key in loc:
+            if key in (range(len(here)) if isinstance(here, list) else here if isinstance(here, dict) else ()):
+                keys.append(key)
+                here = cast("Any", here)[key]
+        return keys
+
+
+def read(path: Path, what: str, fix: str = "") -> Document:
+    """Reads a YAML file.
+
+    Args:
+        path: The file.
+        what: What it should be, for messages.
+        fix: What to do when there is none.
+
+    Raises:
+        InputError: When it cannot be read, or is no mapping, with the line.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        raise InputError(str(path), reason, f"a readable {what} (YAML)", fix) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        found = f"a byte that is not UTF-8 (0x{error.object[error.start]:02x})"
+        raise InputError(f"{path}:{line}", found, "UTF-8", "Save the file again as UTF-8") from error
+    except ValueError as error:  # a NUL in the name
+        raise InputError(str(path), "a name that no file can have", f"a {what}", fix) from error
+    try:
+        node = _composed(text, path)
+        values = None if node is None else _Constructor(node).value
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError, TypeError) as error:
+        raise _unreadable(error, text, path, what) from error
+    if not isinstance(values, dict):
+        found = "nothing" if values is None else "a list" if isinstance(values, list) else shown(values)
+        raise InputError(f"{path}:1", found, f"a {what}: a mapping of keys", fix)
+    return Document(path, cast("dict[Any, Any]", values), node)
+
+
+class _Constructor:
+    """The values of a tree, whose keys are then known to be different."""
+
+    def __init__(self, node: yaml.Node) -> None:
+        loader = _Loader("")
+        try:
+            self.value: object = loader.construct_document(node)
+        finally:
+            loader.dispose()
+
+
+def _composed(text: str, path: Path) -> yaml.Node | None:
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):  # composing a tree that is too deep would end the process
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            _too_deep(path, event.start_mark)
+    node = yaml.compose(text, Loader=_Loader)
+    if node is not None:
+        _measured(node, path, {})
+    return node
+
+
+def _measured(node: yaml.Node, path: Path, known: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
+    """Number of values and depth of a tree whose anchors are written out; refuses what cannot be meant."""
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            where = f"{path}:{node.start_mark.line + 1}"
+            raise InputError(where, "an anchor (&) that contains itself", "values that end")
+        return size
+    known[id(node)] = None
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
+        _refuse_twins([key for key, _ in pairs], path)
+        children = [child for pair in pairs for child in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    sizes = [_measured(child, path, known) for child in children]
+    size = (1 + sum(size for size, _ in sizes), 1 + max((depth for _, depth in sizes), default=0))
+    if size[0] > LARGEST or size[1] > DEEPEST:
+        _too_deep(path, node.start_mark)
+    known[id(node)] = size
+    return size
+
+
+def _refuse_twins(keys: Sequence[yaml.Node], path: Path) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for key in keys:
+        if not isinstance(key, yaml.ScalarNode):
+            continue
+        line, name = key.start_mark.line + 1, (key.tag, key.value)
+        if name in seen:
+            lines = f"on line {seen[name]} and on line {line}" if seen[name] != line else "twice on this line"
+            raise InputError(f"{path}:{line}", f"the key `{key.value}` {lines}", "each key once")
+        seen[name] = line
+
+
+def _too_deep(path: Path, mark: Any) -> NoReturn:
+    expected = f"at most {DEEPEST} of them, and {LARGEST:,} values in all"
+    raise InputError(f"{path}:{mark.line + 1}", "more lists and mappings inside each other than anyone means", expected)
+
+
+def _unreadable(error: Exception, text: str, path: Path, what: str) -> InputError:
+    mark = getattr(error, "problem_mark", None)
+    position: int | None = getattr(error, "position", None)
+    line = text[:position].count("\n") + 1 if position is not None else None if mark is None else mark.line + 1
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0])
+    if "occurrence" in problem:
+        problem = str(getattr(error, "context", problem)).removesuffix("; first occurrence")
+    where, fix = str(path) if line is None else f"{path}:{line}", ""
+    if "another document" in problem:
+        return InputError(where, "a second document (`---`)", f"one {what} a file")
+    if "\t" in text and ("tab" in problem or "cannot start any token" in problem):
+        fix = "Indent with blanks: YAML takes no tabs there"
+    return InputError(where, f"YAML that cannot be read ({problem})", f"a {what}: a mapping of keys", fix)
+
+
+# What to say when values do not fit a schema ------------------------------------------------------------------------
+
+
+def refused(
+    error: ValidationError,
+    document: Document,
+    schema: type[BaseModel],
+    place: Callable[[Sequence[Key]], Sequence[Key]] = tuple,
+    hint: Callable[[str, Sequence[Key]], str] = lambda _kind, _keys: "",
+) -> InputError:
+    """One message for everything that does not fit: the first fault in full, and where the others are.
+
+    Args:
+        error: What pydantic says.
+        document: The file.
+        schema: What it was held against.
+        place: From pydantic's location to the keys of the file, where the file was rearranged before it was checked.
+        hint: What to do about a fault, given pydantic's name of its kind and its keys; may be nothing.
+    """
+    faults = _first_causes(
+        [_Fault(fault, document, schema, place(fault["loc"])) for fault in error.errors(include_url=False)]
+    )
+    first = faults[0]
+    where = document.where(*first.keys)
+    unknown = [fault for fault in faults if fault.unknown]
+    if first.unknown:
+        others = [fault for fault in faults if not fault.unknown]
+        named = [first.name, *(f"{fault.name} (line {fault.line})" for fault in unknown[1:])]
+        found = f"the unknown key{'s' if len(named) > 1 else ''} {_listed(named)}"
+        alike = dict.fromkeys(fault.alike for fault in unknown if fault.alike)
+        fixes = [f"Did you mean {_listed(list(alike))}?" if alike else ""]
+        fixes += dict.fromkeys(fault.elsewhere for fault in unknown)
+    else:
+        others = faults[1:]
+        found, fixes = first.found, [hint(first.kind, first.keys) or first.advice]
+    if others:
+        places = [f"line {fault.line} {'.'.join(map(str, fault.keys))}".rstrip() for fault in others[:NAMED]]
+        more = ", …" if len(others) > NAMED else ""
+        fixes.append(
+            f"{len(others)} more fault{'s' if len(others) > 1 else ''} in this file: {', '.join(places)}{more}"
+        )
+    joined = " ".join(fix if fix.endswith("?") else f"{fix}." for fix in fixes if fix)
+    return InputError(where, found, first.expected, joined.removesuffix("."))
+
+
+class _Fault:
+    """What pydantic complains about, in the words and at the place of the file."""
+
+    def __init__(self, fault: Fault, document: Document, schema: type[BaseModel], loc: Sequence[Key]) -> None:
+        self.kind: str = fault["type"]
+        self.value: Any = fault.get("input")
+        self.keys = document.written(loc)
+        self.depth = len(fault["loc"])
+        self.unknown = self.kind == "extra_forbidden"
+        self.name, self.alike, self.elsewhere = "", "", ""
+        last = fault["loc"][-1] if fault["loc"] else ""
+        if self.kind == "missing" and isinstance(last, str):
+            self.keys.append(last)
+        context = cast("dict[str, Any]", fault.get("ctx", {}))
+        if self.kind == "union_tag_invalid":
+            self.keys.append(str(context["discriminator"]).strip("'"))
+            self.value = context["tag"]
+        self.line = document.line(*self.keys)
+        self.found, self.expected = self._told(fault, schema, context)
+        self.advice = _advice(self.kind, self.value)
+        if self.unknown:
+            known = _known_keys(schema, fault["loc"])
+            if len(self.keys) == 1:  # of the file, whose only part may stand at the top
+                known += [name for name in _fields(schema) if name not in known]
+            self.name = f"`{last}`"
+            near = _nearest(last, known, 0.6)
+            self.alike = f"`{near}`" if near else ""
+            self.expected = f"one of {', '.join(known)}"
+            homes = {} if near else _homes(schema)
+            home = _nearest(last, homes, 0.8)
+            self.elsewhere = f"`{home}` stands {' or '.join(dict.fromkeys(homes[home]))}" if home else ""
+
+    def _told(self, fault: Fault, schema: type[BaseModel], context: Mapping[str, Any]) -> tuple[str, str]:
+        """What was found, and what was expected."""
+        last = fault["loc"][-1] if fault["loc"] else ""
+        said = re.sub(
+            r"^(Value error, |Input should be (an instance of )?)|, (unable to|got a number with) .*$", "", fault["msg"]
+        )
+        said = (
+            said.replace("a valid string", "text")
+            .replace("a valid integer", "a whole number")
+            .replace("a valid ", "a ")
+        )
+        match self.kind:
+            case "missing" if isinstance(last, int):
+                return f"{last} item{'s' if last > 1 else ''}", f"{_length(schema, fault['loc'])}"
+            case "missing":
+                return "nothing", f"the key `{last}`"
+            case "value_error" if isinstance(self.value, dict | list | tuple | BaseModel):
+                return "what does not fit together", said
+            case "union_tag_invalid":
+                return shown(self.value), f"one of {context['expected_tags']}"
+            case "too_short":
+                return "an empty list" if not self.value else shown(self.value), f"at least {context['min_length']}"
+            case "invalid_key":
+                return f"the key {shown(last)}", "keys that are text"
+            case "tuple_type" | "list_type":
+                said = "a list"
+            case "dict_type" | "model_type" | "model_attributes_type":
+                said = "a mapping of keys"
+            case _:
+                pass
+        return "nothing" if self.value is None else shown(self.value), said
+
+
+def _first_causes(faults: list[_Fault]) -> list[_Fault]:
+    """One fault a place, in the order of the file, without those that only follow from another.
+
+    A union complains once for each branch: the branch that got deepest is the one that was meant. A key that is
+    missing where its name stands misspelt is one fault.
+    """
+    deepest: dict[tuple[Key, ...], _Fault] = {}
+    for fault in faults:
+        keys = tuple(fault.keys)
+        if keys not in deepest or fault.depth > deepest[keys].depth:
+            deepest[keys] = fault
+    above = {keys[:length] for keys in deepest for length in range(len(keys))}
+    meant = {(*fault.keys[:-1], fault.alike.strip("`")) for fault in faults if fault.alike}
+    kept = [fault for keys, fault in deepest.items() if keys not in above and keys not in meant]
+    return sorted(kept or faults, key=lambda fault: fault.line)
+
+
+def shown(value: object) -> str:
+    """A value as it stands in messages: short, whatever it is."""
+    return _shorter.repr(value)
+
+
+def _advice(kind: str, value: object) -> str:
+    if "string" in kind and isinstance(value, dict):
+        return "A text with { at its start needs quotes in YAML"
+    if "string" in kind and isinstance(value, bool | int | float):
+        return "YAML reads bare numbers, true and false as such: write it in quotes"
+    return ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+# The keys that a schema knows at a place ----------------------------------------------------------------------------
+
+
+def _known_keys(schema: type[BaseModel], loc: Sequence[Key]) -> list[str]:
+    """Names of the fields that may stand beside the last key of a location."""
+    models = (each for each in _around(schema, loc) if _is_model(each))
+    return list(dict.fromkeys(name for model in models for name in _fields(model)))
+
+
+def _length(schema: type[BaseModel], loc: Sequence[Key]) -> int:
+    """How many items the list takes that the last key of a location belongs to."""
+    lists = (get_args(each) for each in _around(schema, loc) if get_origin(each) is tuple)
+    return max((len(items) for items in lists if Ellipsis not in items), default=1)
+
+
+def _around(schema: type[BaseModel], loc: Sequence[Key]) -> list[Any]:
+    """What the last key of a location stands in: one annotation for each branch that may be meant."""
+    here: list[Any] = [schema]
+    for key in loc[:-1]:
+        here = [below for each in here for below in _below(each, key)] or here
+    return here
+
+
+def _homes(schema: type[BaseModel]) -> dict[str, list[str]]:
+    """Where a schema has a field of each name: ``at the top``, or under which keys."""
+    homes: dict[str, list[str]] = {name: ["at the top"] for name in _fields(schema)}
+    seen, todo = {schema}, [schema]
+    while todo:
+        for parent, annotation in _fields(todo.pop()).items():
+            for model in _models(annotation):
+                for name in _fields(model):
+                    homes.setdefault(name, []).append(f"under `{parent}`")
+                if model not in seen:
+                    seen.add(model)
+                    todo.append(model)
+    return homes
+
+
+def _nearest(key: Key, names: Iterable[str], least: float) -> str:
+    return next(iter(difflib.get_close_matches(str(key).lower().replace("-", "_"), names, 1, least)), "")
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    """Annotations by the names that users write."""
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items() if not field.exclude}
+
+
+def _below(annotation: Any, key: Key) -> Iterator[Any]:
+    """What a key leads to."""
+    arguments = get_args(annotation)
+    if _is_model(annotation):
+        if key in _fields(annotation):
+            yield from _alternatives(_fields(annotation)[str(key)])
+        elif key == annotation.__name__ or any(
+            get_origin(kind) is Literal and key in get_args(kind) for kind in _fields(annotation).values()
+        ):
+            yield annotation  # a branch of a union, by its name or by its tag
+    elif get_origin(annotation) is dict:
+        yield from _alternatives(arguments[1])
+    elif get_origin(annotation) in (tuple, list) and isinstance(key, int):
+        for argument in arguments:
+            yield from _alternatives(argument)
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _alternatives(arguments[0])
+    elif origin in (Union, types.UnionType):
+        for argument in arguments:
+            yield from _alternatives(argument)
+    else:
+        yield annotation
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    for each in _alternatives(annotation):
+        if _is_model(each):
+            yield each
+        else:
+            for argument in get_args(each):
+                yield from _models(argument)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
