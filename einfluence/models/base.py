@@ -14,7 +14,7 @@ class BaseInfo:
     """What is known of a base without loading its weights into a model.
 
     Args:
-        base_id: Content hash of weights, configuration and tokenizer.
+        base_id: Content hash of weights, configuration, tokenizer and trusted code.
         label: What a person calls it: hub id or folder name.
         modality: ``text`` or ``image``.
         folder: Where its files lie on this machine.
@@ -40,6 +40,7 @@ class Base:
         n_classes: Classes of an image model.
         input_shape: (channels, height, width) of an image model.
         join: What stands between a probe and a query in the same prompt, by default.
+        vocabulary: How many token ids the LM can read and say; None where that is not known.
     """
 
     info: BaseInfo
@@ -49,3 +50,4 @@ class Base:
     n_classes: int = 0
     input_shape: tuple[int, int, int] = (0, 0, 0)
     join: str = "\n"
+    vocabulary: int | None = None

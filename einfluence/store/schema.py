@@ -75,7 +75,7 @@ DISTANCES = _table(
 
 BASES = _table(
     "One row a base: a model before fine-tuning.",
-    base=(_id, "content hash of weights, configuration and tokenizer"),
+    base=(_id, "content hash of weights, configuration, tokenizer and trusted code"),
     label=(pa.string(), "what a person calls it: hub id or folder name"),
     modality=(pa.string(), "text or image"),
     json=(pa.string(), "all that is known of it"),

@@ -1,0 +1,235 @@
+"""What must hold of a model once it is loaded: it is what its files say, and it answers as a model of its kind does."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from einfluence.errors import InputError
+from einfluence.models.kinds import CAUSAL
+from einfluence.models.weights import FLOATS, some
+from einfluence.models.weights import Tensor as Stored
+
+# Tensors that a causal language model may leave aside: no text passes them, or they are computed anew.
+_ASIDE = re.compile(
+    r"(^|[._])(vision|visual|image|audio|speech|video|mm|multi_?modal|projector|v_head|value_head|score|classifier"
+    r"|reward|mtp|eagle|medusa)([._]|$)|(inv_freq|position_ids|masked_bias|causal_mask|version)$"
+)
+_MASK = re.compile(r"(attn|attention)\.bias$")  # of old checkpoints, with three or more axes
+# What the longest text is called where it is not `max_position_embeddings`.
+_LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_seq_length", "max_sequence_length")
+SAME = 1e-5  # of the largest logit: rounding
+
+
+def check_filled(model: nn.Module, report: Mapping[str, Any], stored: Mapping[str, Stored], where: str) -> None:
+    """Refuses a model that holds anything but what stands in its files.
+
+    Args:
+        model: As transformers loaded it.
+        report: What transformers says of missing, unexpected and mismatched tensors.
+        stored: The tensors in the files.
+        where: What error messages call the folder.
+
+    Raises:
+        InputError: For tensors that are missing, of another shape, too many, or ambiguous.
+    """
+    missing = {str(name) for name in report["missing_keys"]}
+    missing |= {name for name, parameter in model.named_parameters() if parameter.is_meta}
+    extra = {str(name) for name in report["unexpected_keys"]}
+    if missing:
+        found = f"weights in which {some(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        if extra:
+            found += f", while {some(extra)} {'is' if len(extra) == 1 else 'are'} not in the model"
+        fix = "save the whole model with `model.save_pretrained(folder)`; nothing is drawn at random in its place"
+        raise InputError(where, found, f"every tensor of {type(model).__name__} under its name", fix)
+    shapes = [f"{name} {tuple(there)} instead of {tuple(here)}" for name, there, here in report["mismatched_keys"]]
+    if shapes:
+        raise InputError(where, f"weights of other shapes: {some(shapes)}", "the shapes that config.json asks for")
+    extra = {name for name in extra if not _aside(name, stored)}
+    if extra:
+        found = f"weights that the model of config.json does not have: {some(extra)}"
+        fix = (
+            "mend config.json, or save the model without them: "
+            "`AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other)`"
+        )
+        raise InputError(where, found, f"the tensors of {type(model).__name__} alone", fix)
+    _check_unambiguous(model, stored, where)
+
+
+def check_finite(tensors: Iterable[tuple[str, Tensor]], where: str) -> None:
+    """Refuses weights that are no numbers.
+
+    Raises:
+        InputError: When one is NaN or infinite.
+    """
+    broken = [name for name, value in tensors if value.is_floating_point() and value.numel() and not _finite(value)]
+    if broken:
+        found = f"weights that are NaN or infinite: {some(broken)}"
+        raise InputError(where, found, "numbers that float32 can hold", "save the model anew, from before it diverged")
+
+
+@torch.no_grad()
+def try_text(model: nn.Module, where: str) -> None:
+    """Reads a few tokens, and leaves the model as every later forward pass finds it.
+
+    The first pass of some models divides their weights in place; after it, nothing may change.
+
+    Raises:
+        InputError: When the model cannot read a text by itself, reads ahead, draws at random, or changes as it reads.
+    """
+    one, other = _two_texts(model)
+    try:
+        first = _logits(model, one)
+        before = _fingerprint(model)
+        again, ahead = _logits(model, one), _logits(model, other)
+    except Exception as error:  # the model's code may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(where, f"a model that fails on a text alone ({reason})", CAUSAL) from error
+    if _fingerprint(model) != before:
+        raise InputError(
+            where, "a model whose weights change whenever it reads a text", "weights that stay as they are"
+        )
+    rounding = SAME * float(first.abs().max())
+    if not bool(torch.isfinite(first).all()):
+        raise InputError(where, "a model whose logits are not finite", CAUSAL)
+    if float((first - again).abs().max()) > rounding:
+        raise InputError(where, "a model that gives another answer each time (it draws at random)", CAUSAL)
+    if float((first - ahead)[:-1].abs().max()) > rounding:
+        kind = type(model).__name__
+        found = f"{kind}, which reads ahead: what it says of a token depends on later ones"
+        key = {"XLNetLMHeadModel": '"attn_type": "uni"', "XLMWithLMHeadModel": '"causal": true'}.get(kind)
+        key = key or ('"is_decoder": true' if hasattr(model.config, "is_decoder") else "")
+        fix = f"if it was trained to continue texts, say so in config.json ({key})" if key else ""
+        raise InputError(where, found, CAUSAL, fix)
+
+
+@torch.no_grad()
+def try_classifier(model: nn.Module, shape: tuple[int, int, int], classes: int, where: str) -> None:
+    """Reads a blank picture.
+
+    Raises:
+        InputError: When the layers do not fit the picture or give other than one logit a class.
+    """
+    try:
+        out = model(torch.zeros((1, *shape), device=next(model.parameters()).device))
+    except Exception as error:  # torch raises many kinds
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{where} layers", f"layers that fail on a picture of {shape} ({reason})", "fitting layers"
+        ) from error
+    if out.shape != (1, classes):
+        found = f"layers that turn a picture into {tuple(out.shape[1:])}"
+        raise InputError(f"{where} layers", found, f"logits of the {classes} `classes`")
+
+
+def recompute_buffers(model: nn.Module) -> None:
+    """Gives a model with code of its own the constants that it computes when it is built.
+
+    transformers builds models without memory; it knows how to compute its own models' constants afterwards, and leaves
+    those of others as memory happened to be.
+    """
+    constants = [name for name, _ in cast("Any", model).named_non_persistent_buffers()]
+    if not constants or not type(model).__module__.startswith("transformers_modules"):
+        return
+    built = dict(type(model)(copy.deepcopy(cast("Any", model).config)).named_buffers())
+    for name in constants:
+        home, _, last = name.rpartition(".")
+        value = built[name].to(model.get_buffer(name).dtype)
+        model.get_submodule(home).register_buffer(last, value, persistent=False)
+
+
+def context_length(model: nn.Module) -> int | None:
+    """The longest text in tokens that a model can read; None where nothing limits it."""
+    config = cast("Any", model).config.get_text_config()
+    given = [getattr(config, name, None) for name in _LIMITS]
+    named = next((int(value) for value in given if isinstance(value, int | float) and value > 0), None)
+    limits = [*([named] if named else []), *_tables(model)]
+    return min(limits, default=None)
+
+
+def vocabulary(model: nn.Module) -> int | None:
+    """How many token ids a model can both read and say; None where that is not known."""
+    ends: list[Any] = [
+        getattr(model, name, lambda: None)() for name in ("get_input_embeddings", "get_output_embeddings")
+    ]
+    sizes = [len(end.weight) for end in ends if isinstance(getattr(end, "weight", None), Tensor)]
+    return min(sizes, default=getattr(cast("Any", model).config.get_text_config(), "vocab_size", None))
+
+
+def _aside(name: str, stored: Mapping[str, Stored]) -> bool:
+    if _MASK.search(name):
+        return any(len(shape) > 2 for key, (_, shape, _) in stored.items() if name.endswith(key) or key.endswith(name))
+    return _ASIDE.search(name) is not None
+
+
+def _check_unambiguous(model: nn.Module, stored: Mapping[str, Stored], where: str) -> None:
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+
+    names = {_plain(name, prefix) for name, _ in model.named_parameters()}
+    seen: dict[str, str] = {}
+    for name, (kind, _, _) in stored.items():
+        key = _plain(name, prefix)
+        if key in names and kind not in FLOATS:
+            raise InputError(where, f"{name!r} as {kind}", "floating-point weights", "take the unquantised weights")
+        if key in seen:
+            found = f"{seen[key]!r} and {name!r}, two tensors for the same place"
+            raise InputError(where, found, "one tensor for each", "save the model anew")
+        seen[key] = name
+
+
+def _plain(name: str, prefix: str) -> str:
+    """A tensor's name as transformers reads it: with or without the model's prefix, and by old names of LayerNorm."""
+    name = name.removeprefix(prefix)
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+def _finite(value: Tensor) -> bool:
+    low, high = torch.aminmax(value.detach())
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def _two_texts(model: nn.Module) -> tuple[list[int], list[int]]:
+    config = cast("Any", model).config
+    special = {value for key, value in _numbers(config.to_dict()) if "token" in key}
+    size = vocabulary(model) or 256
+    ids = [(size // 3 + step) % size for step in range(size)]
+    plain = [index for index in ids if index not in special] or ids
+    text = [plain[step % len(plain)] for step in range(5)]
+    return text[:4], [*text[:3], text[4]]
+
+
+def _numbers(value: Any, key: str = "") -> Iterable[tuple[str, int]]:
+    if isinstance(value, dict):
+        for name, item in cast("dict[str, Any]", value).items():
+            yield from _numbers(item, str(name))
+    elif type(value) is int:
+        yield key, value
+
+
+def _logits(model: nn.Module, ids: list[int]) -> Tensor:
+    device = next(model.parameters()).device
+    return model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float()
+
+
+def _fingerprint(model: nn.Module) -> dict[str, int]:
+    """A sum over the bits of each parameter: whatever rescales, zeroes or replaces one in place changes it."""
+    bits = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}
+    values = ((name, value.detach().contiguous()) for name, value in model.named_parameters())
+    return {name: int(value.view(bits[value.element_size()]).sum(dtype=torch.int64)) for name, value in values}
+
+
+def _tables(model: nn.Module) -> Iterable[int]:
+    """How many positions the learned tables of positions have left for a text."""
+    for name, module in model.named_modules():
+        last = name.rpartition(".")[2]
+        if not isinstance(module, nn.Embedding) or last not in ("wpe", "embed_positions", "position_embeddings"):
+            continue
+        offset = getattr(module, "offset", None)
+        if not isinstance(offset, int):  # RoBERTa and its kin count from behind the padding token
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+        yield module.num_embeddings - offset
