@@ -173,6 +173,7 @@ class Source(Model):
 
     name: str = Field(description="counterfact, pararel, ...; `einfluence curate --sources` lists them")
     path: str = Field(description="a file, a folder or a hub id")
+    split: str | None = Field(default=None, description="train, test, ... of a folder or hub id; null reads all")
     limit: Count | None = Field(default=None, description="how many items (a seeded draw); null takes all")
     seed: Seed = 0
 

@@ -267,7 +267,7 @@ def test_wrong_sources_are_refused(tmp_path: Path) -> None:
         ("counterfact", broken, "broken.jsonl:1: found no `subject`"),
         ("pararel", tmp_path, "no patterns.jsonl"),
         ("lama", broken, "no `sub_label`"),
-        ("conll", broken, "no tagged mention"),
+        ("conll", broken, "broken.jsonl:1: found 0 tokens and 0 tags"),
     ]:
         with pytest.raises(InputError, match=fault):
             read(name, path)

@@ -12,13 +12,17 @@ from einfluence.curate.draft import Gates
 from einfluence.curate.facts import draft_facts
 from einfluence.curate.factsdraft import FactsDraft
 from einfluence.curate.factsfile import World
-from einfluence.curate.sources import edits, labels, logic, reversal, worlds
+from einfluence.curate.sources import edits, logic, reversal, worlds
+from einfluence.curate.sources.conll import conll
+from einfluence.curate.sources.rows import Place, choose_split, splits_of
+from einfluence.curate.sources.sentiment import sentiment
 from einfluence.errors import InputError
 from einfluence.spec import Facts, Spec
 from einfluence.spec import Source as SourceSpec
 
-Cases = Callable[[Path | str, Gates], Iterator[Case]]
-Worlds = Callable[[Path | str, Gates], World]
+Cases = Callable[[Place, Gates], Iterator[Case]]
+Worlds = Callable[[Place, Gates], World]
+TOGETHER = "splits read together"
 
 
 @dataclass(frozen=True)
@@ -149,14 +153,14 @@ SOURCES: Mapping[str, Source] = {
         "CC BY 4.0 at UCI",
         "Kotzias et al. 2015, From Group to Individual Labels Using Deep Features, KDD",
         "self, sibling, unrelated",
-        cases=labels.sentiment,
+        cases=sentiment,
     ),
     "conll": Source(
         "Named entities in CoNLL-like columns (WNUT 17 and others)",
         "WNUT 17: CC BY 4.0",
         "Derczynski et al. 2017, Results of the WNUT2017 Shared Task, ACL W17-4418",
         "self, sibling, unrelated",
-        cases=labels.conll,
+        cases=conll,
     ),
 }
 
@@ -170,21 +174,32 @@ def draft_source(source: SourceSpec, spec: Spec) -> CasesDraft | FactsDraft:
     found = SOURCES.get(source.name)
     if found is None:
         raise InputError("source.name", f"{source.name!r}", f"one of {', '.join(SOURCES)}")
-    path: Path | str = spec.path(source.path)
-    if not spec.path(source.path).exists():
-        if source.path.count("/") > 1 or source.path.startswith((".", "/", "~")) or Path(source.path).suffix:
+    place: Place = spec.path(source.path)
+    if not _is_there(place):
+        if source.path.count("/") > 1 or source.path.startswith((".", "/", "~")) or place.suffix:
             raise InputError("source.path", f"{source.path!r}, which is not there", "a file, a folder or a hub id")
-        path = source.path
+        place = source.path
     gates = Gates()
+    if source.split is not None:
+        place = choose_split(place, source.split)
+    elif len(splits := splits_of(place)) > 1:
+        gates.count(TOGETHER, f"{', '.join(splits)}; `split` takes one", len(splits))
     if found.cases is not None:
-        return draft_cases(source.name, found.cases(path, gates), gates, limit=source.limit, seed=source.seed)
+        return draft_cases(source.name, found.cases(place, gates), gates, limit=source.limit, seed=source.seed)
     if found.world is None:
         raise TypeError(f"the source {source.name} has no reader")
-    facts = draft_facts(found.world(path, gates), Facts(probes=source.limit, seed=source.seed))
+    facts = draft_facts(found.world(place, gates), Facts(probes=source.limit, seed=source.seed))
     for name, (count, example) in gates.rows.items():
         facts.draft.gates.open(name)
         facts.draft.gates.count(name, example, count)
     return facts
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def listing() -> list[dict[str, Any]]:

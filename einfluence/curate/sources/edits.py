@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from einfluence.curate.cases import NOT_AT_END, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.draft import Gates
-from einfluence.curate.sources.rows import items, rows, text
+from einfluence.curate.sources.rows import Place, items, rows, text
 
 
-def counterfact(path: Path | str, gates: Gates) -> Iterator[Case]:
+def counterfact(path: Place, gates: Gates) -> Iterator[Case]:
     """CounterFact: ``target_new`` after the prompt is the probe.
 
     Its rephrasings are ``paraphrase``; the old object after the same prompt, the neighbourhood prompts (same relation
@@ -63,7 +62,7 @@ def _rome(where: str, row: Mapping[str, Any]) -> Case:
     )
 
 
-def zsre(path: Path | str, gates: Gates) -> Iterator[Case]:
+def zsre(path: Place, gates: Gates) -> Iterator[Case]:
     """zsRE: the question with the new answer ``alt`` is the probe (the first right answer where ``alt`` is empty).
 
     ``rephrase`` is ``paraphrase``, the question with the right answer ``sibling``, the ``loc`` question ``unrelated``.
@@ -108,7 +107,7 @@ RIPPLES = {
 """Kind and level by criterion; Relation_Specificity holds other facts of the subject: nothing is claimed there."""
 
 
-def rippleedits(path: Path | str, gates: Gates) -> Iterator[Case]:
+def rippleedits(path: Place, gates: Gates) -> Iterator[Case]:
     """RippleEdits: the edit's sentence is the probe, its target what differs from the original fact's sentence.
 
     The original fact is ``sibling``; the criteria map as RIPPLES says. Without an original fact (the ``recent`` part)
@@ -153,7 +152,7 @@ def _queries(test: Any) -> Iterator[Text]:
             yield Text(str(prompt), str(answers[0]["value"]))
 
 
-def mquake(path: Path | str, gates: Gates) -> Iterator[Case]:
+def mquake(path: Place, gates: Gates) -> Iterator[Case]:
     """MQuAKE: each edited hop is a probe, all edits of an item together a bundle.
 
     For a hop: its question form is ``paraphrase``, the old object ``sibling``, the other hops of the chain

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from einfluence.curate.cases import NOT_AT_END, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.draft import Gates
-from einfluence.curate.sources.rows import items, rows, text
+from einfluence.curate.sources.rows import Place, items, rows, text
 
 
-def leap_of_thought(path: Path | str, gates: Gates) -> Iterator[Case]:
+def leap_of_thought(path: Place, gates: Gates) -> Iterator[Case]:
     """Leap-of-Thought: the implicit rule ("a wine is a alcohol") is the probe, the property its ``premise``.
 
     The conclusion is the property said of the rule's subject, ``entailed``; the same with the opposite truth is its
@@ -67,7 +66,7 @@ def _denied(statement: Text) -> Text | None:
     return None
 
 
-def prontoqa(path: Path | str, gates: Gates) -> Iterator[Case]:
+def prontoqa(path: Place, gates: Gates) -> Iterator[Case]:
     """ProntoQA: the fact about the individual ("Max is a yumpus") is the probe.
 
     Every conclusion of the given chain is ``entailed`` (level = its step), the rules used are ``premise``, the fact's
@@ -120,7 +119,7 @@ def _false(row: Mapping[str, Any], name: str, fact: Text, true: set[str]) -> Ite
             return
 
 
-def proofwriter(path: Path | str, gates: Gates) -> Iterator[Case]:
+def proofwriter(path: Place, gates: Gates) -> Iterator[Case]:
     """ProofWriter: the sentences of a theory are one bundle; true questions are ``entailed``, false ones ``sibling``.
 
     Level is the question's depth where the file has it. A true question that the theory states itself is counted as
@@ -164,7 +163,7 @@ def _questions(where: str, row: Mapping[str, Any]) -> Iterator[Claim]:
             yield Claim(asked, kind, float(depth) if kind == "entailed" and isinstance(depth, int) else None)
 
 
-def entailmentbank(path: Path | str, gates: Gates) -> Iterator[Case]:
+def entailmentbank(path: Place, gates: Gates) -> Iterator[Case]:
     """EntailmentBank: the leaves that a proof uses are one bundle; the hypothesis is ``entailed`` (level = depth).
 
     Intermediate conclusions are ``entailed`` at level 1. Each leaf is a probe of its own, with the other leaves as

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from einfluence.curate.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.draft import Gates
-from einfluence.curate.sources.rows import rows, text
+from einfluence.curate.sources.rows import Place, rows, text
 from einfluence.errors import InputError
 
 
-def reversal(path: Path | str, gates: Gates) -> Iterator[Case]:
+def reversal(path: Place, gates: Gates) -> Iterator[Case]:
     """Pairs of parents and children (CSV with child, parent, parent_type), or the experiments' folder.
 
     In the folder, ``p2d_prompts_*.jsonl`` and ``d2p_prompts_*.jsonl`` hold {prompt, completion}; the first wording of

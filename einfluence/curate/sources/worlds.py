@@ -12,14 +12,12 @@ from einfluence.curate import templates
 from einfluence.curate.cases import DUPLICATE, NOT_AT_END, UNREADABLE
 from einfluence.curate.draft import Gates
 from einfluence.curate.factsfile import FactsFile, Relation, Triplet, World
-from einfluence.curate.sources.rows import items, rows, text
+from einfluence.curate.sources.rows import Place, items, rows, text
 from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
 
 
-def _world(
-    name: str, path: Path | str, relations: Mapping[str, Relation], facts: Iterable[Triplet], gates: Gates
-) -> World:
+def _world(name: str, path: Place, relations: Mapping[str, Relation], facts: Iterable[Triplet], gates: Gates) -> World:
     """A world whose every fact may be a probe; facts of relations without a usable template are left out."""
     gates.open(DUPLICATE, NOT_AT_END)
     kept: dict[tuple[str, str, str], Triplet] = {}
@@ -71,7 +69,7 @@ def _target(slotted: str) -> str | None:
         return None
 
 
-def pararel(path: Path | str, gates: Gates) -> World:
+def pararel(path: Place, gates: Gates) -> World:
     """ParaRel: patterns and tuples by relation; the first pattern that ends in [Y] states it.
 
     Reads ``patterns.jsonl`` + ``tuples.jsonl`` with a ``relation`` field, or the repository's
@@ -90,7 +88,7 @@ def pararel(path: Path | str, gates: Gates) -> World:
     return _world("pararel", path, relations, facts, gates)
 
 
-def lama(path: Path | str, gates: Gates) -> World:
+def lama(path: Place, gates: Gates) -> World:
     """LAMA: ``relations.jsonl`` with {relation, template, template_negated?} and one JSONL of facts a relation.
 
     Facts are {sub_label, obj_label} rows in ``TREx/P*.jsonl`` (or ``*.jsonl`` named by relation, or rows with
@@ -99,7 +97,7 @@ def lama(path: Path | str, gates: Gates) -> World:
     stated: dict[str, list[str]] = defaultdict(list)
     denied: dict[str, list[str]] = defaultdict(list)
     facts: list[Triplet] = []
-    sources: list[Path | str] = [path]
+    sources: list[Place] = [path]
     if isinstance(path, Path) and path.is_dir():
         for where, row in rows(_files(path, ("relations.jsonl",))[0]):
             stated[text(where, row, "relation")].append(text(where, row, "template"))
@@ -121,7 +119,7 @@ def lama(path: Path | str, gates: Gates) -> World:
     return _world("lama", path, relations, facts, gates)
 
 
-def lre(path: Path | str, gates: Gates) -> World:
+def lre(path: Place, gates: Gates) -> World:
     """LRE: JSON files of {name, prompt_templates, properties, samples: [{subject, object}]}; ``{}`` is the subject."""
     relations: dict[str, Relation] = {}
     facts: list[Triplet] = []
@@ -137,7 +135,7 @@ def lre(path: Path | str, gates: Gates) -> World:
     return _world("lre", path, relations, facts, gates)
 
 
-def triplets(path: Path | str, gates: Gates) -> World:
+def triplets(path: Place, gates: Gates) -> World:
     """Rows of subject, relation, object, with domain and template ("{subject} lives in {object}") if given.
 
     Without a template, the relation's name in words stands between the two.
@@ -163,7 +161,7 @@ def triplets(path: Path | str, gates: Gates) -> World:
     return _world("triplets", path, relations, facts, gates)
 
 
-def country_json(path: Path | str, gates: Gates) -> World:
+def country_json(path: Place, gates: Gates) -> World:
     """Files ``country-by-<attribute>.json`` of {country, <attribute>}; lists of values are left out."""
     relations: dict[str, Relation] = {}
     facts: list[Triplet] = []
@@ -180,7 +178,7 @@ def country_json(path: Path | str, gates: Gates) -> World:
     return _world("country_json", path, relations, facts, gates)
 
 
-def _files(path: Path | str, patterns: Iterable[str]) -> list[Path]:
+def _files(path: Place, patterns: Iterable[str]) -> list[Path]:
     if not isinstance(path, Path):
         raise InputError("source.path", f"{path!r}", "a folder with the data set's files")
     found = [file for pattern in patterns for file in sorted(path.glob(pattern))]
