@@ -80,7 +80,7 @@ def run(
     result = nothing_to_do(wanted, opened)
     if result is None:
         with _told_when_stopped(opened):
-            from flows.server import server_for_a_run
+            from flows.server import server_for_a_run, told_of_its_loss
 
             until_it_answers = server_for_a_run()
             from einfluence.run import load_ahead
@@ -88,7 +88,8 @@ def run(
 
             load_ahead(wanted, opened, computes=runner in ("inline", "threads"))
             until_it_answers()
-            result = measure(str(file), store, runner, workers, dask_address)
+            with told_of_its_loss():
+                result = measure(str(file), store, runner, workers, dask_address)
     else:
         typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
     if as_json:
@@ -197,7 +198,9 @@ def serve(
     runner: Runners = "inline",
     workers: Workers = 2,
     dask_address: DaskAddress = None,
-    port: Annotated[int, typer.Option(help="Of the Prefect server started on 127.0.0.1 if none is named.")] = 4200,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Of the Prefect server started on 127.0.0.1 if none is named.")
+    ] = 4200,
     verbose: Verbose = False,
 ) -> None:
     """Go on measuring: at set times, when files change, or when a Prefect event or deployment run asks for it."""

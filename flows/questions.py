@@ -110,13 +110,19 @@ def figures(
 
 def explore(
     store: StoreRoot = DEFAULT_STORE,
-    port: Annotated[int | None, typer.Option(help="Where to listen on this machine; a free one by default.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Where to listen on this machine; a free one by default.")
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
-    """Serve a local page over the store: charts, a read-only SQL box, downloads."""
+    """Serve a local page over the store: charts, a read-only SQL box, downloads. Prints its address."""
     from einfluence.report.explore import explore as serve
 
-    raise typer.Exit(serve(existing(store).root, port=port, browser=browser))
+    def say(address: str) -> None:
+        typer.echo(f"exploring {store} at {address}")
+        sys.stdout.flush()
+
+    raise typer.Exit(serve(existing(store).root, say, port=port, browser=browser))
 
 
 def duration(seconds: float) -> str:

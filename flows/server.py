@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from einfluence.errors import InputError
+from flows.database import Database
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 20.0  # seconds that a server may take to end
+ANSWER = 10.0  # seconds that a server that is named may take to answer
 
 
 @contextmanager
@@ -27,12 +29,19 @@ def a_server(port: int) -> Generator[str]:
     """The API of the server that ``PREFECT_API_URL`` names; without one, of a server on a port while this lasts.
 
     Raises:
-        InputError: When it does not start.
+        InputError: When the server that is named does not answer, the port is taken, or the server does not start.
     """
     given = _given()
     if given:
         yield given
         return
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            free.bind((LOOPBACK, port))
+        except OSError as error:
+            fix = "Name another; if a Prefect server runs there, PREFECT_API_URL names it"
+            raise InputError("--port", f"{port} ({error.strerror})", "a free port of this machine", fix) from error
     server = _start(port, {})
     try:
         yield _ready(port, server)
@@ -43,20 +52,64 @@ def a_server(port: int) -> Generator[str]:
 def server_for_a_run() -> Callable[[], None]:
     """Starts a server for this process, if none is named, and returns at once: it takes seconds, which others can use.
 
-    Prefect would start one by itself, but only where a flow begins, and would load the server's code here too.
+    Prefect would start one by itself, but only where a flow begins, and would load the server's code here too. The
+    server has a database of its own, unless the settings name one; both end with this process.
 
     Returns:
-        To be called before the first flow: returns when the server answers. The server ends with this process, after
-        what Prefect still has to tell it.
+        To be called before the first flow: returns when the server answers.
+
+    Raises:
+        InputError: When the server that is named does not answer.
     """
     if _given():
         return lambda: None
-    with socket.socket() as free:
-        free.bind((LOOPBACK, 0))
-        port: int = free.getsockname()[1]
-    server = _start(port, {"PREFECT_UI_ENABLED": "false"})
-    atexit.register(_stop, server)
-    return lambda: _ready(port, server) and None
+    database = None if _names_a_database() else Database()
+    free = socket.socket()  # kept, so that no other run is given the port before the server listens
+    free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    free.bind((LOOPBACK, 0))
+    port: int = free.getsockname()[1]
+    if sys.platform != "linux":  # elsewhere a port that is kept cannot be listened on
+        free.close()
+    server = _start(port, {"PREFECT_UI_ENABLED": "false"}, database)
+
+    def end() -> None:  # after what Prefect still has to tell it
+        _stop(server)
+        free.close()
+        if database is not None:
+            database.remove()
+
+    atexit.register(end)
+
+    def until_it_answers() -> None:
+        try:
+            _ready(port, server)
+        except InputError:
+            if database is not None:
+                database.doubt_empty()
+            raise
+        if database is not None:
+            database.keep_empty()
+
+    return until_it_answers
+
+
+@contextmanager
+def told_of_its_loss() -> Generator[None]:
+    """Says so when the server goes away while a run needs it.
+
+    Raises:
+        InputError: Instead of what Prefect's client raises.
+    """
+    import httpx
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        reason = (
+            f"no more answer from the server at {os.environ.get('PREFECT_API_URL') or _setting()} ({_short(error)})"
+        )
+        fix = "What was finished is kept; the same command goes on from there"
+        raise InputError("PREFECT_API_URL", reason, "a server that answers while a run goes on", fix) from error
 
 
 def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) -> None:
@@ -77,15 +130,60 @@ def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) ->
 
 
 def _given() -> str | None:
+    """The server that the environment or the profile names.
+
+    Raises:
+        InputError: When it does not answer, or does not let us in.
+    """
+    url = _setting()
+    if not url:
+        return None
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    quick = {PREFECT_API_REQUEST_TIMEOUT: ANSWER, PREFECT_CLIENT_MAX_RETRIES: 0}
+    try:
+        with temporary_settings(quick), get_client(sync_client=True) as client:
+            client.read_flow_runs(limit=1)  # that it lets us in counts too
+    except (
+        Exception
+    ) as error:  # a URL that is none, a name that nobody knows, a wrong login, another program's page, ...
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            fix = "PREFECT_API_KEY or PREFECT_API_AUTH_STRING holds the login"
+        elif "PREFECT_API_URL" in os.environ:
+            fix = "Start it (`prefect server start`), or unset PREFECT_API_URL: a run then starts a server for itself"
+        else:
+            fix = "`prefect config unset PREFECT_API_URL` clears your profile: a run then starts a server for itself"
+        found = f"{url}, where no Prefect server answers as it should ({_short(error)})"
+        raise InputError(
+            "PREFECT_API_URL", found, "the API of a server, e.g. http://127.0.0.1:4200/api", fix
+        ) from error
+    return url
+
+
+def _setting() -> str | None:
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value()
 
 
-def _start(port: int, more: dict[str, str]) -> subprocess.Popen[bytes]:
+def _names_a_database() -> bool:
+    """Whether the settings say where Prefect's data goes; by default that is one file for all servers of a user."""
+    from prefect.settings import PREFECT_HOME, PREFECT_SERVER_DATABASE_CONNECTION_URL
+
+    usual = f"sqlite+aiosqlite:///{PREFECT_HOME.value()}/prefect.db"
+    url = PREFECT_SERVER_DATABASE_CONNECTION_URL.value()
+    return (url.get_secret_value() if hasattr(url, "get_secret_value") else url) != usual
+
+
+def _start(port: int, more: dict[str, str], database: Database | None = None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "flows.server", str(port)]
     ours = {"PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_UI_API_URL": _url(port), **more}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if database is not None:
+        ours |= database.settings
+        pipes["pass_fds"] = [database.lock]  # held by the server too, should this process be killed
     return subprocess.Popen(command, env={**os.environ, **ours}, **pipes)
 
 
@@ -124,6 +222,11 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 def _url(port: int) -> str:
     return f"http://{LOOPBACK}:{port}/api"
+
+
+def _short(error: Exception) -> str:
+    lines = f"{error}".strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -1,24 +1,60 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from einfluence.report.explore import explore_command
+from einfluence.errors import InputError
+from einfluence.report.explore import explore, explore_command
+from tests.store.made_up import prepared
 
 pytest.importorskip("marimo", reason="einfluence[explore] is not installed")
 
 
-def test_the_page_is_served_on_the_loopback_alone_and_asks_for_a_token(tmp_path: Path) -> None:
-    command = list(explore_command(tmp_path))
-    assert command[command.index("--host") + 1] == "127.0.0.1"
-    tokens = {explore_command(tmp_path)[command.index("--token-password") + 1] for _ in range(3)}
-    assert len(tokens) == 3
+@pytest.mark.parametrize("browser", [True, False])
+def test_the_page_is_on_the_loopback_alone_and_its_address_is_printed(tmp_path: Path, browser: bool) -> None:
+    store, said = prepared(tmp_path / "store").root, tmp_path / "said.txt"
+    command = [sys.executable, "-m", "flows.cli", "explore", "--store", str(store)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "BROWSER": "no-such-browser"}
+    with open(said, "wb") as out:
+        server = subprocess.Popen(
+            [*command, *([] if browser else ["--no-browser"])], env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        address = _until(lambda: re.search(r"http://127\.0\.0\.1:\d+/[\w-]{12,}/", said.read_text()))[0]
+        with urllib.request.urlopen(address, timeout=60) as page:
+            assert "einfluence explore" in page.read().decode()
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen("/".join(address.split("/")[:3]), timeout=60)
+        with pytest.raises(InputError, match="--port: found .*free port"):
+            explore(store, print, port=int(address.split("/")[2].split(":")[1]))
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
+    _until(lambda: _closed(int(address.split("/")[2].split(":")[1])))
+
+
+def _closed(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _until(done: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 120
+    while not (found := done()):
+        assert time.monotonic() < end, "nothing came of it in two minutes"
+        time.sleep(0.2)
+    return found
 
 
 @pytest.mark.slow
@@ -31,9 +67,9 @@ def test_explore_answers_sql_and_refuses_to_write(chromium: Any, tmp_path: Path)
     command = explore_command(_store(tmp_path), port=port, token="word", browser=False)
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait(port)
+        _until(lambda: not _closed(port))
         page = chromium.new_page()
-        page.goto(f"http://127.0.0.1:{port}/?access_token=word")
+        page.goto(f"http://127.0.0.1:{port}/word/")
         page.get_by_role("button", name="Run").wait_for(timeout=120_000)
         for query, answer in (("drop view samples", "a DROP statement"), ("select 6 * 7 as n", "42")):
             page.locator(".cm-content").first.click()
@@ -51,12 +87,3 @@ def _store(folder: Path) -> Path:
     from einfluence.store.store import Store
 
     return Store(folder / "store").root
-
-
-def _wait(port: int) -> None:
-    for _ in range(240):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.5)
-    raise AssertionError("the page was not served within two minutes")
