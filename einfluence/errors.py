@@ -37,5 +37,6 @@ class InputError(Exception):
         return (InputError, (self.where, self.found, self.expected, self.fix))
 
 
-class ProbeError(Exception):
-    """One probe could not be measured (its loss went NaN, say); the others go on and the run exits with 1."""
+def first_line(error: BaseException) -> str:
+    """An unexpected error in one line: its type and the beginning of what it says."""
+    return (f"{type(error).__name__}: {error}".strip().splitlines() or [""])[0][:300]

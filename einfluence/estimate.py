@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from einfluence.estimators.in_context import prompted
 from einfluence.estimators.measure import encode, unreadable
 from einfluence.models.base import Base
 from einfluence.run import Prepared, arm_keys, curated_rows, loaded_base, prepare, wanted_blocks
-from einfluence.samples import Sample
+from einfluence.samples import Sample, mapped
 from einfluence.spec import Arm, InContext, Spec
 from einfluence.store.store import Block, Restoration, Store
 
@@ -104,20 +105,21 @@ def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[Block
     places = len({place_of(name) for name, _ in base.model.named_parameters()})
     cells = sum(block.cells * (places if isinstance(block, Restoration) else 1) for block in blocks)
     blocks = [block for block in blocks if not isinstance(block, Restoration)] or blocks
-    probes = [[samples[name] for name in members[probe]] for block in blocks for probe in block.probe_ids]
+    probes = [mapped(members[probe], samples.__getitem__) for block in blocks for probe in block.probe_ids]
     probes = [probe for probe in probes if not unreadable(probe)]
     if not probes:
         return 0.0, 0, "no probe that can be read"
     queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
     share = cells / (len(probes) * len(queries))
     if isinstance(arm, InContext):
-        return share * _prompting(base, arm, probes, queries), 0, "shared beginnings, read once a probe"
-    items = [[encode(base, sample) for sample in probe] for probe in probes]
+        how = f"{engine.SHARED} (what several texts begin with is read once a probe)"
+        return share * _prompting(base, arm, probes, queries), 0, how
+    items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes]
     found = engine.plan(base, arm.recipe, items, [encode(base, query) for query in queries], seed)
     return share * found.seconds, found.bytes, f"{found.path} ({found.why})"
 
 
-def _prompting(base: Base, arm: InContext, probes: list[list[Sample]], queries: list[Sample]) -> float:
+def _prompting(base: Base, arm: InContext, probes: list[Sequence[Sample]], queries: list[Sample]) -> float:
     few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
     _, found = prompted(base, arm.recipe, few, some)
     begun = time.perf_counter()

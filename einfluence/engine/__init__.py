@@ -5,28 +5,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 from torch import Tensor
 
 from einfluence.engine import serial
-from einfluence.engine.check import check_reader, refuse, self_check, serial_because
-from einfluence.engine.choice import fastest
+from einfluence.engine.check import FallbackWarning, Trial, doubt_reader, refuse, serial_because, warn_of_fallback
+from einfluence.engine.choice import DEFINITION, Choice, choose
 from einfluence.engine.exam import Reader
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
 from einfluence.engine.noise import Found, NoiseWarning, with_noise
 from einfluence.engine.outcomes import together
-from einfluence.engine.plan import Plan, plan
+from einfluence.engine.plan import Plan
+from einfluence.engine.plan import plan as _plan
 from einfluence.engine.restoring import Restored
 from einfluence.engine.restoring import restored as _restored
-from einfluence.errors import InputError
+from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.samples import InTurn
 from einfluence.spec import Adapter, Recipe
 
 __all__ = [
+    "FallbackWarning",
     "ImageItem",
     "Item",
     "NoiseWarning",
@@ -35,12 +39,15 @@ __all__ = [
     "Tuned",
     "Plan",
     "Restored",
+    "TextReader",
     "measure",
     "plan",
     "reader",
     "restored",
     "train",
 ]
+
+SHARED = "shared prefixes"
 
 
 def measure(
@@ -97,22 +104,15 @@ def _measure(
 ) -> Found:
     """Measures probes that are all trained in the same way, by their number."""
     numbers, probes = list(numbered), list(numbered.values())
-    kept = {place: kept[number] for place, number in enumerate(numbers) if number in kept}
-    in_turn = any(isinstance(probe, InTurn) for probe in probes)
-    pick = partial(fastest, in_turn=in_turn)
-    because = "asked for" if engine == "serial" else serial_because(base, recipe, probes, queries)
-    fast = None if because else pick(base, recipe, seed, kept)
-    if fast is None:
-        found = serial.measure(base, recipe, probes, queries, seed, kept=kept)
-    else:
-        self_check(partial(pick, base, seed=seed), base, recipe, probes, queries, seed)
-        found = fast.measure(cast("Any", probes), cast("Any", queries), kept)
+    choice = _chosen(base, recipe, probes, queries, seed, engine, kept=bool(kept))
+    kept = {place: kept[n] for place, n in enumerate(numbers) if n in kept and choice.reads(kept[n])}
+    found = _by(choice, base, recipe, probes, queries, seed, kept)
 
     def again(other: Recipe, few: Sequence[Sequence[Item]], some: Sequence[Item]) -> Any:
-        taken = None if because else pick(base, other, seed)
-        if taken is None:
+        if choice.engine is None:
             return serial.measure(base, other, few, some, seed)
-        return taken.measure(cast("Any", few), cast("Any", some), {})
+        same: Any = cast("Any", type(choice.engine))(base, other, seed)
+        return same.measure(few, some, {})
 
     if recipe.dtype == "bfloat16":
         found = with_noise(again, recipe, probes, queries, found)
@@ -120,15 +120,110 @@ def _measure(
     return before, ((numbers[place], tuned, after) for place, tuned, after in rows)
 
 
+def _chosen(
+    base: Base,
+    recipe: Recipe,
+    probes: Sequence[Sequence[Item]],
+    queries: Sequence[Item],
+    seed: int,
+    engine: str = "auto",
+    *,
+    kept: bool = False,
+    undoes: bool = False,
+) -> Choice:
+    """The fastest engine that passes its trial, for probes that are all trained in the same way.
+
+    Warns:
+        FallbackWarning: Where a faster one did not.
+    """
+    because = "asked for" if engine == "serial" else serial_because(base, recipe, probes, queries)
+    if because:
+        return Choice(None, DEFINITION, because)
+    trial = Trial(base, recipe, probes, queries, seed, kept=kept, undoes=undoes)
+    choice = choose(base, recipe, seed, any(isinstance(probe, InTurn) for probe in probes), trial.doubt)
+    if not choice.expected or (choice.engine is None and choice.why):
+        warn_of_fallback(base, recipe.label, choice.name, choice.why)
+    return choice
+
+
+def _by(
+    choice: Choice,
+    base: Base,
+    recipe: Recipe,
+    probes: Sequence[Sequence[Item]],
+    queries: Sequence[Item],
+    seed: int,
+    kept: Mapping[int, dict[str, Tensor]],
+) -> Found:
+    """Measures with an engine; where it fails on the way, the definition measures the probes that are left."""
+    slow = partial(_by_definition, base, recipe, queries=queries, seed=seed)
+    if choice.engine is None:
+        return slow(probes, kept, why=choice.why)
+    try:
+        before, rows = choice.engine.measure(cast("Any", probes), cast("Any", queries), kept)
+    except Exception as error:
+        warn_of_fallback(base, recipe.label, DEFINITION, first_line(error))
+        return slow(probes, {}, why=first_line(error))
+
+    def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+        done = 0
+        try:
+            for index, tuned, after in rows:
+                yield index, replace(tuned, engine=choice.name, fallback=choice.why or None), after
+                done += 1
+            return
+        except Exception as error:
+            why = first_line(error)
+        warn_of_fallback(base, recipe.label, DEFINITION, why)
+        own, rest = slow(probes[done:], {}, why=why)
+        _, moved = together([(before, iter(())), (own, rest)])
+        for index, tuned, after in moved:
+            yield done + index, tuned, after
+
+    return before, each()
+
+
+def _by_definition(
+    base: Base,
+    recipe: Recipe,
+    probes: Sequence[Sequence[Item]],
+    kept: Mapping[int, dict[str, Tensor]],
+    *,
+    queries: Sequence[Item],
+    seed: int,
+    why: str,
+) -> Found:
+    before, rows = serial.measure(base, recipe, probes, queries, seed, kept=kept)
+    return before, ((i, replace(told, engine=DEFINITION, fallback=why or None), after) for i, told, after in rows)
+
+
+def plan(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], seed: int = 0) -> Plan:
+    """What :func:`measure` would take: a few probes are rehearsed by the engines that it would take.
+
+    Args:
+        base: The base.
+        recipe: How probes are trained.
+        probes: All N of them.
+        queries: All Q of them.
+        seed: Of the adapters.
+    """
+    refuse(base)
+
+    def chosen(group: Sequence[Sequence[Item]]) -> Choice:
+        return _chosen(base, recipe, group, queries, seed)
+
+    groups = [[probes[i] for i in group] for group in _alike(probes)]
+    return _plan(chosen, base, recipe, groups or [[]], queries, seed)
+
+
 def train(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], seed: int) -> list[Tuned]:
     """Trains on N probes at once, each alone, without scoring anything; all N are held in memory."""
     tuned: dict[int, Tuned] = {}
-    because = serial_because(base, recipe, probes, ())
     for group in _alike(probes):
         some = [probes[i] for i in group]
-        fast = None if because else fastest(base, recipe, seed, in_turn=isinstance(some[0], InTurn))
-        alone = [serial.train(base, recipe, probe, seed) for probe in some] if fast is None else None
-        tuned |= dict(zip(group, alone or cast("Any", fast).train_all(some), strict=True))
+        engine = _chosen(base, recipe, some, [item for probe in some for item in probe], seed).engine
+        alone = [serial.attempt(base, recipe, probe, seed) for probe in some] if engine is None else None
+        tuned |= dict(zip(group, alone or cast("Any", engine).train_all(some), strict=True))
     return [tuned[i] for i in range(len(probes))]
 
 
@@ -147,7 +242,7 @@ def restored(
     Args:
         base: The model; it is left bit-identical.
         recipe: How to train.
-        probes: N probes.
+        probes: N probes, trained as :func:`measure` trains them.
         queries: Of each probe its own.
         seed: Seed of the adapter's initialisation.
         kept: For the index of a probe, the ``delta`` of an earlier training, which is used instead of a new one.
@@ -157,37 +252,104 @@ def restored(
         For each probe in order its index, what its queries say (None when training failed), and why it failed.
     """
     refuse(base)
-    every = [query for each in queries for query in each]
-    because = "asked for" if engine == "serial" else serial_because(base, recipe, probes, every)
-    fast = None if because else fastest(base, recipe, seed, kept or {})
-    if fast is None:
-
-        def by_definition(some: Any, asked: Any, deltas: Any) -> Any:
-            return serial.measure(base, recipe, some, asked, seed, kept=deltas)
-
-        def alone(some: Sequence[Sequence[Item]]) -> list[Tuned]:
-            return [serial.train(base, recipe, probe, seed) for probe in some]
-
-        return _restored(base, alone, by_definition, probes, queries, kept or {})
-    self_check(partial(fastest, base, seed=seed), base, recipe, probes, every, seed)
-    return _restored(base, cast("Any", fast.train_all), cast("Any", fast.measure), probes, queries, kept or {})
+    groups = [_undoing(base, recipe, group, probes, queries, seed, kept or {}, engine) for group in _alike(probes)]
+    return heapq.merge(*groups, key=lambda row: row[0])
 
 
-def reader(base: Base, dtype: str = "float32") -> Callable[[Sequence[TextItem]], Scores]:
-    """What scores texts with a base as it is, computing once what several of them begin with.
+def _undoing(
+    base: Base,
+    recipe: Recipe,
+    group: Sequence[int],
+    every: Sequence[Sequence[Item]],
+    asked: Sequence[Sequence[Item]],
+    seed: int,
+    given: Mapping[int, dict[str, Tensor]],
+    engine: str,
+) -> Iterator[tuple[int, Restored | None, str | None]]:
+    """As :func:`restored`, of the probes of one group."""
+    probes, queries = [every[i] for i in group], [asked[i] for i in group]
+    flat = [query for each in queries for query in each]
+    choice = _chosen(base, recipe, probes, flat, seed, engine, kept=bool(given), undoes=True)
+    done = 0
+    if choice.engine is not None:
+        kept = {place: given[i] for place, i in enumerate(group) if i in given and choice.reads(given[i])}
+        fast: Any = choice.engine
+        try:
+            for place, told, why in _restored(base, fast.train_all, fast.measure, probes, queries, kept):
+                yield group[place], told, why
+                done += 1
+            return
+        except Exception as error:
+            warn_of_fallback(base, recipe.label, DEFINITION, first_line(error))
+            choice = Choice(None, DEFINITION)
 
-    The first texts it is given are held against the serial definition.
+    def by_definition(some: Any, questions: Any, deltas: Any) -> Any:
+        return serial.measure(base, recipe, some, questions, seed, kept=deltas)
+
+    def alone(some: Sequence[Sequence[Item]]) -> list[Tuned]:
+        return [serial.attempt(base, recipe, probe, seed) for probe in some]
+
+    left = group[done:]
+    kept = {place: given[i] for place, i in enumerate(left) if i in given and choice.reads(given[i])}
+    for place, told, why in _restored(base, alone, by_definition, probes[done:], queries[done:], kept):
+        yield left[place], told, why
+
+
+class TextReader:
+    """Scores texts with a base as it is, computing once what several of them begin with.
+
+    The first texts that it is given are held against the serial definition, which reads them where the two differ.
+
+    Args:
+        base: A causal LM.
+        dtype: ``float32``, ``float64`` or ``bfloat16``.
+
+    Attributes:
+        engine: What read the latest texts: ``shared prefixes`` or ``definition``.
+        fallback: Why that was the definition; None where it was not.
     """
-    refuse(base)
-    plain = Recipe(adapter=Adapter(kind="full"), dtype=cast("Any", dtype))
-    fast: list[Reader] = []
 
-    def read(items: Sequence[TextItem]) -> Scores:
-        if serial_because(base, plain, (), items):
-            return serial.evaluate(base, plain, items)
-        if not fast:
-            fast.append(Reader(base, dtype))
-            check_reader(fast[0].read, base, plain, items)
-        return fast[0].read(items)
+    def __init__(self, base: Base, dtype: str = "float32") -> None:
+        refuse(base)
+        self.engine, self.fallback = SHARED, cast("str | None", None)
+        self._base, self._dtype = base, dtype
+        self._plain = Recipe(adapter=Adapter(kind="full"), dtype=cast("Any", dtype))
+        self._fast: Reader | None = None
+        self._doubt = ""
+        self._longest = 0  # tokens of what was held against the definition
 
-    return read
+    def __call__(self, items: Sequence[TextItem]) -> Scores:
+        """Scores Q texts.
+
+        Raises:
+            InputError: Where the definition cannot read them either.
+        """
+        why = self._doubt or serial_because(self._base, self._plain, (), items)
+        if items and not why:
+            try:
+                self._doubt = self._try(items)
+                if self._fast is not None and not self._doubt:
+                    self.engine, self.fallback = SHARED, None
+                    return self._fast.read(items)
+            except InputError:
+                raise
+            except Exception as error:
+                self._doubt = first_line(error)
+            why = self._doubt
+            warn_of_fallback(self._base, "reading texts", DEFINITION, why)
+        self.engine, self.fallback = DEFINITION, why or None
+        return serial.evaluate(self._base, self._plain, items)
+
+    def _try(self, items: Sequence[TextItem]) -> str:
+        """Checks the first texts, and those that are much longer than what was checked."""
+        longest = max(len(item.ids) for item in items)
+        if longest <= 2 * self._longest:
+            return ""
+        self._longest = longest
+        doubt = doubt_reader(self._base, self._dtype, self._plain, items)
+        if not doubt and self._fast is None:
+            self._fast = Reader(self._base, self._dtype)
+        return doubt
+
+
+reader = TextReader

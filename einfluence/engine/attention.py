@@ -104,7 +104,7 @@ def attend(
     unknown = [name for name, given in others.items() if given is not None and name not in _IDLE]
     if seats is None or attention_mask is not None or unknown or is_causal is False:
         found = f"attention of {type(module).__name__} with {', '.join(unknown) or 'a mask of its own'}"
-        raise InputError("base", found, "plain causal attention", "run it with the serial engine")
+        raise InputError("base", found, "plain causal attention")
     seats.seen.append(module)
     rule = _Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
     q, k, v = (part.transpose(1, 2) for part in (query, key, value))  # (B, L, heads, width)

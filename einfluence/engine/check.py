@@ -1,25 +1,62 @@
-"""Before a fast engine is believed: what it must refuse, and one probe held against the serial definition."""
+"""Before a fast engine is believed: what it must refuse, and two probes held against the serial definition."""
 
 from __future__ import annotations
 
+import copy
 import itertools
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from einfluence.engine import serial
-from einfluence.engine.items import Item, Scores, TextItem
-from einfluence.errors import InputError
-from einfluence.keys import content_hash
+from einfluence.engine.choice import Kind
+from einfluence.engine.exam import Reader
+from einfluence.engine.items import Item, Scores, TextItem, Tuned
+from einfluence.engine.restoring import places, undo, undone
+from einfluence.engine.unknown import Unknown
+from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
+from einfluence.samples import InTurn
 from einfluence.spec import Recipe
 
-# Relative to the largest influence. Wide enough for rounding that Adam has amplified; a layer that is not
-# understood is off by tens of percent.
-TOLERANCE = {"float32": 1e-2, "float64": 1e-6}
+# A difference may be this share of a probe's largest influence, and this share of the largest log-probability besides.
+# In float32 Adam amplifies rounding: where that is too much, float64 decides.
+TOLERANCE = {"float32": 1e-2, "float64": 1e-5}
+ROUNDING = {"float32": 2e-6, "float64": 1e-9}
+VISIBLE = 0.1  # nats; at least so much must each probe move, or the learning rate is raised for the check
+STEPS = 3
+LONG = 256  # tokens; a longer probe is not taken where there is a shorter one
 
-_passed: set[str] = set()
+_FOUND: WeakKeyDictionary[nn.Module, dict[object, str]] = WeakKeyDictionary()
+
+
+class FallbackWarning(UserWarning):
+    """An engine was passed over for a slower one, most often for the definition."""
+
+
+def warn_of_fallback(base: Base, what: str, name: str, why: str) -> None:
+    """Warns, once for each base, recipe and reason, that a slower engine measures what a faster one was meant to.
+
+    Args:
+        base: The base.
+        what: The recipe's label.
+        name: Of the engine that measures it.
+        why: What is wrong with the faster one.
+
+    Warns:
+        FallbackWarning: Naming all of them.
+    """
+    known = _FOUND.setdefault(base.model, {})
+    text = f"{base.info.label}, {what}: measured by the engine `{name}` instead of a faster one ({why})"
+    if text not in known:
+        known[text] = why
+        warnings.warn(text, FallbackWarning, stacklevel=4)
 
 
 def refuse(base: Base) -> None:
@@ -52,65 +89,255 @@ def serial_because(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]],
     return ""
 
 
-def self_check(
-    engine: Any, base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], seed: int
-) -> None:
-    """Holds one probe and a few queries against the serial definition, once a process for each base and recipe.
+class Trial:
+    """Two different probes of a run and a few queries, on which engines are held against the serial definition.
 
     Args:
-        engine: Called with a recipe, makes the engine that is to be believed.
-        base: The base.
-        recipe: Checked with at most three steps.
-        probes: The shortest is taken.
-        queries: The shortest, the longest and one between are taken.
-        seed: Of the adapter.
-
-    Raises:
-        InputError: When they differ by more than rounding, in float64 too.
+        base: The base. Engines are tried on a copy of it, so that one that writes into the weights is found out.
+        recipe: Tried with at most three steps, and with a larger learning rate where its own moves next to nothing.
+        probes: Those of a run that are trained in the same way.
+        queries: Those of the run.
+        seed: Of the adapters.
+        kept: Whether earlier deltas will be read.
+        undoes: Whether layers' changes will be undone.
     """
-    key = content_hash((base.info.base_id, recipe.model_dump()))
-    if key in _passed or not probes or not queries:
-        return
-    probe = [min(probes, key=_size)]
-    ordered = sorted(queries, key=lambda query: _size([query]))
-    few = list({id(query): query for query in (ordered[0], ordered[len(ordered) // 2], ordered[-1])}.values())
-    short = recipe.model_copy(update={"steps": min(recipe.steps, 3)})
-    for dtype in ("float32", "float64"):
-        again = short.model_copy(update={"dtype": dtype})
-        truth = _influence(serial.measure(base, again, probe, few, seed))
-        found = _influence(engine(again).measure(probe, few, {}))
-        if truth is None or found is None:
-            break
-        allowed = TOLERANCE[dtype] * np.abs(truth).max() + (1e-4 if dtype == "float32" else 1e-6)
-        if np.abs(truth - found).max() <= allowed:
-            break
-        if dtype == "float64":
-            kinds = sorted({type(module).__name__ for module in base.model.modules() if not list(module.children())})
-            found_text = f"influence that the fast engine gets wrong by {np.abs(truth - found).max():.2g} nats"
-            expected = f"layers that it knows; this model has {', '.join(kinds)}"
-            raise InputError(f"base {base.info.label}", found_text, expected, "take `engine: serial`")
-    _passed.add(key)
+
+    def __init__(
+        self,
+        base: Base,
+        recipe: Recipe,
+        probes: Sequence[Sequence[Item]],
+        queries: Sequence[Item],
+        seed: int,
+        *,
+        kept: bool = False,
+        undoes: bool = False,
+    ) -> None:
+        self.base, self.seed, self.kept, self.undoes, self.queries = base, seed, kept, undoes, queries
+        dtype = "float64" if recipe.dtype == "float64" else "float32"
+        self.recipe = recipe.model_copy(update={"steps": min(max(recipe.steps, 1), STEPS), "dtype": dtype})
+        self.key = (recipe, seed, kept, undoes)
+        self.ways: dict[object, list[Sequence[Item]]] = {}
+        for probe in probes if len(queries) else ():
+            way = (isinstance(probe, InTurn), len(probe) > 1, _holds_padding(base, probe))
+            self.ways.setdefault(way, []).append(probe)
+        self._cases: dict[object, _Case] = {}
+
+    def doubt(self, kind: Kind) -> str:
+        """Why an engine is not to be believed; empty where it is. Found out once for each way of training a probe.
+
+        Raises:
+            InputError: Where the definition refuses base or recipe.
+            Unknown: Where the engine says itself that it is not for this model.
+        """
+        known = _FOUND.setdefault(self.base.model, {})
+        for way in self.ways:
+            key = (*self.key, kind, way)
+            if key not in known:
+                known[key] = self._compared(kind, way)
+            if known[key]:
+                return known[key]
+        return ""
+
+    def _compared(self, kind: Kind, way: object) -> str:
+        if way not in self._cases:
+            self._cases[way] = _Case.visible(self.base, self.recipe, self.ways[way], self.queries, self.seed)
+        case = self._cases[way]
+        twin = replace(self.base, model=copy.deepcopy(self.base.model))
+        wrong = ""
+        for dtype in ["float64"] if self.recipe.dtype == "float64" else ["float32", "float64"]:
+            case = case if dtype == case.recipe.dtype else case.again(dtype)
+            try:
+                wrong = case.difference(kind(twin, case.recipe, self.seed), kept=self.kept, undoes=self.undoes)
+            except Unknown:
+                raise
+            except Exception as error:  # an engine may stumble over a model in any way
+                wrong = first_line(error)
+            if not _same_weights(twin.model, self.base.model):
+                return "it changes the base's weights while it runs"
+            if not wrong:
+                return ""
+        return wrong
 
 
-def check_reader(read: Callable[[Sequence[TextItem]], Scores], base: Base, recipe: Recipe, items: Any) -> None:
-    """Holds the shortest and the longest of some texts against the serial definition.
+@dataclass
+class _Case:
+    """What the definition says of two probes and a few queries."""
+
+    base: Base
+    recipe: Recipe
+    seed: int
+    pair: list[Sequence[Item]]
+    few: list[Item]
+    before: Scores
+    tuned: list[Tuned]
+    after: list[Scores | None]
+    evaluate: Callable[[Mapping[str, Tensor]], Scores]
+
+    @classmethod
+    def visible(
+        cls, base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], seed: int
+    ) -> _Case:
+        """With a learning rate at which each probe moves some query by :data:`VISIBLE`, where there is one."""
+        pair = _two(probes, queries)
+        few = _some(queries, pair)
+        best: _Case | None = None
+        lr = recipe.lr or 1e-3
+        for _ in range(8):
+            case = cls.of(base, recipe.model_copy(update={"lr": lr}), seed, pair, few)
+            if case.failed:
+                best = best or case
+                lr /= 10 if best.failed else 3
+                continue
+            best = case
+            if case.least >= VISIBLE:
+                break
+            lr *= min(max(2 * VISIBLE / max(case.least, 1e-12), 2), 1000)
+        return cast("_Case", best)
+
+    @classmethod
+    def of(cls, base: Base, recipe: Recipe, seed: int, pair: list[Sequence[Item]], few: list[Item]) -> _Case:
+        """Measures by the definition. One copy of the base serves for all: making it takes longer than the rest."""
+        model, trained = serial.trainable_copy(base, recipe, seed)
+        start = {name: value.detach().clone() for name, value in trained.items()}
+
+        def evaluate(delta: Mapping[str, Tensor]) -> Scores:
+            return serial.evaluate(base, recipe, few, delta, (model, trained))
+
+        before = evaluate({})
+        tuned: list[Tuned] = []
+        after: list[Scores | None] = []
+        for probe in pair:
+            with torch.no_grad():
+                for name, value in start.items():
+                    trained[name].copy_(value)
+            tuned.append(serial.attempt(base, recipe, probe, seed, (model, trained)))
+            after.append(None if tuned[-1].failed else evaluate(tuned[-1].delta))
+        return cls(base, recipe, seed, pair, few, before, tuned, after, evaluate)
+
+    def again(self, dtype: str) -> _Case:
+        """The same in another precision."""
+        return self.of(self.base, self.recipe.model_copy(update={"dtype": dtype}), self.seed, self.pair, self.few)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a probe could not be trained."""
+        return any(after is None or not np.isfinite(after.logprob).all() for after in self.after)
+
+    @property
+    def least(self) -> float:
+        """What the less influential of the probes moves, in nats."""
+        moved = [after.logprob - self.before.logprob for after in self.after if after is not None]
+        return min(float(np.abs(each).max()) for each in moved)
+
+    def difference(self, engine: Any, *, kept: bool, undoes: bool) -> str:
+        """Where an engine differs by more than rounding, in words; empty where it does not."""
+        before, rows = engine.measure(self.pair, self.few, {})
+        found = list(rows)
+        off = np.abs(before.logprob - self.before.logprob).max()
+        if off > 100 * self._rounding(1 + np.abs(self.before.logprob).max()):
+            return f"the base's log-probabilities are off by {off:.2g} nats"
+        for (_, told, after), tuned, true in zip(found, self.tuned, self.after, strict=True):
+            if after is None or true is None:
+                if (after is None) != (true is None):
+                    return "a probe fails where it should not, or does not where it should"
+                continue
+            if wrong := self._moved(before, after, true) or self._trained(told, tuned):
+                return wrong
+        if self.failed:
+            return ""
+        if kept or undoes:
+            _, rows = engine.measure(self.pair, self.few, {len(found) - 1: found[-1][1].delta})
+            for (_, _, after), true in zip(rows, self.after, strict=True):
+                if wrong := self._moved(before, after, true):
+                    return f"where an earlier training is read again, {wrong}"
+        return self._undone(engine) if undoes else ""
+
+    def _undone(self, engine: Any) -> str:
+        for probe, tuned, told in zip(self.pair, self.tuned, engine.train_all(self.pair), strict=True):
+            every = places(tuned.delta)
+            only = list(dict.fromkeys((every[0], every[-1])))
+            found = undo(self.base, engine.measure, probe, self.few, told.delta, only)
+            for place in only:
+                true = self.evaluate(undone(self.base, tuned.delta, place))
+                if wrong := self._moved(found.before, found.without[place], true):
+                    return f"where the change of {place} is undone, {wrong}"
+        return ""
+
+    def _moved(self, before: Scores, after: Any, true: Any) -> str:
+        """Influence; what a query's log-probability is in itself may be rounded alike before and after."""
+        wanted = true.logprob - self.before.logprob
+        off, largest = np.abs(after.logprob - before.logprob - wanted).max(), np.abs(wanted).max()
+        largest_logprob = np.abs(np.concatenate([true.logprob, self.before.logprob])).max()
+        right = off <= TOLERANCE[self.recipe.dtype] * largest + self._rounding(largest_logprob)
+        return "" if right else f"influence is off by {off:.2g} nats where the largest is {largest:.2g}"
+
+    def _trained(self, told: Tuned, true: Tuned) -> str:
+        share = 5 * TOLERANCE[self.recipe.dtype]
+        said, wanted = (np.array([*one.losses, one.grad_norm, one.update_norm]) for one in (told, true))
+        if len(said) != len(wanted) or not np.allclose(said, wanted, rtol=share, atol=self._rounding(1.0) * 10):
+            return "losses, gradient norm or update norm differ"
+        return ""
+
+    def _rounding(self, size: float) -> float:
+        return ROUNDING[self.recipe.dtype] * size
+
+
+def doubt_reader(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextItem]) -> str:
+    """Why reading many texts at once is not to be believed, from the shortest and the longest of them; else empty.
 
     Raises:
-        InputError: When they differ by more than rounding.
+        InputError: Where the definition cannot read them either.
     """
     ordered = sorted(items, key=lambda item: len(item.ids))
-    few = list({id(item): item for item in ordered[:1] + ordered[-1:]}.values())
-    truth, found = serial.evaluate(base, recipe, few), read(few)
-    allowed = {"float64": 1e-5, "float32": 1e-3}.get(recipe.dtype, 0.5)
-    if few and np.abs(truth.logprob - found.logprob).max() > allowed * (1 + np.abs(truth.logprob).max() / 10):
-        wrong = f"log-probabilities that are off by {np.abs(truth.logprob - found.logprob).max():.2g} nats"
-        raise InputError(f"base {base.info.label}", wrong, "a model that the fast engine understands")
+    few = list({id(item): item for item in (*ordered[:2], *ordered[-1:])}.values())
+    truth = serial.evaluate(base, recipe, few)
+    twin = replace(base, model=copy.deepcopy(base.model))
+    try:
+        found = Reader(twin, dtype).read(few)
+    except Exception as error:  # as for engines
+        return first_line(error)
+    if not _same_weights(twin.model, base.model):
+        return "it changes the base's weights while it runs"
+    allowed = {"float64": 1e-5, "float32": 1e-3}.get(dtype, 0.5)
+    off = np.abs(truth.logprob - found.logprob).max(initial=0.0)
+    if off > allowed * (1 + np.abs(truth.logprob).max() / 10):
+        return f"log-probabilities are off by {off:.2g} nats"
+    return ""
 
 
-def _influence(measured: Any) -> np.ndarray | None:
-    before, rows = measured
-    after: list[Scores | None] = [scores for _, _, scores in rows]
-    return None if after[0] is None else after[0].logprob - before.logprob
+def _two(probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> list[Sequence[Item]]:
+    """The shortest probe and one that differs from it, in length too where there is one; made up where there is none.
+
+    What stands in the second slot of a batch may be wrong where the first is right.
+    """
+    ordered = sorted(probes, key=_size)
+    first = ordered[0]
+    others = [probe for probe in ordered if list(probe) != list(first)]
+    longer = [probe for probe in others if _size(first) < _size(probe) <= LONG]
+    if not others:
+        pool = sorted(queries, key=lambda query: _size([query]))
+        made = [list(itertools.islice(itertools.cycle(pool[start:]), len(first))) for start in range(len(pool))]
+        made = [*made, list(first)[::-1]]
+        others = [InTurn(one) if isinstance(first, InTurn) else one for one in made if one != list(first)]
+    return [first, *(longer[-1:] or others[:1])]
+
+
+def _some(queries: Sequence[Item], pair: Sequence[Sequence[Item]]) -> list[Item]:
+    """The shortest, the longest and one between, and what the probes end with, since that moves."""
+    ordered = sorted(queries, key=lambda query: _size([query]))
+    chosen = [ordered[0], ordered[len(ordered) // 2], ordered[-1], *(probe[-1] for probe in pair)]
+    return list(dict.fromkeys(chosen))
+
+
+def _holds_padding(base: Base, probe: Sequence[Item]) -> bool:
+    """Whether a text has the padding token in it, whose embedding torch gives no gradient."""
+    token = getattr(getattr(base.model, "config", None), "pad_token_id", None)
+    return token is not None and any(isinstance(item, TextItem) and token in item.ids for item in probe)
+
+
+def _same_weights(model: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
 def _size(probe: Sequence[Item]) -> int:

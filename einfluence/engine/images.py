@@ -195,7 +195,7 @@ class ImageEngine:
             if type(module) not in KNOWN:
                 found = f"trained parameters in {name}, a {type(module).__name__}"
                 expected = "layers of " + ", ".join(kind.__name__ for kind in KNOWN)
-                raise Unknown("recipe.adapter", found, expected, "use engine: serial")
+                raise Unknown("recipe.adapter", found, expected)
             run = KNOWN[type(module)]
             owner = _Owner(name, module, {which: self.parameters[f"{name}.{which}"][None] for which in own})
             cast("Any", module).forward = partial(_forward, run, module, owner)

@@ -73,6 +73,8 @@ class Tuned:
         layer_updates: For each changed parameter of the base: (norm of its change, norm of the parameter before).
         seconds: Wall time spent on this probe (its share of a batch).
         failed: Why it failed; None when it did not.
+        engine: What trained and measured it, one of :data:`einfluence.engine.choice.NAMES` or ``definition``.
+        fallback: Why that was not a faster one; None where it was the fastest for the recipe.
         noise_rms: Where the recipe computes in half precision: root mean square error of influence, in nats, against
             the same recipe in float32, measured on a few probes of the same call; else None.
     """
@@ -84,4 +86,6 @@ class Tuned:
     layer_updates: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     seconds: float = 0.0
     failed: str | None = None
+    engine: str | None = None
+    fallback: str | None = None
     noise_rms: float | None = None

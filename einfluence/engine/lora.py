@@ -181,7 +181,7 @@ def _layers_of(base: Base, recipe: Recipe, seed: int) -> list[Adapted]:
         inner = module.get_base_layer()
         if type(module) is not PeftLinear or type(inner) not in LINEAR:
             found = f"LoRA on {name.removeprefix(_PREFIX)}, a {type(inner).__name__} in a {type(module).__name__}"
-            raise Unknown("recipe.adapter.targets", found, "Linear or Conv1D layers", "use engine: serial")
+            raise Unknown("recipe.adapter.targets", found, "Linear or Conv1D layers")
         down, up = f"{name}.lora_A.default.weight", f"{name}.lora_B.default.weight"
         known |= {down, up}
         scale = cast("Any", module).scaling["default"]

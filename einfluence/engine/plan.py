@@ -9,17 +9,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from einfluence.engine.check import serial_because
-from einfluence.engine.choice import Engine, fastest
+from einfluence.engine import serial
+from einfluence.engine.choice import DEFINITION, Choice, Engine
 from einfluence.engine.items import Item
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
-WAYS = {
-    "TextEngine": ("batched LoRA", "its targets are Linear or Conv1D, so many probes' adapters train in one batch"),
-    "FullEngine": ("low-rank factors", "SGD's change of a matrix is low-rank, so no weights are copied"),
-    "SwappedEngine": ("one by one, read in blocks", "this optimizer or layer has no exact batched form on texts"),
-    "ImageEngine": ("stacked weights", "every trained layer has a batched form"),
+WHY = {
+    "batched lora": "its targets are Linear or Conv1D, so many probes' adapters train in one batch",
+    "low-rank sgd": "SGD's change of a matrix is low-rank, so no weights are copied",
+    "one by one": "this optimizer or layer has no exact batched form on texts; queries are read in blocks",
+    "images": "every trained layer has a batched form",
+    DEFINITION: "only the definition trains these probes as they are meant",
 }
 
 
@@ -28,7 +29,7 @@ class Plan:
     """An estimate, from a rehearsal on a few of the probes.
 
     Args:
-        path: The engine, for people.
+        path: The engine, as ``outcomes.engine`` has it; several where sequences are trained by another.
         why: Why it and no other.
         at_once: Probes in memory at once, at most.
         seconds: Of all probes on all queries, in this process as it runs now.
@@ -48,22 +49,36 @@ class Plan:
         )
 
 
-def plan(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], seed: int = 0) -> Plan:
+def plan(
+    choose: Callable[[Sequence[Sequence[Item]]], Choice],
+    base: Base,
+    recipe: Recipe,
+    groups: Sequence[Sequence[Sequence[Item]]],
+    queries: Sequence[Item],
+    seed: int = 0,
+) -> Plan:
     """Rehearses a few probes and extrapolates to all; takes about a second for small models.
 
     Args:
+        choose: The engine for probes that are all trained in the same way.
         base: The base.
         recipe: How probes are trained.
-        probes: All N of them.
+        groups: The N probes, those together that are trained in the same way.
         queries: All Q of them.
         seed: Of the adapters.
     """
-    because = serial_because(base, recipe, probes, queries)
-    engine = None if because else fastest(base, recipe, seed)
-    few, some = [list(probe) for probe in _spread(probes, 16)], _spread(queries, 96)
+    plans = [_one(choose(probes), base, recipe, probes, queries, seed) for probes in groups]
+    paths, why = (" and ".join(dict.fromkeys(getattr(one, which) for one in plans)) for which in ("path", "why"))
+    seconds, peak = sum(one.seconds for one in plans), max(one.bytes for one in plans)
+    return Plan(paths, why, max(one.at_once for one in plans), seconds, peak)
+
+
+def _one(choice: Choice, base: Base, recipe: Recipe, probes: Sequence[Any], queries: Sequence[Item], seed: int) -> Plan:
+    engine, why = choice.engine, choice.why or WHY[choice.name]
+    few, some = _spread(probes, 16), _spread(queries, 96)
     if engine is None or not few or not some:
-        return _serially(base, recipe, probes, queries, seed, because or "a layer that only the definition knows")
-    path, why = WAYS[type(engine).__name__]
+        seconds = _serially(base, recipe, probes, queries, seed)
+        return Plan(choice.name, why, 1, seconds, _peak())
     most = _at_once(engine, len(probes))
     _timed(lambda: _all(engine, few[:2], some[:4]))
     training = _timed(lambda: engine.train_all(cast("Any", few))) / len(few)
@@ -71,20 +86,15 @@ def plan(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: 
     reading = max(both - training, 0.0) / len(some)
     seconds = len(probes) * (training + reading * len(queries))
     more = (most - len(few)) * _delta_bytes(engine) * 3 + 16 * most * len(queries)
-    return Plan(path, why, most, seconds, _peak() + max(more, 0))
+    return Plan(choice.name, why, most, seconds, _peak() + max(more, 0))
 
 
-def _serially(base: Base, recipe: Recipe, probes: Any, queries: Any, seed: int, because: str) -> Plan:
-    from einfluence.engine import serial
-
-    seconds = 0.0
-    if probes and queries:
-        some = _spread(queries, 8)
-        training = _timed(lambda: serial.train(base, recipe, probes[0], seed))
-        seconds = len(probes) * (
-            training + _timed(lambda: serial.evaluate(base, recipe, some)) / len(some) * len(queries)
-        )
-    return Plan("the serial definition", because, 1, seconds, _peak())
+def _serially(base: Base, recipe: Recipe, probes: Any, queries: Any, seed: int) -> float:
+    if not probes or not queries:
+        return 0.0
+    some = _spread(queries, 8)
+    training = _timed(lambda: serial.attempt(base, recipe, probes[0], seed))
+    return len(probes) * (training + _timed(lambda: serial.evaluate(base, recipe, some)) / len(some) * len(queries))
 
 
 def _all(engine: Engine, probes: Sequence[Any], queries: Sequence[Any]) -> None:

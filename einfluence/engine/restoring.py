@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,11 +96,28 @@ def restored(
         for i in window:
             failed = tuned[i].failed if i in tuned else None
             delta = kept[i] if i in kept else tuned[i].delta
-            yield i, None if failed else _one(base, measure, probes[i], queries[i], delta), failed
+            yield i, None if failed else undo(base, measure, probes[i], queries[i], delta), failed
 
 
-def _one(base: Base, measure: Measure, probe: Sequence[Item], queries: Sequence[Item], delta: Any) -> Restored:
-    named = {"": delta, **{place: undone(base, delta, place) for place in places(delta)}}
+def undo(
+    base: Base,
+    measure: Measure,
+    probe: Sequence[Item],
+    queries: Sequence[Item],
+    delta: Mapping[str, Tensor],
+    only: Sequence[str] | None = None,
+) -> Restored:
+    """Undoes each place's change of one trained probe in turn.
+
+    Args:
+        base: The base.
+        measure: Puts queries to probes whose deltas are given.
+        probe: It.
+        queries: Its queries.
+        delta: What its training left behind.
+        only: These places alone; None for all.
+    """
+    named = {"": delta, **{place: undone(base, delta, place) for place in only or places(delta)}}
     # Low-rank factors are put in side by side only where each probe keeps the same share of the base's weights.
     alike = all(value.item() == 1 for name, value in delta.items() if name.endswith(":kept"))
     before: Scores | None = None

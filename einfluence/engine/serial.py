@@ -22,9 +22,12 @@ from peft.tuners.lora import LoraLayer
 from transformers.pytorch_utils import Conv1D
 
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned, stages
-from einfluence.errors import InputError
+from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
+
+Copy = tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
+"""A copy of the base, and those of its parameters that are trained, by name."""
 
 _seeding = threading.Lock()  # start values are drawn from the one generator that all threads share
 
@@ -51,27 +54,40 @@ def measure(
     Returns:
         The scores (Q,) of the base, and for each probe in order its index, what training left behind, and the
         scores (Q,) after it (None for a probe that failed).
+
+    Raises:
+        InputError: When the recipe does not fit the base, or the base cannot read the queries.
     """
     before = evaluate(base, recipe, queries)
 
     def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
         for index, probe in enumerate(probes):
             delta = (kept or {}).get(index)
-            tuned = train(base, recipe, probe, seed) if delta is None else Tuned(delta, [], math.nan, math.nan)
+            tuned = attempt(base, recipe, probe, seed) if delta is None else Tuned(delta, [], math.nan, math.nan)
             yield index, tuned, None if tuned.failed else evaluate(base, recipe, queries, tuned.delta)
 
     return before, each()
 
 
-def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int) -> Tuned:
+def attempt(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied: Copy | None = None) -> Tuned:
+    """As :func:`train`, but a probe that the model cannot be trained on fails alone, with the reason."""
+    try:
+        return train(base, recipe, probe, seed, copied)
+    except InputError:
+        raise
+    except Exception as error:
+        return Tuned({}, [], math.nan, math.nan, failed=first_line(error))
+
+
+def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied: Copy | None = None) -> Tuned:
     """Trains a copy of the base on one probe.
 
     The loss is the mean negative log-probability over all target tokens of the probe's samples. Where they are to be
     trained in turn, each has the recipe's steps to itself and an optimizer that remembers nothing. A loss that is not
-    finite ends the training and is told in ``failed``.
+    finite ends the training and is told in ``failed``. ``copied`` is a :func:`trainable_copy` that was made already.
     """
     start = time.perf_counter()
-    model, trained = trainable_copy(base, recipe, seed)
+    model, trained = copied or trainable_copy(base, recipe, seed)
     losses: list[float] = []
     grad_norm = math.nan
     for part in stages(probe):
@@ -95,14 +111,29 @@ def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int) -> Tuned
 
 
 def evaluate(
-    base: Base, recipe: Recipe, queries: Sequence[Item], delta: Mapping[str, torch.Tensor] | None = None
+    base: Base,
+    recipe: Recipe,
+    queries: Sequence[Item],
+    delta: Mapping[str, torch.Tensor] | None = None,
+    copied: Copy | None = None,
 ) -> Scores:
-    """Scores queries one at a time, with the base as it is or with a ``delta`` from :func:`train` put in."""
-    model, trained = trainable_copy(base, recipe, seed=0)
+    """Scores queries one at a time, with the base as it is or with a ``delta`` from :func:`train` put in.
+
+    ``copied`` is a :func:`trainable_copy` that was made already.
+
+    Raises:
+        InputError: When the recipe does not fit the base, or the base cannot read a query.
+    """
+    model, trained = copied or trainable_copy(base, recipe, seed=0)
     with torch.no_grad():
         for name, value in (delta or {}).items():
             trained[name].copy_(value)
-        rows = [_score(model, query) for query in queries]
+        try:
+            rows = [_score(model, query) for query in queries]
+        except Exception as error:  # whatever it is, there is no number to be had of this base
+            found = f"a model that cannot be run in {recipe.dtype} ({first_line(error)})"
+            expected = "one that gives logits for token ids alone, or for pixels"
+            raise InputError(f"base {base.info.label}", found, expected) from error
     logprob, n_tokens, rank = zip(*rows, strict=True) if rows else ((), (), ())
     return Scores(
         np.array(logprob, dtype=np.float64), np.array(n_tokens, dtype=np.int64), np.array(rank, dtype=np.int64)

@@ -57,7 +57,8 @@ def prompted(
                 yield index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None
                 continue
             after = read(items)
-            yield index, Tuned({}, [], math.nan, 0.0, seconds=time.perf_counter() - start), after
+            seconds = time.perf_counter() - start
+            yield index, Tuned({}, [], math.nan, 0.0, {}, seconds, engine=read.engine, fallback=read.fallback), after
 
     return before, each()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,8 @@ def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:
         "grad_norm": _number(tuned.grad_norm),
         "update_norm": _number(tuned.update_norm),
         "noise_rms": tuned.noise_rms,
+        "engine": tuned.engine,
+        "fallback": tuned.fallback,
         "seconds": tuned.seconds,
     }
 
@@ -166,7 +168,7 @@ def _layers(probe_id: str, tuned: Tuned) -> Iterator[dict[str, Any]]:
 
 
 def _failed(tuned: Tuned, reason: str) -> Tuned:
-    return Tuned({}, tuned.losses, tuned.grad_norm, tuned.update_norm, {}, tuned.seconds, reason)
+    return replace(tuned, delta={}, layer_updates={}, failed=reason)
 
 
 def _number(value: float) -> float | None:

@@ -13,7 +13,7 @@ from einfluence import engine
 from einfluence.engine import Restored
 from einfluence.estimators.measure import Measured, columns_of, encode
 from einfluence.models.base import Base
-from einfluence.samples import Sample
+from einfluence.samples import Sample, mapped
 from einfluence.spec import FineTune
 
 
@@ -45,7 +45,7 @@ def restore_block(
 
     files = {index: kept(name) for index, name in enumerate(probes)}
     deltas = {index: load_file(path) for index, path in files.items() if path is not None}
-    items = [[encode(base, sample) for sample in probe] for probe in probes.values()]
+    items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes.values()]
     asked = [[encode(base, query) for query in each] for each in queries]
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}

@@ -118,6 +118,11 @@ OUTCOMES = _table(
     grad_norm=(pa.float64(), "Euclidean norm of the first step's gradient over the trained parameters"),
     update_norm=(pa.float64(), "Euclidean norm of the change of the effective weights"),
     noise_rms=(pa.float64(), "nats; root mean square error of influence against float32, where it was measured"),
+    engine=(
+        pa.string(),
+        "what computed it: definition, batched lora, low-rank sgd, one by one, images, or shared prefixes (in_context)",
+    ),
+    fallback=(pa.string(), "why a faster engine was passed over; null where none was"),
     seconds=(pa.float64(), "wall time of this probe's share of its shard"),
     engine_version=(pa.string(), "version of the definition of the numbers"),
 )
