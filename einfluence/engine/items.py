@@ -51,8 +51,8 @@ class Scores:
     Args:
         logprob: float64 array (Q,), nats, summed over the target's tokens.
         n_tokens: int array (Q,), tokens of the target.
-        rank: int array (Q,), rank of the target's least likely token among the vocabulary (or of the label among
-            the classes); 1 is the first choice. Ties count in the target's favour.
+        rank: int array (Q,), the largest of the ranks that the target's tokens have in the vocabulary, each at its
+            place (or the label's among the classes); 1 is the first choice. Ties count in the target's favour.
     """
 
     logprob: npt.NDArray[np.float64]

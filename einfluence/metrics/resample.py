@@ -73,6 +73,8 @@ class Resampling:
             low, high = (float(x) for x in np.quantile(draws, tails(len(clusters))))
         if summary == "mean" and (column.null == 0.5).all():
             low, high = _share_at_its_end(column.value, len(clusters), low, high)
+        if summary == "ratio" and ((column.value >= 0) & (column.value <= column.weight)).all():
+            low, high = max(low, 0.0), min(high, 1.0)  # of parts of a whole; the draws are linear and may leave it
         known = np.isfinite(column.null)
         if not known.any():
             return Estimate(value, low, high, float("nan"), float("nan"))

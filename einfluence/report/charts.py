@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def _rounded(value: Any) -> Any:
     """Numbers to six digits: what threads that add in another order change in the last ones changes no picture."""
     match value:
         case float():
-            return float(f"{value:.6g}")
+            return float(f"{value:.6g}") if math.isfinite(value) else None  # JSON has no other numbers
         case dict():
             return {key: _rounded(item) for key, item in cast("Chart", value).items()}
         case list() | tuple():

@@ -11,7 +11,7 @@ from rich.console import Console
 from einfluence.errors import InputError
 from einfluence.report import charts, export, sections
 from einfluence.report.page import summary_of
-from einfluence.report.query import parts_of, prepared
+from einfluence.report.query import parts_of, prepared, rows
 from einfluence.report.terminal import show_probe
 from einfluence.report.theme import Theme
 
@@ -31,7 +31,7 @@ def read(connection: duckdb.DuckDBPyConnection, *, dark: bool = False) -> View:
     theme = export.THEMES["dark" if dark else "light"]
     with prepared(connection):
         parts, pairs = parts_of(connection), sections.pairs(connection)
-        view = View("What one sample teaches", summary_of(parts))
+        view = View("What one sample teaches", summary_of(parts, rows(connection, "failures")))
         for part in parts:
             for figure in export.figures_of(connection, part, pairs):
                 kind = figure.name.split("-")[0]

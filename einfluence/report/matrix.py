@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from einfluence.report.query import Arm, Part, rows, table
+from einfluence.report.query import Arm, Part, rows, shown, table
 
 MOST = 1024  # rows or columns shown cell by cell; longer sides are shown as means of blocks
 CELLS = 4_000_000  # of all arms of a part together
@@ -26,7 +26,7 @@ def axes(connection: duckdb.DuckDBPyConnection, part: Part) -> tuple[list[dict[s
     )
     connection.register("report_rows", lines)
     connection.register("report_columns", columns)
-    return cast("list[dict[str, Any]]", lines.to_pylist()), cast("list[dict[str, Any]]", columns.to_pylist())
+    return shown(lines), shown(columns)
 
 
 def values(connection: duckdb.DuckDBPyConnection, arm: Arm, shape: tuple[int, int]) -> Floats:

@@ -22,12 +22,13 @@ from markupsafe import Markup
 from einfluence.keys import content_hash
 from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
-from einfluence.report.query import Arm, Part, Rows, parts_of, prepared, rows
+from einfluence.report.query import Arm, Part, Rows, failures, parts_of, prepared, rows
 from einfluence.report.recipes import doses, few_arms, recipes
 from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
-from einfluence.report.words import noise_name, sentence
+from einfluence.report.words import level_name, noise_name, sentence
+from einfluence.visible import visible
 
 LEAD = 4  # sentences on each part that open the page
 QUIET = ("gate", "asymmetry", "sparseness")  # desiderata that it does not open with
@@ -79,7 +80,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         .render(
             title=f"What one sample teaches · {run.get('study', 'einfluence')}",
             run_name=run.get("study", "run"),
-            summary=summary_of(parts),
+            summary=summary_of(parts, rows(connection, "failures")),
             contents=_contents(has),
             parts=shown,
             sections=has,
@@ -119,6 +120,7 @@ def _part(
         "rescue": rescue(card["lines"], few),
         "distance": sections.distance(connection, few),
         "noise": noise,
+        "flips": [line for line in card["lines"] if line["variant"].startswith("label_flip") and line["n"]],
         "examples": _examples(connection) if noise and part.modality == "image" else [],
         "layers": sections.layers(connection, few, card["lines"]),
         "restored": any(line["desideratum"] == "layer_restoration" for line in card["lines"]),
@@ -133,8 +135,10 @@ def _arms(part: Part) -> list[dict[str, object]]:
 def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     families: dict[str, dict[str, list[dict[str, str]]]] = {}
     for row in rows(connection, "noise_examples"):
+        if not row["pixels"] or not row["shape"]:
+            continue
         image = images.picture(row["pixels"], row["shape"])
-        strength = "clean" if row["level"] is None else number(row["level"], 1).removesuffix(".0")
+        strength = "clean" if row["clean"] else level_name(row["noise"], row["level"]) or "level not known"
         name = f"{noise_name(row['noise'])}, {strength}, class {row['label']}"
         families.setdefault(row["noise"], {}).setdefault(strength, []).append(
             {"uri": images.data_uri(image), "alt": name}
@@ -142,7 +146,6 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return [
         {
             "name": noise_name(name),
-            "unit": " dB" if name in sections.DECIBEL else "",
             "levels": [{"name": level, "pictures": pictures} for level, pictures in levels.items()],
         }
         for name, levels in families.items()
@@ -150,14 +153,20 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     ]
 
 
-def summary_of(parts: Sequence[Part]) -> str:
-    """What was measured, in a sentence."""
+def summary_of(parts: Sequence[Part], failed: Rows) -> str:
+    """What was measured, in a sentence, and what failed."""
+    if not parts:
+        return "The store is empty."
     cells = sum(arm.cells for part in parts for arm in part.arms)
     pieces = [
         f"{max(arm.probes for arm in part.arms):,} lessons on {max(arm.queries for arm in part.arms):,} {part.thing}s"
         for part in parts
+        if any(arm.cells for arm in part.arms)
     ]
-    return f"Here: {' and '.join(pieces)}, {cells:,} such numbers." if parts else "The store is empty."
+    here = f"Here: {' and '.join(pieces)}, {cells:,} such numbers." if pieces else "Here nothing could be measured."
+    count = sum(row["probes"] for row in failed)
+    lessons = f"{count:,} lessons" if count > 1 else "1 lesson"
+    return here + (f" {lessons} failed; Provenance has the reasons." if count else "")
 
 
 def _lead(card: Mapping[str, Any], modality: str) -> Rows:
@@ -182,7 +191,7 @@ def _lead(card: Mapping[str, Any], modality: str) -> Rows:
 
 def _told(line: dict[str, Any]) -> tuple[str, str]:
     """Lines that one sentence can tell together: those of all noise families, where their verdict is the same."""
-    together = line["desideratum"].startswith("noise_") and line["variant"] != "label_flip"
+    together = line["desideratum"].startswith("noise_") and not line["variant"].startswith("label_flip")
     return line["desideratum"] + ("" if together else line["variant"]), line["verdict"]
 
 
@@ -251,8 +260,8 @@ def _provenance(
         for key, label in named.items()
         if run.get(key) is not None
     ]
-    reasons = sorted({row["reason"] for row in outcomes.values() if row["reason"]})
-    facts += [("Why probes failed", reason) for reason in reasons]
+    arms_shown = [arm for entry in shown for arm in entry["arms"]]
+    facts += [("Why probes failed", line) for line in failures(connection, arms_shown)]
     left = [
         (arm, count)
         for entry in shown
@@ -336,11 +345,19 @@ def asset(name: str) -> str:
     return (resources.files("einfluence.report") / "page" / name).read_text(encoding="utf-8")
 
 
+def _seen(value: object) -> object:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
 def environment() -> jinja2.Environment:
-    """Templates, with everything escaped that is not marked as safe."""
+    """Templates: all is escaped that is not marked as safe, and no text acts instead of being seen."""
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FunctionLoader(asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=_seen,
     )
     made.filters.update(number=number, short=short)
     return made

@@ -10,7 +10,8 @@ import duckdb
 import pyarrow as pa
 
 from einfluence.report import images, matrix
-from einfluence.report.query import Part, rows, table
+from einfluence.report.query import Part, rows, shown, table
+from einfluence.report.words import level_name, noise_name
 
 NAMED = 6  # queries named as most helped and as most hurt of each probe and arm
 PROBES = 2000  # probes of a part that can be looked at one by one, ...
@@ -59,8 +60,9 @@ class Samples:
         for row in found:
             item: dict[str, object] = {"n": row["name"], "d": row["domain"] or ""}
             if row["noise"]:
-                item["z"] = f"{row['noise']} {row['level']:g}" if row["level"] is not None else row["noise"]
-            if row["modality"] == "image" and row["pixels"]:
+                level = level_name(row["noise"], row["level"])
+                item["z"] = f"{noise_name(row['noise'])}, {level}" if level else noise_name(row["noise"])
+            if row["modality"] == "image" and row["pixels"] and row["shape"]:
                 item["i"], item["l"] = len(tiles), row["label"]
                 tiles.append(images.picture(row["pixels"], row["shape"]))
             else:
@@ -130,7 +132,7 @@ def _needed(length: int, step: int, chosen: Sequence[int]) -> set[int]:
 def probes(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: Samples) -> list[dict[str, object]]:
     """The probes of a part for the browser of single probes, with what each arm's training on them did."""
     chosen = table(connection, "probes", base=part.base, most=min(PROBES, DETAILS // len(part.arms)))
-    listed = chosen.to_pylist()
+    listed = shown(chosen)
     connection.register("report_chosen", chosen)
     arms = {(arm.estimator, arm.recipe): arm.index for arm in part.arms}
     found: dict[str, dict[str, Any]] = {

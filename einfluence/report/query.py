@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from einfluence.report.theme import SHAPES
+from einfluence.visible import visible
 
 Rows = list[dict[str, Any]]
 
@@ -30,8 +33,30 @@ def table(connection: duckdb.DuckDBPyConnection, name: str, /, **parameters: obj
 
 
 def rows(connection: duckdb.DuckDBPyConnection, name: str, /, **parameters: object) -> list[dict[str, Any]]:
-    """The result of :file:`sql/{name}.sql` as one mapping a row."""
-    return cast("list[dict[str, Any]]", table(connection, name, **parameters).to_pylist())
+    """The result of :file:`sql/{name}.sql` as one mapping a row, as :func:`shown` gives it."""
+    return shown(table(connection, name, **parameters))
+
+
+def shown(found: pa.Table) -> Rows:
+    """The rows as they may be shown: a number that is not finite is missing, and no text acts instead of being seen."""
+    listed = cast("Rows", found.to_pylist())
+    for column in found.schema:
+        if pa.types.is_floating(column.type):
+            for row in listed:
+                value = row[column.name]
+                row[column.name] = value if value is not None and math.isfinite(value) else None
+        elif pa.types.is_string(column.type):
+            for row in listed:
+                row[column.name] = None if row[column.name] is None else visible(row[column.name])
+    return listed
+
+
+def in_order(name: str) -> list[str | float]:
+    """A key that sorts names as people do: the numbers in them by size, so that 1e-05 stands before 0.001."""
+    return [float(piece) if place % 2 else piece for place, piece in enumerate(_NUMBER.split(name))]
+
+
+_NUMBER = re.compile(r"((?:(?<![\w.)])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 
 
 @contextmanager
@@ -106,6 +131,19 @@ def of_arm(found: Rows, part: Part) -> list[tuple[Arm, dict[str, Any]]]:
     return [(arm, row) for arm, row in pairs if arm is not None]
 
 
+def failures(connection: duckdb.DuckDBPyConnection, arms: Sequence[Arm], most: int = 5) -> list[str]:
+    """Why probes failed, a line an arm and reason: of each arm the ``most`` frequent, and how many there are beside."""
+    lines: list[str] = []
+    found = rows(connection, "failures")
+    for arm in arms:
+        mine = [row for row in found if (row["base"], row["estimator"], row["recipe"]) == arm.key]
+        lines += [f"{row['probes']:,} ({arm.short}): {row['reason']}" for row in mine[:most]]
+        if mine[most:]:
+            probes = sum(row["probes"] for row in mine[most:])
+            lines.append(f"{probes:,} ({arm.short}): for {len(mine) - most} further reasons, in the table `outcomes`")
+    return lines
+
+
 def parts_of(connection: duckdb.DuckDBPyConnection) -> list[Part]:
     """The bases of a store, each with its arms, texts first. Needs :func:`prepared`."""
     return _parts(connection, {row["arm"]: row for row in rows(connection, "arm_counts")})
@@ -124,15 +162,21 @@ def _parts(connection: duckdb.DuckDBPyConnection, counts: Mapping[int, dict[str,
     by_base: dict[str, list[dict[str, Any]]] = {}
     for row in rows(connection, "arms"):
         by_base.setdefault(row["base"], []).append(row | counts.get(row["arm"], _UNCOUNTED))
-    return [_part(found) for found in by_base.values()]
+    return [_part(sorted(found, key=_place)) for found in by_base.values()]
+
+
+def _place(row: dict[str, Any]) -> tuple[object, ...]:
+    """Fine-tuning first, then by what the recipe is called."""
+    return row["estimator"] != "finetune", row["estimator"], in_order(row["recipe_label"] or ""), row["recipe"]
 
 
 _UNCOUNTED = {"cells": 0, "probes": 0, "queries": 0, "seeds": 0}
 
 
 def _part(found: Sequence[dict[str, Any]]) -> Part:
-    shorts = _apart([_short(row) for row in found], [str(row["recipe_label"]) for row in found])
-    shorts = _apart(shorts, [f"{row['recipe_label']} ({row['recipe'][:6]})" for row in found])
+    labels = [row["recipe_label"] or row["recipe"] for row in found]
+    shorts = _apart([_short(row) for row in found], labels)
+    shorts = _apart(shorts, [f"{label} ({row['recipe'][:6]})" for label, row in zip(labels, found, strict=True)])
     arms = tuple(
         Arm(
             base=row["base"],
@@ -140,7 +184,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
             recipe=row["recipe"],
             base_label=row["base_label"],
             modality=row["modality"],
-            label=row["recipe_label"] or row["recipe"],
+            label=label,
             short=short,
             settings=_settings(row),
             index=index,
@@ -150,7 +194,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
             queries=row["queries"],
             seeds=row["seeds"],
         )
-        for index, (row, short) in enumerate(zip(found, shorts, strict=True))
+        for index, (row, label, short) in enumerate(zip(found, labels, shorts, strict=True))
     )
     return Part(arms[0].base, arms[0].base_label, arms[0].modality, arms)
 

@@ -9,7 +9,7 @@ import duckdb
 
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
-from einfluence.report.query import Arm, Part, Rows, of_arm, rows
+from einfluence.report.query import Arm, Part, Rows, in_order, of_arm, rows
 from einfluence.report.words import (
     SYMBOLS,
     Verdict,
@@ -35,7 +35,7 @@ def scorecard(connection: duckdb.DuckDBPyConnection, part: Part, few: Part | Non
         (arm.key, row["domain"], *_kind(row)): row["value"] for arm, row in found
     }
     lines = [line_of(arm, row, part, values) for arm, row in found if row["domain"] == "all"]
-    lines.sort(key=lambda line: (line["order"], line["desideratum"], line["variant"], line["arm"].index))
+    lines.sort(key=lambda line: (line["order"], line["desideratum"], in_order(line["variant"]), line["arm"].index))
     heads = headline(lines)
     desiderata: list[dict[str, Any]] = []
     for name, variant in dict.fromkeys(_kind(line) for line in heads):
@@ -108,8 +108,10 @@ def headline(lines: Rows) -> Rows:
 
 
 def _rank(line: dict[str, Any]) -> int:
-    chosen = words_of(line["desideratum"]).headline or ()
-    return chosen.index(line["variant"]) if line["variant"] in chosen else 0
+    words = words_of(line["desideratum"])
+    if words.headline:
+        return words.headline.index(line["variant"]) if line["variant"] in words.headline else 0
+    return line["variant"] in words.lines  # those with words of their own come last
 
 
 def _figure(heads: Rows, part: Part) -> Figure | None:

@@ -8,10 +8,11 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from einfluence.curate.noise import UNITS
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows, of_arm, rows
-from einfluence.report.words import noise_name
+from einfluence.report.words import level_name, noise_name
 
 KINDS = {
     "paraphrase": "paraphrase",
@@ -22,7 +23,6 @@ KINDS = {
     "sibling": "sibling (does not follow)",
 }
 LINES = 200  # probes drawn one by one in the slopes
-DECIBEL = {"gaussian", "salt_pepper", "blur", "occlusion"}  # families of noise that einfluence makes, by its unit
 NORMAL = 1.96  # standard errors to each side of a 95% interval
 
 
@@ -128,7 +128,8 @@ def distance(connection: duckdb.DuckDBPyConnection, part: Part) -> Figure | None
 
 def noise(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> list[Figure]:
     """What noise does to a lesson, by family and level: quality and invariance, as the scorecard's lines have them."""
-    found = of_arm(rows(connection, "noise_levels"), part)
+    levels = of_arm(rows(connection, "noise_levels"), part)
+    found = [(arm, row) for arm, row in levels if row["noise"] != "label_flip" and row["level"] is not None]
     scored = {(line["desideratum"], line["variant"], line["arm"].key): line for line in lines}
     figures = [
         _noise_figure(found, scored, part, "quality", "share of the clean lesson"),
@@ -150,27 +151,27 @@ def _noise_figure(
         if value is None:
             continue
         ends = (value - half, value + half)
-        variants = (f"{row['noise']}@{row['level']:g}", row["noise"] if row["noise"] == "label_flip" else "")
-        for line in (scored.get((f"noise_{measure}", variant, arm.key)) for variant in variants):
-            if line and line["value"] is not None and line["ci_low"] is not None:
-                value, ends = line["value"], (line["ci_low"], line["ci_high"])
-        name = noise_name(row["noise"])
+        line = scored.get((f"noise_{measure}", f"{row['noise']}@{row['level']:g}", arm.key))
+        if line and line["value"] is not None and line["ci_low"] is not None:
+            value, ends = line["value"], (line["ci_low"], line["ci_high"])
+        name, level = noise_name(row["noise"]), level_name(row["noise"], row["level"])
         shown = f"{number(value)} ({interval(*ends)}), {row['probes']} probes"
         drawn.append(
             {
                 "family": name,
                 "arm": arm.short,
                 "x": row["level"],
+                "level": level,
                 "value": value,
                 "low": ends[0],
                 "high": ends[1],
                 "n": row["probes"],
-                "description": f"{name} {row['level']:g}, {arm.short}: {shown}",
+                "description": f"{name}, {level}, {arm.short}: {shown}",
             }
         )
     if not drawn:
         return None
-    decibel = {row["noise"] for _, row in found} <= {*DECIBEL, "label_flip"}
+    decibel = all(UNITS.get(row["noise"]) == "dB" for _, row in found)
     return Figure(
         name=f"noise-{measure}-{part.modality}",
         caption=caption(f"noise_{measure}"),
@@ -178,7 +179,7 @@ def _noise_figure(
         draw=lambda theme, narrow: charts.curves(
             drawn,
             part.arms,
-            ("noise-to-signal ratio, dB" if decibel else "level (grows with damage)", y_title),
+            ("noise-to-signal ratio, dB" if decibel else "level in the family's own unit", y_title),
             theme,
             size=(285 if narrow else 300, 160),
             columns=1 if narrow else 3,
@@ -188,7 +189,7 @@ def _noise_figure(
         numbers=[
             (
                 row["family"],
-                f"{row['x']:g}",
+                row["level"],
                 row["arm"],
                 number(row["value"]),
                 interval(row["low"], row["high"]),

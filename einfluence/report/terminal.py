@@ -13,7 +13,7 @@ from rich.text import Text
 
 from einfluence.errors import InputError
 from einfluence.report.figure import number, short
-from einfluence.report.query import Arm, Part, parts_of, parts_uncounted, prepared, rows
+from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows
 from einfluence.report.recipes import FEW, doses, few_arms
 from einfluence.report.rescue import Answer, rescue
 from einfluence.report.scorecard import scorecard
@@ -42,7 +42,12 @@ def _card(connection: duckdb.DuckDBPyConnection, part: Part) -> RenderableType:
     tables = [_table(card, part, part.arms[start : start + ARMS]) for start in range(0, len(part.arms), ARMS)]
     few = few_arms(part, doses(pairs(connection), part)) if len(part.arms) > FEW else part
     rescued = rescue(card["lines"], few)
-    return Group(*tables, *(_rescued(arm, told) for arm, told in (rescued.told if rescued else [])))
+    prompted = [_rescued(arm, told) for arm, told in (rescued.told if rescued else [])]
+    return Group(*tables, *prompted, *_failed(failures(connection, part.arms)))
+
+
+def _failed(lines: Sequence[str]) -> list[RenderableType]:
+    return [Text("Probes that failed", "bold"), *(Text(line) for line in lines), Text("")] if lines else []
 
 
 def _table(card: dict[str, Any], part: Part, arms: Sequence[Arm]) -> RenderableType:

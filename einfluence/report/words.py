@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from einfluence.curate.noise import UNITS
+
 Verdict = Literal["met", "violated", "cannot tell", "described"]
 SYMBOLS: dict[Verdict, str] = {"met": "✓", "violated": "✗", "cannot tell": "?", "described": "·"}
 BAR = 0.25  # share of the way from the null to the ideal that an interval must reach
@@ -52,25 +54,22 @@ def words_of(desideratum: str, variant: str = "") -> Words:
     if special:
         return words.model_copy(update=special)
     several = desideratum not in vocabulary() or words.headline is None or desideratum == "prompt_rescue"
-    about = (
-        noise_name(variant).removesuffix(" noise")
-        if desideratum.startswith("noise_")
-        else variant.split(":")[0].replace("_", " ")
-    )
+    about = _noise_variant(variant) if desideratum.startswith("noise_") else variant.split(":")[0].replace("_", " ")
     return words.model_copy(update={"title": f"{words.title}: {about}"}) if several and about else words
 
 
 def is_headline(desideratum: str, variant: str) -> bool:
     """Whether a line stands on the scorecard, not only in the table below it."""
-    chosen = words_of(desideratum).headline
-    if chosen is not None:
-        return variant in chosen
-    return "@" not in variant and not variant.endswith("slope")
+    words = words_of(desideratum)
+    if words.headline is not None:
+        return variant in words.headline
+    in_detail = "@" in variant or variant.endswith((" slope", ", nats"))
+    return variant in words.lines or not (desideratum.startswith("noise_") and in_detail)
 
 
 def direction(row: Mapping[str, Any]) -> float:
     """+1 where more than the null is better, −1 where less is, 0 where neither is said."""
-    words, begin = words_of(row["desideratum"]), start(row)
+    words, begin = words_of(row["desideratum"], row["variant"] or ""), start(row)
     if words.better == "none":
         return 0.0
     if row["ideal"] is not None and begin is not None and row["ideal"] != begin:
@@ -150,6 +149,24 @@ def _written(value: float | None) -> str:
 
 
 def noise_name(family: str) -> str:
-    """A noise family in words."""
+    """A noise family in words, or a family at a level (``blur@-6``)."""
+    name, _, level = family.partition("@")
     known = {"label_flip": "a wrong label", "salt_pepper": "salt-and-pepper noise", "gaussian": "Gaussian noise"}
-    return known.get(family, family.replace("_", " "))
+    said = known.get(name, name.replace("_", " "))
+    try:
+        return f"{said} at {level_name(name, float(level))}" if level else said
+    except ValueError:
+        return family
+
+
+def level_name(family: str, level: float | None) -> str:
+    """A level of a noise family in the family's own unit; empty where there is none, as for a wrong label."""
+    if level is None or family == "label_flip":
+        return ""
+    return f"{level:g} {UNITS.get(family, '')}".strip().replace("-", "\N{MINUS SIGN}")
+
+
+def _noise_variant(variant: str) -> str:
+    family = variant.removesuffix(" slope").removesuffix(", nats")
+    name, _, level = noise_name(family).partition(" at ")
+    return name.removesuffix(" noise") + (f", {level}" if level else "") + variant.removeprefix(family)

@@ -39,7 +39,10 @@ SAMPLES = _table(
     source=(pa.string(), "where it came from: file and line, data set and row"),
     parent_id=(_id, "for a noisy or flipped sample: the clean sample_id"),
     noise=(pa.string(), "noise family, e.g. gaussian, blur, label_flip; null for a clean sample"),
-    level=(pa.float64(), "strength of the noise in its family's own unit; grows with damage"),
+    level=(
+        pa.float64(),
+        "strength of the noise in its family's own unit (dB for all but label_flip); grows with damage",
+    ),
 )
 
 PROBES = _table(
@@ -100,7 +103,10 @@ INFLUENCE = _table(
     logprob_before=(pa.float64(), "nats, summed over the target's tokens, before"),
     logprob_after=(pa.float64(), "nats, summed over the target's tokens, after"),
     n_tokens=(pa.int32(), "tokens of the target; 1 for an image"),
-    rank_before=(pa.int32(), "rank of the target's least likely token (1 = first choice) or of the label, before"),
+    rank_before=(
+        pa.int32(),
+        "the largest of the ranks of the target's tokens (1 = first choice), or the rank of the label, before",
+    ),
     rank_after=(pa.int32(), "the same, after"),
     engine_version=(pa.string(), "version of the definition of the numbers"),
 )

@@ -66,7 +66,10 @@ def test_a_model_blind_to_negation_is_found_out_by_negation_alone() -> None:
 def test_a_model_blind_to_noise_learns_as_much_from_bad_data() -> None:
     card = card_of("noise_blind", "image")
     assert card["noise_quality", "gaussian"]["value"] == pytest.approx(1.0)
-    assert card["noise_quality", "label_flip"]["value"] == pytest.approx(1.0)
+    assert card["noise_quality", "label_flip"]["value"] == pytest.approx(0.0)
     assert card["noise_invariance", "gaussian"]["value"] == pytest.approx(1.0)
     sighted = card_of("ideal", "image")
-    assert sighted["noise_quality", "label_flip"]["value"] == pytest.approx(-0.5)
+    flipped = sighted["noise_quality", "label_flip"]
+    assert flipped["value"] == flipped["ideal"] == pytest.approx(1.0)
+    harm = sighted["noise_quality", "label_flip, nats"]
+    assert harm["value"] == pytest.approx(-0.5 * harm["null_value"])

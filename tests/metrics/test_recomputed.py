@@ -96,7 +96,10 @@ class Reference:
                 by_family[noise].append((place, cosine, self.rows[noisy][sample][0] / own))
         for noise, found in by_family.items():
             levels, cosines, qualities = (np.array(column) for column in zip(*sorted(found), strict=True))
-            out["noise_quality", noise][probe] = qualities.mean()
+            nats = qualities.mean() * own
+            out["noise_quality", f"{noise}, nats"][probe] = nats
+            flipped = noise == "label_flip"
+            out["noise_quality", noise][probe] = (own - nats) / (abs(own) + abs(nats)) if flipped else qualities.mean()
             if noise != "label_flip":
                 out["noise_invariance", noise][probe] = cosines.mean()
                 out["noise_invariance", f"{noise} slope"][probe] = stats.linregress(levels, cosines).slope
@@ -133,7 +136,8 @@ def test_values_agree_with_an_independent_computation(kind: Any) -> None:
             by_probe = [[each[key][probe] for each in expected if probe in each[key]]
                         for probe in {probe for each in expected for probe in each[key]}]  # fmt: skip
             per_probe = np.array([np.nanmean(seen) for seen in by_probe if np.isfinite(seen).any()])
-            summary = np.median if key[1] in MEDIANS or key[0] == "noise_quality" else np.mean
+            contrast = key == ("noise_quality", "label_flip")
+            summary = np.median if key[1] in MEDIANS or key[0] == "noise_quality" and not contrast else np.mean
             row = rows[key]
             if row["value"] is not None:
                 assert row["n"] == len(per_probe), key

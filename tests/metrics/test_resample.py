@@ -101,6 +101,15 @@ def test_a_ratio_over_pairs_is_drawn_as_pairs_of_probes_are() -> None:
     assert (found.high - found.low) == pytest.approx(high - low, rel=0.15)
 
 
+def test_the_interval_of_parts_of_a_whole_stays_between_none_and_all() -> None:
+    whole = np.exp(np.random.default_rng(1).normal(size=12) * 2)
+    for part in (0.02 * whole, whole * (1 - 1e-3), np.where(np.arange(12) == 3, whole, 0.0)):
+        found = Resampling().estimate(Column(part, np.arange(12), whole, np.full(12, 0.5)), "ratio")
+        assert 0 <= found.low <= found.value <= found.high <= 1
+    free = Resampling().estimate(Column(whole[::-1] - 3, np.arange(12), whole, np.full(12, np.nan)), "ratio")
+    assert free.low < 0 or free.high > 1  # a ratio of other numbers is not cut
+
+
 def test_draws_do_not_depend_on_the_order_of_probes() -> None:
     value = np.random.default_rng(0).normal(size=30)
     order = np.random.default_rng(1).permutation(30)

@@ -103,6 +103,18 @@ def test_transitivity_compares_the_conclusion_with_its_siblings(store, values) -
     assert values(connection, "transitivity", "score, depth 2")["a"] == close(0.25)
 
 
+def test_a_probe_without_a_conclusion_of_some_depth_is_left_out_and_counted(store) -> None:
+    names = [f"p{i}" for i in range(8)]
+    cells = {(name, name): 2.0 for name in names} | {(name, f"e{name}"): 1.0 for name in names[:5]}
+    kinds = {(name, f"e{name}"): "entailed" for name in names[:5]}
+    card = score(store(cells, kinds=kinds, levels=dict.fromkeys(kinds, 1.0))).to_pylist()
+    found = {row["variant"]: row for row in card if row["desideratum"] == "transitivity" and row["domain"] == "all"}
+    for variant in ("score", "score, depth 1"):
+        row = found[variant]
+        assert (row["value"], row["n"], row["excluded"]) == (close(0.5), 5, 3), variant
+        assert row["note"] == "3 without the pairs it needs"
+
+
 def test_contrapositive_and_direction(store, values) -> None:
     cells = {("a", "a"): 4.0, ("a", "c"): 3.0, ("a", "r"): -1.0, ("a", "s"): 1.0}
     kinds = {("a", "c"): "contrapositive", ("a", "r"): "reversed", ("a", "s"): "sibling"}
@@ -130,7 +142,11 @@ def test_noise_desiderata_compare_the_noisy_probe_with_its_clean_parent(store, v
     assert values(connection, "noise_invariance", "label_flip") == {}
     assert values(connection, "noise_quality", "blur@1")["a"] == close(0.75)
     assert values(connection, "noise_quality", "blur slope")["a"] == close(-0.75)
-    assert values(connection, "noise_quality", "label_flip")["a"] == close(-0.5)
+    flipped = values(connection, "noise_quality", "label_flip")
+    assert (flipped["a"], flipped["null:a"]) == (close((4 + 2) / (4 + 2)), 0.0)  # it harms: nothing is taught
+    nats = values(connection, "noise_quality", "label_flip, nats")
+    assert (nats["a"], nats["null:a"]) == (close(-2.0), close(4.0))
+    assert values(connection, "noise_quality", "blur, nats")["a"] == close(1.5)
     assert values(connection, "paraphrase", "score") == {}  # pictures have no paraphrases: no row, rather than a note
 
 

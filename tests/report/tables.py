@@ -363,7 +363,8 @@ def image_part(tables: Tables, clean: int = 20, extra: int = 20) -> None:
             for position, level in enumerate(levels):
                 tables.verdict(arm, "noise_invariance", 0.95 - 0.2 * position, 1.0, 0.0, variant=f"{family}@{level:g}")
                 tables.verdict(arm, "noise_quality", 1 - 0.25 * position, None, 1.0, variant=f"{family}@{level:g}")
-        tables.verdict(arm, "noise_quality", -0.3, None, 1.0, variant="label_flip")
+        tables.verdict(arm, "noise_quality", 0.98, 1.0, 0.0, "label_flip", half=0.01)
+        tables.verdict(arm, "noise_quality", -0.6, None, 2.0, "label_flip, nats")
 
 
 def grid_store() -> duckdb.DuckDBPyConnection:

@@ -81,7 +81,7 @@ def test_every_section_has_the_marks_that_sql_counts(opened: Open, store: duckdb
     assert _marks(page, "arms-text") == _count(store, slopes)
     levels = (
         "select count(distinct (recipe, noise, level)) from influence join probe_members using (probe_id) "
-        f"join samples using (sample_id) where {image} and noise is not null"
+        f"join samples using (sample_id) where {image} and noise <> 'label_flip'"
     )
     assert _marks(page, "noise-quality-image") == _marks(page, "noise-invariance-image") == _count(store, levels)
     tiles = page.locator("[data-figure=restored-text-0] .chart-wide .mark-rect path[aria-label]")

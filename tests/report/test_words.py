@@ -4,8 +4,19 @@ from typing import Any
 
 import pytest
 
+from einfluence.curate.noise import FAMILIES
+from einfluence.report.query import in_order
 from einfluence.report.rescue import decide as rescued
-from einfluence.report.words import decide, is_headline, position, sentence, vocabulary, words_of
+from einfluence.report.words import (
+    decide,
+    is_headline,
+    level_name,
+    noise_name,
+    position,
+    sentence,
+    vocabulary,
+    words_of,
+)
 
 
 def row(desideratum: str = "semantic_decay", variant: str = "spearman", **numbers: Any) -> dict[str, Any]:
@@ -91,3 +102,29 @@ def test_a_desideratum_of_the_users_own_is_called_by_its_name_and_stands_on_the_
 def test_levels_and_slopes_of_noise_stand_in_the_table_alone() -> None:
     assert is_headline("noise_quality", "blur")
     assert not is_headline("noise_quality", "blur@0.5") and not is_headline("noise_quality", "blur slope")
+    assert not is_headline("noise_quality", "blur, nats") and is_headline("noise_quality", "label_flip, nats")
+    assert is_headline("my_own_score", "bread@2") and is_headline("my_own_score", "a slope")
+
+
+def test_every_level_of_noise_has_its_familys_unit() -> None:
+    for family in FAMILIES:
+        assert level_name(family, -6.0) == "−6 dB" and noise_name(f"{family}@-6").endswith(" at −6 dB")
+    assert level_name("label_flip", 1.0) == "" and level_name("of_their_own", 0.5) == "0.5"
+    assert words_of("noise_quality", "gaussian@-12").title == "Less from bad data: Gaussian, −12 dB"
+    assert words_of("noise_quality", "shot slope").title == "Less from bad data: shot slope"
+
+
+def test_a_wrong_label_is_judged_by_a_contrast_and_described_in_nats() -> None:
+    ends = {"ideal": 1.0, "null_value": 0.0}
+    assert decide(row("noise_quality", "label_flip", value=0.98, ci_low=0.97, ci_high=1.0, **ends)) == "met"
+    assert decide(row("noise_quality", "label_flip", value=0.1, ci_low=0.05, ci_high=0.2, **ends)) == "violated"
+    harm = row("noise_quality", "label_flip, nats", value=-8.1, ci_low=-9.0, ci_high=-7.0, ideal=None, null_value=0.08)
+    assert decide(harm) == "described"
+    assert "by −8.10 nats" in sentence(harm, "described", "finetune", "image")
+
+
+def test_names_are_sorted_by_the_numbers_in_them() -> None:
+    labels = [f"LoRA r{r}, SGD, lr {lr} × 10" for r in (8, 16) for lr in ("1e-05", "0.0001", "0.001")]
+    assert sorted(reversed(labels), key=in_order) == labels
+    assert sorted(["blur@0", "blur@-6", "blur", "blur@-12"], key=in_order) == ["blur", "blur@-12", "blur@-6", "blur@0"]
+    assert sorted(["layer 10", "layer 9", "9"], key=in_order) == ["9", "layer 9", "layer 10"]

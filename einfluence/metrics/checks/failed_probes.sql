@@ -1,4 +1,4 @@
--- One row an arm with probes whose training failed.
+-- One row an arm with probes that failed in training.
 with outcomes as (
     select
         estimator,
@@ -8,7 +8,7 @@ with outcomes as (
         seed,
         any_value(reason) as reason
     from outcomes
-    where status = 'failed'
+    where status <> 'done'
     group by all
 ),
 

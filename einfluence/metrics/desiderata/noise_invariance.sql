@@ -58,6 +58,7 @@ select
     1.0 as ideal,
     'mean' as summary
 from levels
+where level is not null
 
 union all
 

@@ -13,7 +13,9 @@ levels as (
         noise.parent,
         noise.noise,
         noise.level,
-        avg(noise.noisy_on_clean / samples.strength) as quality
+        avg(noise.noisy_on_clean / samples.strength) as quality,
+        avg(noise.noisy_on_clean) as nats,
+        any_value(samples.strength) as clean_nats
     from mart_noise as noise
     inner join samples on noise.run = samples.run and noise.parent = samples.probe
     group by all
@@ -34,6 +36,8 @@ families as (
         levels.parent,
         levels.noise,
         avg(levels.quality) as quality,
+        avg(levels.nats) as nats,
+        any_value(levels.clean_nats) as clean_nats,
         regr_slope(levels.quality, (levels.level - spans.weakest) / nullif(spans.strongest - spans.weakest, 0)) as slope
     from levels
     inner join spans on levels.noise = spans.noise
@@ -49,7 +53,7 @@ select
     cast(null as double) as ideal,
     'median' as summary
 from levels
-where noise <> 'label_flip'
+where noise <> 'label_flip' and level is not null
 
 union all
 
@@ -59,7 +63,34 @@ select
     noise as variant,
     quality as value,
     1.0 as null_value,
-    case when noise = 'label_flip' then 0.0 end as ideal,
+    cast(null as double) as ideal,
+    'median' as summary
+from families
+where noise <> 'label_flip'
+
+union all
+
+-- A wrong label takes away many times what the right one gives a base that knows the picture: no share, but a contrast.
+select
+    run,
+    parent as probe,
+    noise as variant,
+    (clean_nats - nats) / (abs(clean_nats) + abs(nats)) as value,
+    0.0 as null_value,
+    1.0 as ideal,
+    'mean' as summary
+from families
+where noise = 'label_flip'
+
+union all
+
+select
+    run,
+    parent as probe,
+    noise || ', nats' as variant,
+    case when clean_nats is not null then nats end as value,
+    clean_nats as null_value,
+    cast(null as double) as ideal,
     'median' as summary
 from families
 

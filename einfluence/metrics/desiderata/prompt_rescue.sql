@@ -8,6 +8,7 @@ with values_by_run as (
 
 runs as (
     select * from stg_runs
+    where n_rows > 0
 ),
 
 arms as (
@@ -15,6 +16,7 @@ arms as (
         *,
         count(*) over (partition by base, estimator) as n_recipes
     from mart_arms
+    semi join runs using (arm)
 ),
 
 -- Scores are averaged over training seeds; the arm's first run stands for it.

@@ -14,6 +14,29 @@ means as (
         avg(size) as size
     from bins
     group by run, probe
+),
+
+-- Every probe is asked about every fifth that its run has; one without queries in it is left out and counted.
+asked as (
+    select distinct
+        run,
+        bin
+    from bins
+),
+
+fifths as (
+    select
+        samples.run,
+        samples.probe,
+        samples.learned,
+        samples.strength,
+        asked.bin,
+        bins.size,
+        means.size as mean_size
+    from samples
+    inner join asked using (run)
+    left join bins using (run, probe, bin)
+    left join means using (run, probe)
 )
 
 select
@@ -29,27 +52,23 @@ from samples
 union all
 
 select
-    samples.run,
-    samples.probe,
-    'fifth ' || bins.bin as variant,
-    bins.size / samples.strength as value,
-    means.size / samples.strength as null_value,
+    run,
+    probe,
+    'fifth ' || bin as variant,
+    size / strength as value,
+    mean_size / strength as null_value,
     cast(null as double) as ideal,
     'median' as summary
-from samples
-inner join bins using (run, probe)
-inner join means using (run, probe)
+from fifths
 
 union all
 
 select
-    samples.run,
-    samples.probe,
-    'nats, fifth ' || bins.bin as variant,
-    case when samples.learned then bins.size end as value,
-    case when samples.learned then means.size end as null_value,
+    run,
+    probe,
+    'nats, fifth ' || bin as variant,
+    case when learned then size end as value,
+    case when learned then mean_size end as null_value,
     cast(null as double) as ideal,
     'median' as summary
-from samples
-inner join bins using (run, probe)
-inner join means using (run, probe)
+from fifths

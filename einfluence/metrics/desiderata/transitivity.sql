@@ -46,8 +46,16 @@ depths as (
         cast(level as integer) as depth,
         median(influence) as entailed
     from claims
-    where kind = 'entailed' and level is not null
+    where kind = 'entailed' and level between 0 and 1000
     group by all
+),
+
+-- Every probe is asked about every depth that its run has; one without such a conclusion is left out and counted.
+asked as (
+    select distinct
+        run,
+        depth
+    from depths
 ),
 
 joined as (
@@ -101,10 +109,11 @@ union all
 select
     joined.run,
     joined.probe,
-    'score, depth ' || depths.depth as variant,
+    'score, depth ' || asked.depth as variant,
     depths.entailed / joined.strength as value,
     coalesce(joined.sibling, joined.unrelated_influence, 0) / joined.strength as null_value,
     1.0 as ideal,
     'median' as summary
 from joined
-inner join depths using (run, probe)
+inner join asked using (run)
+left join depths using (run, probe, depth)

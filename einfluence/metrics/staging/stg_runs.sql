@@ -1,6 +1,7 @@
 -- One row a run: an arm (estimator, base, recipe) with one training seed. `arm` and `run` are small numbers for them.
+-- A run whose probes all failed has no rows of influence; the checks count it.
 create or replace temp table stg_runs as
-with influence as (
+with cells as (
     select
         estimator,
         base,
@@ -12,6 +13,26 @@ with influence as (
     group by estimator, base, recipe, seed
 ),
 
+outcomes as (
+    select * from outcomes
+),
+
+tried as (
+    select
+        estimator,
+        base,
+        recipe,
+        seed
+    from cells
+    union
+    select
+        estimator,
+        base,
+        recipe,
+        seed
+    from outcomes
+),
+
 bases as (
     select
         base,
@@ -21,14 +42,15 @@ bases as (
 )
 
 select
-    influence.estimator,
-    influence.base,
-    influence.recipe,
-    influence.seed,
-    influence.n_rows,
-    influence.n_finite,
+    tried.estimator,
+    tried.base,
+    tried.recipe,
+    tried.seed,
     bases.modality,
+    coalesce(cells.n_rows, 0) as n_rows,
+    coalesce(cells.n_finite, 0) as n_finite,
     cast(row_number() over (order by estimator, base, recipe, seed) as usmallint) as run,
     cast(dense_rank() over (order by estimator, base, recipe) as usmallint) as arm
-from influence
+from tried
+left join cells using (estimator, base, recipe, seed)
 left join bases using (base)

@@ -88,7 +88,7 @@
   const shown = (item, size) => {
     const long = size > 90 && item.i === undefined && plain(item).length > 600; // it scrolls, so the keyboard must reach it
     if (item.i === undefined) return make("span", { class: "sample", dir: "auto", tabindex: long ? "0" : null }, item.p, item.p ? " " : "", make("b", {}, item.t));
-    return make("span", { class: "sample" }, thumb(item, size), ` class ${item.l}`, item.z ? make("span", { class: "quiet" }, ` · ${item.z.replace(/_/g, " ")}`) : null);
+    return make("span", { class: "sample" }, thumb(item, size), ` class ${item.l}`, item.z ? make("span", { class: "quiet" }, ` · ${item.z}`) : null);
   };
 
   // --- heat maps ---

@@ -1,4 +1,4 @@
--- grain: one row an arm (base, estimator, recipe) that has cells
+-- grain: one row an arm (base, estimator, recipe) that was tried
 with
 report_arms as (select * from report_arms),
 
@@ -23,4 +23,4 @@ named as (
 
 select *
 from named
-order by modality desc, base asc, (estimator = 'finetune') desc, estimator, recipe_label asc, recipe asc
+order by modality desc, base asc, (estimator = 'finetune') desc, estimator asc, recipe asc

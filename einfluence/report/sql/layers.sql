@@ -1,4 +1,5 @@
--- grain: one row an arm, layer and kind of weight: the relative size of its update, over probes
+-- grain: one row an arm, layer and kind of weight: the relative size of its update, over probes; weights that were
+-- zero before, of which no size is a share, are left out
 with
 layer_updates as (select * from layer_updates),
 
@@ -16,9 +17,8 @@ select
     layer,
     part,
     avg(relative_update) as relative_update,
-    coalesce(stddev_samp(relative_update), 0) / sqrt(count(*)) as standard_error,
-    avg(update_norm) as update_norm,
     count(distinct probe_id) as probes
 from parts
+where isfinite(relative_update)
 group by base, estimator, recipe, layer, part
 order by base, estimator, recipe, layer, part

@@ -36,6 +36,7 @@ whole as (
     select
         families.noise,
         null::double as level,
+        true as clean,
         samples.sample_id as parent_id,
         samples.pixels,
         samples.shape,
@@ -49,6 +50,7 @@ damaged as (
     select
         noisy.noise,
         noisy.level,
+        false as clean,
         noisy.parent_id,
         noisy.pixels,
         noisy.shape,
@@ -65,4 +67,4 @@ examples as (
 
 select *
 from examples
-order by noise, level nulls first, parent_id
+order by noise asc, clean desc, level asc, parent_id asc

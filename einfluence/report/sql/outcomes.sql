@@ -12,8 +12,7 @@ select
     avg(update_norm) as update_norm,
     avg(losses[1]) as first_loss,
     avg(losses[-1]) as last_loss,
-    max(noise_rms) as noise_rms,
-    mode(reason) filter (where status <> 'done') as reason
+    max(noise_rms) as noise_rms
 from outcomes
 group by base, estimator, recipe
 order by base, estimator, recipe

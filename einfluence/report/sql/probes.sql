@@ -1,10 +1,12 @@
--- grain: one row a probe with cells in $base, the clean ones first; at most $most of them
+-- grain: one row a probe that was tried on $base, the clean ones first; at most $most of them
 with
 report_arms as (select * from report_arms),
 
 report_cells as (select * from report_cells),
 
 report_probes as (select * from report_probes),
+
+outcomes as (select * from outcomes),
 
 probes as (select * from probes),
 
@@ -15,6 +17,13 @@ measured as (
     from report_cells
     inner join report_arms on report_cells.arm = report_arms.arm
     where report_arms.base = $base
+
+    union
+
+    select report_probes.probe
+    from outcomes
+    inner join report_probes on outcomes.probe_id = report_probes.probe_id
+    where outcomes.base = $base
 ),
 
 members as (

@@ -1,7 +1,30 @@
--- grain: one row an arm (base, estimator, recipe) that has cells; `several` where it was trained more than once
+-- grain: one row an arm (base, estimator, recipe) that was tried; `several` where it was trained more than once
+-- An arm all of whose probes failed has outcomes and no cells; it is shown, with its reasons.
 create or replace temp table report_arms as
 with
 influence as (select * from influence),
+
+outcomes as (select * from outcomes),
+
+tried as (
+    select
+        base,
+        estimator,
+        recipe,
+        seed,
+        engine_version
+    from influence
+
+    union all
+
+    select
+        base,
+        estimator,
+        recipe,
+        seed,
+        engine_version
+    from outcomes
+),
 
 arms as (
     select
@@ -9,7 +32,7 @@ arms as (
         estimator,
         recipe,
         min(seed) < max(seed) or min(engine_version) < max(engine_version) as several
-    from influence
+    from tried
     group by base, estimator, recipe
 )
 

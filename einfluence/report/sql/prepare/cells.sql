@@ -1,5 +1,5 @@
 -- grain: one row an arm, probe and query, with their relation: the mean over seeds
--- An arm of one seed needs no grouping, which would take most of the time.
+-- An arm of one seed needs no grouping, which would take most of the time. Influence that is no number is not there.
 create or replace temp table report_cells as
 with
 influence as (select * from influence),
@@ -28,6 +28,7 @@ coded as (
             and influence.recipe = report_arms.recipe
     inner join report_probes on influence.probe_id = report_probes.probe_id
     inner join report_queries on influence.query_id = report_queries.query_id
+    where isfinite(influence.influence)
 ),
 
 cells as (

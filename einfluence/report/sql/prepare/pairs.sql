@@ -11,7 +11,7 @@ select
     report_probes.probe,
     report_queries.query,
     relations.kind,
-    relations.distance
+    case when isfinite(relations.distance) then relations.distance end as distance
 from relations
 inner join report_probes on relations.probe_id = report_probes.probe_id
 inner join report_queries on relations.query_id = report_queries.query_id
