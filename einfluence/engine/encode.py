@@ -38,7 +38,8 @@ def encode_text(base: Base, prompt: str, target: str, where: str) -> TextItem:
         where: What error messages call this sample.
 
     Raises:
-        InputError: When the target has no token, or the text is longer than the model's context.
+        InputError: When the target has no token, the text is longer than the model's context, or the tokenizer makes
+            tokens that the model does not have.
     """
     text, start = joined(prompt, target)
     body, n_target = _body(base.tokenizer, text, start, prompt)
@@ -60,6 +61,7 @@ def encode_text(base: Base, prompt: str, target: str, where: str) -> TextItem:
             f"at most {base.max_length}, the model's context",
             "shorten the prompt or take a base with a longer context",
         )
+    _check_known(base, ids, where)
     return TextItem(ids, n_target)
 
 
@@ -96,6 +98,16 @@ def encode_image(base: Base, pixels: npt.NDArray[np.float32], label: int, where:
     if not 0 <= label < base.n_classes:
         raise InputError(where, f"the label {label}", f"a class from 0 to {base.n_classes - 1}")
     return ImageItem(np.ascontiguousarray(pixels, dtype=np.float32), label)
+
+
+def _check_known(base: Base, ids: tuple[int, ...], where: str) -> None:
+    """Refuses tokens beyond the model's embedding: their rows are not there, whatever the tokenizer holds."""
+    unknown = sorted({index for index in ids if base.vocabulary is not None and index >= base.vocabulary})
+    if unknown:
+        names = ", ".join(f"{base.tokenizer.convert_ids_to_tokens(index)!r} ({index})" for index in unknown[:4])
+        expected = f"tokens below {base.vocabulary}, the size of {base.info.label}'s embedding"
+        fix = "take the tokenizer that the model was trained with, or leave these tokens out"
+        raise InputError(where, f"tokens that the model does not have: {names}", expected, fix)
 
 
 def _body(tokenizer: Any, text: str, start: int, prompt: str) -> tuple[list[int], int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,7 +14,7 @@ from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.models.find import describe, digits_folder, find_base
 from einfluence.models.kinds import CAUSAL
-from einfluence.models.weights import read_tensors, weight_files
+from einfluence.models.weights import Tensor, read_tensors, some, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,12 @@ LAYERS = (
     "Conv2d", "Linear", "BatchNorm2d", "GroupNorm", "LayerNorm", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d",
     "ReLU", "GELU", "SiLU", "Tanh", "Sigmoid", "Identity", "Dropout", "Flatten",
 )  # fmt: skip
+# Ordinary texts, by which a tokenizer is held against its file.
+SPELLED = (
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "It's a naïve café, isn't it? (Yes: 1999!)",
+    "the town is red",
+)
 
 
 def load_base(info: BaseInfo, *, trust_remote_code: bool = False) -> Base:
@@ -53,8 +60,9 @@ def build_classifier(config: dict[str, Any], where: str) -> torch.nn.Sequential:
     import torch
 
     modules: list[torch.nn.Module] = []
-    for index, layer in enumerate(cast("list[Any]", config.get("layers") or [])):
-        kind, arguments = (layer + [{}])[:2] if isinstance(layer, list) else (layer, {})
+    layers = config.get("layers")
+    for index, layer in enumerate(cast("list[Any]", layers if isinstance(layers, list) else [])):
+        kind, arguments = (layer + [{}])[:2] if isinstance(layer, list) and layer else (layer, {})
         if kind not in LAYERS:
             raise InputError(f"{where} layers.{index}", f"{kind!r}", f"one of {', '.join(LAYERS)}")
         try:
@@ -77,10 +85,9 @@ def _load_text(info: BaseInfo, trust_remote_code: bool, device: str) -> Base:
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     weights: dict[str, Any] = {"dtype": torch.float32, "use_safetensors": True, "ignore_mismatched_sizes": True}
     stored = read_tensors(weight_files(Path(info.folder), info.config, info.label))
-    _check_size(info, len(stored))
     with _quiet():
         with _refusing(info, "a causal language model"):
-            _check_causal(info, options)
+            _check_causal(info, stored, options)
         with _refusing(info, "the files of its tokenizer, as `tokenizer.save_pretrained(folder)` writes them"):
             tokenizer: Any = AutoTokenizer.from_pretrained(info.folder, **options)
         with _refusing(info, "a causal language model"):
@@ -91,7 +98,8 @@ def _load_text(info: BaseInfo, trust_remote_code: bool, device: str) -> Base:
         loaded.check_filled(model, report, stored, info.folder)
         loaded.check_finite(model.named_parameters(), info.folder)
         loaded.recompute_buffers(model)
-        _check_tokenizer(tokenizer, info)
+        with _refusing(info, "a tokenizer that reads ordinary texts"):
+            _check_tokenizer(tokenizer, info)
         model = model.float().to(device).eval().requires_grad_(False)
         loaded.try_text(model, info.label)
     length, join = loaded.context_length(model), str(getattr(model.config, "einfluence_join", "\n"))
@@ -133,34 +141,63 @@ def _load_image(info: BaseInfo, _trust_remote_code: bool, device: str) -> Base:
     return Base(info, model, n_classes=cast("int", classes), input_shape=size)
 
 
-def _check_causal(info: BaseInfo, options: dict[str, Any]) -> None:
-    from transformers import AutoConfig
+def _check_causal(info: BaseInfo, stored: Mapping[str, Tensor], options: dict[str, Any]) -> None:
+    """Refuses what is no language model, or asks for far more than the files hold, before memory is taken for it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    file = os.path.join(info.folder, "config.json")
+    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+        for part in (info.config, info.config.get("text_config")):
+            blocks = cast("dict[str, Any]", part).get(key) if isinstance(part, dict) else None
+            if isinstance(blocks, int | float) and blocks > len(stored):  # building them would take for ever
+                fewer = f"no more blocks than the {len(stored)} tensors of the weights can fill"
+                raise InputError(f"{file} {key}", f"{blocks:g}", fewer)
     config = AutoConfig.from_pretrained(info.folder, **options)
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not own_code:
         named = (info.config.get("architectures") or [f"model_type {config.model_type}"])[0]
-        found = f"{named}, which transformers does not take for a language model"
-        raise InputError(os.path.join(info.folder, "config.json"), found, CAUSAL)
-
-
-def _check_size(info: BaseInfo, tensors: int) -> None:
-    """Refuses a number of blocks that the weights cannot fill, which would take for ever to build."""
-    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
-        for part in (info.config, info.config.get("text_config")):
-            blocks = cast("dict[str, Any]", part).get(key) if isinstance(part, dict) else None
-            if isinstance(blocks, int | float) and blocks > tensors:
-                where = f"{os.path.join(info.folder, 'config.json')} {key}"
-                raise InputError(where, f"{blocks:g}", f"as many blocks as the {tensors} tensors of the weights make")
+        raise InputError(file, f"{named}, which transformers does not take for a language model", CAUSAL)
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=options["trust_remote_code"])
+    wanted = sum(parameter.numel() for parameter in model.parameters())
+    held = sum(math.prod(shape) for _, shape, _ in stored.values())
+    if wanted > 2 * held:
+        shapes = {shape for _, shape, _ in stored.values()}
+        absent = [name for name, parameter in model.named_parameters() if tuple(parameter.shape) not in shapes]
+        found = f"a configuration of {wanted:,} parameters" + (f" ({some(absent)})" if absent else "")
+        raise InputError(file, found, f"that of the {held:,} numbers in the weights")
 
 
 def _check_tokenizer(tokenizer: Any, info: BaseInfo) -> None:
-    """Transformers makes an empty tokenizer where its files are missing."""
+    """Refuses what transformers makes of tokenizers that it does not understand.
+
+    It makes an empty one where files are missing, and one of the model's usual kind, whatever tokenizer.json holds,
+    where tokenizer_config.json names no class or another.
+    """
+    kind = type(tokenizer)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        found = f"a tokenizer without a vocabulary ({type(tokenizer).__name__})"
         fix = "save it beside the weights with `tokenizer.save_pretrained(folder)`"
-        raise InputError(info.folder, found, "tokenizer.json or the files that its kind is made of", fix)
+        expected = "tokenizer.json or the files that its kind is made of"
+        raise InputError(info.folder, f"a tokenizer without a vocabulary ({kind.__name__})", expected, fix)
+    file = Path(info.folder) / "tokenizer.json"
+    if not tokenizer.is_fast or not file.is_file() or kind.__module__.startswith("transformers_modules"):
+        return
+    from tokenizers import Tokenizer
+
+    written: Any = Tokenizer.from_file(str(file))
+    words = [str(written.id_to_token(index)).strip("Ġ▁#") for index in range(0, written.get_vocab_size(), 97)]
+    plain = " ".join(word for word in words[:40] if word.isascii() and word.isalpha())
+    for text in (*SPELLED, plain):
+        try:
+            ids = written.encode(text, add_special_tokens=False).ids
+        except Exception:  # it knows neither this word nor a token for unknown ones
+            continue
+        if tokenizer(text, add_special_tokens=False)["input_ids"] != ids:
+            found = f"a {kind.__name__}, which turns {text[:40]!r} into other tokens than tokenizer.json does"
+            fix = 'write `"tokenizer_class": "PreTrainedTokenizerFast"` into tokenizer_config.json'
+            raise InputError(info.folder, found, "a class that reads texts as tokenizer.json says", fix)
 
 
 @contextmanager

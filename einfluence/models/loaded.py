@@ -184,7 +184,8 @@ def _check_unambiguous(model: nn.Module, stored: Mapping[str, Stored], where: st
 
 def _plain(name: str, prefix: str) -> str:
     """A tensor's name as transformers reads it: with or without the model's prefix, and by old names of LayerNorm."""
-    name = name.removeprefix(prefix)
+    while prefix != "." and name.startswith(prefix):
+        name = name.removeprefix(prefix)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 

@@ -103,6 +103,12 @@ def test_a_configuration_of_a_billion_blocks_is_refused_at_once(folder: Path) ->
         load(folder)
 
 
+def test_a_configuration_of_a_far_larger_model_is_refused_before_memory_is_taken(folder: Path) -> None:
+    change_config(folder, vocab_size=10**9)
+    with pytest.raises(InputError, match=r"32,.* parameters \(lm_head.weight, model.embed_tokens.weight\)"):
+        load(folder)
+
+
 @pytest.mark.parametrize("kind", ["Llama", "Qwen2", "Gemma"])
 def test_an_empty_tokenizer_is_refused(gpt2_folder: Path, tmp_path: Path, kind: str) -> None:
     config = getattr(transformers, f"{kind}Config")(**SIZES, num_key_value_heads=2, head_dim=8)
@@ -111,6 +117,15 @@ def test_an_empty_tokenizer_is_refused(gpt2_folder: Path, tmp_path: Path, kind: 
         file.unlink()
     with pytest.raises(InputError, match="tokenizer"):
         load(tmp_path)
+
+
+def test_a_tokenizer_that_is_not_the_one_in_its_file_is_refused(gpt2_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(gpt2_folder, tmp_path / "model")
+    (folder / "tokenizer_config.json").unlink()  # transformers then makes a GPT-2's of these words
+    with pytest.raises(InputError, match="GPT2Tokenizer, which turns .* into other tokens") as caught:
+        load(folder)
+    (folder / "tokenizer_config.json").write_text("{" + caught.value.fix.split("`")[1] + "}")
+    assert load(folder).tokenizer("dax is red")["input_ids"] == [10, 4, 20]
 
 
 @pytest.mark.parametrize(
