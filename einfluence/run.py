@@ -28,7 +28,7 @@ from einfluence.models.base import Base, BaseInfo
 from einfluence.models.load import find_base
 from einfluence.samples import Curated, InTurn, Sample, mapped
 from einfluence.shards import BLOCK, Job, Shards
-from einfluence.spec import Arm, FineTune, Part, Spec, byte_count, load_spec
+from einfluence.spec import Arm, FineTune, InContext, Part, Spec, byte_count, load_spec
 from einfluence.store.schema import PARTED, TABLES
 from einfluence.store.store import ArmKey, Block, Restoration, Store
 
@@ -173,6 +173,7 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
     """
     study = f"{spec.name}/{part.name}"
     found = _found(spec, part)
+    _check_chat(found)
     store.open_for_writing()
     if store.curation(found.curation) is None:
         curated = curated_part(spec, part)
@@ -181,6 +182,16 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
     store.add_rows("recipes", [_recipe_row(arm) for arm in part.arms])
     store.point_study(study, found.curation, order=time.time_ns())
     return found
+
+
+def _check_chat(item: Prepared) -> None:
+    """Raises InputError before anything is computed if an arm asks for a chat template that cannot be used."""
+    chats = [arm.recipe for arm in item.part.arms if isinstance(arm, InContext) and arm.recipe.chat]
+    if chats and item.base.modality == "text":
+        from einfluence.estimators.in_context import beginning
+
+        base = loaded_base(item.base, item.part.trust_remote_code)
+        beginning(base, chats[0], f"parts.{item.part.name}: arms recipe.chat")
 
 
 def _found(spec: Spec, part: Part) -> Prepared:
@@ -196,7 +207,10 @@ def part_base(spec: Spec, part: Part) -> BaseInfo:
         InputError: When there is none of that name, or its folder lacks what a base needs.
     """
     where, remote = f"parts.{part.name}.base", part.trust_remote_code
-    return find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
+    found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
+    if found.modality == "image" and part.bos != "auto":
+        raise InputError(f"parts.{part.name}.bos", f"`bos: {part.bos}` for an image base", "a text base, or no `bos`")
+    return found.beginning(part.bos)
 
 
 def curated_part(spec: Spec, part: Part) -> Curated:
@@ -209,7 +223,7 @@ def curated_part(spec: Spec, part: Part) -> Curated:
 
     base = loaded_base(part_base(spec, part), part.trust_remote_code)
     curated = _curate(part, spec, base)
-    for sample in _sample_rows(curated.samples):
+    for sample in sample_rows(curated.samples):
         if not sample.unreadable:
             encode(base, sample)
     return curated
@@ -405,14 +419,20 @@ def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, Sequence[st
         members.setdefault(row["probe_id"], []).append(row["sample_id"])
     kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
     members |= {row["probe_id"]: InTurn(members[row["probe_id"]]) for row in kinds if row["kind"] == "sequence"}
-    return {sample.sample_id: sample for sample in _sample_rows(rows)}, members
+    return {sample.sample_id: sample for sample in sample_rows(rows)}, members
 
 
-def _sample_rows(table: pa.Table) -> Iterator[Sample]:
+def sample_rows(table: pa.Table) -> Iterator[Sample]:
+    """The samples of a ``samples`` table.
+
+    Raises:
+        InputError: If one is not what its id says.
+    """
     for row in table.to_pylist():
         image = row.pop("pixels"), row.pop("shape")
         sample_id, _ = row.pop("sample_id"), row.pop("modality")
         pixels = None if image[0] is None else np.array(image[0], np.float32).reshape(image[1])
+        row["join"] = row.pop("gap", None)  # curations made before the column stood there have none
         fields: dict[str, Any] = {**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}
         sample = Sample(**fields, pixels=pixels)
         if sample.sample_id != sample_id:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from einfluence.joint import gap, plain_gap
 from einfluence.keys import content_hash
 
 S = TypeVar("S")
@@ -37,6 +38,7 @@ class Sample:
         parent_id: For a noisy or flipped image, the clean one's ``sample_id``.
         noise: Noise family of a noisy image, ``label_flip`` for bad data.
         level: Noise level; grows with damage.
+        join: What stands between prompt and target; None takes the rule of :func:`einfluence.joint.gap`.
     """
 
     name: str
@@ -51,17 +53,30 @@ class Sample:
     parent_id: str | None = None
     noise: str | None = None
     level: float | None = None
+    join: str | None = None
 
     def __post_init__(self) -> None:
         if self.pixels is not None:
             content: tuple[object, ...] = ("image", np.asarray(self.pixels, dtype=np.float32), self.label)
         elif self.unreadable:
             content = ("unreadable", self.name, self.label)
-        else:
+        elif self.gap == plain_gap(self.prompt, self.target):
             content = ("text", self.prompt, self.target)
+        else:  # named only where it differs, so that every other text keeps its id
+            content = ("text", self.prompt, self.target, self.gap)
         object.__setattr__(self, "sample_id", content_hash(content))
 
     sample_id: str = field(init=False, repr=False, default="")
+
+    @property
+    def gap(self) -> str:
+        """What the model sees between prompt and target."""
+        return gap(self.prompt, self.target, self.join)
+
+    @property
+    def text(self) -> str:
+        """Prompt and target as the model sees them."""
+        return f"{self.prompt}{self.gap}{self.target}"
 
     @property
     def modality(self) -> str:

@@ -134,6 +134,11 @@ class InContext(_Arm):
     estimator: Literal["in_context"] = "in_context"
     recipe: Prompting = Prompting()
 
+    @property
+    def recipe_id(self) -> str:
+        """Content hash of estimator and recipe; cells of chats that began with two bos tokens are left behind."""
+        return content_hash((super().recipe_id, "one bos")) if self.recipe.chat else super().recipe_id
+
 
 Arm = FineTune | InContext
 """One way of giving the model a probe: an estimator and its recipe."""
@@ -196,6 +201,13 @@ class Part(Model):
     source: Source | None = None
     distance: tuple[str, ...] = Field(
         default=(), description="distance measures, the first is `relations.distance`; empty takes the default"
+    )
+    join: str | None = Field(
+        default=None,
+        description='what stands between prompt and target; "" is verbatim, null a blank where the scripts write one',
+    )
+    bos: Literal["auto", "always", "never"] = Field(
+        default="auto", description="whether texts begin with the beginning-of-text token; auto as the tokenizer has it"
     )
     pairs: Int = Field(
         default=4_000_000,

@@ -21,6 +21,8 @@ from flows.questions import DEFAULT_STORE, StoreRoot
 
 if TYPE_CHECKING:
     from einfluence.run import Result
+    from einfluence.samples import Curated
+    from einfluence.spec import Part, Spec
     from einfluence.store.store import Store
 
 app = typer.Typer(
@@ -123,6 +125,7 @@ def plan(spec: SpecFile = None, store: StoreRoot = DEFAULT_STORE) -> None:
 def curate(
     spec: SpecFile = None,
     out: Annotated[Path | None, typer.Option(help="Write the tables as Parquet into this folder.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Also print the tokens of a few samples.")] = False,
     sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
 ) -> None:
     """Make samples, probes and relations of a spec, and say what was made and what the gates found."""
@@ -140,6 +143,8 @@ def curate(
     for part in read.parts:
         made = curated_part(read, part)
         questions.terminal().print(f"\n{part.name}", summary(made))
+        if tokens:
+            _print_tokens(read, part, made)
         if out is not None:
             write_tables(made, out / part.name)
 
@@ -314,6 +319,14 @@ def _describe_tables() -> None:
             console.print(
                 f"  {'influence':16} {'double':14} nats; {EXTRA[name]}; positive where it helped", markup=False
             )
+
+
+def _print_tokens(spec: Spec, part: Part, made: Curated) -> None:
+    from einfluence.seen import seen
+
+    typer.echo("\ntokens, with ‖ before the target:")
+    for who, tokens in seen(spec, part, made):
+        typer.echo(f"  {who}: {tokens}")
 
 
 def _print_rows(table: Any, output: str) -> None:

@@ -60,7 +60,7 @@ def _draft(
         probes, queries, relations = (
             spec.path(name) if name else None for name in (part.probes, part.queries, part.relations)
         )
-        return draft_from_files(spec.path(part.samples), probes, queries, relations, limits), None, {}
+        return draft_from_files(spec.path(part.samples), probes, queries, relations, limits, part.join), None, {}
     if part.images is not None:
         from einfluence.curate.images import draft_images
 
@@ -71,11 +71,11 @@ def _draft(
     from einfluence.curate.world import facts_path, load_world
 
     if part.facts is not None:
-        facts = draft_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts)
+        facts = draft_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts, part.join)
         return facts.draft, facts.default_kind, {"taxonomic": taxonomic(facts)}
     if part.source is None:
         raise TypeError("a part without data")
     from einfluence.curate.sources import draft_source
 
-    found = draft_source(part.source, spec)
+    found = draft_source(part.source, spec, part.join)
     return found.draft, found.default_kind, {}

@@ -147,7 +147,9 @@ def _about_codes(found: Sequence[tuple[str, str, str] | None], number: dict[str,
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def draft_cases(name: str, cases: Iterable[Case], gates: Gates, *, limit: int | None, seed: int) -> CasesDraft:
+def draft_cases(
+    name: str, cases: Iterable[Case], gates: Gates, *, limit: int | None, seed: int, join: str | None = None
+) -> CasesDraft:
     """Turns cases into probes, queries and claims, and passes them through the quality gates.
 
     Args:
@@ -156,11 +158,12 @@ def draft_cases(name: str, cases: Iterable[Case], gates: Gates, *, limit: int | 
         gates: Counts what the reader found already.
         limit: How many cases; None takes all.
         seed: Of the draw.
+        join: What stands between prompt and target; None takes the rule.
 
     Raises:
         InputError: If no case is left.
     """
-    out = CasesDraft(Draft(gates=gates))
+    out = CasesDraft(Draft(gates=gates, join=join))
     gates.open(*GATES)
     listed = list(cases)
     if limit is not None:

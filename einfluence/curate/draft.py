@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -62,7 +62,7 @@ class Draft:
     """Samples by ``sample_id``, probes by ``probe_id``, queries (``sample_id``, in order) and claims about pairs.
 
     A claim is (kind, level), given by (probe_id, query_id); the first one stands. ``given`` holds distances that the
-    user gave.
+    user gave; ``join`` is what the part puts between prompt and target.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict[str, Sample])
@@ -73,9 +73,12 @@ class Draft:
     )
     given: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     gates: Gates = field(default_factory=Gates)
+    join: str | None = None
 
     def sample(self, sample: Sample) -> str:
-        """Keeps a sample (the first of equal content) and returns its id."""
+        """Keeps a sample (the first of equal content) and returns its id; joined as the part says, if it does not."""
+        if self.join is not None and sample.join is None and sample.modality == "text":
+            sample = replace(sample, join=self.join)
         return self.samples.setdefault(sample.sample_id, sample).sample_id
 
     def probe(self, name: str, members: Sequence[str], kind: str = "sample") -> str:
@@ -259,6 +262,7 @@ def samples_table(samples: Sequence[Sample]) -> pa.Table:
             "parent_id": texts["parent_id"],
             "noise": texts["noise"],
             "level": pa.array([sample.level for sample in samples], pa.float64()),
+            "gap": pa.array([sample.gap if sample.modality == "text" else None for sample in samples], pa.string()),
         }
     )
 

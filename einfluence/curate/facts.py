@@ -42,23 +42,24 @@ LEAK = "answer stands in the query's prompt"
 SHARE = 4  # one probe fact in so many gets control probes, one the probes that asymmetry needs, one bundles both ways
 
 
-def draft_facts(world: World, facts: Facts) -> FactsDraft:
+def draft_facts(world: World, facts: Facts, join: str | None = None) -> FactsDraft:
     """Derives samples, probes, queries and claims from a world.
 
     Args:
         world: A checked facts file.
         facts: Which domains, how many probe facts, which kinds, how deep.
+        join: What stands between prompt and target; None as the template has it.
 
     Raises:
         InputError: For an unknown domain or kind, or nothing to probe.
     """
-    return _Derivation(world, facts).run()
+    return _Derivation(world, facts, join).run()
 
 
 class _Derivation:
-    def __init__(self, world: World, facts: Facts) -> None:
+    def __init__(self, world: World, facts: Facts, join: str | None) -> None:
         self.world, self.facts = world, facts
-        self.out = FactsDraft(Draft(), world)
+        self.out = FactsDraft(Draft(join=join), world)
         self.draft = self.out.draft
         self.draft.gates.open(KNOWN, STATED, NEGATION, LEAK)
         self.stored = Knowledge()
@@ -159,7 +160,8 @@ class _Derivation:
         if known is not None:
             return known
         subject, relation, obj = fact
-        prompt, target = parse(text).fill(subject, obj)
+        template = parse(text)
+        prompt, target = template.fill(subject, obj)
         sample = Sample(
             name=f"{subject}.{relation}.{obj}:{form}",
             prompt=prompt,
@@ -168,6 +170,7 @@ class _Derivation:
             cluster=subject,
             template=self.labels.setdefault((relation, form, text), f"{relation}/{form}: {text}"),
             source=self.world.path.name,
+            join=template.gap if self.draft.join is None else None,
         )
         key = self.keys[fact, text] = self.draft.sample(sample)
         self.out.facts.setdefault(key, fact)
@@ -305,7 +308,7 @@ class _Derivation:
             self.out.touched.setdefault(probe_id, near)
 
     def _text(self, key: str) -> str:
-        return f"{self.draft.samples[key].prompt} {self.draft.samples[key].target}"
+        return self.draft.samples[key].text
 
     def _controls(self, fact: Triplet) -> None:
         """The probe's words in another order, and a stored sentence of the same length about something else."""
@@ -336,7 +339,8 @@ class _Derivation:
         return min(free, key=lambda other: abs(self._length(other) - length), default=None)
 
     def _length(self, fact: Triplet) -> int:
-        return len(" ".join(parse(self.world.file.relations[fact[1]].statement).fill(fact[0], fact[2])))
+        template = parse(self.world.file.relations[fact[1]].statement)
+        return len(template.gap.join(template.fill(fact[0], fact[2])))
 
     def _pool(self, domain: str) -> list[Triplet]:
         """Stored facts of other domains."""

@@ -17,7 +17,7 @@ from einfluence.samples import Sample
 
 TEXT_FIELDS = ("id", "prompt", "target")
 IMAGE_FIELDS = ("id", "image", "label")
-MORE_FIELDS = ("group", "cluster", "template")
+MORE_FIELDS = ("group", "cluster", "template", "join")
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,16 @@ def draft_from_files(
     queries: Path | None = None,
     relations: Path | None = None,
     limits: ImageLimits | None = None,
+    join: str | None = None,
 ) -> Draft:
     """Reads a user's files into a draft: by default every sample is a probe and a query.
+
+    ``join`` is what stands between prompt and target of rows that do not say it themselves.
 
     Raises:
         InputError: Naming file and line of the first fault.
     """
-    draft = Draft()
+    draft = Draft(join=join)
     draft.gates.open("samples of equal content")
     ids = _read_samples(samples, draft, limits or ImageLimits())
     probe_ids = _read_probes(probes, draft, ids) if probes else _each_sample(draft, ids)
@@ -94,7 +97,8 @@ def _text(where: str, fields: Mapping[str, Any], name: str, required: tuple[str,
         target=target,
         domain=group,
         cluster=text_field(where, fields, "cluster", ""),
-        template=fields.get("template"),
+        template=text_field(where, fields, "template") if "template" in fields else None,
+        join=text_field(where, fields, "join") if "join" in fields else None,
         source=where,
     )
 

@@ -8,8 +8,8 @@ from einfluence.embedded import data_folder
 from einfluence.keys import content_hash, file_digest
 from einfluence.spec import Part, Spec
 
-VERSION = 3  # raise it when the same data would curate to something else
-SETTINGS = {"facts", "samples", "probes", "queries", "relations", "images", "source", "distance", "pairs"}
+VERSION = 4  # raise it when the same data would curate to something else
+SETTINGS = {"facts", "samples", "probes", "queries", "relations", "images", "source", "distance", "pairs", "join"}
 
 
 def data_key(part: Part, spec: Spec) -> str:

@@ -25,6 +25,7 @@ class TextSample(_Row):
     group: str = Field("", description="what results are compared by; `samples.domain` in the tables")
     cluster: str = Field("", description="what is resampled together; the row itself by default")
     template: str | None = Field(None, description="the template that made it")
+    join: str | None = Field(None, description='what stands between prompt and target; "" for nothing')
 
 
 class ImageSample(_Row):

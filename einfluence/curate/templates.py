@@ -18,12 +18,14 @@ class Template:
         first: The slot in the prompt, ``subject`` or ``object``.
         between: Text between the slots, without the blank at its end.
         target: The slot that is the target, ``subject`` or ``object``.
+        gap: What stands before the target: a blank, or nothing in scripts that write none.
     """
 
     before: str
     first: str
     between: str
     target: str
+    gap: str = " "
 
     def fill(self, subject: str, obj: str) -> tuple[str, str]:
         """Prompt and target of a fact."""
@@ -52,4 +54,5 @@ def parse(text: str) -> Template:
     before, between = SLOT.split(bare)[0], SLOT.split(bare)[2]
     if not between.strip():
         raise ValueError("nothing between the slots; the prompt would be a bare name")
-    return Template(before, slots[0], between.rstrip(), slots[1])
+    bare_between = between.rstrip()
+    return Template(before, slots[0], bare_between, slots[1], between[len(bare_between) :])

@@ -37,7 +37,10 @@ def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> np
 
 def _texts(base: Base, samples: Sequence[Sample], layer: float) -> list[torch.Tensor]:
     device = next(base.model.parameters()).device
-    items = [encode_text(base, sample.prompt, sample.target, sample.source or sample.name) for sample in samples]
+    items = [
+        encode_text(base, sample.prompt, sample.target, sample.source or sample.name, join=sample.gap)
+        for sample in samples
+    ]
     rows: dict[int, torch.Tensor] = {}
     for batch in _equally_long(items):
         ids = torch.tensor([items[index].ids for index in batch], device=device)

@@ -6,16 +6,22 @@ I(i -> j) = log p(target_j | text_i, join, prompt_j) - log p(target_j | prompt_j
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
+from datetime import date
 
 from einfluence.engine import reader
-from einfluence.engine.encode import encode_text, joined
-from einfluence.engine.items import Scores, Tuned
+from einfluence.engine.encode import encode_text
+from einfluence.engine.items import Scores, TextItem, Tuned
 from einfluence.errors import InputError
-from einfluence.models.base import Base
+from einfluence.models.base import Base, Bos
 from einfluence.samples import Sample
 from einfluence.spec import Prompting
+
+CHAT = "arms recipe.chat"
+TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+DAY = date(2024, 7, 26)  # "today" for chat templates that write it, so that a run can be repeated tomorrow
 
 
 def prompted(
@@ -33,26 +39,23 @@ def prompted(
         As :func:`einfluence.engine.measure`; nothing is tuned, so ``delta`` and ``losses`` are empty.
 
     Raises:
-        InputError: For an image base or a missing chat template. A probe that does not fit into the context before
-            some query fails alone.
+        InputError: For an image base, or a chat template that is missing or takes no user's turn. A probe that does
+            not fit into the context before some query, or whose turn the template refuses, fails alone.
     """
     if base.info.modality != "text":
         raise InputError(
             "arms", "the estimator in_context for an image base", "a text base, since an image has no prompt"
         )
-    if recipe.chat and not getattr(base.tokenizer, "chat_template", None):
-        raise InputError(
-            "arms recipe.chat", f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model"
-        )
+    bos = beginning(base, recipe)
     read = reader(base, recipe.dtype)
-    before = read([encode_text(base, query.prompt, query.target, _where(query)) for query in queries])
+    before = read([_item(base, query, bos=bos) for query in queries])
 
     def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
         for index, probe in enumerate(probes):
             start = time.perf_counter()
             try:
                 opening = context(base, recipe, probe)
-                items = [encode_text(base, opening + each.prompt, each.target, _where(each, probe)) for each in queries]
+                items = [_item(base, query, opening, probe, bos) for query in queries]
             except InputError as error:  # this probe is too long to be read before the queries; others may fit
                 yield index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None
                 continue
@@ -64,13 +67,54 @@ def prompted(
 
 
 def context(base: Base, recipe: Prompting, probe: Sequence[Sample]) -> str:
-    """What stands before a query's prompt: the probe's samples, each followed by the join, or as a user's turn."""
+    """What stands before a query's prompt: the probe's samples, each followed by the join, or as a user's turn.
+
+    Raises:
+        InputError: When the chat template refuses the turn, or cannot be read.
+    """
     join = base.join if recipe.join is None else recipe.join
-    texts = [joined(sample.prompt, sample.target)[0] for sample in probe]
+    texts = [sample.text for sample in probe]
     if not recipe.chat:
         return "".join(text + join for text in texts)
-    turns = [{"role": "user", "content": join.join(texts)}]
-    return base.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return _as_a_turn(base, join.join(texts), CHAT)
+
+
+def beginning(base: Base, recipe: Prompting, where: str = CHAT) -> Bos | None:
+    """How texts begin in an arm: ``always`` with bos where a chat template writes it itself; None as ever.
+
+    So queries alone begin like those behind a probe.
+
+    Raises:
+        InputError: When there is no template, it refuses a user's turn, or it cannot be read.
+    """
+    if not recipe.chat:
+        return None
+    if not getattr(base.tokenizer, "chat_template", None):
+        raise InputError(where, f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model")
+    tokens = base.tokenizer(_as_a_turn(base, "text", where), add_special_tokens=False)["input_ids"]
+    bos = getattr(base.tokenizer, "bos_token_id", None)
+    return "always" if bos is not None and tokens[:1] == [bos] else None
+
+
+def _as_a_turn(base: Base, text: str, where: str) -> str:
+    options = {"tokenize": False, "add_generation_prompt": True}
+    try:
+        template = TODAY.sub(lambda call: repr(DAY.strftime(call[2])), base.tokenizer.get_chat_template())
+        return base.tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], chat_template=template, **options
+        )
+    except Exception as error:  # a template is a program of somebody else's, and may end with anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        found = f"a chat template of {base.info.label} that does not write one user's turn ({reason})"
+        fix = "`chat: false` puts the probe into the prompt as plain text"
+        raise InputError(where, found, "a template that takes a single user's turn", fix) from error
+
+
+def _item(
+    base: Base, query: Sample, opening: str = "", probe: Sequence[Sample] = (), bos: Bos | None = None
+) -> TextItem:
+    """A query, alone or behind a probe; what stands before its target is the same in both."""
+    return encode_text(base, opening + query.prompt, query.target, _where(query, probe), join=query.gap, bos=bos)
 
 
 def _where(query: Sample, probe: Sequence[Sample] = ()) -> str:

@@ -107,7 +107,7 @@ def encode(base: Base, sample: Sample) -> Item:
     """
     where = check_modality(base, sample)
     if sample.pixels is None:
-        return encode_text(base, sample.prompt, sample.target, where)
+        return encode_text(base, sample.prompt, sample.target, where, join=sample.gap)
     return encode_image(base, sample.pixels, -1 if sample.label is None else sample.label, where)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+
+from einfluence.keys import content_hash
 
 if TYPE_CHECKING:
     import torch
+
+Bos = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class BaseInfo:
         modality: ``text`` or ``image``.
         folder: Where its files lie on this machine.
         config: Its config.json.
+        bos: How texts begin: ``auto`` as the tokenizer has it, ``always`` or ``never`` with a beginning-of-text token.
     """
 
     base_id: str
@@ -26,6 +31,15 @@ class BaseInfo:
     modality: Literal["text", "image"]
     folder: str
     config: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
+    bos: Bos = "auto"
+
+    def beginning(self, bos: Bos) -> BaseInfo:
+        """The same base with texts that begin otherwise: to the numbers another base, so its id differs."""
+        if bos == self.bos:
+            return self
+        return replace(
+            self, bos=bos, base_id=content_hash((self.base_id, "bos", bos)), label=f"{self.label}, bos {bos}"
+        )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,11 @@ def _table(doc: str, **columns: tuple[Any, str]) -> pa.Schema:
 
 SAMPLES = _table(
     "One row a sample: a text (prompt, target) or an image (with its class).",
-    sample_id=(_id, "content hash of what the model sees: modality, prompt and target, or pixels and label"),
+    sample_id=(
+        _id,
+        "content hash of what the model sees: modality, prompt and target (and what stands between them, where it is "
+        "not the plain blank), or pixels and label",
+    ),
     name=(pa.string(), "the id that the user or the curation gave it"),
     modality=(pa.string(), "text or image"),
     prompt=(pa.string(), "text before the target; may be empty"),
@@ -42,6 +46,10 @@ SAMPLES = _table(
     level=(
         pa.float64(),
         "strength of the noise in its family's own unit (dB for all but label_flip); grows with damage",
+    ),
+    gap=(
+        pa.string(),
+        "what the model sees between prompt and target, a blank or nothing by default; null for an image",
     ),
 )
 

@@ -13,7 +13,7 @@ from PIL import Image
 from einfluence.curate import curate
 from einfluence.errors import InputError
 from einfluence.samples import Curated
-from einfluence.spec import Part, Spec
+from einfluence.spec import Facts, Part, Spec
 
 TEXTS = [
     {"id": "a", "prompt": "dax is a", "target": "bird", "group": "animals"},
@@ -223,3 +223,36 @@ def test_texts_that_do_not_fit_the_base(tmp_path: Path) -> None:
         curate(part, spec, tokenize=str.split, max_tokens=4)
     with pytest.raises(InputError, match="which tokenizes to nothing"):
         curate(part, spec, tokenize=lambda text: [], max_tokens=4)
+
+
+def test_what_stands_between_prompt_and_target_can_be_said_for_a_row_and_for_all(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "prompt": "np.", "target": "array", "join": ""},
+        {"id": "b", "prompt": "np.", "target": "array"},
+        {"id": "c", "prompt": "x", "target": "y", "join": "\n"},
+        {"id": "d", "prompt": "", "target": "z"},
+    ]
+    lines(tmp_path / "samples.jsonl", rows)
+    plain, verbatim = read(tmp_path), read(tmp_path, join="")
+    assert plain.samples["gap"].to_pylist() == ["", " ", "\n", ""]
+    assert verbatim.samples["gap"].to_pylist() == ["", "\n", ""]  # a and b are one text now
+    assert plain.samples["prompt"].to_pylist() == ["np.", "np.", "x", ""]
+    assert len({*plain.samples["sample_id"].to_pylist()}) == 4
+    lines(tmp_path / "samples.jsonl", [{**rows[0], "join": 1}])
+    with pytest.raises(InputError, match=r"samples.jsonl:1 join: found 1; expected text"):
+        read(tmp_path)
+
+
+def test_a_template_of_facts_says_itself_whether_there_is_a_blank(tmp_path: Path) -> None:
+    facts = """
+    relations:
+      river: {domain: d, statement: "{subject}的首都是{object}", paraphrases: "{subject} is at {object}"}
+    probes: [[洛德, river, 维安], [佩恩, river, 米尔纳]]
+    """
+    (tmp_path / "facts.yaml").write_text(facts, encoding="utf-8")
+    part = Part(base="x", facts=Facts(file="facts.yaml"))
+    made = curate(part, Spec(parts=(part,), folder=tmp_path)).samples.to_pylist()
+    assert {row["prompt"] + row["gap"] + row["target"] for row in made} >= {"洛德的首都是维安", "洛德 is at 维安"}
+    part = Part(base="x", facts=Facts(file="facts.yaml"), join=":")
+    made = curate(part, Spec(parts=(part,), folder=tmp_path)).samples.to_pylist()
+    assert "洛德的首都是:维安" in {row["prompt"] + row["gap"] + row["target"] for row in made}

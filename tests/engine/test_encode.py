@@ -1,15 +1,29 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from einfluence.engine.encode import encode_image, encode_text, joined
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.models.load import find_base, load_base
+from tests.engine.tokenizers import FRAMES, NORMALIZERS, Setting, base_with, tokenizer
+
+settings_of_all = st.builds(
+    Setting,
+    st.sampled_from(["byte", "meta", "unigram", "wordpiece"]),
+    st.booleans(),
+    st.sampled_from(sorted(FRAMES)),
+    st.sampled_from(sorted(NORMALIZERS)),
+)
+spelled = st.text(st.sampled_from([*"abcdeé東京한и0123.,:() "]), max_size=8)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +82,134 @@ def test_an_image_of_another_shape_or_class_is_told(digits_base: Base) -> None:
         encode_image(digits_base, np.zeros((1, 9, 8), np.float32), 1, "x")
     with pytest.raises(InputError, match="a class from 0 to 9"):
         encode_image(digits_base, np.zeros((1, 8, 8), np.float32), 10, "x")
+
+
+def said(tok: Any, ids: tuple[int, ...]) -> str:
+    """What token ids say, without blanks and in one normal form."""
+    text = tok.decode(list(ids), clean_up_tokenization_spaces=False)
+    return _squashed(text.replace("##", ""))
+
+
+def _squashed(text: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", text).lower().replace("▁", " ").split())
+
+
+@given(settings_of_all, spelled.filter(lambda text: text.strip() or not text), spelled.filter(str.strip))
+def test_under_any_tokenizer_the_targets_tokens_say_the_target_behind_one_beginning(
+    setting: Setting, prompt: str, target: str
+) -> None:
+    base = base_with(tokenizer(setting))
+    item = encode_text(base, prompt, target, "here")
+    own = {"bare": 0, "eos": 0, "bos": 1, "both": 1, "two": 2}[setting.frame]
+    opening = own or int(not prompt)
+    assert item.ids[:opening] == ((0, 2)[:opening] if own else (0,) * opening)
+    assert item.ids.count(0) == min(opening, 1)
+    assert 1 not in item.ids  # what closes a text is left out
+    assert 1 <= item.n_target < len(item.ids) or not opening
+    assert _squashed(target) in said(base.tokenizer, item.ids[-item.n_target :])
+    if not prompt.endswith(tuple("abc01東")):  # no token reaches over the joint
+        assert said(base.tokenizer, item.ids[-item.n_target :]) == _squashed(target)
+    assert said(base.tokenizer, item.ids[opening:]) == _squashed(prompt + target)
+
+
+@given(
+    st.sampled_from(["byte", "meta", "unigram", "wordpiece"]),
+    st.sampled_from(sorted(FRAMES)),
+    st.sampled_from(["auto", "always", "never"]),
+    st.text(max_size=6),
+    st.text(max_size=6),
+)
+def test_no_text_makes_it_crash(model: str, frame: str, bos: Any, prompt: str, target: str) -> None:
+    base = base_with(tokenizer(Setting(model, frame=frame)), bos)
+    try:
+        item = encode_text(base, prompt, target, "here")
+    except InputError as error:
+        assert error.where == "here"
+    else:
+        assert 1 <= item.n_target < len(item.ids) or bos != "auto" or prompt
+
+
+@pytest.mark.parametrize("model", ["byte", "meta", "unigram", "wordpiece", "word"])
+@pytest.mark.parametrize("frame", sorted(FRAMES))
+@pytest.mark.parametrize("prompt", ["dax is", ""])
+def test_how_a_text_begins_can_be_said(model: str, frame: str, prompt: str) -> None:
+    tok = tokenizer(Setting(model, frame=frame))
+    own = frame in ("bos", "both", "two")
+    assert (encode_text(base_with(tok), prompt, "bird", "here").ids[0] == 0) == (own or not prompt)
+    assert encode_text(base_with(tok, "always"), prompt, "bird", "here").ids[0] == 0
+    if prompt:
+        assert 0 not in encode_text(base_with(tok, "never"), prompt, "bird", "here").ids
+    else:
+        with pytest.raises(InputError, match="an empty prompt under `bos: never`; expected a prompt, or `bos: auto`"):
+            encode_text(base_with(tok, "never"), prompt, "bird", "here")
+
+
+@pytest.mark.parametrize("bos", ["auto", "always"])
+@pytest.mark.parametrize("frame", sorted(FRAMES))
+def test_a_text_that_writes_its_own_beginning_gets_no_second(frame: str, bos: Any) -> None:
+    tok = tokenizer(Setting("byte", frame=frame))
+    item = encode_text(base_with(tok, bos), "<s>[user] dax\n[assistant] ", "bird", "here")
+    assert item.ids.count(0) == 1 and item.ids[0] == 0
+    alone = encode_text(base_with(tok, bos), "", "<s>", "here")  # needs something to be predicted from
+    assert alone.ids[-1] == 0 and len(alone.ids) >= 2 and alone.n_target == 1
+
+
+def test_a_prefix_blank_does_not_stand_for_the_beginning_of_a_text() -> None:
+    tok = tokenizer(Setting("byte", prefix=True, frame="bare"))
+    assert encode_text(base_with(tok), "", "dax", "here").ids[0] == tok.bos_token_id
+
+
+def test_a_tokenizer_that_cannot_spell_a_letter_keeps_its_beginning() -> None:
+    tok = tokenizer(Setting("word", frame="bos"))
+    assert encode_text(base_with(tok), "dax is", "bird", "here").ids == (0, 3, 5, 4)
+
+
+def test_a_tokenizer_with_nothing_to_begin_with_is_told() -> None:
+    tok = _without_specials()
+    with pytest.raises(InputError, match="neither a bos nor an eos token; expected a prompt for every sample"):
+        encode_text(base_with(tok), "", "bird", "here")
+
+
+def _without_specials() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tok = Tokenizer(models.WordLevel({"bird": 0, "dax": 1}, unk_token="dax"))
+    tok.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tok)
+
+
+BYTES = st.text(st.sampled_from("ab é東\n\t👍\u0301"), max_size=6)
+
+
+@given(BYTES, BYTES.filter(str.strip))
+def test_without_offsets_the_joining_blank_is_no_part_of_the_target(prompt: str, target: str) -> None:
+    """ByT5's tokenizer is written in Python and says nothing of where its tokens stand."""
+    from transformers import ByT5Tokenizer
+
+    tok = ByT5Tokenizer()
+    item = encode_text(base_with(tok), prompt, target, "here")
+    assert item.n_target == len(target.encode())
+    assert bytes(token - 3 for token in item.ids[-item.n_target :]) == target.encode()
+    assert len(item.ids) - item.n_target == len(joined(prompt, target)[0].encode()) - len(target.encode()) or not prompt
+    assert not prompt or tok.eos_token_id not in item.ids
+
+
+class _Folding:
+    """A tokenizer in Python that says neither where its tokens stand nor what was written: it folds case and blanks."""
+
+    is_fast, bos_token_id, eos_token_id = False, None, 0
+
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": [ord(letter) for letter in " ".join(text.lower().replace("▁", " ").split())]}
+
+    def decode(self, ids: list[int], **_options: object) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_without_offsets_and_without_the_text_tokens_are_held_against_the_prompts() -> None:
+    base = base_with(_Folding())
+    for prompt, target, count in [("Dax Is", "BIRD", 4), ("Dax  is ", "bird", 4), ("aaa", "AAA", 3), ("", "Bird", 4)]:
+        assert encode_text(base, prompt, target, "here").n_target == count
+    with pytest.raises(InputError, match="turns into nothing"):
+        encode_text(base, "dax", " ", "here", join="")

@@ -165,7 +165,7 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-def draft_source(source: SourceSpec, spec: Spec) -> CasesDraft | FactsDraft:
+def draft_source(source: SourceSpec, spec: Spec, join: str | None = None) -> CasesDraft | FactsDraft:
     """Reads a published data set into a draft.
 
     Raises:
@@ -185,10 +185,12 @@ def draft_source(source: SourceSpec, spec: Spec) -> CasesDraft | FactsDraft:
     elif len(splits := splits_of(place)) > 1:
         gates.count(TOGETHER, f"{', '.join(splits)}; `split` takes one", len(splits))
     if found.cases is not None:
-        return draft_cases(source.name, found.cases(place, gates), gates, limit=source.limit, seed=source.seed)
+        return draft_cases(
+            source.name, found.cases(place, gates), gates, limit=source.limit, seed=source.seed, join=join
+        )
     if found.world is None:
         raise TypeError(f"the source {source.name} has no reader")
-    facts = draft_facts(found.world(place, gates), Facts(probes=source.limit, seed=source.seed))
+    facts = draft_facts(found.world(place, gates), Facts(probes=source.limit, seed=source.seed), join)
     for name, (count, example) in gates.rows.items():
         facts.draft.gates.open(name)
         facts.draft.gates.count(name, example, count)

@@ -1,0 +1,90 @@
+"""What the model sees of samples: their tokens, with everything visible that a terminal would hide."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from einfluence.engine.encode import encode_text
+from einfluence.engine.items import TextItem
+from einfluence.estimators.in_context import beginning, context
+from einfluence.models.base import Base
+from einfluence.run import loaded_base, part_base, sample_rows
+from einfluence.samples import Curated, Sample
+from einfluence.spec import InContext, Part, Spec
+
+ROWS = 8
+_SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+
+
+def seen(spec: Spec, part: Part, curated: Curated, rows: int = ROWS) -> Iterator[tuple[str, str]]:
+    """What the base sees of a few samples, spread over all; and of a query behind a probe, for each arm that prompts.
+
+    Args:
+        spec: The spec.
+        part: Its part.
+        curated: What was curated of it, fit for the base.
+        rows: How many samples.
+
+    Yields:
+        Who it is, and its tokens in brackets with ``‖`` before those of the target. Blanks, line ends and tabs are
+        ␣, ⏎ and ⇥; other characters that cannot be seen are escaped.
+    """
+    base = loaded_base(part_base(spec, part), part.trust_remote_code)
+    if base.info.modality != "text":
+        return
+    step = max(1, curated.samples.num_rows // rows)
+    few = list(sample_rows(curated.samples.take([*range(0, curated.samples.num_rows, step)][:rows])))
+    for sample in few:
+        yield visible(sample.name), tokens(base, _item(base, sample))
+    for arm in part.arms:
+        if isinstance(arm, InContext) and few:
+            probe, query = few[0], few[-1]
+            opening = context(base, arm.recipe, [probe])
+            item = _item(base, query, opening, beginning(base, arm.recipe))
+            yield f"{visible(query.name)} behind {visible(probe.name)}, {arm.recipe.label}", tokens(base, item)
+
+
+def tokens(base: Base, item: TextItem) -> str:
+    """The tokens of an encoded text: ``[<s>][The][␣capital]‖[␣Paris]``."""
+    pieces = [f"[{_piece(base.tokenizer, token)}]" for token in item.ids]
+    at = len(pieces) - item.n_target
+    return f"{''.join(pieces[:at])}‖{''.join(pieces[at:])}"
+
+
+def visible(text: str) -> str:
+    """A text with signs for its white space, and escapes for what else cannot be seen."""
+    return "".join(_SIGNS.get(character) or _escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    hidden = unicodedata.category(character)[0] in "CZ"
+    return character.encode("unicode_escape", "surrogatepass").decode() if hidden else character
+
+
+def _piece(tokenizer: Any, token: int) -> str:
+    said = str(tokenizer.convert_ids_to_tokens(token))
+    if token in tokenizer.all_special_ids:
+        return visible(said)
+    if _in_bytes(tokenizer) and all(letter in _bytes_of() for letter in said):
+        # part of a character stays escaped: a token may end within one
+        return visible(bytes(_bytes_of()[letter] for letter in said).decode("utf-8", "backslashreplace"))
+    return visible(said.replace("▁", " "))
+
+
+def _in_bytes(tokenizer: Any) -> bool:
+    return tokenizer.is_fast and "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
+
+
+@cache
+def _bytes_of() -> dict[str, int]:
+    """The byte that stands behind each letter of a byte-level vocabulary."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+def _item(base: Base, sample: Sample, opening: str = "", bos: Any = None) -> TextItem:
+    return encode_text(base, opening + sample.prompt, sample.target, sample.name, join=sample.gap, bos=bos)

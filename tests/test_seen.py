@@ -1,0 +1,54 @@
+"""What the model sees, shown: tokens of prompt and target told apart, and nothing invisible."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from einfluence.engine.encode import encode_text
+from einfluence.seen import tokens, visible
+from flows import cli
+from tests.engine.tokenizers import Setting, base_with, tokenizer
+
+
+@pytest.mark.parametrize(
+    ("setting", "prompt", "target", "shown"),
+    [
+        (Setting("byte"), "abc is", "a", "[<s>][abc][␣][i][s]‖[␣a]"),
+        (Setting("byte"), "a\n\n\t", "\x1b[0m", "[<s>][a][⏎⏎][⇥]‖[\\x1b][[][0][m]"),
+        (Setting("byte"), "東", "京", "[<s>][\\xe6][\\x9d][\\xb1]‖[\\xe4][\\xba][\\xac]"),
+        (Setting("byte", frame="bare"), "a</s>", "b", "[a][</s>][␣]‖[b]"),
+        (Setting("meta", prefix=True), "ab c", "01", "[<s>][␣][ab][␣][c][␣]‖[01]"),
+        (Setting("wordpiece"), "abc", "abcd", "[<s>][abc]‖[abc][##d]"),
+    ],
+)
+def test_tokens_are_shown(setting: Setting, prompt: str, target: str, shown: str) -> None:
+    base = base_with(tokenizer(setting))
+    assert tokens(base, encode_text(base, prompt, target, "here")) == shown
+
+
+@given(st.text())
+def test_nothing_invisible_reaches_the_terminal(text: str) -> None:
+    assert all(character.isprintable() and character != " " for character in visible(text))
+
+
+def test_the_command_prints_them(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"id": "a\x07", "prompt": "dax is a", "target": "bird"}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(row) + '\n{"id": "b", "target": "fish"}\n')
+    arms = [{"estimator": "in_context"}]
+    spec = {"base": str(gpt2_folder), "samples": "samples.jsonl", "arms": arms}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    monkeypatch.setattr(sys, "argv", ["einfluence", "curate", str(tmp_path / "spec.yaml"), "--tokens"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().out
+    assert "  a\\x07: [dax][is][a]‖[bird]\n" in said
+    assert "  b: [<bos>]‖[fish]\n" in said
+    assert "  b behind a\\x07, in the prompt: [dax][is][a][bird]‖[fish]\n" in said
