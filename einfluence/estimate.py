@@ -102,7 +102,7 @@ def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[Block
     A restoration is counted as its queries asked once for each place; what retraining adds is not.
     """
     samples, members = curated_rows(folder)
-    places = len({place_of(name) for name, _ in base.model.named_parameters()})
+    places = len({place_of(base, name) for name, _ in base.model.named_parameters()})
     cells = sum(block.cells * (places if isinstance(block, Restoration) else 1) for block in blocks)
     blocks = [block for block in blocks if not isinstance(block, Restoration)] or blocks
     probes = [mapped(members[probe], samples.__getitem__) for block in blocks for probe in block.probe_ids]

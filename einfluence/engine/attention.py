@@ -41,7 +41,7 @@ class Seats:
         lengths: (G,) true lengths of the prefixes.
         taken: (G * P + G * n * S,) which token sits in each place (any, where none does); None if all are taken.
         places: (L,) the place of each token; None if all are taken.
-        seen: The attention modules in the order of their calls.
+        seen: The attention modules in the order of their calls; ``windows`` how far each one looks back.
     """
 
     groups: int = 1
@@ -52,6 +52,7 @@ class Seats:
     taken: Tensor | None = None
     places: Tensor | None = None
     seen: list[torch.nn.Module] = field(default_factory=list[torch.nn.Module])
+    windows: list[int | None] = field(default_factory=list[int | None])
     masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict[tuple[Any, ...], Tensor])
 
 
@@ -106,6 +107,7 @@ def attend(
         found = f"attention of {type(module).__name__} with {', '.join(unknown) or 'a mask of its own'}"
         raise InputError("base", found, "plain causal attention")
     seats.seen.append(module)
+    seats.windows.append(sliding_window)
     rule = _Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
     q, k, v = (part.transpose(1, 2) for part in (query, key, value))  # (B, L, heads, width)
     if seats.taken is not None:

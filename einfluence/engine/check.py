@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from einfluence.engine import serial
+from einfluence.engine.anatomy import whole_copy
 from einfluence.engine.choice import Kind
 from einfluence.engine.exam import Reader
 from einfluence.engine.items import Item, Scores, TextItem, Tuned
@@ -143,7 +143,7 @@ class Trial:
         if way not in self._cases:
             self._cases[way] = _Case.visible(self.base, self.recipe, self.ways[way], self.queries, self.seed)
         case = self._cases[way]
-        twin = replace(self.base, model=copy.deepcopy(self.base.model))
+        twin = replace(self.base, model=whole_copy(self.base.model))
         wrong = ""
         for dtype in ["float64"] if self.recipe.dtype == "float64" else ["float32", "float64"]:
             case = case if dtype == case.recipe.dtype else case.again(dtype)
@@ -255,7 +255,7 @@ class _Case:
 
     def _undone(self, engine: Any) -> str:
         for probe, tuned, told in zip(self.pair, self.tuned, engine.train_all(self.pair), strict=True):
-            every = places(tuned.delta)
+            every = places(self.base, tuned.delta)
             only = list(dict.fromkeys((every[0], every[-1])))
             found = undo(self.base, engine.measure, probe, self.few, told.delta, only)
             for place in only:
@@ -292,7 +292,7 @@ def doubt_reader(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextIte
     ordered = sorted(items, key=lambda item: len(item.ids))
     few = list({id(item): item for item in (*ordered[:2], *ordered[-1:])}.values())
     truth = serial.evaluate(base, recipe, few)
-    twin = replace(base, model=copy.deepcopy(base.model))
+    twin = replace(base, model=whole_copy(base.model))
     try:
         found = Reader(twin, dtype).read(few)
     except Exception as error:  # as for engines

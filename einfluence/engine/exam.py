@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
 from einfluence.engine.items import Scores, TextItem
-from einfluence.engine.network import Network, shared_copy
+from einfluence.engine.network import Network
 from einfluence.engine.queries import Block, Ints, layout
 from einfluence.models.base import Base
 
@@ -25,7 +26,7 @@ class Reader:
     """
 
     def __init__(self, base: Base, dtype: str, budget: int = 2048) -> None:
-        self.network = Network(shared_copy(base.model, getattr(torch, dtype)))
+        self.network = Network(shared_copy(base.model, getattr(torch, dtype)), base.model)
         self.budget = budget
 
     def read(self, items: Sequence[TextItem]) -> Scores:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -90,8 +91,8 @@ class Matrix:
             self.seen.append((x.detach(), out))
         return out
 
-    def look_up(self, ids: Tensor) -> Tensor:
-        """(N or 1, L) token ids to (N, L, width)."""
+    def look_up(self, ids: Tensor, padding: int | None = None) -> Tensor:
+        """(N or 1, L) token ids to (N, L, width); the row of ``padding`` learns nothing here, as torch has it."""
         if self.merged is not None:
             return F.embedding(ids, self.merged)
         if self.watch and self.tokens is None:
@@ -106,7 +107,8 @@ class Matrix:
             same = ids[:, :, None] == self.tokens[:, None, :]
             first = same.to(torch.uint8).argmax(-1)  # the first place where the token occurred holds its change
             rows = self.rows.gather(1, first[..., None].expand(-1, -1, self.rows.shape[2]))
-            out = out + rows * same.any(-1, keepdim=True)
+            learns = same.any(-1, keepdim=True)
+            out = out + rows * (learns if padding is None else learns & (ids != padding)[..., None])
         return out
 
     def merge(self) -> None:
@@ -169,10 +171,14 @@ class Factors:
                 weight = module.weight.detach()
                 matrix = self._matrix(own["weight"], weight.T if flip else weight)
             module.forward = self._linear(module, matrix, own.get("bias"), module.weight.T if flip else module.weight)
-        elif kind is nn.Embedding and module.max_norm is None:
+        elif kind is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq:
             matrix = self._matrix(own["weight"], module.weight.detach())
+            if matrix.embeds:
+                raise Unknown(
+                    "recipe.adapter", f"{name}, whose rows another embedding reads too", "one that reads them"
+                )
             matrix.embeds = True
-            module.forward = matrix.look_up
+            module.forward = partial(matrix.look_up, padding=module.padding_idx)
         elif not list(module.children()) and all(p is None or p.dim() == 1 for p in module._parameters.values()):
             module.forward = self._norm(module, own)
         else:
@@ -241,11 +247,11 @@ class Factors:
         self.values = {name: value.expand(probes, *value.shape).clone() for name, value in self.small.items()}
         return list(self.values.values())
 
-    def export(self, kept: float, probe: int) -> dict[str, Tensor]:
+    def export(self, probe: int) -> dict[str, Tensor]:
         """One probe's change by name: small parameters whole, and ``:kept``, ``:down``, ``:up``, ``:rows``."""
         found = {name: value[probe].detach().clone() for name, value in self.values.items()}
         for name, matrix in self.matrices.items():
-            found[f"{name}:kept"] = torch.tensor(kept, dtype=torch.float64)
+            found[f"{name}:kept"] = torch.tensor(matrix.kept, dtype=torch.float64)
             for what in ("down", "up", "tokens", "rows"):
                 value = cast("Tensor | None", getattr(matrix, what))
                 if value is not None:

@@ -6,17 +6,18 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
 from einfluence.engine.batch import Batch, Probe
 from einfluence.engine.exam import Exam
 from einfluence.engine.factors import Factors, Matrix, Schedule
 from einfluence.engine.items import Scores, Tuned
-from einfluence.engine.network import Network, first_changed, shared_copy
+from einfluence.engine.network import Network, first_changed
 from einfluence.engine.outcomes import Told, give, outcomes
 from einfluence.engine.serial import make_optimizer, trained_names
 from einfluence.engine.text import BatchedText, Sizes, default_sizes
@@ -45,7 +46,7 @@ class FullEngine(BatchedText):
         self.norms = {name: p.norm().item() for name, p in model.named_parameters() if name in names}
         self.factors = Factors(model, names)
         self.factors.begin(1, False)
-        network = Network(model, first_changed(model, names))
+        network = Network(model, base.model, first_changed(model, base.model, names))
         if not network.packs:
             raise Unknown("base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface")
         numbers = sum(p.numel() for name, p in model.named_parameters() if name in names)
@@ -82,7 +83,7 @@ class FullEngine(BatchedText):
             rows = [matrix.rows for matrix in matrices if matrix.rows is not None]
             outputs = [out for matrix in matrices for _, out in matrix.seen]
             wanted = [*values, *rows, *outputs]
-            gradients = torch.autograd.grad(loss.sum(), wanted)
+            gradients = cast("tuple[Tensor | None, ...]", torch.autograd.grad(loss.sum(), wanted, allow_unused=True))
             small, signals = gradients[: len(values) + len(rows)], gradients[len(values) + len(rows) :]
             pairs = _pairs(matrices, signals)
             norm = first_norm
@@ -93,8 +94,9 @@ class FullEngine(BatchedText):
             if optimizer is None and values + rows:
                 optimizer = make_optimizer(recipe, [*values, *rows], fused=True)
             if optimizer is not None:
-                by_probe = [g * factor.view(-1, *[1] * (g.dim() - 1)).to(g) for g in small]
-                give([*values, *rows], small if recipe.clip is None else by_probe)
+                learn = [(value, g) for value, g in zip([*values, *rows], small, strict=True) if g is not None]
+                by_probe = [g * factor.view(-1, *[1] * (g.dim() - 1)).to(g) for _, g in learn]
+                give([v for v, _ in learn], [g for _, g in learn] if recipe.clip is None else by_probe)
                 optimizer.step()
             schedule.step()
             for matrix, pair in zip(matrices, pairs, strict=True):
@@ -103,7 +105,8 @@ class FullEngine(BatchedText):
                     g = g if recipe.clip is None else g * factor.view(-1, 1, 1).to(g)
                     history[matrix.name].append((x, g))
                 past = history[matrix.name]
-                matrix.kept = schedule.kept
+                if past or matrix.rows is not None:  # torch lets what no text passes be, weight decay or not
+                    matrix.kept = schedule.kept
                 if past:
                     matrix.down = torch.cat([x for x, _ in past], 1)
                     matrix.up = torch.cat([s * g for s, (_, g) in zip(schedule.shares, past, strict=True)], 1)
@@ -112,16 +115,17 @@ class FullEngine(BatchedText):
         told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         with torch.no_grad():
             updates = self._updates(values)
-            return outcomes(told, recipe, updates, self.norms, partial(self.factors.export, schedule.kept))
+            return outcomes(told, recipe, updates, self.norms, self.factors.export)
 
     def _norm(
         self,
         matrices: Sequence[Matrix],
         pairs: Sequence[tuple[Tensor, Tensor] | None],
-        gradients: Mapping[int, Tensor],
+        gradients: Mapping[int, Tensor | None],
         values: Sequence[Tensor],
     ) -> Tensor:
-        total = sum((gradients[id(v)].flatten(1).square().sum(1) for v in values), torch.tensor(0.0))
+        learn = [g for g in (gradients[id(v)] for v in values) if g is not None]
+        total = sum((g.flatten(1).square().sum(1) for g in learn), torch.tensor(0.0))
         for matrix, pair in zip(matrices, pairs, strict=True):
             down, up = pair or (None, None)
             rows = None if matrix.rows is None else gradients[id(matrix.rows)]
@@ -137,12 +141,13 @@ class FullEngine(BatchedText):
         return found
 
 
-def _pairs(matrices: Sequence[Matrix], signals: Sequence[Tensor]) -> list[tuple[Tensor, Tensor] | None]:
+def _pairs(matrices: Sequence[Matrix], signals: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor] | None]:
     """For each matrix that was multiplied with: inputs (N, rows, in) and output gradients (N, rows, out)."""
     left = list(signals)
     found: list[tuple[Tensor, Tensor] | None] = []
     for matrix in matrices:
         mine, left = left[: len(matrix.seen)], left[len(matrix.seen) :]
+        mine = [torch.zeros_like(out) if g is None else g for g, (_, out) in zip(mine, matrix.seen, strict=True)]
         x = torch.cat([x for x, _ in matrix.seen], 1) if mine else None
         found.append(None if x is None else (x, torch.cat(mine, 1)))
     return found

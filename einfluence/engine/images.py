@@ -14,8 +14,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.items import ImageItem, Scores, Tuned
-from einfluence.engine.network import shared_copy
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer, trainable_copy
 from einfluence.engine.stacked import KNOWN, Unfolded, unfolds

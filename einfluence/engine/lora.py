@@ -13,7 +13,8 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
-from einfluence.engine.network import LINEAR, Network, Now, patch, shared_copy
+from einfluence.engine.anatomy import shared_copy
+from einfluence.engine.network import LINEAR, Network, Now, patch
 from einfluence.engine.serial import trainable_copy
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
@@ -195,4 +196,6 @@ def _layers_of(base: Base, recipe: Recipe, seed: int) -> list[Adapted]:
 
 
 def _note_gradient(seen: dict[str, bool], name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-    seen[name] = seen.get(name, False) or args[0].requires_grad
+    if args[0].dim() > 2 and args[0].shape[0] != 1:
+        raise Unknown("recipe.adapter.targets", f"{name}, where texts do not come first", "texts before their tokens")
+    seen[name] = name in seen or args[0].requires_grad  # one that is run twice makes two things of a batch

@@ -6,9 +6,8 @@ what comes after the last attention is computed on the answer rows only.
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from einfluence.engine.anatomy import anatomy
 from einfluence.engine.attention import NAME, Seats, Stop, seated
-from einfluence.errors import InputError
+from einfluence.engine.unknown import Unknown
 
 LINEAR = (nn.Linear, Conv1D)
+PACKED = ("full_attention", "sliding_attention")  # kinds of layers whose texts may be laid end to end
 
 
 @dataclass
@@ -41,44 +42,33 @@ class Now:
     same: bool = False
 
 
-def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Copies a model's structure and buffers; parameters share the original's memory where the dtype is the same.
-
-    None of them needs a gradient. The original may be used by other threads meanwhile.
-    """
-    memo: dict[int, Any] = {}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
-    twin = copy.deepcopy(model, memo)
-    for module in twin.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_floating_point():
-                setattr(module, name, buffer.to(dtype))
-    return twin.eval()
-
-
 class Network:
     """A causal LM for batches of (probes, tokens of many texts end to end).
 
     Args:
-        model: A Hugging Face causal LM; it is changed, so hand in a :func:`shared_copy`.
+        model: A Hugging Face causal LM; it is changed, so hand in a copy that shares the weights of ``origin``.
+        origin: The model that it is a copy of.
         start: The first decoder block that may differ from the base's; those before it can be run once for all probes.
         now: What modules that were patched before follow.
 
     Attributes:
-        packs: Whether texts can be laid end to end (the model looks its attention up in transformers' interface).
-            Otherwise a batch is (probes * rows, length), filled up on the right.
+        packs: Whether texts can be laid end to end: the model looks its attention up in transformers' interface, and
+            nothing but attention reaches from one token to another. Else a batch is (probes * rows, length), filled up
+            on the right.
         start: As given; 0 where blocks cannot be left out.
+
+    Raises:
+        Unknown: For a model whose tokens see those after them, so that no text can be filled up.
     """
 
-    def __init__(self, model: nn.Module, start: int = 0, now: Now | None = None) -> None:
+    def __init__(self, model: nn.Module, origin: nn.Module, start: int = 0, now: Now | None = None) -> None:
         self.model: Any = model
+        self.origin, self.anatomy = origin, anatomy(origin)
         self.now = now or Now()
         first = next(model.parameters())
         self.device, self.itemsize = first.device, first.element_size()
         self.width: int = self.model.config.get_text_config().hidden_size
-        self._positions = "position_ids" in inspect.signature(model.forward).parameters
-        self.packs = self._positions and self._adopt_attention()
+        self.packs = self._adopt_attention()
         self.start = self._skip_below(start) if self.packs and start else 0
         self._patch_answer_rows()
 
@@ -107,7 +97,7 @@ class Network:
 
     def _skip_below(self, start: int) -> int:
         """Lets the first blocks be left out; returns ``start``, or 0 where that is not possible."""
-        self.blocks = decoder_layers(self.model)
+        self.blocks = decoder_layers(self.model, self.origin)
         kinds: list[bool] = []
         hooks = [
             b.register_forward_hook(lambda _m, _a, out: kinds.append(isinstance(out, Tensor))) for b in self.blocks
@@ -117,26 +107,84 @@ class Network:
             hook.remove()
         if len(kinds) != len(self.blocks) or not all(kinds) or start >= len(self.blocks):
             return 0
+        plain = [block.forward for block in self.blocks]
         for block in self.blocks[:start]:
             patch(block, _left_out(self.now, block.forward))
         patch(self.blocks[start], _resumed(self.now, self.blocks[start].forward))
-        return start
+        self.start = start
+        if self._resumes():
+            return start
+        for block, forward in zip(self.blocks, plain, strict=True):
+            patch(block, forward)
+        return 0
+
+    @torch.no_grad()
+    def _resumes(self) -> bool:
+        """Whether a text says the same when its lower blocks are left out; later ones may read more than the last."""
+        ids = trial(self.origin)[:1].to(self.device)
+        positions, seats = torch.arange(ids.shape[1], device=self.device)[None], Seats(width=ids.shape[1])
+        try:
+            whole = self.logits(ids, positions, seats, positions)
+            self.now.resume = self.below(ids, positions, seats)
+            return close(self.logits(ids, positions, seats, positions), whole)
+        except Exception:  # whatever a block misses, then it is not left out
+            return False
+        finally:
+            self.now.resume = None
 
     def _adopt_attention(self) -> bool:
-        can = getattr(self.model, "_can_set_attn_implementation", None)
-        layers = getattr(self.model.config.get_text_config(), "num_hidden_layers", None)
-        if can is None or not can() or layers is None:
-            return False
-        old = self.model.config._attn_implementation
-        self.model.set_attn_implementation(NAME)
+        """Has attention follow :mod:`einfluence.engine.attention` where that changes nothing a text says."""
+        can = getattr(self.model, "_can_set_attn_implementation", lambda: False)()
+        config = self.model.config.get_text_config()
+        layers = getattr(config, "num_hidden_layers", None)
+        kinds = getattr(config, "layer_types", None) or ()
+        positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        may = can and positions and layers is not None and set(kinds) <= set(PACKED)
+        known = self.anatomy.packs
+        truth = self._apart() if known is None else torch.empty(0)
+        if known is None and not close(truth[2, :-1], truth[0, :-1]):
+            raise Unknown("base", f"{type(self.model).__name__}, whose tokens see those after them", "a causal model")
+        if may and known is not False:
+            old = self.model.config._attn_implementation
+            self.model.set_attn_implementation(NAME)
+            known = known or self._follows(truth, cast("int", layers), kinds)
+            if not known:
+                self.model.set_attn_implementation(old)
+        self.anatomy.packs = bool(may and known)
+        return self.anatomy.packs
+
+    @torch.no_grad()
+    def _apart(self) -> Tensor:
+        """The logits (texts, length, vocabulary) of a few texts, each run alone."""
+        ids = trial(self.origin).to(self.device)
+        return torch.cat([self.model(input_ids=text[None], use_cache=False).logits for text in ids])
+
+    @torch.no_grad()
+    def _follows(self, truth: Tensor, layers: int, kinds: Sequence[str]) -> bool:
+        """Whether a few texts say the same when they are laid end to end, and when two share their beginning."""
+        ids = trial(self.origin).to(self.device)
+        count, length = ids.shape
+        at = torch.arange(length, device=self.device)
+        beginning = torch.cat([ids[0], ids[1, SHARED:]])[None], torch.cat([at, at[SHARED:]])[None]
+        shared = Seats(1, SHARED, 2, length - SHARED, torch.tensor([SHARED], device=self.device))
         try:
-            seen = self._try()
-        except InputError:
-            seen = list[nn.Module]()
-        if len(seen) == layers == len(set(seen)):
-            return True
-        self.model.set_attn_implementation(old)
-        return False
+            with seated(Seats(rows=count, width=length)) as seats:
+                packed = self.model(input_ids=ids.reshape(1, -1), position_ids=at.repeat(count)[None], use_cache=False)
+            with seated(shared):
+                after = self.model(input_ids=beginning[0], position_ids=beginning[1], use_cache=False)
+        except Exception:  # masks of its own, and whatever else a model may ask for
+            return False
+        windows = sum(window is not None for window in seats.windows)
+        told = windows == sum(kind == "sliding_attention" for kind in kinds) if kinds else True
+        once = len(seats.seen) == layers == len(set(seats.seen))
+        rows = after.logits[0]
+        return (
+            once
+            and told
+            and close(packed.logits.view(truth.shape), truth)
+            and close(rows[:length], truth[0])
+            and close(rows[length:], truth[1, SHARED:])
+        )
 
     def forward_two_tokens(self, seats: Seats | None = None) -> list[nn.Module]:
         """Runs two tokens; returns the attention modules in the order of their calls."""
@@ -152,6 +200,9 @@ class Network:
 
     def _patch_answer_rows(self) -> None:
         """After the last attention every position stands alone, so there only the answer rows are computed."""
+        if self.anatomy.rows is False:
+            return
+        plain: dict[nn.Module, Callable[..., Any]] = {}
         head = self.model.get_output_embeddings()
         late = self._after_last_attention() if self.packs else set[nn.Module]()
         linears = {module for module in self.model.modules() if isinstance(module, LINEAR)}
@@ -161,9 +212,28 @@ class Network:
             if module is head or not inner or inner & done or not inner <= late:
                 continue
             done |= inner
+            plain[module] = module.forward
             patch(module, _on_rows(self.now, module.forward, scatter=True))
         if head is not None and type(head) is nn.Linear:
+            plain[head] = head.forward
             patch(head, _on_rows(self.now, head.forward, scatter=False))
+        if self.anatomy.rows is None:
+            self.anatomy.rows = self._answers_alone()
+        if not self.anatomy.rows:
+            for module, forward in plain.items():
+                patch(module, forward)
+
+    @torch.no_grad()
+    def _answers_alone(self) -> bool:
+        """Whether a few rows of a text say what they say among all of them."""
+        ids = trial(self.origin)[:1].to(self.device)
+        positions, seats = torch.arange(ids.shape[1], device=self.device)[None], Seats(width=ids.shape[1])
+        some = positions[:, 2::3]
+        try:
+            every = self.logits(ids, positions, seats, positions)
+            return close(self.logits(ids, positions, seats, some), every[some[0]])
+        except Exception:  # whatever a layer wants beside its rows
+            return False
 
     def _after_last_attention(self) -> set[nn.Module]:
         last = self._try()[-1]
@@ -181,6 +251,26 @@ class Network:
         for hook in hooks:
             hook.remove()
         return late - early
+
+
+LENGTH, SHARED = 12, 5
+
+
+def trial(model: nn.Module) -> Tensor:
+    """Texts (3, LENGTH) to try a model with: two begin alike, and the first and last differ in the last token only."""
+    words = int(cast("Any", model).get_input_embeddings().weight.shape[0])
+    ids = torch.arange(3 * LENGTH).mul(7).add(3).remainder(words).view(3, LENGTH)
+    ids[1, :SHARED] = ids[0, :SHARED]
+    ids[2] = ids[0]
+    ids[2, -1] = (ids[0, -1] + 1) % words
+    return ids
+
+
+def close(found: Tensor, truth: Tensor) -> bool:
+    """Whether logits differ by rounding alone."""
+    allowed = {torch.float64: 1e-5, torch.float32: 1e-4}.get(truth.dtype, 5e-2)
+    found, truth = found.nan_to_num(), truth.nan_to_num()
+    return bool((found - truth).abs().max() <= allowed * truth.abs().max().clamp(min=1.0))
 
 
 def entering(block: nn.Module, run: Callable[[], object]) -> Tensor:
@@ -201,11 +291,12 @@ def entering(block: nn.Module, run: Callable[[], object]) -> Tensor:
     return caught[0]
 
 
-def first_changed(model: nn.Module, names: Collection[str]) -> int:
+def first_changed(model: nn.Module, origin: nn.Module, names: Collection[str]) -> int:
     """The index of the first decoder block that holds one of these parameters; 0 if one stands before the blocks."""
     places: dict[int, int] = {}
-    for index, block in enumerate(decoder_layers(model)):
-        places |= {id(parameter): index for parameter in block.parameters()}
+    for index, block in enumerate(decoder_layers(model, origin)):
+        for parameter in block.parameters():
+            places.setdefault(id(parameter), index)  # one that several blocks share counts from the first
     after = max(places.values(), default=0)
     output = cast("Any", model).get_output_embeddings()
     tied = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -223,12 +314,18 @@ def _on_rows(now: Now, forward: Callable[..., Any], scatter: bool) -> Callable[.
     def on_rows(x: Tensor, *args: Any, **kwargs: Any) -> Any:
         if now.rows is None:
             return forward(x, *args, **kwargs)
-        rows = x.reshape(-1, x.shape[-1]).index_select(0, now.rows)[None]
-        out = forward(rows, *args, **kwargs)
+        places, chosen = x.shape[:-1], now.rows
+
+        def pick(value: Any) -> Any:  # what stands beside x, a residual or a gate, is cut to the same rows
+            if not isinstance(value, Tensor) or value.shape[: len(places)] != places:
+                return value
+            return value.reshape(-1, *value.shape[len(places) :]).index_select(0, chosen)[None]
+
+        out = forward(pick(x), *map(pick, args), **{name: pick(value) for name, value in kwargs.items()})
         if not scatter:
             return out
-        full = out.new_zeros(x.shape[:-1].numel(), out.shape[-1])
-        return full.index_copy(0, now.rows, out[0]).view(*x.shape[:-1], -1)
+        full = out.new_zeros(places.numel(), out.shape[-1])
+        return full.index_copy(0, chosen, out[0]).view(*places, -1)
 
     return on_rows
 
@@ -249,8 +346,13 @@ def _resumed(now: Now, forward: Callable[..., Any]) -> Callable[..., Any]:
     return resumed
 
 
-def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a causal LM in order; none where it is not plain which they are."""
-    wanted = getattr(cast("Any", model).config.get_text_config(), "num_hidden_layers", 0)
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) == wanted]
-    return list(lists[0]) if len(lists) == 1 else []
+def decoder_layers(model: nn.Module, origin: nn.Module | None = None) -> list[nn.Module]:
+    """The blocks of a causal LM in order; none where it is not plain which they are.
+
+    Args:
+        model: The model.
+        origin: What it is a copy of, if it is one.
+    """
+    found = anatomy(model if origin is None else origin)
+    names = sorted(found.blocks, key=lambda name: found.blocks[name])
+    return [model.get_submodule(name) for name in names] if len(names) == found.count else []

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from einfluence.engine.anatomy import layer_of, settled_model
 from einfluence.engine.items import Item, Scores, Tuned
-from einfluence.engine.serial import layer_of
 from einfluence.models.base import Base
 
 OUTSIDE = "outside the layers"
@@ -34,15 +34,15 @@ class Restored:
     without: dict[str, Scores]
 
 
-def place_of(parameter: str) -> str:
-    """Where a parameter stands: ``layer <k>`` by the first number in its name, or outside the layers."""
-    layer = layer_of(parameter)
+def place_of(base: Base, parameter: str) -> str:
+    """Where a parameter stands: ``layer <k>``, or outside the layers."""
+    layer = layer_of(base.model, parameter)
     return OUTSIDE if layer is None else f"layer {layer}"
 
 
-def places(delta: Mapping[str, Tensor]) -> list[str]:
+def places(base: Base, delta: Mapping[str, Tensor]) -> list[str]:
     """The places that a delta changes, in the order of its names."""
-    return list(dict.fromkeys(place_of(name.partition(":")[0]) for name in delta))
+    return list(dict.fromkeys(place_of(base, name.partition(":")[0]) for name in delta))
 
 
 def undone(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
@@ -53,11 +53,11 @@ def undone(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Ten
         delta: Of any engine: LoRA's A and B, parameters whole, or low-rank factors.
         place: From :func:`places`.
     """
-    parameters = dict(base.model.named_parameters())
+    parameters = dict(settled_model(base.model).named_parameters())
     left = dict(delta)
     for name, value in delta.items():
         parameter, _, factor = name.partition(":")
-        if place_of(parameter) != place:
+        if place_of(base, parameter) != place:
             continue
         if factor == "kept":
             left[name] = torch.ones_like(value)
@@ -117,7 +117,7 @@ def undo(
         delta: What its training left behind.
         only: These places alone; None for all.
     """
-    named = {"": delta, **{place: undone(base, delta, place) for place in only or places(delta)}}
+    named = {"": delta, **{place: undone(base, delta, place) for place in only or places(base, delta)}}
     # Low-rank factors are put in side by side only where each probe keeps the same share of the base's weights.
     alike = all(value.item() == 1 for name, value in delta.items() if name.endswith(":kept"))
     before: Scores | None = None

@@ -6,21 +6,19 @@ after. Everything fast is tested equal to this. Source: Matelsky, Ungar, Kording
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
-from transformers.pytorch_utils import Conv1D
 
+from einfluence.engine.adapters import adapted, adapted_parameter, head_of
+from einfluence.engine.anatomy import private_copy, settled_model
 from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned, stages
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
@@ -155,21 +153,13 @@ def trainable_copy(
         InputError: When the recipe trains no parameter of this model.
     """
     if model is None:
-        model = copy.deepcopy(base.model).to(getattr(torch, recipe.dtype)).eval()
+        model = private_copy(base.model, getattr(torch, recipe.dtype))
     model.requires_grad_(False)
     adapter = recipe.adapter
     if adapter.kind == "lora":
-        with _seeding, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            # peft turns GPT-2's Conv1D around by itself, which is what is wanted, and asks transformers by an old name.
-            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        with _seeding, torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
-            try:
-                model = cast("torch.nn.Module", get_peft_model(cast("Any", model), lora_config(base, recipe)))
-            except ValueError as error:
-                found = f"targets {adapter.targets!r}, layers {adapter.layers}, which choose no module"
-                raise InputError("recipe.adapter", found, f"modules of {base.info.label} (peft: {error})") from error
-        names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+            model, names = adapted(base, model, adapter)
     else:
         names = trained_names(base, recipe)
     trained = {name: parameter for name, parameter in model.named_parameters() if name in names}
@@ -187,40 +177,6 @@ def trainable_copy(
 def trained_names(base: Base, recipe: Recipe) -> set[str]:
     """Names of the base's parameters that a recipe without LoRA trains."""
     return {name for name, _ in base.model.named_parameters() if _trains(base, recipe, name)}
-
-
-def lora_config(base: Base, recipe: Recipe) -> LoraConfig:
-    """The recipe's adapter in peft's words."""
-    adapter = recipe.adapter
-    targets: Any = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
-    # What peft cannot say is said by full names: "all-linear" outside transformers, or of some layers only.
-    if targets == "all-linear" and (base.info.modality == "image" or adapter.layers is not None):
-        targets = [
-            name for name in _all_linear(base.model) if adapter.layers is None or layer_of(name) in adapter.layers
-        ]
-    elif isinstance(targets, str) and adapter.layers is not None:
-        names = [name for name, _ in base.model.named_modules() if re.fullmatch(targets, name)]
-        targets = [name for name in names if layer_of(name) in adapter.layers]
-    by_name = isinstance(adapter.targets, str)
-    return LoraConfig(
-        r=adapter.r,
-        lora_alpha=cast("Any", adapter.alpha),
-        target_modules=targets,
-        layers_to_transform=None if by_name or adapter.layers is None else list(adapter.layers),
-        lora_dropout=0.0,
-    )
-
-
-def _all_linear(model: torch.nn.Module) -> list[str]:
-    """Every product with a weight but the output layer's, as peft understands "all-linear"."""
-    kinds = (torch.nn.Linear, torch.nn.Conv2d, Conv1D)
-    found = [name for name, module in model.named_modules() if isinstance(module, kinds) and module is not _head(model)]
-    return found
-
-
-def layer_of(name: str) -> int | None:
-    """The index of the layer that a module or parameter stands in: the first number in its name."""
-    return next((int(piece) for piece in name.split(".") if piece.isdecimal()), None)
 
 
 def make_optimizer(
@@ -260,18 +216,19 @@ def target_logits(model: torch.nn.Module, item: Item) -> tuple[torch.Tensor, tor
 
 def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[str, tuple[float, float]]:
     """For each changed parameter of the base: Frobenius norm of its effective change, and of itself before."""
+    settled = settled_model(base.model)
     before = {
-        name: parameter.detach().to(getattr(torch, recipe.dtype)) for name, parameter in base.model.named_parameters()
+        name: parameter.detach().to(getattr(torch, recipe.dtype))
+        for name, parameter in settled.named_parameters(remove_duplicate=False)
     }
     changes: dict[str, torch.Tensor] = {}
     if recipe.adapter.kind == "lora":
         for name, module in model.named_modules():
-            if isinstance(module, LoraLayer):
-                key = name.removeprefix("base_model.model.") + ".weight"
-                changes[key] = cast("Any", module).get_delta_weight("default").detach()
+            if isinstance(module, LoraLayer) and module.lora_B["default"].weight.requires_grad:
+                changes[adapted_parameter(name, module)] = cast("Any", module).get_delta_weight("default").detach()
     else:
         after = dict(model.named_parameters())
-        changes = {name: after[name].detach() - value for name, value in before.items() if after[name].requires_grad}
+        changes = {name: value.detach() - before[name] for name, value in after.items() if value.requires_grad}
     return {name: (change.norm().item(), before[name].norm().item()) for name, change in changes.items()}
 
 
@@ -289,16 +246,9 @@ def _trains(base: Base, recipe: Recipe, name: str) -> bool:
         return True
     if adapter.kind == "match":
         return re.search(adapter.pattern or "", name) is not None
-    head = _head(base.model)
+    head = head_of(base.model)
     return any(
         name == known
         for known, parameter in base.model.named_parameters()
         if any(parameter is own for own in head.parameters())
     )
-
-
-def _head(model: torch.nn.Module) -> torch.nn.Module:
-    output = getattr(model, "get_output_embeddings", lambda: None)()
-    if output is not None:
-        return output
-    return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from einfluence.engine import serial
+from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.batch import Probe
 from einfluence.engine.exam import Exam
 from einfluence.engine.items import Scores, Tuned
-from einfluence.engine.network import Network, first_changed, shared_copy
+from einfluence.engine.network import Network, first_changed
 from einfluence.engine.text import BatchedText, Sizes
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -40,10 +41,8 @@ class SwappedEngine(BatchedText):
             for which, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
                 if id(parameter) in places:
                     setattr(module, which, nn.Parameter(self.own[places[id(parameter)]], requires_grad=False))
-        start = first_changed(
-            model, {name for name, _ in model.named_parameters(remove_duplicate=False) if name in names}
-        )
-        super().__init__(Network(model, start), recipe, sizes or Sizes(window=1, alone=1), share)
+        start = first_changed(model, base.model, names)
+        super().__init__(Network(model, base.model, start), recipe, sizes or Sizes(window=1, alone=1), share)
 
     def blank(self, probes: int) -> None:
         """Puts the base in."""

@@ -12,13 +12,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
 from einfluence.engine.batch import Batch, Probe
 from einfluence.engine.exam import Exam
 from einfluence.engine.items import Scores, TextItem, Tuned, stages
 from einfluence.engine.lora import Lora
 from einfluence.engine.memory import memory_budget
-from einfluence.engine.network import Network, Now, first_changed, shared_copy
+from einfluence.engine.network import Network, Now, first_changed
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer
 from einfluence.models.base import Base
@@ -151,7 +152,7 @@ class TextEngine(BatchedText):
         names = {layer.name + ".weight" for layer in self.lora.layers}
         named = dict(model.named_parameters(remove_duplicate=False))
         self.norms = {name: named[name].norm().item() for name in names}
-        network = Network(model, first_changed(model, names), now)
+        network = Network(model, base.model, first_changed(model, base.model, names), now)
         self.lora.find_first(network)
         numbers = sum(layer.start.numel() + layer.out * len(layer.start) for layer in self.lora.layers)
         super().__init__(network, recipe, sizes or default_sizes(network.device, numbers, 64), share)
@@ -177,12 +178,13 @@ class TextEngine(BatchedText):
             batch = Batch.of(part, device)
             optimizer = make_optimizer(recipe, values, fused=True)
             seats = Seats(rows=batch.rows, width=batch.width)
-            self.network.now.first = {}
+            self.network.now.resume, self.network.now.first = None, {}
             if self.network.start and recipe.steps:
                 self.network.now.resume = self.network.below(batch.ids, batch.positions, seats)
             for _ in range(recipe.steps):
                 loss = batch.loss(self.network.logits(batch.ids, batch.positions, seats, batch.answers))
-                gradients = torch.autograd.grad(loss.sum(), values)
+                # What a text does not pass has no gradient; there B stays zero, so A may stay or decay as it likes.
+                gradients = torch.autograd.grad(loss.sum(), values, allow_unused=True, materialize_grads=True)
                 norm = per_probe_norms(gradients)
                 first_norm = first_norm if losses else norm
                 losses.append(loss.detach())

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from einfluence import engine
+from einfluence.engine.anatomy import layer_of
 from einfluence.engine.encode import check_modality, encode_image, encode_text
 from einfluence.engine.items import Item, Scores, Tuned
-from einfluence.engine.serial import layer_of
 from einfluence.estimators.in_context import prompted
 from einfluence.models.base import Base
 from einfluence.samples import Sample, mapped
@@ -79,7 +79,7 @@ def measure_block(
             tuned, after = _failed(tuned, "a query's log-probability is not finite after training"), None
         if tuned.losses or tuned.failed or math.isfinite(tuned.update_norm):
             outcomes.append(_outcome(name, tuned))
-        layers += _layers(name, tuned)
+        layers += _layers(base, name, tuned)
         if after is None:
             failed[name] = tuned.failed or "unknown"
         else:
@@ -156,12 +156,12 @@ def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _layers(probe_id: str, tuned: Tuned) -> Iterator[dict[str, Any]]:
+def _layers(base: Base, probe_id: str, tuned: Tuned) -> Iterator[dict[str, Any]]:
     for parameter, (change, norm) in tuned.layer_updates.items():
         yield {
             "probe_id": probe_id,
             "parameter": parameter,
-            "layer": layer_of(parameter),
+            "layer": layer_of(base.model, parameter),
             "update_norm": _number(change),
             "relative_update": _number(change / norm) if norm else None,
         }

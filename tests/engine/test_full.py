@@ -10,6 +10,7 @@ import torch
 
 from einfluence.engine.factors import Schedule
 from einfluence.engine.full import FullEngine
+from einfluence.engine.items import TextItem
 from einfluence.engine.text import Sizes
 from einfluence.errors import InputError
 from einfluence.spec import Adapter, Recipe
@@ -91,3 +92,15 @@ def test_the_schedule_follows_torch_sgd() -> None:
         optimizer.step()
         schedule.step()
     assert weight.item() == pytest.approx(schedule.kept * 2.0 + float(np.dot(schedule.shares, gradients)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "adapter", [Adapter(kind="full"), Adapter(kind="last"), Adapter(kind="match", pattern="embed")]
+)
+def test_the_padding_tokens_own_row_learns_nothing_where_it_is_read(adapter: Adapter) -> None:
+    """torch gives the row of an embedding's `padding_idx` no gradient, also where that token stands in a text."""
+    base = text_base("llama-tied")
+    assert base.model.get_input_embeddings().padding_idx == 0
+    probes = [[TextItem((5, 0, 6, 0, 7, 8), 1)], [TextItem((0, 9, 10, 0), 2)]]
+    recipe = FULL.model_copy(update={"adapter": adapter, "dtype": "float64", "weight_decay": 0.05})
+    assert_equal_to_serial(FullEngine(base, recipe, 0), base, recipe, probes, [*QUERIES, probes[0][0]], 0, 1e-6)

@@ -10,11 +10,13 @@ import torch
 
 from einfluence import engine
 from einfluence.engine import serial
+from einfluence.engine.encode import encode_text
 from einfluence.engine.items import TextItem
 from einfluence.engine.text import TextEngine
+from einfluence.models.load import find_base, load_base
 from einfluence.samples import InTurn, Probe
 from einfluence.spec import Adapter, Recipe
-from tests.engine.comparison import assert_equal_to_serial
+from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
 RECIPES = {
@@ -108,3 +110,15 @@ def test_a_sequence_is_another_probe_than_the_bundle_of_its_samples_and_than_its
         Probe("p", members, kind).probe_id for members in (("a", "b"), ("b", "a")) for kind in ("bundle", "sequence")
     }
     assert len(ids) == 4
+
+
+@pytest.mark.parametrize("adapter", [{"layers": (1,)}, {"targets": r".*\.[1-9]\..*_proj"}], ids=["layers", "targets"])
+def test_the_second_sample_passes_the_lower_blocks_itself(adapter: dict[str, Any]) -> None:
+    """Where the adapters leave out the first block, what goes into the next one is kept, but of one sample alone."""
+    base = load_base(find_base("embedded:world", "test"))
+    a, b = (encode_text(base, *text, "test") for text in (("dax is a", "bird"), ("wug is a", "fish")))
+    recipe = Recipe(adapter=Adapter(r=4, **adapter), optimizer="sgd", lr=0.05, steps=3, dtype="float64")
+    probes = [InTurn([a, b]), InTurn([b, a])]
+    truth = influences(serial.measure(base, recipe, probes, [a, b], 0))
+    found = influences(TextEngine(base, recipe, 0).measure(probes, [a, b], {}))
+    np.testing.assert_allclose(found, truth, rtol=1e-6)

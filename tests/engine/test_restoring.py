@@ -32,11 +32,11 @@ def by_hand(base: Any, recipe: Recipe, probe: Any, queries: Any, place: str) -> 
         for name, value in trained.items():
             parameters[name].copy_(value)
         for name, module in model.named_modules():
-            if isinstance(module, LoraLayer) and place_of(name) == place:
+            if isinstance(module, LoraLayer) and place_of(base, name) == place:
                 module.scaling["default"] = 0.0  # another way than B = 0
         if recipe.adapter.kind != "lora":
             for name, parameter in model.named_parameters():
-                if place_of(name) == place:
+                if place_of(base, name) == place:
                     parameter.copy_(own[name])
         return np.array([serial.target_logprobs(model, query).sum().item() for query in queries])
 
@@ -69,7 +69,7 @@ def test_undoing_every_layer_at_once_leaves_the_base() -> None:
 
     base, items = text_base("gpt2"), texts(5, 4)
     delta = serial.train(base, RECIPES["full SGD"], [items[0]], 0).delta
-    for place in places(delta):
+    for place in places(base, delta):
         delta = undone(base, delta, place)
     assert all(torch.equal(delta[name], value) for name, value in base.model.named_parameters())
 

@@ -1,0 +1,214 @@
+"""What a few tokens show of a model: where text passes, which modules are its blocks, whether running it changes it.
+
+Names cannot tell: a vision tower has layers of its own, and so have experts and projections. So a private copy is run
+once, and what ran is what counts.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from einfluence.errors import InputError
+
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass
+class Anatomy:
+    """What is known of a model.
+
+    Args:
+        blocks: The index of the block that each module inside one stands in, by module name.
+        count: How many blocks there are.
+        idle: Modules that no text passes: a vision tower, cross-attention. An expert that these tokens did not choose
+            is none of them.
+        settles: Whether the first forward pass changes the weights (and no later one does).
+        packs: Whether texts may be laid end to end; None while nobody has tried.
+        rows: Whether what comes after the last attention may be computed on some rows only; likewise.
+    """
+
+    blocks: dict[str, int]
+    count: int
+    idle: frozenset[str]
+    settles: bool
+    packs: bool | None = None
+    rows: bool | None = None
+
+    def layer_of(self, name: str) -> int | None:
+        """The index of the block that a module or parameter (peft's names too) stands in; None outside the blocks."""
+        name = name.removeprefix("base_model.model.")
+        while name:
+            if name in self.blocks:
+                return self.blocks[name]
+            name = name.rpartition(".")[0]
+        return None
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, Anatomy] = WeakKeyDictionary()
+
+
+def anatomy(model: nn.Module) -> Anatomy:
+    """Finds a language model's anatomy, once a process; the model itself is not run.
+
+    Raises:
+        InputError: When every forward pass changes the weights, so that no number would mean anything.
+    """
+    if model not in _KNOWN:
+        twin = copy.deepcopy(model).eval()
+        called = _run(twin)
+        settles = not _same(twin, model)
+        if settles:
+            settled = copy.deepcopy(twin)
+            _run(settled)
+            if not _same(settled, twin):
+                fix = "take a model that leaves its weights alone in eval mode"
+                raise InputError("base", f"{type(model).__name__}, whose forward pass changes its weights", "one", fix)
+        blocks, count = _blocks(model, called)
+        _KNOWN[model] = Anatomy(blocks, count, _idle(model, called, blocks), settles)
+    return _KNOWN[model]
+
+
+def layer_of(model: nn.Module, name: str) -> int | None:
+    """The index of the layer that a module or parameter stands in.
+
+    For a language model that of its block, for an image classifier the first number in the name; None outside.
+    """
+    if hasattr(model, "config"):
+        return anatomy(model).layer_of(name)
+    return next((int(piece) for piece in name.split(".") if piece.isdecimal()), None)
+
+
+def whole_copy(model: nn.Module) -> nn.Module:
+    """A copy with weights of its own, of which all is known that is known of the model."""
+    twin = copy.deepcopy(model)
+    if hasattr(model, "config"):
+        _KNOWN[twin] = anatomy(model)
+    return twin
+
+
+def private_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy with weights of its own in eval mode, as the first forward pass leaves them."""
+    twin = _precise(copy.deepcopy(model).to(dtype).eval(), dtype)
+    if hasattr(model, "config") and anatomy(model).settles:
+        _run(twin)
+    return twin
+
+
+def settled_model(model: nn.Module) -> nn.Module:
+    """The model itself, or of one that changes its weights when it is first run, a copy that has been."""
+    settles = hasattr(model, "config") and anatomy(model).settles
+    return private_copy(model, next(model.parameters()).dtype) if settles else model
+
+
+def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Copies a model's structure and buffers; parameters share the original's memory where the dtype is the same.
+
+    None of them needs a gradient. The original may be used by other threads meanwhile. Of a model that changes its
+    weights when it is run, nothing is shared.
+    """
+    if hasattr(model, "config") and anatomy(model).settles:
+        return private_copy(model, dtype).requires_grad_(False)
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+    twin = copy.deepcopy(model, memo)
+    for module in twin.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point():
+                setattr(module, name, buffer.to(dtype))
+    return _precise(twin.eval(), dtype)
+
+
+def _precise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Fused products over experts know no float64, so there each expert is multiplied by itself."""
+    whole: Any = model
+    if dtype == torch.float64 and hasattr(whole, "_can_set_experts_implementation"):
+        if whole._can_set_experts_implementation():
+            whole.set_experts_implementation("eager")
+    return model
+
+
+@torch.no_grad()
+def _run(model: nn.Module) -> frozenset[str]:
+    """Runs a few tokens; returns the names of the modules that were called, all of them where it cannot be run so."""
+    called: set[str] = set()
+
+    def note(name: str, *_: Any) -> None:
+        called.add(name)
+
+    hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in model.named_modules()]
+    try:
+        words = cast("Any", model).get_input_embeddings().weight.shape[0]
+        ids = torch.arange(4, device=next(model.parameters()).device)[None] % words
+        cast("Any", model)(input_ids=ids, use_cache=False)
+    except Exception:  # whoever measures with it meets the reason; here it only means that nothing is known
+        return frozenset(name for name, _ in model.named_modules())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # A wrapper may hand on to what is in it without being called itself.
+    outer = {name[:at] for name in called for at, letter in enumerate(name) if letter == "."}
+    return frozenset(called | outer)
+
+
+def _same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether parameters and saved buffers are bit for bit the same."""
+    left, right = one.state_dict(), other.state_dict()
+    return all(_bits(left[name]).equal(_bits(value)) for name, value in right.items() if isinstance(value, Tensor))
+
+
+def _bits(value: Tensor) -> Tensor:
+    return value.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+def _blocks(model: nn.Module, called: frozenset[str]) -> tuple[dict[str, int], int]:
+    """The list of modules that holds most of what text passes; one beside it that is as long belongs to it."""
+    lists: dict[str, nn.ModuleList] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in lists)
+        if isinstance(module, nn.ModuleList) and not inside and _ran(name, module, called):
+            lists[name] = module
+    if not lists:
+        return {}, 0
+    wanted = getattr(cast("Any", model).config.get_text_config(), "num_hidden_layers", None)
+    first = max(lists, key=lambda name: (len(lists[name]) == wanted, _numel(lists[name])))
+    count, beside = len(lists[first]), first.rpartition(".")[0]
+    same = [
+        name
+        for name, module in lists.items()
+        if len(module) == count and name.rpartition(".")[0] == beside and not isinstance(module[0], nn.Linear)
+    ]
+    return {f"{name}.{index}": index for name in {first, *same} for index in range(count)}, count
+
+
+def _ran(name: str, module: nn.ModuleList, called: frozenset[str]) -> bool:
+    return any(f"{name}.{index}" in called for index in range(len(module)))
+
+
+def _numel(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _idle(model: nn.Module, called: frozenset[str], blocks: dict[str, int]) -> frozenset[str]:
+    idle: set[str] = set()
+    lists: set[str] = set()
+    for name, module in model.named_modules():
+        parent = name.rpartition(".")[0]
+        if parent in idle:
+            idle.add(name)
+        elif isinstance(module, _CONTAINERS):
+            lists.add(name)
+        elif name and name not in called and (parent not in lists or not _within(parent, blocks)):
+            idle.add(name)
+    return frozenset(idle)
+
+
+def _within(name: str, blocks: dict[str, int]) -> bool:
+    return any(name == block or name.startswith(f"{block}.") for block in blocks)

@@ -1,0 +1,103 @@
+"""What is found of a model by running it: blocks, where no text passes, weights that change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from einfluence.engine import serial
+from einfluence.engine.anatomy import anatomy, layer_of, shared_copy
+from einfluence.engine.items import TextItem
+from einfluence.engine.network import Network
+from einfluence.engine.unknown import Unknown
+from einfluence.errors import InputError
+from einfluence.spec import Adapter, Recipe
+from tests.engine.architectures import architecture
+from tests.engine.random_models import digits_like, image_base, text_base
+
+RECIPE = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.1, steps=2, dtype="float64")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "layer"),
+    [
+        ("llama", "model.layers.1.mlp.up_proj.weight", 1),
+        ("llama", "base_model.model.model.layers.1.mlp.up_proj.lora_A.default.weight", 1),
+        ("llama", "model.norm.weight", None),
+        ("gpt2", "transformer.h.0.mlp.c_fc.weight", 0),
+        ("mixtral", "model.layers.1.mlp.experts.down_proj", 1),
+        ("gemma3-vision", "model.vision_tower.encoder.layers.1.mlp.fc1.weight", None),
+        ("gemma3-vision", "model.language_model.layers.1.mlp.up_proj.weight", 1),
+        ("gemma3n", "model.altup_projections.1.weight", None),
+        ("gemma3n", "model.layers.2.mlp.up_proj.weight", 2),
+        ("xlm", "transformer.ffns.1.lin1.weight", 1),
+    ],
+)
+def test_a_layer_is_a_block_of_the_text_model(name: str, parameter: str, layer: int | None) -> None:
+    assert layer_of(architecture(name).model, parameter) == layer
+
+
+def test_a_classifiers_layer_is_the_number_in_its_name() -> None:
+    assert layer_of(image_base(digits_like()).model, "6.weight") == 6
+
+
+def test_no_text_passes_a_vision_tower_but_it_may_pass_any_expert() -> None:
+    idle = anatomy(architecture("gemma3-vision").model).idle
+    assert any("vision_tower" in name for name in idle) and not any("language_model" in name for name in idle)
+    assert not any(name for name in anatomy(architecture("jamba").model).idle if "expert" in name)
+
+
+def test_a_model_that_changes_its_weights_is_shared_with_nobody_and_stays_as_it_is() -> None:
+    base = architecture("rwkv")
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    assert anatomy(base.model).settles
+    items = [TextItem((5, 6, 7, 8), 1), TextItem((9, 10, 11), 1)]
+    first, rows = serial.measure(base, RECIPE, [items[:1]], items, 0)
+    rows = list(rows)
+    again, _ = serial.measure(base, RECIPE, [items[:1]], items, 0)
+    np.testing.assert_array_equal(first.logprob, again.logprob)
+    shared_copy(base.model, torch.float32)(input_ids=torch.tensor([[1, 2, 3]]))
+    assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
+    full = RECIPE.model_copy(update={"adapter": Adapter(kind="full"), "lr": 0.0})
+    _, rows = serial.measure(base, full, [items[:1]], items, 0)
+    tuned, after = next(iter(rows))[1:]
+    assert tuned.update_norm == 0 and after is not None
+    np.testing.assert_array_equal(after.logprob, first.logprob)
+
+
+def test_a_model_whose_every_pass_changes_it_is_refused() -> None:
+    base = text_base("gpt2", seed=9)
+
+    def halve(module: torch.nn.Module, *_: object) -> None:
+        with torch.no_grad():
+            module.weight.mul_(0.5)
+
+    base.model.transformer.ln_f.register_forward_pre_hook(halve)
+    with pytest.raises(InputError, match="changes its weights"):
+        anatomy(base.model)
+
+
+@pytest.mark.parametrize(("name", "packs"), [("llama", True), ("falcon-h1", False), ("llama4", False), ("lfm2", False)])
+def test_texts_are_laid_end_to_end_only_where_none_sees_another(name: str, packs: bool) -> None:
+    model = architecture(name).model
+    assert Network(shared_copy(model, torch.float32), model).packs == packs
+
+
+def test_state_that_leaks_is_noticed_though_attention_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution beside attention in a model whose configuration does not tell."""
+    base = text_base("llama", seed=7)
+    norm = base.model.model.layers[1].input_layernorm
+    norm.register_forward_hook(
+        lambda _m, _a, out: out + 0.1 * out.roll(1, 1) * (torch.arange(out.shape[1]) > 0)[:, None]
+    )
+    assert not Network(shared_copy(base.model, torch.float32), base.model).packs
+
+
+def test_a_model_that_looks_ahead_has_no_fast_engine() -> None:
+    base = text_base("llama", seed=8)
+    norm = base.model.model.norm
+    norm.register_forward_hook(lambda _m, _a, out: out + 0.1 * out.roll(-1, 1))
+    model = base.model
+    with pytest.raises(Unknown, match="see those after them"):
+        Network(shared_copy(model, torch.float32), model)

@@ -1,0 +1,120 @@
+"""Every architecture under every recipe gives what a loop written by hand gives, with the engine that it gets."""
+
+from __future__ import annotations
+
+import re
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from einfluence.engine import serial
+from einfluence.engine.check import serial_because
+from einfluence.engine.choice import fastest
+from einfluence.engine.items import TextItem
+from einfluence.models.base import Base
+from einfluence.samples import InTurn
+from einfluence.spec import Recipe
+from tests.engine.architectures import ARCHITECTURES, architecture
+from tests.engine.loop import BLOCKS, Loop, products
+
+A, B, C = ((5, 6, 7, 8, 9, 10), 2), ((11, 0, 12, 13, 0, 14, 15), 1), ((1, 5, 6, 20), 1)  # 0 is often what pads
+PROBES = [("together", [A]), ("together", [B]), ("together", [A, C]), ("in turn", [C, B])]
+QUERIES = [A, ((5, 6, 7, 8, 21), 1), ((16, 17, 18, 19, 20, 21, 22, 23, 24, 0, 12, 13), 1), C]
+SGD, ADAM = torch.optim.SGD, torch.optim.Adam
+
+RECIPES = {
+    "lora": {"optimizer": "adamw", "lr": 0.02},
+    "lora by SGD": {"optimizer": "sgd", "lr": 0.3, "momentum": 0.5, "clip": 0.5},
+    "lora in the last block": {"optimizer": "sgd", "lr": 0.3},
+    "lora on two products": {"optimizer": "sgd", "lr": 0.3, "weight_decay": 0.01},
+    "full": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.02},
+    "full by Adam": {"optimizer": "adam", "lr": 0.003},
+    "last": {"optimizer": "sgd", "lr": 0.2},
+    "embedding": {"optimizer": "sgd", "lr": 0.3, "clip": 0.2},
+    "last block": {"optimizer": "sgd", "lr": 0.1},
+}
+
+
+@cache
+def base_of(name: str) -> tuple[Base, list[str]]:
+    base = architecture(name)
+    return base, products(base.model)
+
+
+def last_block(names: list[str]) -> int:
+    return max(int(found[1]) for found in (re.search(BLOCKS, name) for name in names) if found)
+
+
+def both(base: Base, names: list[str], kind: str) -> tuple[Recipe, Loop]:
+    """The recipe, and the loop that does the same."""
+    common: dict[str, Any] = RECIPES[kind]
+    given = {key: common[key] for key in ("lr", "momentum", "weight_decay") if key in common}
+    make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[common["optimizer"]]
+    if common["optimizer"] != "sgd":
+        given["weight_decay"] = 0.0
+    loop = Loop(base.model, partial(make, **given), clip=common.get("clip"))
+    adapter: dict[str, Any]
+    if kind.startswith("lora"):
+        adapter = {"r": 2, "alpha": 4.0}
+        loop.lora = {"r": 2, "lora_alpha": 4.0, "target_modules": "all-linear"}
+        everything = [name for name, module in base.model.named_modules() if hasattr(module, "weight")]
+        loop.lora["exclude_modules"] = [name for name in everything if name not in names] or None
+        if "block" in kind:
+            last = last_block(names)
+            adapter["layers"], loop.only = (last,), (last,)
+            out = [n for n in names if (found := re.search(BLOCKS, n)) is None or int(found[1]) != last]
+            loop.lora["exclude_modules"] += out
+        elif "two" in kind:
+            two = [n for n in names if (found := re.search(BLOCKS, n)) and int(found[1]) == last_block(names)][:2]
+            adapter["targets"] = tuple(two)
+            loop.lora = {**loop.lora, "target_modules": two, "exclude_modules": None}
+    elif kind == "last":
+        adapter, head = {"kind": "last"}, base.model.get_output_embeddings()
+        own = {name for name, value in base.model.named_parameters() if any(value is p for p in head.parameters())}
+        loop.trains = own.__contains__
+    elif kind == "embedding":
+        weight = base.model.get_input_embeddings().weight
+        name = next(name for name, value in base.model.named_parameters() if value is weight)
+        adapter, loop.trains = {"kind": "match", "pattern": re.escape(name)}, name.__eq__
+    elif kind == "last block":
+        pattern = rf"(?:layers|layer|h|block|blocks|attentions|ffns)\.{last_block(names)}\."
+        adapter, loop.trains = {"kind": "match", "pattern": pattern}, lambda name: re.search(pattern, name) is not None
+    else:
+        adapter, loop.trains = {"kind": "full"}, lambda _: True
+    return Recipe.model_validate({"adapter": adapter, "steps": 2, "dtype": "float64", **common}), loop
+
+
+def measured(base: Base, recipe: Recipe) -> np.ndarray:
+    """By the engines that are chosen, without what they are checked by."""
+    queries = [TextItem(*text) for text in QUERIES]
+    probes = [(InTurn if kind == "in turn" else list)(TextItem(*text) for text in texts) for kind, texts in PROBES]
+    rows: list[np.ndarray] = []
+    for in_turn, some in ((False, probes[:3]), (True, probes[3:])):
+        because = serial_because(base, recipe, some, queries)
+        engine = None if because else fastest(base, recipe, 0, in_turn=in_turn)
+        measure = partial(serial.measure, base, recipe, seed=0) if engine is None else engine.measure
+        before, found = measure(some, queries, **({} if engine is None else {"kept": {}}))
+        rows += [after.logprob - before.logprob for _, _, after in found]
+    return np.array(rows)
+
+
+# Each architecture meets three of the recipes in every run of the tests, and the others where slow ones are asked for.
+CASES = [
+    pytest.param(name, kind, marks=[] if (row + column) % 3 == 0 else pytest.mark.slow)
+    for row, name in enumerate(ARCHITECTURES)
+    for column, kind in enumerate(RECIPES)
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_influence_is_that_of_a_loop_written_by_hand(name: str, kind: str) -> None:
+    base, names = base_of(name)
+    before = {key: value.clone() for key, value in base.model.state_dict().items()}
+    recipe, loop = both(base, names, kind)
+    truth, found = loop.influences(PROBES, QUERIES), measured(base, recipe)
+    assert np.abs(truth).max() > 1e-3, "the case says nothing if nothing happens"
+    assert np.abs(truth - found).max() <= 1e-4 * np.abs(truth).max()
+    assert all(torch.equal(value, before[key]) for key, value in base.model.state_dict().items())
