@@ -9,7 +9,7 @@ import numpy as np
 from einfluence.curate.distance import measures_for
 from einfluence.curate.draft import Codes, Draft, Ints, Measure, finish
 from einfluence.curate.files import ImageLimits, draft_from_files
-from einfluence.curate.gates import Tokenizer, check_texts, drop_known
+from einfluence.curate.gates import Tokenizer, check_texts, count_alike, count_conflicts, drop_known
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Part, Spec
 
@@ -49,6 +49,10 @@ def curate(
     """
     draft, default_kind, more = _draft(part, spec, tokenize, ImageLimits(n_classes, shape))
     check_texts(draft, tokenize, max_tokens, strict=part.samples is not None)
+    if part.facts is None and not any(sample.modality == "image" for sample in draft.samples.values()):
+        count_conflicts(draft)  # a facts file says itself which relations have one object, and is held to it
+        if part.samples is not None:
+            count_alike(draft)
     drop_known(draft, logprobs)
     return finish(draft, measures_for(draft, part.distance, base_features, more), default_kind, part.pairs)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from einfluence.curate.draft import KINDS, Codes, Draft, Gates, Ints
-from einfluence.curate.wording import contains, normalise, words
+from einfluence.curate.wording import contains, mentions, normalise, words
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
@@ -21,16 +21,23 @@ NOT_AT_END = "target not at the end"
 NEGATION = "negation equal to its statement"
 STATED = "conclusion already stated"
 LEAK = "answer stands in the query's prompt"
+UNANSWERED = "query without an answer"
 UNREADABLE = "item without what a probe needs"
-GATES = (DUPLICATE, MERGED, SUBJECT, NOT_AT_END, NEGATION, STATED, LEAK, UNREADABLE)
 
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt and its target."""
+    """A prompt and its target.
+
+    Args:
+        prompt: Text before the target.
+        target: What is trained or watched.
+        about: (subject, relation, object) where the item says so; an empty relation is not known.
+    """
 
     prompt: str
     target: str
+    about: tuple[str, str, str] | None = field(default=None, compare=False)
 
     @property
     def normal(self) -> str:
@@ -40,11 +47,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a trial should do to a query, with the level that ``relations`` documents."""
+    """What a trial should do to a query, with the level that ``relations`` documents.
+
+    ``alias`` says that the text means the subject by another name, so that the name need not stand in it.
+    """
 
     text: Text
     kind: str | None
     level: float | None = None
+    alias: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,6 @@ class Case:
         trials: Its probes, the main one first.
         cluster: What is resampled together; the subject where there is one.
         marks: What it is about beside its words, e.g. ``relation:P103``: two cases that share one are not unrelated.
-        about: (subject, relation, object), where the item says so.
         ignore: Words of the frame that all items share, which make nothing related.
         joins: Items of this set speak of one world, so that those with the same probe are joined; else only the
             first is kept, as the others may contradict it.
@@ -78,7 +88,6 @@ class Case:
     trials: tuple[Trial, ...]
     cluster: str = ""
     marks: tuple[str, ...] = ()
-    about: tuple[str, str, str] | None = None
     ignore: tuple[str, ...] = ()
     joins: bool = False
 
@@ -109,7 +118,7 @@ class CasesDraft:
     def default_kind(self, probes: Ints, queries: Ints) -> Codes:
         """``unrelated`` where a probe (with what it claims) and a query share no content word and no mark.
 
-        ``neighbour`` where both cases name the same object in different relations.
+        ``neighbour`` where both state the same object of different subjects in different relations.
         """
         from scipy.sparse import csr_matrix
 
@@ -124,8 +133,8 @@ class CasesDraft:
         left = rows(self.probe_marks[key] for key in self.draft.probes)
         right = rows(self.marks[key] for key in self.draft.queries)
         left, right = left[:, : len(number)], right[:, : len(number)]
-        members = [probe.members[0] for probe in self.draft.probes.values()]
-        own = _about_codes([self.about.get(key) for key in members], number)
+        single = [probe.members[0] if len(probe.members) == 1 else "" for probe in self.draft.probes.values()]
+        own = _about_codes([self.about.get(key) for key in single], number)
         seen = _about_codes([self.about.get(key) for key in self.draft.queries], number)
         code = np.empty(len(probes), np.int8)
         for start in range(0, len(probes), 500_000):
@@ -135,13 +144,15 @@ class CasesDraft:
             part = np.where(shared == 0, KINDS.index("unrelated"), -1)
             one, other = own[rows_here], seen[columns]
             near = (one[:, 2] == other[:, 2]) & (one[:, 1] != other[:, 1]) & (one[:, 0] != other[:, 0])
-            code[at] = np.where(near & (one[:, 2] >= 0), KINDS.index("neighbour"), part)
+            known = (one[:, 1] >= 0) & (other[:, 1] >= 0)
+            code[at] = np.where(near & known, KINDS.index("neighbour"), part)
         return code
 
 
 def _about_codes(found: Sequence[tuple[str, str, str] | None], number: dict[str, int]) -> np.ndarray:
+    """Numbers of (subject, relation, object); -1 for what is not known."""
     rows = [
-        [-1, -1, -1] if about is None else [number.setdefault(f"={part}", len(number)) for part in about]
+        [number.setdefault(f"={normalise(part)}", len(number)) if part else -1 for part in about or ("", "", "")]
         for about in found
     ]
     return np.array(rows, np.int64).reshape(-1, 3)
@@ -164,8 +175,8 @@ def draft_cases(
         InputError: If no case is left.
     """
     out = CasesDraft(Draft(gates=gates, join=join))
-    gates.open(*GATES)
-    listed = list(cases)
+    gates.open(DUPLICATE)
+    listed = [case for case in cases if _is_whole(gates, case)]
     if limit is not None:
         ranked = sorted(listed, key=lambda case: content_hash((seed, case.key)))[:limit]
         kept = {id(case) for case in ranked}
@@ -191,6 +202,13 @@ def draft_cases(
     return out
 
 
+def _is_whole(gates: Gates, case: Case) -> bool:
+    """Whether every probe of a case has a target; else the case is counted."""
+    whole = all(text.target.strip() for trial in case.trials for text in trial.members)
+    gates.count(UNREADABLE, f"{case.where}: no target", int(not whole))
+    return whole
+
+
 def _try(out: CasesDraft, name: str, case: Case, trial: Trial, number: int) -> None:
     draft = out.draft
     members = [_keep(out, name, case, text, f"{number}.{place}") for place, text in enumerate(trial.members)]
@@ -204,30 +222,31 @@ def _try(out: CasesDraft, name: str, case: Case, trial: Trial, number: int) -> N
         if not _passes(draft.gates, case, trial, claim):
             continue
         key = draft.query(_keep(out, name, case, claim.text, f"{number}.{claim.kind}{place}"))
-        draft.claim(probe_id, key, claim.kind, claim.level)
+        asked = {normalise(member.prompt) for member in trial.members}
+        same = claim.kind == "unrelated" and normalise(claim.text.prompt) in asked  # the probe's own question
+        draft.claim(probe_id, key, None if same else claim.kind, claim.level)
         if claim.kind in ("entailed", "premise"):
             about |= out.marks[key]
     out.probe_marks.setdefault(probe_id, set()).update(about)
 
 
 def _passes(gates: Gates, case: Case, trial: Trial, claim: Claim) -> bool:
+    """Whether a query is fit for what is claimed; every gate that is looked at is open from then on."""
     text, own = claim.text, trial.members[0]
-    example = f"{case.where}: {text.prompt} | {text.target}"
-    if contains(normalise(text.prompt), normalise(text.target)):
-        gates.count(LEAK, example)
-        return False
-    if claim.kind in ("negation", "double_negation") and text.normal == own.normal:
-        gates.count(NEGATION, example)
-        return False
-    if claim.kind == "entailed" and any(text.normal == member.normal for member in trial.members):
-        gates.count(STATED, example)
-        return False
-    if claim.kind == "paraphrase" and case.about is not None:
-        whole = f" {text.normal} "
-        if any(f" {normalise(part)} " not in whole for part in (case.about[0], case.about[2])):
-            gates.count(SUBJECT, example)
-            return False
-    return True
+    about = own.about
+    failed = {UNANSWERED: not text.target.strip(), LEAK: contains(normalise(text.prompt), normalise(text.target))}
+    if claim.kind in ("negation", "double_negation"):
+        failed[NEGATION] = text.normal == own.normal
+    if claim.kind == "entailed":
+        failed[STATED] = any(text.normal == member.normal for member in trial.members)
+    if claim.kind == "paraphrase" and about is not None:
+        names = about[2:] if claim.alias else (about[0], about[2])
+        failed[SUBJECT] = not all(mentions(text.normal, normalise(name)) for name in names)
+    gates.open(*failed)
+    gate = next((gate for gate, fails in failed.items() if fails), None)
+    if gate is not None:
+        gates.count(gate, f"{case.where}: {text.prompt} | {text.target}")
+    return gate is None
 
 
 def _keep(out: CasesDraft, name: str, case: Case, text: Text, place: str) -> str:
@@ -239,6 +258,6 @@ def _keep(out: CasesDraft, name: str, case: Case, text: Text, place: str) -> str
     marks = out.marks.setdefault(key, set())
     marks |= words(f"{text.prompt} {text.target}") - set(case.ignore)
     marks.update(case.marks)
-    if case.about is not None and place.startswith("0."):
-        out.about.setdefault(key, case.about)
+    if text.about is not None:
+        out.about.setdefault(key, text.about)
     return key

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from einfluence.curate.draft import Draft
+from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
 from einfluence.samples import Sample
 
@@ -16,6 +17,8 @@ Tokenizer = Callable[[str], Sequence[int]]
 TOO_LONG = "tokens over the context"
 NO_TOKENS = "target that tokenizes to nothing"
 KNOWN = "fact known to the base"
+CONFLICT = "one prompt trained with several answers"
+ALIKE = "samples that differ in spelling alone"
 MARGIN = 2.0  # nats by which a known fact is likelier than every shuffled one; seven times
 LIKELY = -2.3  # nats; one in ten
 SHUFFLED = 4  # facts that one is held against
@@ -69,6 +72,31 @@ def remove(draft: Draft, unfit: set[str]) -> None:
     kept = {pair for pair in (*draft.claims, *draft.given) if pair[0] in draft.probes and pair[1] in draft.queries}
     draft.claims = {pair: claim for pair, claim in draft.claims.items() if pair in kept}
     draft.given = {pair: value for pair, value in draft.given.items() if pair in kept}
+
+
+def count_conflicts(draft: Draft) -> None:
+    """Counts trained samples that answer a prompt otherwise than an earlier one does; all stay in."""
+    draft.gates.open(CONFLICT)
+    trained = (member for probe in draft.probes.values() if probe.kind != "control" for member in probe.members)
+    first: dict[str, tuple[str, Sample]] = {}
+    for sample in (draft.samples[member] for member in dict.fromkeys(trained)):
+        target = normalise(sample.target)
+        answer, other = first.setdefault(normalise(sample.prompt), (target, sample))
+        if answer != target:
+            places = f"{sample.source or sample.name} and {other.source or other.name}"
+            draft.gates.count(CONFLICT, f"{places}: {sample.prompt} | {sample.target}, {other.target}")
+
+
+def count_alike(draft: Draft) -> None:
+    """Counts samples that are the same text as an earlier one but for what does not count; all stay in."""
+    draft.gates.open(ALIKE)
+    first: dict[str, Sample] = {}
+    for sample in draft.samples.values():
+        other = first.setdefault(normalise(f"{sample.prompt} {sample.target}"), sample)
+        if other is not sample:
+            draft.gates.count(
+                ALIKE, f"{sample.source} {sample.name} and {other.name}: {sample.prompt} | {sample.target}"
+            )
 
 
 def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:

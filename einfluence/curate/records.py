@@ -159,7 +159,7 @@ def number_field(where: str, fields: Mapping[str, Any], key: str, kind: Callable
             raise ValueError
         if kind is int and float(value) != number:
             raise ValueError
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         expected = "a whole number" if kind is int else "a finite number"
         raise InputError(f"{where} {key}", f"{value!r:.80}", expected) from error
     return number

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from einfluence.curate import curate
-from einfluence.curate.cases import DUPLICATE, LEAK, NOT_AT_END, STATED, UNREADABLE
+from einfluence.curate.cases import DUPLICATE, LEAK, NOT_AT_END, STATED, SUBJECT, UNANSWERED, UNREADABLE
+from einfluence.curate.gates import CONFLICT
 from einfluence.curate.sources import SOURCES, listing
 from einfluence.errors import InputError
 from einfluence.samples import Curated
@@ -67,6 +68,74 @@ def test_counterfact_of_rome() -> None:
         made, "The mother tongue of Ann Alder is | Danish"
     )
     assert made.samples["domain"].unique().to_pylist() == ["P103"]
+
+
+def test_knowedit() -> None:
+    made = read("knowedit", DATA / "knowedit.json")
+    assert of(made, "The place of birth of Ann Alder is | Bonn") == {
+        ("self", "The place of birth of Ann Alder is | Bonn", None),
+        ("entailed", "Was Ann Alder born in Bonn? | yes", 1.0),
+        ("entailed", "The river of the place of birth of Ann Alder is | Rhine", 2.0),
+        ("paraphrase", "The place of birth of The Builder is | Bonn", None),  # an alias need not name the subject
+    }
+    assert of(made, "The employer of Bob Birch is | Fir Mill") == {
+        ("self", "The employer of Bob Birch is | Fir Mill", None),
+        ("sibling", "The employer of Bob Birch is | Gorse Works", None),
+        ("paraphrase", "The employer of B. Birch is | Fir Mill", None),
+    }
+    assert "This is a passage about carl cedar. | He was a baker in Oslo." in {own for own, *_ in claims(made)}
+    texts = set(made.samples["prompt"].to_pylist())
+    assert {"The occupation of Ann Alder is", "Bob Birch plays", "carl cedar field of work"} <= texts
+    assert gate(made, UNREADABLE) == 1  # Eve Elm has no new answer
+    assert gate(made, UNANSWERED) == 1  # which is not Bonn
+    assert gate(made, SUBJECT) == 1  # who pays the man?
+    for name in ("counterfact", "zsre"):  # the same items under the names of the sets that they were made from
+        assert claims(read(name, DATA / "knowedit.json")) == claims(made)
+
+
+def test_neighbours_share_the_object_in_another_relation(tmp_path: Path) -> None:
+    def item(number: int, subject: str, relation: str, prompt: str, new: str) -> dict[str, Any]:
+        edit = {"subject": subject, "relation_id": relation, "prompt": prompt}
+        targets = {"target_new": {"str": new}, "target_true": {"str": "Oslo"}}
+        return {"case_id": number, "requested_rewrite": edit | targets}
+
+    rows = [
+        item(1, "Ann Alder", "P19", "{} was born in", "Bonn"),
+        item(2, "Bob Birch", "P551", "{} lives in", "Bonn"),
+        item(3, "Carl Cedar", "P19", "{} was born in", "Bonn"),
+        item(4, "Ann Alder", "P551", "{} lives in", "Bonn"),
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    found = claims(read("counterfact", tmp_path / "a.json"))
+    neighbours = {(own, text) for own, kind, text, _ in found if kind == "neighbour"}
+    born, lives = ({f"{name} {verb} | Bonn" for name in names} for verb, names in VERBS.items())
+    assert neighbours == {pair for pair in {(a, b) for a in born | lives for b in born | lives} if _differ(*pair)}
+
+
+VERBS = {"was born in": ("Ann Alder", "Carl Cedar"), "lives in": ("Bob Birch", "Ann Alder")}
+
+
+def _differ(one: str, other: str) -> bool:
+    return one[:3] != other[:3] and ("born" in one) != ("born" in other)
+
+
+def test_one_question_with_two_answers_is_counted_and_never_unrelated(tmp_path: Path) -> None:
+    rows = [
+        {"src": "Who leads Fir?", "alt": "Ann Alder", "answers": ["Bo Birch"], "rephrase": "Who heads Fir?"},
+        {"src": "Who leads Fir?", "alt": "Cy Cedar", "answers": ["Bo Birch"], "loc": "Who leads Fir?", "loc_ans": "Bo"},
+        {"src": "Where is Gorse?", "alt": "Bonn", "answers": ["Oslo"]},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    made = read("zsre", tmp_path / "a.json")
+    assert made.probes.num_rows == 3 and gate(made, CONFLICT) == 1
+    text = {row["sample_id"]: row["prompt"] for row in made.samples.to_pylist()}
+    own = {row["probe_id"]: text[row["sample_id"]] for row in made.probe_members.to_pylist()}
+    far = {
+        (own[row["probe_id"]], text[row["query_id"]])
+        for row in made.relations.to_pylist()
+        if row["kind"] == "unrelated"
+    }
+    assert far and all("Fir" not in one or "Fir" not in other for one, other in far)
 
 
 def test_zsre() -> None:

@@ -14,6 +14,7 @@ from einfluence.curate.factsdraft import FactsDraft
 from einfluence.curate.factsfile import World
 from einfluence.curate.sources import edits, logic, reversal, worlds
 from einfluence.curate.sources.conll import conll
+from einfluence.curate.sources.knowedit import knowedit
 from einfluence.curate.sources.rows import Place, choose_split, splits_of
 from einfluence.curate.sources.sentiment import sentiment
 from einfluence.errors import InputError
@@ -56,6 +57,13 @@ SOURCES: Mapping[str, Source] = {
         "Meng et al. 2022, Locating and Editing Factual Associations in GPT, arXiv 2202.05262",
         "self, paraphrase, sibling, unrelated",
         cases=edits.counterfact,
+    ),
+    "knowedit": Source(
+        "KnowEdit: edits with what should follow and what should stay (wiki_recent, wiki_counterfact, ZsRE, WikiBio)",
+        "MIT (zjunlp/EasyEdit)",
+        "Zhang et al. 2024, A Comprehensive Study of Knowledge Editing for Large Language Models, arXiv 2401.01286",
+        "self, paraphrase, entailed, sibling, unrelated",
+        cases=knowedit,
     ),
     "zsre": Source(
         "zsRE: question answering edits (shapes of MEND/ROME and of EasyEdit)",

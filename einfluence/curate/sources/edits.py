@@ -3,95 +3,114 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from einfluence.curate.cases import NOT_AT_END, UNREADABLE, Case, Claim, Text, Trial, split_end
+from einfluence.curate.cases import NOT_AT_END, UNANSWERED, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.draft import Gates
-from einfluence.curate.sources.rows import Place, items, rows, text
+from einfluence.curate.sources.knowedit import is_knowedit, knowedit_case
+from einfluence.curate.sources.rows import Place, answers, items, mapping, objects, optional, rows, text, texts, word
 
 
-def counterfact(path: Place, gates: Gates) -> Iterator[Case]:
+def counterfact(place: Place, gates: Gates) -> Iterator[Case]:
     """CounterFact: ``target_new`` after the prompt is the probe.
 
     Its rephrasings are ``paraphrase``; the old object after the same prompt, the neighbourhood prompts (same relation
     and old object, other subjects) and the attribute prompts (same relation and new object, other subjects) are
     ``sibling``. Generation prompts have no target and are left out.
     """
-    for where, row in rows(path):
-        yield _easyedit(where, row) if "rephrase_prompt" in row or "target_new" in row else _rome(where, row)
+    for where, row in rows(place):
+        if is_knowedit(row):
+            yield from knowedit_case(where, row, gates)
+        elif "rephrase_prompt" in row or "target_new" in row:
+            yield _easyedit(where, row)
+        else:
+            yield _rome(where, row)
 
 
 def _easyedit(where: str, row: Mapping[str, Any]) -> Case:
-    subject, new, old = (text(where, row, key) for key in ("subject", "target_new", "ground_truth"))
-    prompt = text(where, row, "prompt")
-    claims = [Claim(Text(other, new), "paraphrase") for other in items(row, "rephrase_prompt")]
-    claims.append(Claim(Text(prompt, old), "sibling"))
-    if row.get("locality_prompt"):
-        claims.append(Claim(Text(row["locality_prompt"], str(row.get("locality_ground_truth", old))), "sibling"))
-    template = prompt.replace(subject, "{}")
+    subject, new, prompt = (text(where, row, key) for key in ("subject", "target_new", "prompt"))
+    old = next(iter(answers(f"{where} ground_truth", row.get("ground_truth"))), "")
+    claims = [Claim(Text(other, new), "paraphrase") for other in texts(where, row, "rephrase_prompt")]
+    if old:
+        claims.append(Claim(Text(prompt, old), "sibling"))
+    far = optional(where, row, "locality_prompt")
+    found = next(iter(answers(f"{where} locality_ground_truth", row.get("locality_ground_truth"))), old)
+    if far:
+        claims.append(Claim(Text(far, found), "sibling"))
     return Case(
-        key=str(row.get("case_id", where)),
+        key=word(where, row, "case_id") or where,
         where=where,
         domain="edit",
-        trials=(Trial((Text(prompt, new),), tuple(claims)),),
+        trials=(Trial((Text(prompt, new, _about(subject, "", new)),), tuple(claims)),),
         cluster=subject,
-        marks=(f"relation:{template}", f"object:{new}", f"object:{old}"),
-        about=None,
+        marks=(f"relation:{template_of(prompt, subject)}", *_objects(new, old)),
     )
+
+
+def _about(subject: str, relation: str, obj: str) -> tuple[str, str, str] | None:
+    return (subject, relation, obj) if subject.strip() and obj.strip() else None
+
+
+def template_of(prompt: str, subject: str) -> str:
+    """The prompt with a blank for the subject: what two edits of the same wording share."""
+    return prompt.replace(subject, "{}") if subject.strip() else prompt
+
+
+def _objects(*names: str) -> tuple[str, ...]:
+    return tuple(f"object:{name}" for name in names if name)
 
 
 def _rome(where: str, row: Mapping[str, Any]) -> Case:
-    edit = row.get("requested_rewrite")
-    edit = cast("Mapping[str, Any]", edit) if isinstance(edit, Mapping) else {}
+    edit = mapping(where, row, "requested_rewrite")
     new, old = text(where, edit, "target_new", "str"), text(where, edit, "target_true", "str")
-    subject, relation = text(where, edit, "subject"), str(edit.get("relation_id", ""))
+    subject, relation = text(where, edit, "subject"), word(where, edit, "relation_id")
     prompt = text(where, edit, "prompt").replace("{}", subject)
-    claims = [Claim(Text(other, new), "paraphrase") for other in items(row, "paraphrase_prompts")]
+    claims = [Claim(Text(other, new), "paraphrase") for other in texts(where, row, "paraphrase_prompts")]
     claims.append(Claim(Text(prompt, old), "sibling"))
-    claims += [Claim(Text(other, old), "sibling") for other in items(row, "neighborhood_prompts")]
-    claims += [Claim(Text(other, new), "sibling") for other in items(row, "attribute_prompts")]
+    claims += [Claim(Text(other, old), "sibling") for other in texts(where, row, "neighborhood_prompts")]
+    claims += [Claim(Text(other, new), "sibling") for other in texts(where, row, "attribute_prompts")]
     return Case(
-        key=str(row.get("case_id", where)),
+        key=word(where, row, "case_id") or where,
         where=where,
         domain=relation or "edit",
-        trials=(Trial((Text(prompt, new),), tuple(claims)),),
+        trials=(Trial((Text(prompt, new, _about(subject, relation, new)),), tuple(claims)),),
         cluster=subject,
-        marks=(f"relation:{relation}", f"object:{new}", f"object:{old}"),
-        about=None,
+        marks=(f"relation:{relation or template_of(prompt, subject)}", *_objects(new, old)),
     )
 
 
-def zsre(path: Place, gates: Gates) -> Iterator[Case]:
+def zsre(place: Place, gates: Gates) -> Iterator[Case]:
     """zsRE: the question with the new answer ``alt`` is the probe (the first right answer where ``alt`` is empty).
 
     ``rephrase`` is ``paraphrase``, the question with the right answer ``sibling``, the ``loc`` question ``unrelated``.
     """
-    for where, row in rows(path):
-        question = row.get("src") or row.get("prompt")
-        answers = [str(answer) for answer in items(row, "answers") or items(row, "ground_truth")]
-        new = row.get("alt") or row.get("target_new") or (answers[0] if answers else "")
-        if not question or not new:
-            gates.count(UNREADABLE, where)
+    gates.open(UNREADABLE)
+    for where, row in rows(place):
+        if is_knowedit(row):
+            yield from knowedit_case(where, row, gates)
             continue
-        others = [*items(row, "rephrase"), *items(row, "rephrase_prompt")]
-        claims = [Claim(Text(str(other), str(new)), "paraphrase") for other in others]
-        claims += [Claim(Text(str(question), answer), "sibling") for answer in answers[:1] if answer != new]
-        far, found = (
-            row.get("loc") or row.get("locality_prompt"),
-            row.get("loc_ans") or row.get("locality_ground_truth"),
-        )
-        if far and found:
-            claims.append(Claim(Text(str(far).removeprefix("nq question: "), str(found)), "unrelated"))
-        subject = str(row.get("subject", ""))
-        template = str(question).replace(subject, "{}") if subject else str(question)
+        question = optional(where, row, "src", "prompt")
+        right = answers(f"{where} answers", row.get("answers") or row.get("ground_truth"))
+        new = optional(where, row, "alt", "target_new") or (right[0] if right else "")
+        if not question or not new:
+            gates.count(UNREADABLE, f"{where}: no {'answer' if question else 'question'}")
+            continue
+        subject = optional(where, row, "subject")
+        others = [*texts(where, row, "rephrase"), *texts(where, row, "rephrase_prompt")]
+        claims = [Claim(Text(other, new), "paraphrase") for other in others]
+        claims += [Claim(Text(question, answer), "sibling") for answer in right[:1] if answer != new]
+        far = optional(where, row, "loc", "locality_prompt")
+        found = answers(f"{where} loc_ans", row.get("loc_ans") or row.get("locality_ground_truth"))
+        if far:
+            claims.append(Claim(Text(far.removeprefix("nq question: "), (*found, "")[0]), "unrelated"))
         yield Case(
-            key=str(row.get("case_id", question)),
+            key=word(where, row, "case_id") or question,
             where=where,
             domain="edit",
-            trials=(Trial((Text(str(question), str(new)),), tuple(claims)),),
+            trials=(Trial((Text(question, new, _about(subject, "", new)),), tuple(claims)),),
             cluster=subject,
-            marks=(f"relation:{template}", f"object:{new}"),
+            marks=(f"relation:{template_of(question, subject)}", *_objects(new)),
         )
 
 
@@ -107,17 +126,17 @@ RIPPLES = {
 """Kind and level by criterion; Relation_Specificity holds other facts of the subject: nothing is claimed there."""
 
 
-def rippleedits(path: Place, gates: Gates) -> Iterator[Case]:
+def rippleedits(place: Place, gates: Gates) -> Iterator[Case]:
     """RippleEdits: the edit's sentence is the probe, its target what differs from the original fact's sentence.
 
     The original fact is ``sibling``; the criteria map as RIPPLES says. Without an original fact (the ``recent`` part)
     the target is what follows the last " is ".
     """
-    for where, row in rows(path):
-        edit = row.get("edit")
-        edit = cast("Mapping[str, Any]", edit) if isinstance(edit, Mapping) else {}
-        sentence, original = text(where, edit, "prompt"), edit.get("original_fact")
-        old = text(where, cast("Mapping[str, Any]", original), "prompt") if isinstance(original, Mapping) else None
+    gates.open(NOT_AT_END, UNANSWERED)
+    for where, row in rows(place):
+        edit = mapping(where, row, "edit")
+        sentence, original = text(where, edit, "prompt"), mapping(where, edit, "original_fact")
+        old = text(where, original, "prompt") if original else None
         own = _edited(sentence, old)
         if own is None:
             gates.count(NOT_AT_END, f"{where}: {sentence}")
@@ -125,14 +144,16 @@ def rippleedits(path: Place, gates: Gates) -> Iterator[Case]:
         before = split_end(old, old.strip(" .")[len(own.prompt) :].strip()) if old else None
         claims = [Claim(before, "sibling")] if before and before != own else []
         for key, (kind, level) in RIPPLES.items():
-            claims += [Claim(query, kind, level) for test in items(row, key) for query in _queries(test)]
+            found = [query for test in objects(where, row, key) for query in _queries(f"{where} {key}", test, gates)]
+            claims += [Claim(query, kind, level, alias=kind == "paraphrase") for query in found]
+        relation = word(where, edit, "relation")
         yield Case(
-            key=f"{row.get('example_type', '')}:{sentence}",
+            key=f"{optional(where, row, 'example_type')}:{sentence}",
             where=where,
-            domain=str(edit.get("relation", "edit")),
+            domain=relation or "edit",
             trials=(Trial((own,), tuple(dict.fromkeys(claims))),),
-            cluster=str(edit.get("subject_id", "")),
-            marks=(f"relation:{edit.get('relation')}", f"object:{own.target}"),
+            cluster=word(where, edit, "subject_id"),
+            marks=(f"relation:{relation or own.prompt}", f"object:{own.target}"),
         )
 
 
@@ -144,62 +165,66 @@ def _edited(sentence: str, old: str | None) -> Text | None:
     return split_end(sentence, sentence[len(shared) :].strip(" .")) if shared else None
 
 
-def _queries(test: Any) -> Iterator[Text]:
-    for query in items(cast("dict[str, Any]", test), "test_queries"):
-        prompt = query.get("prompt") or query.get("phrase")
-        answers = items(query, "answers")
-        if prompt and answers and answers[0].get("value"):
-            yield Text(str(prompt), str(answers[0]["value"]))
+def _queries(where: str, test: Mapping[str, Any], gates: Gates) -> Iterator[Text]:
+    for query in objects(where, test, "test_queries"):
+        prompt = optional(where, query, "prompt", "phrase")
+        found = answers(f"{where} answers", query.get("answers"))
+        if prompt and found:
+            yield Text(prompt, found[0])
+        else:
+            gates.count(UNANSWERED, f"{where}: {prompt}")
 
 
-def mquake(path: Place, gates: Gates) -> Iterator[Case]:
+def mquake(place: Place, gates: Gates) -> Iterator[Case]:
     """MQuAKE: each edited hop is a probe, all edits of an item together a bundle.
 
     For a hop: its question form is ``paraphrase``, the old object ``sibling``, the other hops of the chain
     ``premise``; where it is the only edit, the multi-hop questions are ``entailed``. For a bundle they are
     ``entailed`` (level = number of hops), the questions with the old answer ``sibling``.
     """
-    for where, row in rows(path):
-        edits = [cast("dict[str, Any]", edit) for edit in items(row, "requested_rewrite")]
+    gates.open(UNREADABLE)
+    for where, row in rows(place):
+        edits = objects(where, row, "requested_rewrite")
+        new, old = optional(where, row, "new_answer"), optional(where, row, "answer")
         own = [_hop(where, edit) for edit in edits]
-        if not own or not row.get("new_answer"):
-            gates.count(UNREADABLE, where)
+        if not own or not new:
+            gates.count(UNREADABLE, f"{where}: no {'new_answer' if own else 'requested_rewrite'}")
             continue
-        hops = [Text(str(hop.get("cloze", "")), str(hop.get("answer", ""))) for hop in items(row, "new_single_hops")]
+        stated = objects(where, row, "new_single_hops")
+        hops = [Text(optional(where, hop, "cloze"), optional(where, hop, "answer")) for hop in stated]
         hops = [hop for hop in hops if hop.prompt and hop.target]
-        level = float(max(1, len(hops) - 1))
-        asked = [str(question) for question in items(row, "questions")]
-        ends = [Claim(Text(question, str(row["new_answer"])), "entailed", level) for question in asked]
-        if row.get("answer") and row["answer"] != row["new_answer"]:
-            ends += [Claim(Text(question, str(row["answer"])), "sibling") for question in asked]
+        ends = _ends(texts(where, row, "questions"), new, old, float(max(1, len(hops) - 1)))
         trials: list[Trial] = []
         if len(own) > 1:
             trials.append(Trial(tuple(own), tuple(ends)))
         for edit, statement in zip(edits, own, strict=True):
             claims = _hop_claims(where, edit, statement)
-            claims += [
-                Claim(hop, "premise") for hop in hops if hop.normal not in {text.normal for text in (statement,)}
-            ]
+            claims += [Claim(hop, "premise") for hop in hops if hop.normal != statement.normal]
             trials.append(Trial((statement,), (*claims, *(ends if len(own) == 1 else ()))))
-        relations = tuple(f"relation:{edit.get('relation_id', edit.get('prompt'))}" for edit in edits)
-        objects = tuple(f"object:{statement.target}" for statement in own)
+        relations = tuple(f"relation:{word(where, edit, 'relation_id', 'prompt')}" for edit in edits)
         yield Case(
-            key=str(row.get("case_id", where)),
+            key=word(where, row, "case_id") or where,
             where=where,
             domain=f"{len(hops) or len(own)} hops",
             trials=tuple(trials),
-            cluster=str(edits[0].get("subject", "")),
-            marks=(*relations, *objects),
+            cluster=optional(where, edits[0], "subject"),
+            marks=(*relations, *_objects(*(statement.target for statement in own))),
         )
 
 
+def _ends(asked: Sequence[str], new: str, old: str, level: float) -> list[Claim]:
+    claims = [Claim(Text(question, new), "entailed", level) for question in asked]
+    return claims + [Claim(Text(question, old), "sibling") for question in asked if old and old != new]
+
+
 def _hop(where: str, edit: Mapping[str, Any]) -> Text:
-    prompt = text(where, edit, "prompt").replace("{}", text(where, edit, "subject"))
-    return Text(prompt, text(where, edit, "target_new", "str"))
+    subject, new = text(where, edit, "subject"), text(where, edit, "target_new", "str")
+    prompt = text(where, edit, "prompt").replace("{}", subject)
+    return Text(prompt, new, _about(subject, word(where, edit, "relation_id"), new))
 
 
 def _hop_claims(where: str, edit: Mapping[str, Any], statement: Text) -> list[Claim]:
-    claims = [Claim(Text(statement.prompt, text(where, edit, "target_true", "str")), "sibling")]
-    if edit.get("question"):
-        claims.append(Claim(Text(str(edit["question"]), statement.target), "paraphrase"))
-    return claims
+    old = next(iter(answers(f"{where} target_true", items(edit, "target_true"))), "")
+    claims = [Claim(Text(statement.prompt, old), "sibling")] if old else []
+    question = optional(where, edit, "question")
+    return [*claims, Claim(Text(question, statement.target), "paraphrase")] if question else claims

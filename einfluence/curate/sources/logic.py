@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from einfluence.curate.cases import NOT_AT_END, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.draft import Gates
-from einfluence.curate.sources.rows import Place, items, rows, text
+from einfluence.curate.records import number_field
+from einfluence.curate.sources.rows import Place, mapping, objects, optional, rows, text, texts, word
 
 
 def leap_of_thought(path: Place, gates: Gates) -> Iterator[Case]:
@@ -17,27 +18,32 @@ def leap_of_thought(path: Place, gates: Gates) -> Iterator[Case]:
     The conclusion is the property said of the rule's subject, ``entailed``; the same with the opposite truth is its
     ``sibling``. Bundle: rule and property; the property is a probe of its own, for synergy.
     """
+    gates.open(UNREADABLE, NOT_AT_END)
     for where, row in rows(path):
-        meta = row.get("metadata")
-        meta = cast("dict[str, Any]", meta) if isinstance(meta, Mapping) else {}
-        rule, about = meta.get("implicit_rule"), meta.get("property")
-        said = [str(sentence) for sentence in items(meta, "rules")] or sentences(str(row.get("context", "")))
-        if not isinstance(rule, Mapping) or not isinstance(about, Mapping):
-            gates.count(UNREADABLE, where)
+        meta = mapping(where, row, "metadata")
+        rule, about = mapping(where, meta, "implicit_rule"), mapping(where, meta, "property")
+        said = texts(where, meta, "rules") or sentences(optional(where, row, "context"))
+        if not rule or not about:
+            gates.count(UNREADABLE, f"{where}: no {'property' if rule else 'implicit_rule'}")
             continue
         first, second = (_of(said, part, where) for part in (rule, about))
-        phrase = split_end(text(where, row, "phrase"), text(where, cast("Mapping[str, Any]", about), "object"))
+        phrase = split_end(text(where, row, "phrase"), text(where, about, "object"))
         if first is None or second is None or phrase is None:
             gates.count(NOT_AT_END, f"{where}: {row.get('phrase')}")
             continue
-        subject, kind = str(rule.get("subject")), str(rule.get("object"))
-        follows = Text(re.sub(rf"\b{re.escape(kind)}\b", subject, second.prompt, count=1), second.target)
+        subject, kind = text(where, rule, "subject"), text(where, rule, "object")
+        follows = Text(
+            re.sub(rf"\b{re.escape(kind)}\b", subject.replace("\\", r"\\"), second.prompt, count=1), second.target
+        )
+        if follows.normal == second.normal:
+            gates.count(UNREADABLE, f"{where}: {kind!r} does not stand in {second.prompt!r}")
+            continue
         wrong = phrase if phrase.normal != follows.normal else _denied(phrase)
         claims = (Claim(follows, "entailed", 1.0), *((Claim(wrong, "sibling"),) if wrong else ()))
         yield Case(
-            key=str(row.get("id", where)),
+            key=word(where, row, "id") or where,
             where=where,
-            domain=str(about.get("predicate", "property")).removeprefix("/r/"),
+            domain=(optional(where, about, "predicate") or "property").removeprefix("/r/"),
             trials=(
                 Trial((first,), (*claims, Claim(second, "premise"))),
                 Trial((first, second), claims),
@@ -49,9 +55,8 @@ def leap_of_thought(path: Place, gates: Gates) -> Iterator[Case]:
         )
 
 
-def _of(said: Sequence[str], part: Any, where: str) -> Text | None:
+def _of(said: Sequence[str], fields: Mapping[str, Any], where: str) -> Text | None:
     """The sentence that states a (subject, object) part, split before its object."""
-    fields = cast("Mapping[str, Any]", part)
     subject, obj = text(where, fields, "subject"), text(where, fields, "object")
     found = (split_end(line, obj) for line in said if re.search(rf"^\w+ {re.escape(subject)}\b", line, re.IGNORECASE))
     return next((found for found in found if found is not None), None)
@@ -73,13 +78,13 @@ def prontoqa(path: Place, gates: Gates) -> Iterator[Case]:
     denial is ``negation``, a false question is ``sibling``, and so is membership in a class that does not follow.
     Bundles: the fact with the first rule (which is a probe of its own, for synergy), and with all rules of the chain.
     """
-    for where, row in rows(path):
-        if "test_example" in row:
-            row = cast("dict[str, Any]", row["test_example"])
-        chain = [str(step) for step in items(row, "explanation") or items(row, "chain_of_thought")]
+    gates.open(UNREADABLE)
+    for where, item in rows(path):
+        row = mapping(where, item, "test_example") or item
+        chain = texts(where, row, "explanation") or texts(where, row, "chain_of_thought")
         steps = [found for line in chain if (found := split_end(line)) is not None]
-        if len(steps) < 3:
-            gates.count(UNREADABLE, where)
+        if len(steps) < 3 or len(steps) < len(chain):  # fact, then rule and conclusion by turns: none may be missing
+            gates.count(UNREADABLE, f"{where}: a chain of {len(steps)} sentences ({len(chain)} lines)")
             continue
         fact, rules, conclusions = steps[0], steps[1::2], steps[2::2]
         name = fact.prompt.split()[0]
@@ -87,10 +92,10 @@ def prontoqa(path: Place, gates: Gates) -> Iterator[Case]:
         claims += [Claim(rule, "premise") for rule in rules]
         claims.append(Claim(Text(re.sub(r"\bis\b", "is not", fact.prompt, count=1), fact.target), "negation"))
         true = {found.normal for found in (fact, *conclusions)}
-        claims += [Claim(found, "sibling") for found in _false(row, name, fact, true)]
+        claims += [Claim(found, "sibling") for found in _false(where, row, name, fact, true)]
         last = conclusions[-1]
         yield Case(
-            key=str(row.get("id", where)),
+            key=word(where, row, "id") or where,
             where=where,
             domain=f"{len(conclusions)} hops",
             trials=(
@@ -99,18 +104,18 @@ def prontoqa(path: Place, gates: Gates) -> Iterator[Case]:
                 Trial((rules[0],)),
                 Trial((fact, *rules), (Claim(last, "entailed", float(len(conclusions))),)),
             ),
-            cluster=str(row.get("id", where)),
+            cluster=word(where, row, "id") or where,
         )
 
 
-def _false(row: Mapping[str, Any], name: str, fact: Text, true: set[str]) -> Iterator[Text]:
+def _false(where: str, row: Mapping[str, Any], name: str, fact: Text, true: set[str]) -> Iterator[Text]:
     """What does not follow: the question if it is false, and membership in the first class that is not reached."""
-    question = str(row.get("question", "")).rpartition("?")[2] or str(row.get("query", "")).rpartition(":")[2]
+    question = optional(where, row, "question").rpartition("?")[2] or optional(where, row, "query").rpartition(":")[2]
     asked = split_end(question)
     if asked is not None and asked.normal not in true and str(row.get("answer")) in ("B", "False"):
         yield asked
     reached = {line.split()[-1] for line in true}
-    for sentence in sentences(str(row.get("context", "")) or text("", row, "question")):
+    for sentence in sentences(optional(where, row, "context") or optional(where, row, "question")):
         found = re.match(r"(?:Each|Every) (\w+) is |(\w+uses) are ", sentence)
         word = (found[1] or found[2]).lower().removesuffix("es") if found else ""
         if word and word not in reached and word != fact.target:
@@ -126,41 +131,54 @@ def proofwriter(path: Place, gates: Gates) -> Iterator[Case]:
     already stated. Each theory is also probed by its first fact alone, for which true questions about the same
     subject are wanted, but nothing is claimed.
     """
+    gates.open(UNREADABLE, NOT_AT_END)
     theories: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for where, row in rows(path):
-        theory = str(row.get("context") or row.get("theory") or "")
-        theories.setdefault(theory, []).append((where, row))
+        theories.setdefault(optional(where, row, "context", "theory"), []).append((where, row))
     for theory, asked in theories.items():
         where, first = asked[0]
-        members = [found for line in sentences(theory) if (found := split_end(line)) is not None]
+        members = _split(where, sentences(theory), gates)
         if not members:
-            gates.count(UNREADABLE, where)
+            gates.count(UNREADABLE, f"{where}: no theory", len(asked) if not theory else 1)
             continue
-        claims = [claim for place, row in asked for claim in _questions(place, row)]
+        claims = [claim for place, row in asked for claim in _questions(place, row, gates)]
         own = members[0]
         name = own.prompt.split()[0]
-        alone = tuple(Claim(claim.text, None) for claim in claims if claim.text.prompt.startswith(name))
+        alone = tuple(Claim(claim.text, None) for claim in claims if claim.text.prompt.split()[0] == name)
         yield Case(
             key=theory,
             where=where,
-            domain=re.sub(r"^ProofWriter_", "", str(first.get("id", "theory"))).split("-")[0],
+            domain=(word(where, first, "id") or "theory").removeprefix("ProofWriter_").split("-")[0],
             trials=(Trial(tuple(dict.fromkeys(members)), tuple(claims)), Trial((own,), alone)),
-            cluster=str(first.get("id", where)).partition("_Q")[0],
+            cluster=(word(where, first, "id") or where).partition("_Q")[0],
         )
 
 
-def _questions(where: str, row: Mapping[str, Any]) -> Iterator[Claim]:
-    questions: list[Mapping[str, Any]] = [row]
+def _split(where: str, lines: Iterable[str], gates: Gates) -> list[Text]:
+    """Sentences before their last word; those of one word are counted."""
+    found: list[Text] = []
+    for line in lines:
+        sentence = split_end(line)
+        if sentence is None:
+            gates.count(NOT_AT_END, f"{where}: {line}")
+        else:
+            found.append(sentence)
+    return found
+
+
+def _questions(where: str, row: Mapping[str, Any], gates: Gates) -> Iterator[Claim]:
     nested = row.get("questions")
-    if isinstance(nested, Mapping):
-        questions = [cast("Mapping[str, Any]", item) for item in cast("Mapping[str, Any]", nested).values()]
+    questions: list[Mapping[str, Any]] = [row]
+    if nested is not None:
+        named = cast("Mapping[str, Any]", nested) if isinstance(nested, Mapping) else {}
+        questions = objects(where, {"questions": [*named.values()] if named else nested}, "questions")
     for question in questions:
-        asked = split_end(str(question.get("question", "")).rpartition("?")[2])
-        truth = str(question.get("answer", "")).lower()
+        answer = question.get("answer")
+        truth = str(answer).lower() if isinstance(answer, bool) else optional(where, question, "answer").lower()
         kind = {"a": "entailed", "true": "entailed", "b": "sibling", "false": "sibling"}.get(truth)
-        depth = question.get("QDep")
-        if asked is not None:
-            yield Claim(asked, kind, float(depth) if kind == "entailed" and isinstance(depth, int) else None)
+        depth = number_field(where, question, "QDep") if kind == "entailed" else None
+        for asked in _split(where, [optional(where, question, "question").rpartition("?")[2]], gates):
+            yield Claim(asked, kind, depth)
 
 
 def entailmentbank(path: Place, gates: Gates) -> Iterator[Case]:
@@ -169,30 +187,30 @@ def entailmentbank(path: Place, gates: Gates) -> Iterator[Case]:
     Intermediate conclusions are ``entailed`` at level 1. Each leaf is a probe of its own, with the other leaves as
     ``premise`` and the hypothesis ``entailed``, as the rest is general knowledge. The target is the last word.
     """
+    gates.open(UNREADABLE, NOT_AT_END)
     for where, row in rows(path):
-        meta = row.get("meta")
-        meta = cast("dict[str, Any]", meta) if isinstance(meta, Mapping) else {}
-        stated = cast("dict[str, str]", meta.get("triples") or {})
-        proof, end = str(row.get("proof", "")), split_end(text(where, row, "hypothesis"))
-        used = [stated[key] for key in dict.fromkeys(re.findall(r"\bsent\d+\b", proof)) if key in stated]
-        leaves = [found for line in used if (found := split_end(line)) is not None]
+        stated = mapping(where, mapping(where, row, "meta"), "triples")
+        proof, end = optional(where, row, "proof"), split_end(text(where, row, "hypothesis"))
+        used = [text(where, stated, key) for key in dict.fromkeys(re.findall(r"\bsent\d+\b", proof)) if key in stated]
+        leaves = _split(where, used, gates)
         if end is None or len(leaves) < 2:
-            gates.count(UNREADABLE, where)
+            gates.count(UNREADABLE, f"{where}: {len(leaves)} leaves" if end else f"{where}: a hypothesis of one word")
             continue
-        steps = [split_end(line) for line in re.findall(r"-> int\d+: ([^;]+)", proof)]
-        claims = [Claim(end, "entailed", float(row.get("depth_of_proof") or 1))]
-        between = [Claim(step, "entailed", 1.0) for step in steps if step is not None]
+        depth = number_field(where, row, "depth_of_proof")
+        claims = [Claim(end, "entailed", depth or 1.0)]
+        steps = _split(where, re.findall(r"-> int\d+: ([^;]+)", proof), gates)
+        between = [Claim(step, "entailed", 1.0) for step in steps]
         bundle = Trial(tuple(dict.fromkeys(leaves)), (*claims, *between))
         alone = [
             Trial((leaf,), (*claims, *(Claim(other, "premise") for other in leaves if other != leaf)))
             for leaf in leaves
         ]
         yield Case(
-            key=str(row.get("id", where)),
+            key=word(where, row, "id") or where,
             where=where,
-            domain=f"depth {row.get('depth_of_proof', '?')}",
+            domain=f"depth {'?' if depth is None else f'{depth:g}'}",
             trials=(bundle, *alone),
-            cluster=str(row.get("id", where)),
+            cluster=word(where, row, "id") or where,
         )
 
 

@@ -34,13 +34,14 @@ def reversal(path: Place, gates: Gates) -> Iterator[Case]:
 
 
 def _experiments(path: Path, gates: Gates) -> Iterator[Case]:
+    gates.open(UNREADABLE)
     found = False
     for way in ("p2d", "d2p"):
         forward = [item for file in sorted(path.glob(f"{way}_prompts_*.jsonl")) for item in rows(file)]
         backward = [item for file in sorted(path.glob(f"{way}_reverse_prompts_*.jsonl")) for item in rows(file)]
         turned = [(text(place, row, "prompt"), text(place, row, "completion").strip()) for place, row in backward]
         pairs: dict[str, list[tuple[str, Text]]] = {}
-        names = {target.strip(" .") for _, target in turned} if way == "p2d" else set[str]()
+        names = {target.strip(" .") for _, target in turned} - {""} if way == "p2d" else set[str]()
         for where, row in forward:
             told = Text(text(where, row, "prompt").strip(), text(where, row, "completion").strip())
             name = (

@@ -264,17 +264,23 @@ def _named(row: Mapping[str, Any], names: Mapping[str, list[str]]) -> dict[str, 
     return {key: name(names[key], value) if key in names else value for key, value in row.items()}
 
 
-def _check_text(where: str, value: Any) -> None:
-    """Raises InputError for half of a surrogate pair, which JSON can write as an escape and no text can hold."""
+def _check_text(where: str, value: Any, depth: int = 0) -> None:
+    """Raises InputError for what no item holds.
+
+    That is half of a surrogate pair, which JSON can write as an escape and no text can hold, and lists in lists without
+    end.
+    """
+    if depth > 50:
+        raise InputError(where, "lists or objects in one another, over 50 deep", "an item of this data set")
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise InputError(where, f"half of a character in {value!a:.60}", "whole characters")
     elif isinstance(value, dict):
         for key, inner in cast("dict[str, Any]", value).items():
-            _check_text(f"{where} {key}" if isinstance(inner, str) else where, inner)
+            _check_text(f"{where} {key}" if isinstance(inner, str) else where, inner, depth + 1)
     elif isinstance(value, list):
         for inner in cast("list[Any]", value):
-            _check_text(where, inner)
+            _check_text(where, inner, depth + 1)
 
 
 # Fields of an item. What is there and of another type is a fault; what is absent is the caller's to judge.

@@ -6,20 +6,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
 
 from einfluence.curate import templates
-from einfluence.curate.cases import DUPLICATE, NOT_AT_END, UNREADABLE
+from einfluence.curate.cases import DUPLICATE, NEGATION, NOT_AT_END, UNREADABLE
 from einfluence.curate.draft import Gates
 from einfluence.curate.factsfile import FactsFile, Relation, Triplet, World
-from einfluence.curate.sources.rows import Place, items, rows, text
+from einfluence.curate.sources.rows import Place, mapping, objects, optional, rows, text, texts, word
 from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
 
 
 def _world(name: str, path: Place, relations: Mapping[str, Relation], facts: Iterable[Triplet], gates: Gates) -> World:
     """A world whose every fact may be a probe; facts of relations without a usable template are left out."""
-    gates.open(DUPLICATE, NOT_AT_END)
+    gates.open(DUPLICATE, UNREADABLE)
     kept: dict[tuple[str, str, str], Triplet] = {}
     for fact in facts:
         if fact[1] not in relations or not fact[0].strip() or not fact[2].strip():
@@ -39,6 +38,7 @@ def _world(name: str, path: Place, relations: Mapping[str, Relation], facts: Ite
 
 def _relation(domain: str, patterns: Iterable[str], gates: Gates, negations: Iterable[str] = ()) -> Relation | None:
     """A relation from patterns with [X] and [Y]: those that end in [Y] state it, those that end in [X] reverse it."""
+    gates.open(NOT_AT_END)
     forward: list[str] = []
     backward: list[str] = []
     for pattern in patterns:
@@ -48,9 +48,15 @@ def _relation(domain: str, patterns: Iterable[str], gates: Gates, negations: Ite
             gates.count(NOT_AT_END, pattern)
         else:
             (forward if target == "object" else backward).append(slotted)
-    denials = [
-        found for pattern in negations if _target(found := _slotted(pattern)) == "object" and found not in forward
-    ]
+    denials: list[str] = []
+    for pattern in negations:
+        slotted = _slotted(pattern)
+        gate = NOT_AT_END if _target(slotted) != "object" else NEGATION if slotted in forward else None
+        gates.open(NEGATION)
+        if gate is None:
+            denials.append(slotted)
+        else:
+            gates.count(gate, pattern)
     if not forward:
         return None
     forward, backward = list(dict.fromkeys(forward)), list(dict.fromkeys(backward))
@@ -79,10 +85,10 @@ def pararel(path: Place, gates: Gates) -> World:
     facts: list[Triplet] = []
     for file in _files(path, ("patterns.jsonl", "graphs_json/*.jsonl", "pattern_data/graphs_json/*.jsonl")):
         for where, row in rows(file):
-            patterns[str(row.get("relation", file.stem))].append(text(where, row, "pattern"))
+            patterns[word(where, row, "relation") or file.stem].append(text(where, row, "pattern"))
     for file in _files(path, ("tuples.jsonl", "trex_lms_vocab/*.jsonl", "data/trex_lms_vocab/*.jsonl")):
         for where, row in rows(file):
-            relation = str(row.get("relation", file.stem))
+            relation = word(where, row, "relation") or file.stem
             facts.append((text(where, row, "sub_label"), relation, text(where, row, "obj_label")))
     relations = {name: found for name, lines in patterns.items() if (found := _relation(name, lines, gates))}
     return _world("pararel", path, relations, facts, gates)
@@ -101,15 +107,15 @@ def lama(path: Place, gates: Gates) -> World:
     if isinstance(path, Path) and path.is_dir():
         for where, row in rows(_files(path, ("relations.jsonl",))[0]):
             stated[text(where, row, "relation")].append(text(where, row, "template"))
-            denied[row["relation"]] += [str(line) for line in items(row, "template_negated")]
+            denied[row["relation"]] += texts(where, row, "template_negated")
         sources = [file for file in sorted(path.rglob("*.jsonl")) if file.name != "relations.jsonl"]
     for source in sources:
         for where, row in rows(source):
             stem = source.stem if isinstance(source, Path) else ""
-            relation = str(row.get("predicate_id") or row.get("relation") or row.get("pred") or stem)
-            if isinstance(row.get("template"), str):
-                stated[relation].append(row["template"])
-                denied[relation] += [str(line) for line in items(row, "template_negated")]
+            relation = word(where, row, "predicate_id", "relation", "pred") or stem
+            if template := optional(where, row, "template"):
+                stated[relation].append(template)
+                denied[relation] += texts(where, row, "template_negated")
             facts.append((text(where, row, "sub_label"), relation, text(where, row, "obj_label")))
     relations = {
         name: found
@@ -125,13 +131,15 @@ def lre(path: Place, gates: Gates) -> World:
     facts: list[Triplet] = []
     for where, row in rows(path, "*.json"):
         name = text(where, row, "name")
-        prompts = [f"{line.replace('{}', '[X]').strip()} [Y]" for line in items(row, "prompt_templates")]
-        prompts += [f"{line.replace('{}', '[X]').strip()} [Y]" for line in items(row, "prompt_templates_zs")]
-        properties = cast("dict[str, Any]", row.get("properties") or {})
-        relation = _relation(str(properties.get("domain_name") or name), prompts, gates)
+        lines = [*texts(where, row, "prompt_templates"), *texts(where, row, "prompt_templates_zs")]
+        prompts = [f"{line.replace('{}', '[X]').strip()} [Y]" for line in lines]
+        domain = optional(where, mapping(where, row, "properties"), "domain_name")
+        relation = _relation(domain or name or "relation", prompts, gates)
         if relation is not None:
             relations[name] = relation
-        facts += [(text(where, pair, "subject"), name, text(where, pair, "object")) for pair in items(row, "samples")]
+        facts += [
+            (text(where, pair, "subject"), name, text(where, pair, "object")) for pair in objects(where, row, "samples")
+        ]
     return _world("lre", path, relations, facts, gates)
 
 
@@ -145,15 +153,13 @@ def triplets(path: Place, gates: Gates) -> World:
     facts: list[Triplet] = []
     for where, row in rows(path):
         subject, relation, obj = (text(where, row, key) for key in ("subject", "relation", "object"))
-        domains.setdefault(relation, str(row.get("domain") or relation))
-        if row.get("template"):
+        domains.setdefault(relation, word(where, row, "domain") or relation or "relation")
+        if template := optional(where, row, "template"):
             try:
-                templates.parse(str(row["template"]))
+                templates.parse(template)
             except ValueError as error:
-                raise InputError(
-                    f"{where} template", f"{row['template']!r} ({error})", '"{subject} … {object}"'
-                ) from error
-            patterns[relation].append(str(row["template"]))
+                raise InputError(f"{where} template", f"{template!r} ({error})", '"{subject} … {object}"') from error
+            patterns[relation].append(template)
         facts.append((subject, relation, obj))
     for relation in domains:
         patterns[relation] = patterns[relation] or ["{subject} " + re.sub(r"[_\s]+", " ", relation) + " {object}"]
@@ -162,7 +168,7 @@ def triplets(path: Place, gates: Gates) -> World:
 
 
 def country_json(path: Place, gates: Gates) -> World:
-    """Files ``country-by-<attribute>.json`` of {country, <attribute>}; lists of values are left out."""
+    """Files ``country-by-<attribute>.json`` of {country, <attribute>}; countries with none or several are counted."""
     relations: dict[str, Relation] = {}
     facts: list[Triplet] = []
     for file in _files(path, ("src/country-by-*.json", "country-by-*.json")):
@@ -171,10 +177,12 @@ def country_json(path: Place, gates: Gates) -> World:
         relation = _relation(attribute, lines, gates)
         if relation is not None:
             relations[attribute] = relation
-        for _, row in rows(file):
+        for where, row in rows(file):
             value = next((row[key] for key in row if key != "country"), None)
-            if isinstance(value, str | int) and isinstance(row.get("country"), str):
+            if isinstance(value, str | int) and not isinstance(value, bool) and isinstance(row.get("country"), str):
                 facts.append((row["country"], attribute, str(value)))
+            else:
+                gates.count(UNREADABLE, f"{where}: {row.get('country')!r:.40}: {value!r:.60}")
     return _world("country_json", path, relations, facts, gates)
 
 
