@@ -11,18 +11,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import jinja2
 import vl_convert
-import yaml
 from markupsafe import Markup
 
-from einfluence.keys import content_hash
 from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
-from einfluence.report.query import Arm, Part, Rows, failures, parts_of, prepared, rows
+from einfluence.report.provenance import provenance
+from einfluence.report.query import Part, Rows, parts_of, prepared, rows
 from einfluence.report.recipes import doses, few_arms, recipes
 from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard
@@ -85,7 +84,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             parts=shown,
             sections=has,
             probe_count=len(probes),
-            provenance=_provenance(connection, shown, run),
+            provenance=provenance(connection, shown, run),
             variables=Markup(variables()),
             css=Markup(asset("report.css")),
             script=Markup(asset("report.js")),
@@ -223,83 +222,6 @@ def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
         ("provenance", "Provenance", True),
     ]
     return [(name, label) for name, label, there in every if there]
-
-
-def _provenance(
-    connection: duckdb.DuckDBPyConnection, shown: Sequence[dict[str, Any]], run: Mapping[str, Any]
-) -> dict[str, Any]:
-    outcomes = {(row["base"], row["estimator"], row["recipe"]): row for row in rows(connection, "outcomes")}
-    arms = [
-        (
-            arm.base_label,
-            arm.label,
-            f"{arm.cells:,}",
-            arm.probes,
-            arm.queries,
-            arm.seeds,
-            _excluded(entry["scorecard"]["lines"], arm),
-            outcomes.get(arm.key, {}).get("failed"),
-            None if outcomes.get(arm.key, {}).get("seconds") is None else f"{outcomes[arm.key]['seconds']:.1f}",
-            f"{arm.base} / {arm.recipe}",
-        )
-        for entry in shown
-        for arm in entry["arms"]
-    ]
-    named = {
-        "wanted": "Cells wanted",
-        "present": "Cells there before",
-        "computed": "Cells computed",
-        "failed": "Probes failed",
-        "started": "Started",
-        "seconds": "Time",
-        "store": "Store",
-    }
-    units = {"seconds": " s"}
-    facts = [
-        (label, (f"{run[key]:,}" if isinstance(run[key], int) else str(run[key])) + units.get(key, ""))
-        for key, label in named.items()
-        if run.get(key) is not None
-    ]
-    arms_shown = [arm for entry in shown for arm in entry["arms"]]
-    facts += [("Why probes failed", line) for line in failures(connection, arms_shown)]
-    left = [
-        (arm, count)
-        for entry in shown
-        for arm in entry["arms"]
-        if (count := _excluded(entry["scorecard"]["lines"], arm))
-    ]
-    told = ", ".join(f"{count} ({arm.short})" for arm, count in left)
-    facts.append(("Probes excluded", f"{told}: not likelier after their own lesson" if left else "none"))
-    versions = run.get("versions")
-    if isinstance(versions, Mapping):
-        facts.append(
-            ("Versions", ", ".join(f"{key} {value}" for key, value in cast("Mapping[str, object]", versions).items()))
-        )
-    spec = run.get("spec")
-    if spec:
-        facts.append(("Hash of the spec", content_hash(spec)))
-    text = spec if isinstance(spec, str) or spec is None else yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
-    known = {*named, "spec", "versions", "study", "report"}
-    more = [
-        (key.replace("_", " ").capitalize(), _text(value)) for key, value in run.items() if key not in known and value
-    ]
-    return {"facts": facts, "arms": arms, "spec": text, "more": more}
-
-
-def _excluded(lines: Rows, arm: Arm) -> int | None:
-    """How many probes the gate took from an arm's scores: those whose own lesson did not help them."""
-    for line in lines:
-        if (
-            line["arm"] == arm
-            and (line["desideratum"], line["variant"]) == ("gate", "learned")
-            and line["value"] is not None
-        ):
-            return round((1 - line["value"]) * line["n"])
-    return None
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, indent=2, default=str, ensure_ascii=False)
 
 
 def variables() -> str:

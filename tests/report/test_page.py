@@ -17,9 +17,11 @@ from einfluence.report import figures, show_probe, show_scorecard, write_report
 from einfluence.report.export import paint
 from einfluence.report.matrix import CELLS, asymmetry, blocks, both_of, encode, groups, most_of
 from einfluence.report.payload import script_json
+from einfluence.report.provenance import engines
+from einfluence.report.query import parts_of, prepared
 from einfluence.report.sections import _short_names
 from tests.report.conftest import RUN
-from tests.report.tables import HOSTILE, Tables, small_store, text_part
+from tests.report.tables import HOSTILE, TEXT_ARMS, Tables, small_store, text_part
 
 
 def test_the_page_is_one_file_of_modest_size_that_names_no_other(page_file: Path) -> None:
@@ -65,6 +67,26 @@ def test_the_provenance_names_hashes_versions_counts_exclusions_and_how_to_run_i
     # The gate lets 98% of 38 probes through in each arm of the texts.
     assert facts["Probes excluded"].startswith("1 (fine-tuned, AdamW)") and facts["Why probes failed"]
     assert "einfluence run spec.yaml" in html and "arXiv 2406.00509" in html and "do not mean" in html
+
+
+def test_the_provenance_says_which_engine_measured_why_a_faster_one_was_passed_over_and_how_large_the_noise_is() -> (
+    None
+):
+    tables = Tables()
+    text_part(tables, facts=4, arms=TEXT_ARMS[:2])
+    plain, _ = (recipe["recipe"] for recipe in tables.rows["recipes"])
+    for place, row in enumerate(row for row in tables.rows["outcomes"] if row["recipe"] == plain):
+        row["engine"] = "definition" if place == 0 else "batched lora"
+        row["fallback"] = "the two differ by 3 nats" if place == 0 else None
+        row["noise_rms"] = 0.001 * place
+    connection = tables.connect()
+    with prepared(connection):
+        found = engines(connection, parts_of(connection)[0].arms)  # the other arm was written before this was noted
+    assert found == [
+        ("Engine", "fine-tuned, SGD: batched lora (2 probes), definition (1 probe)"),
+        ("Faster engine passed over", "fine-tuned, SGD: the two differ by 3 nats"),
+        ("Noise of rounding", "fine-tuned, SGD: root mean square of 0.002 nats for the noisiest probe"),
+    ]
 
 
 def test_the_page_opens_with_findings_and_counts_of_each_part(page_file: Path) -> None:

@@ -6,13 +6,8 @@ select
     base,
     estimator,
     recipe,
-    count(*) as trained,
     count(*) filter (where status <> 'done') as failed,
-    sum(seconds) as seconds,
-    avg(update_norm) as update_norm,
-    avg(losses[1]) as first_loss,
-    avg(losses[-1]) as last_loss,
-    max(noise_rms) as noise_rms
+    sum(seconds) as seconds
 from outcomes
 group by base, estimator, recipe
 order by base, estimator, recipe
