@@ -20,7 +20,7 @@ _ASIDE = re.compile(
     r"(^|[._])(vision|visual|image|audio|speech|video|mm|multi_?modal|projector|v_head|value_head|score|classifier"
     r"|reward|mtp|eagle|medusa)([._]|$)|(inv_freq|position_ids|masked_bias|causal_mask|version)$"
 )
-_MASK = re.compile(r"(attn|attention)\.bias$")  # of old checkpoints, with three or more axes
+_MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # of old checkpoints, with three or more axes
 # What the longest text is called where it is not `max_position_embeddings`.
 _LIMITS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_seq_length", "max_sequence_length")
 SAME = 1e-5  # of the largest logit: rounding

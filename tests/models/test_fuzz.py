@@ -290,7 +290,8 @@ def _holds_what_its_files_hold(base: Base, folder: Path) -> None:
     plain = {name.removeprefix(prefix).removeprefix(prefix): value for name, value in stored.items()}
     assert len(plain) == len(stored)
     state = {name.removeprefix(prefix): value for name, value in base.model.state_dict().items()}
-    assert not plain.keys() - state.keys(), f"not in the model: {plain.keys() - state.keys()}"
+    over = {name for name in plain.keys() - state.keys() if not name.endswith("attn.bias")}  # GPT-2's old masks
+    assert not over, f"not in the model: {over}"
     absent = state.keys() - plain.keys()
     if base.info.modality == "text":
         assert absent <= {"lm_head.weight", "wte.weight", "embed_tokens.weight"}, "not from the files"
@@ -316,7 +317,7 @@ def _speaks_by_its_files(base: Base, folder: Path) -> None:
     again.load_state_dict(base.model.state_dict(), strict=False)
     text = torch.tensor([[index % (base.vocabulary or 1) for index in ids[:4]] or [0]])
     with torch.no_grad():
-        assert torch.equal(again(input_ids=text).logits, base.model(input_ids=text).logits)
+        torch.testing.assert_close(again(input_ids=text).logits, base.model(input_ids=text).logits)
 
 
 def _attempt(seed: int, originals: list[Files], folder: Path) -> bool:

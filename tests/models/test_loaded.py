@@ -57,6 +57,7 @@ def test_a_tied_head_is_not_missing(gpt2: Base) -> None:
         ("model.layers.2.mlp.up_proj.weight", "does not have"),
         ("model.layers.0.self_attn.q_proj.bias", "does not have"),
         ("model.layers.0.self_attn.q_norm.weight", "does not have"),
+        ("model.layers.0.attn.bias", "does not have"),
         ("embed_tokens.weight", "two tensors for the same place"),
     ],
 )
