@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from einfluence.curate import curate
+from einfluence.curate.classes import class_names
 from einfluence.curate.key import data_key
 from einfluence.errors import InputError
 from einfluence.estimators import VERSIONS
@@ -449,7 +450,8 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
         return of_base(base, samples)
 
     if base.info.modality == "image":
-        return curate(part, spec, features, n_classes=base.n_classes, shape=base.input_shape)
+        names = class_names(base.info.config, base.n_classes)
+        return curate(part, spec, features, n_classes=base.n_classes, shape=base.input_shape, class_names=names)
 
     def tokenize(text: str) -> list[int]:
         return base.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -31,6 +31,7 @@ class Sample:
         pixels: float32 array of shape (channels, height, width), values in [0, 1]; None for a text, and for an image
             that cannot be read.
         label: Class index of an image.
+        label_name: What the base, or else the data, calls that class; None where it is just the number.
         domain: The group that results are compared by.
         cluster: What is resampled together in the bootstrap (the entity); defaults to the sample's own id.
         template: The template that made the text.
@@ -46,6 +47,7 @@ class Sample:
     target: str = ""
     pixels: npt.NDArray[np.float32] | None = field(default=None, compare=False)
     label: int | None = None
+    label_name: str | None = None
     domain: str = ""
     cluster: str = ""
     template: str | None = None

@@ -199,6 +199,10 @@ class Part(Model):
     relations: str | None = Field(default=None, description="{probe, query, kind, level?, distance?}")
     images: Images | None = None
     source: Source | None = None
+    classes: dict[str, Annotated[Int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="labels in the data, in the order of the base's classes or each with its index: {cat: 3, dog: 5}",
+    )
     distance: tuple[str, ...] = Field(
         default=(), description="distance measures, the first is `relations.distance`; empty takes the default"
     )
@@ -227,6 +231,19 @@ class Part(Model):
     @classmethod
     def _images_by_name(cls, value: object) -> object:
         return {"source": value} if isinstance(value, str) else value
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _classes_in_order(cls, value: object) -> object:
+        """A list stands for the indices from 0; a name that YAML reads as a number is text."""
+        if isinstance(value, list | tuple):
+            names = [str(name) for name in cast("list[object]", value)]
+            if len(set(names)) != len(names):
+                raise ValueError("each class once in `classes`")
+            return {name: index for index, name in enumerate(names)}
+        if isinstance(value, dict):
+            return {str(name): index for name, index in cast("dict[object, object]", value).items()}
+        return value
 
     @field_validator("distance", mode="before")
     @classmethod

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from einfluence.curate.classes import ImageLimits
 from einfluence.curate.distance import measures_for
 from einfluence.curate.draft import Codes, Draft, Ints, Measure, finish
-from einfluence.curate.files import ImageLimits, draft_from_files
+from einfluence.curate.files import draft_from_files
 from einfluence.curate.gates import Tokenizer, check_texts, count_alike, count_conflicts, drop_known
+from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Part, Spec
 
@@ -28,6 +30,7 @@ def curate(
     logprobs: Callable[[Sequence[Sample]], np.ndarray] | None = None,
     n_classes: int | None = None,
     shape: tuple[int, int, int] | None = None,
+    class_names: Mapping[str, int] | None = None,
 ) -> Curated:
     """Makes what one part of a spec is to measure.
 
@@ -43,11 +46,14 @@ def curate(
         logprobs: Samples → float array (n,) of the base's log p(target | prompt) in nats, to find facts that it knows.
         n_classes: Classes of the image base; labels beyond are refused.
         shape: (channels, height, width) of the image base; other images are refused.
+        class_names: Indices by name of the base's classes, where it names them; the part's own `classes` come first.
 
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
     """
-    draft, default_kind, more = _draft(part, spec, tokenize, ImageLimits(n_classes, shape))
+    written = part.classes is not None
+    limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written)
+    draft, default_kind, more = _draft(part, spec, tokenize, limits)
     check_texts(draft, tokenize, max_tokens, strict=part.samples is not None)
     if part.facts is None and not any(sample.modality == "image" for sample in draft.samples.values()):
         count_conflicts(draft)  # a facts file says itself which relations have one object, and is held to it
@@ -70,6 +76,8 @@ def _draft(
 
         images = draft_images(part.images, spec, limits)
         return images.draft, images.default_kind, {}
+    if part.classes is not None:
+        raise InputError("classes", "classes for texts", "`classes` beside `images`, or `samples` that are images")
     from einfluence.curate.facts import draft_facts
     from einfluence.curate.taxonomy import taxonomic
     from einfluence.curate.world import facts_path, load_world

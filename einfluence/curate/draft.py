@@ -253,6 +253,7 @@ def samples_table(samples: Sequence[Sample]) -> pa.Table:
             "prompt": texts["prompt"],
             "target": texts["target"],
             "label": pa.array([sample.label for sample in samples], pa.int32()),
+            "label_name": texts["label_name"],
             "pixels": pixels,
             "shape": pa.array(shapes, pa.list_(pa.int32())),
             "domain": texts["domain"],
@@ -268,7 +269,8 @@ def samples_table(samples: Sequence[Sample]) -> pa.Table:
 
 
 _TEXT_COLUMNS = (
-    "sample_id", "name", "modality", "prompt", "target", "domain", "template", "source", "parent_id", "noise",
+    "sample_id", "name", "modality", "prompt", "target", "label_name", "domain", "template", "source", "parent_id",
+    "noise",
 )  # fmt: skip
 
 

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from einfluence.curate.classes import ImageLimits
 from einfluence.curate.draft import KINDS, PROBE_KINDS, Draft
-from einfluence.curate.pictures import Pixels, from_value
+from einfluence.curate.image_rows import IMAGE_FIELDS, ImageRows, as_image_row
 from einfluence.curate.records import id_field, lines_of, number_field, read_records, text_field
 from einfluence.errors import InputError
 from einfluence.samples import Sample
 
 TEXT_FIELDS = ("id", "prompt", "target")
-IMAGE_FIELDS = ("id", "image", "label")
 MORE_FIELDS = ("group", "cluster", "template", "join")
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """What the base takes: its classes and (channels, height, width); None where it is not known."""
-
-    n_classes: int | None = None
-    shape: tuple[int, int, int] | None = None
 
 
 def draft_from_files(
@@ -56,19 +46,23 @@ def draft_from_files(
 
 def _read_samples(path: Path, draft: Draft, limits: ImageLimits) -> dict[str, str]:
     """Fills the draft's samples and returns ``sample_id`` by the user's id."""
-    records = read_records(path, ("id",), (*TEXT_FIELDS[1:], *IMAGE_FIELDS[1:], *MORE_FIELDS))
+    known = (*TEXT_FIELDS, *IMAGE_FIELDS[1:], "file_name", *MORE_FIELDS)
+    records = [(where, as_image_row(where, fields)) for where, fields in read_records(path, (), known)]
     is_image = _are_images(*records[0])
+    if not is_image and limits.written:
+        raise InputError("classes", "classes for texts", "`classes` beside `images`, or `samples` that are images")
     required = IMAGE_FIELDS if is_image else TEXT_FIELDS
     ids: dict[str, str] = {}
     places: dict[str, str] = {}
-    shape = limits.shape
+    images = ImageRows(path.parent, limits, draft.gates)
     for where, fields in records:
+        if "id" not in fields:
+            raise InputError(where, "no `id`", f"the fields {', '.join(required)}")
         name = id_field(where, fields, "id")
         if name in ids:
             raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
         if is_image:
-            sample = _image(where, fields, name, path.parent, ImageLimits(limits.n_classes, shape))
-            shape = shape or cast("tuple[int, int, int]", cast("Pixels", sample.pixels).shape)
+            sample = images.sample(where, fields, name)
         else:
             sample = _text(where, fields, name, required)
         if sample.sample_id in draft.samples:
@@ -101,43 +95,6 @@ def _text(where: str, fields: Mapping[str, Any], name: str, required: tuple[str,
         join=text_field(where, fields, "join") if "join" in fields else None,
         source=where,
     )
-
-
-def _image(where: str, fields: Mapping[str, Any], name: str, folder: Path, limits: ImageLimits) -> Sample:
-    for key in ("prompt", "target"):
-        if key in fields:
-            raise InputError(where, f"`{key}` in a file of images", f"the fields {', '.join(IMAGE_FIELDS)}")
-    if "image" not in fields:
-        raise InputError(where, "no `image`", f"the fields {', '.join(IMAGE_FIELDS)}")
-    if "label" not in fields:
-        raise InputError(where, "no `label`", f"the fields {', '.join(IMAGE_FIELDS)}")
-    label = check_label(f"{where} label", number_field(where, fields, "label", int), limits.n_classes)
-    pixels = from_value(fields["image"], f"{where} image", folder, limits.shape[0] if limits.shape else None).pixels
-    check_shape(f"{where} image", pixels, limits.shape)
-    return Sample(
-        name=name,
-        pixels=pixels,
-        label=label,
-        domain=text_field(where, fields, "group", str(label)),
-        cluster=text_field(where, fields, "cluster", ""),
-        source=where,
-    )
-
-
-def check_label(where: str, label: float | None, n_classes: int | None) -> int:
-    """The label as an int, if it is one of the base's classes."""
-    top = n_classes if n_classes is not None else math.inf
-    if label is None or not 0 <= label < top or label > 2**31 - 1:
-        classes = f"a class from 0 to {n_classes - 1}" if n_classes is not None else "a class index from 0"
-        raise InputError(where, f"the label {label!r}", classes)
-    return int(label)
-
-
-def check_shape(where: str, pixels: Pixels, shape: tuple[int, int, int] | None) -> None:
-    """Raises InputError unless the image has the base's (or the first image's) shape."""
-    if shape is not None and pixels.shape != shape:
-        found, expected = (" x ".join(str(size) for size in sizes) for sizes in (pixels.shape, shape))
-        raise InputError(where, f"an image of {found} (channels x height x width)", expected)
 
 
 def _each_sample(draft: Draft, ids: Mapping[str, str]) -> dict[str, str]:

@@ -1,13 +1,10 @@
-"""Where images come from: the shipped digits, folders, IDX files and any ``datasets`` image set."""
+"""Where images come from: the shipped digits, folders, zips, IDX files and any ``datasets`` image set."""
 
 from __future__ import annotations
 
-import gzip
-import math
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +12,15 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from einfluence.curate.pictures import IMAGE_ENDINGS, Decoded, Pixels, decode, from_array, from_value
+from einfluence.curate.classes import ImageLimits, is_number, labels_of
+from einfluence.curate.draft import Gates
+from einfluence.curate.idx import idx_files, idx_pair, read_pair
+from einfluence.curate.image_trees import Tree, files_below, folder_tree, labelled, zip_tree
+from einfluence.curate.pictures import Decoded, Pixels, decode, from_array, from_value
 from einfluence.errors import InputError
 from einfluence.spec import Images, Spec
 
-IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+PASSED_OVER = "files passed over (no images, or not in the metadata)"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Picture:
         name: What people call it.
         key: What draws go by: its name within the source, without the machine's path.
         label: Class index.
-        domain: Class name.
+        label_name: What the base, or else the source, calls the class; None where it is just the number.
+        domain: What results are compared by: the class.
         where: What errors name.
         load: Reads the pixels.
     """
@@ -38,35 +40,67 @@ class Picture:
     name: str
     key: str
     label: int
+    label_name: str | None
     domain: str
     where: str
     load: Callable[[], Decoded]
 
 
-def load_pictures(images: Images, spec: Spec, channels: int | None) -> Sequence[Picture]:
+def load_pictures(images: Images, spec: Spec, limits: ImageLimits, gates: Gates) -> Sequence[Picture]:
     """All images of a source.
 
     Args:
         images: Its ``source`` is ``digits``, a folder, a zip of folders, a folder of IDX files, or a ``datasets`` id.
         spec: For relative paths.
-        channels: 1 or 3, to turn colours into grey or back; None leaves them.
+        limits: The base's classes, and its channels: 1 or 3 turn colours into grey or back.
+        gates: Counts what is passed over.
 
     Raises:
-        InputError: If there is nothing of the kind.
+        InputError: If there is nothing of the kind, or a name or number in it is no class of the base.
     """
     if images.source == "digits":
-        return _digits(images.split)
+        return _digits(images.split, limits)
     path = spec.path(images.source)
     if path.is_dir():
         if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
-            return _saved(path, images.split, channels)
-        idx = sorted(file for file in path.iterdir() if "idx" in file.name and "ubyte" in file.name)
-        return _idx(path, idx, images.split, channels) if idx else _folder(path, images.split, channels)
-    if path.suffix == ".zip" and path.is_file():
-        return _zip(path, channels)
+            return _saved(path, images.split, limits)
+        files = idx_files(path)
+        if files:
+            return _idx(path, files, images.split, limits)
+        tree = folder_tree(path)
+        if not tree.pictures and any(name.endswith((".parquet", ".arrow")) for name in tree.names):
+            return _hub(str(path), images.split, limits)
+        return _tree(tree, images.split, limits, gates)
+    if path.is_file() and path.suffix.lower() == ".zip":
+        return _tree(zip_tree(path), images.split, limits, gates)
     if path.exists():
-        raise InputError("images.source", f"the file {images.source!r}", "a folder, a .zip of folders, or a hub id")
-    return _hub(images.source, images.split, channels)
+        fix = "unpack it into a folder" if ".tar" in path.name or path.suffix in (".tgz", ".rar", ".7z", ".gz") else ""
+        found = f"the file {images.source!r}"
+        raise InputError("images.source", found, "a folder, a .zip of folders, or a hub id", fix)
+    return _hub(images.source, images.split, limits)
+
+
+def files_read(images: Images, spec: Spec) -> list[tuple[str, str, Path]] | None:
+    """The files that :func:`load_pictures` reads, as (name, name of its class, place); None where it reads none."""
+    path = spec.path(images.source)
+    if images.source == "digits" or not path.exists():
+        return None
+    if path.is_file():
+        return [("", "", path)]
+    if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():
+        written = files_below(path)  # datasets puts what it has computed itself beside the data
+        return [(name, "", file) for name, file in sorted(written.items()) if not file.name.startswith("cache-")]
+    files = idx_files(path)
+    if files:
+        return [(file.name, "", file) for file in files]
+    tree = folder_tree(path)
+    try:
+        classes = labelled(tree, images.split).classes
+        names = {**dict.fromkeys(tree.metadata, ""), **classes}
+    except InputError:  # curation tells it
+        names = dict.fromkeys(tree.names, "")
+    places = files_below(path)
+    return [(name, kind, places[name]) for name, kind in sorted(names.items())]
 
 
 def digits(split: str | None = None) -> tuple[Pixels, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -86,156 +120,112 @@ def digits(split: str | None = None) -> tuple[Pixels, npt.NDArray[np.int64], npt
     return pixels[kept], bunch.target.astype(np.int64)[kept], rows[kept]
 
 
-def _digits(split: str | None) -> list[Picture]:
+def _digits(split: str | None, limits: ImageLimits) -> list[Picture]:
     pixels, labels, rows = digits(split)
-    return [
-        Picture(f"digit{row}", f"digit{row}", int(label), str(label), f"digits row {row}", _given(image))
-        for image, label, row in zip(pixels, labels, rows, strict=True)
-    ]
+    names = [f"digit{row}" for row in rows]
+    places = [f"digits row {row}" for row in rows]
+    loads = [_given(image) for image in pixels]
+    return _numbered(names, [int(label) for label in labels], places, loads, limits, "images.source digits")
 
 
 def _given(pixels: Pixels) -> Callable[[], Decoded]:
     return lambda: Decoded(pixels)
 
 
-def _folder(path: Path, split: str | None, channels: int | None) -> list[Picture]:
-    """``class/image.png``, also ``split/class/image.png`` and, as in Omniglot, ``alphabet/character/image.png``."""
-    root = path / split if split else path
-    if not root.is_dir():
-        raise InputError("images.split", f"no folder {split!r} in {path}", "the name of a folder in the source")
-    files = sorted(
-        file
-        for file in root.rglob("*")
-        if file.suffix.lower() in IMAGE_ENDINGS
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
-    )
-    grouped = [(file.parent.relative_to(root).as_posix(), file) for file in files]
-    classes = {name: index for index, name in enumerate(sorted({name for name, _ in grouped}))}
-    if not files or "." in classes:
-        found = f"{len(files)} images" + (", some without a class folder" if "." in classes else "")
-        raise InputError("images.source", f"{path} with {found}", "a folder of class folders with images")
-
-    def load(file: Path) -> Callable[[], Decoded]:
-        return lambda: from_value(str(file), str(file), Path(), channels)
-
+def _numbered(
+    names: Sequence[str],
+    labels: Sequence[int],
+    places: Sequence[str],
+    loads: Sequence[Callable[[], Decoded]],
+    limits: ImageLimits,
+    where: str,
+) -> list[Picture]:
+    """Pictures whose source gives indices of classes."""
+    found = _indices(labels, limits, where)
+    rows = zip(names, labels, places, loads, strict=True)
     return [
-        Picture(f"{name}/{file.stem}", f"{name}/{file.name}", classes[name], name, str(file), load(file))
-        for name, file in grouped
+        Picture(name, name, found[label], *_called(str(label), found[label], limits), place, load)
+        for name, label, place, load in rows
     ]
 
 
-def _zip(path: Path, channels: int | None) -> list[Picture]:
-    """A zip of class folders, as Omniglot is distributed."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError("images.source", f"{path}: {error}", "a zip file") from error
-    with archive:
-        names = sorted(name for name in archive.namelist() if Path(name).suffix.lower() in IMAGE_ENDINGS)
-    parents = sorted({str(Path(name).parent) for name in names} - {"."})
-    classes = {name: index for index, name in enumerate(parents)}
-    names = [name for name in names if str(Path(name).parent) in classes and not name.startswith("__MACOSX")]
-    if not names:
-        raise InputError("images.source", f"{path} without images in folders", "a zip of class folders with images")
+def _indices(labels: Iterable[int], limits: ImageLimits, where: str) -> dict[int, int]:
+    """Classes by index; the part's own `classes` hold for numbers as well, a base's names do not."""
+    known = limits if limits.written else ImageLimits(limits.n_classes)
+    names = [str(label) for label in sorted(set(labels))]
+    return {int(name): label for name, label in labels_of(names, known, where).items()}
+
+
+def _called(name: str, label: int, limits: ImageLimits) -> tuple[str | None, str]:
+    """The name of a class, and what results are compared by."""
+    called = limits.name_of(label) or (None if is_number(name) else name)
+    return called, called or name
+
+
+def _tree(tree: Tree, split: str | None, limits: ImageLimits, gates: Gates) -> list[Picture]:
+    """Pictures in class folders or named by a metadata file."""
+    found = labelled(tree, split)
+    gates.open(PASSED_OVER)
+    gates.count(PASSED_OVER, tree.place(found.other[0]) if found.other else "", len(found.other))
+    counts = Counter(found.classes.values())
+    if found.by_hand and all(map(is_number, counts)):
+        indices = _indices(map(int, counts), limits, tree.where)
+        labels = {name: indices[int(name)] for name in counts}
+    else:
+        labels = labels_of(list(counts), limits, tree.where)
+    channels = limits.shape[0] if limits.shape else None
 
     def load(name: str) -> Callable[[], Decoded]:
-        def read() -> Decoded:
-            try:
-                with zipfile.ZipFile(path) as opened:
-                    data = opened.read(name)
-            except (OSError, zipfile.BadZipFile, zlib.error) as error:
-                raise InputError(f"{path}:{name}", f"a file that cannot be unpacked ({error})", "a zip file") from error
-            return decode(data, f"{path}:{name}", channels)
+        return lambda: decode(tree.read(name), tree.place(name), channels)
 
-        return read
-
+    start = len(found.root) if split else 0
     return [
-        Picture(name, name, classes[str(Path(name).parent)], str(Path(name).parent), f"{path}:{name}", load(name))
-        for name in names
+        Picture(
+            posixpath.splitext(name[start:])[0] if tree.path else name,
+            name[start:],
+            labels[kind],
+            *_called(kind, labels[kind], limits),
+            tree.place(name),
+            load(name),
+        )
+        for name, kind in found.classes.items()
     ]
 
 
-def _idx(path: Path, files: Sequence[Path], split: str | None, channels: int | None) -> list[Picture]:
-    """MNIST's files: ``<prefix>-images-idx3-ubyte[.gz]`` beside ``<prefix>-labels-idx1-ubyte[.gz]``."""
-    pairs: dict[str, dict[str, Path]] = {}
-    for file in files:
-        for part in ("images", "labels"):
-            if part in file.name:
-                pairs.setdefault(file.name.split(part)[0].rstrip("-_."), {})[part] = file
-    wanted = {"test": ("test", "t10k"), "train": ("train",)}.get(split or "", (split,) if split else ("",))
-    chosen = sorted(prefix for prefix in pairs if prefix.startswith(wanted))
-    if not chosen:
-        raise InputError("images.split", f"{split!r}", f"one of {', '.join(sorted(pairs))}")
-    pictures: list[Picture] = []
-    for prefix in chosen:
-        pair = pairs[prefix]
-        if len(pair) != 2:
-            raise InputError(str(path), f"only {', '.join(pair)} of {prefix!r}", "an images and a labels file")
-        pixels, labels = read_idx(pair["images"]), read_idx(pair["labels"])
-        if pixels.ndim not in (3, 4) or labels.ndim != 1 or len(pixels) != len(labels):
-            raise InputError(
-                str(pair["labels"]), f"labels {labels.shape} for images {pixels.shape}", "one label an image"
-            )
-        names = (f"{prefix}{row}" for row in range(len(labels)))
-        pictures += [
-            Picture(
-                name,
-                name,
-                int(label),
-                str(label),
-                f"{pair['images']} row {row}",
-                _scaled(image, f"{pair['images']} row {row}", channels),
-            )
-            for row, (name, image, label) in enumerate(zip(names, pixels, labels, strict=True))
-        ]
-    return pictures
+def _idx(path: Path, files: Sequence[Path], split: str | None, limits: ImageLimits) -> list[Picture]:
+    prefix, images, labels_file = idx_pair(path, files, split)
+    pixels, labels = read_pair(images, labels_file)
+    channels = limits.shape[0] if limits.shape else None
+    places = [f"{images} row {row}" for row in range(len(labels))]
+
+    def load(row: int) -> Callable[[], Decoded]:
+        return lambda: Decoded(from_array(pixels[row], places[row], channels))
+
+    names = [f"{prefix}{row}" for row in range(len(labels))]
+    return _numbered(names, labels, places, [load(row) for row in range(len(labels))], limits, str(labels_file))
 
 
-def _scaled(image: npt.NDArray[Any], where: str, channels: int | None) -> Callable[[], Decoded]:
-    return lambda: Decoded(from_array(image, where, channels))
-
-
-def read_idx(path: Path) -> npt.NDArray[Any]:
-    """An array in the IDX format of MNIST, gzipped or not.
-
-    Raises:
-        InputError: If the file is not whole.
-    """
-    try:
-        raw = path.read_bytes()
-        data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
-        raise InputError(str(path), f"a file that cannot be read ({error})", "an IDX file") from error
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or len(data) < 4 + 4 * data[3]:
-        raise InputError(str(path), f"the first bytes {data[:4]!r}", "an IDX file, as MNIST is distributed")
-    shape = struct.unpack_from(f">{data[3]}I", data, 4)
-    body, kind = data[4 + 4 * data[3] :], np.dtype(IDX_TYPES[data[2]])
-    if len(body) != math.prod(shape) * kind.itemsize:
-        expected = f"{math.prod(shape) * kind.itemsize} for {shape}"
-        raise InputError(str(path), f"{len(body)} bytes of data", expected, "the file is not whole; download it again")
-    return np.frombuffer(body, kind).reshape(shape)
-
-
-def _hub(name: str, split: str | None, channels: int | None) -> list[Picture]:
-    """Any image set on the hub that ``datasets`` reads."""
+def _hub(name: str, split: str | None, limits: ImageLimits) -> list[Picture]:
+    """Any image set that ``datasets`` reads: on the hub, as ``id[@revision]``, or a folder of its files."""
     import datasets
 
+    identity, _, revision = (name, "", "") if Path(name).is_dir() else name.partition("@")
     try:
-        table: Any = datasets.load_dataset(name, split=split or "test")
+        table: Any = datasets.load_dataset(identity, split=split or "test", revision=revision or None)
     except Exception as error:  # datasets raises many kinds: no network, no such set, no such split
         first = (str(error).splitlines() or [type(error).__name__])[0]
         expected = "`digits`, a folder that exists, or the id of an image set on the hub with a split"
         raise InputError("images.source", f"{name!r} ({first[:120]})", expected) from error
-    return _table(table, name, channels)
+    return _table(table, name, limits)
 
 
-def _saved(path: Path, split: str | None, channels: int | None) -> list[Picture]:
+def _saved(path: Path, split: str | None, limits: ImageLimits) -> list[Picture]:
     """A folder that ``datasets`` saved."""
     import datasets
 
     try:
         found: Any = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # pyarrow's errors for a damaged file, and all that datasets raises
         raise InputError("images.source", f"{path} ({error})"[:200], "a folder that `datasets` saved") from error
     if isinstance(found, dict):
         if (split or "test") not in found:
@@ -243,27 +233,64 @@ def _saved(path: Path, split: str | None, channels: int | None) -> list[Picture]
                 "images.split", f"{split or 'test'!r}", f"one of {', '.join(cast('dict[str, Any]', found))}"
             )
         found = found[split or "test"]
-    return _table(found, path.name, channels)
+    return _table(found, path.name, limits)
 
 
-def _table(table: Any, name: str, channels: int | None) -> list[Picture]:
-    """Pictures of a ``datasets`` table with a column of images and one of class labels."""
+def _table(table: Any, name: str, limits: ImageLimits) -> list[Picture]:
+    """Pictures of a ``datasets`` table with a column of images and one of labels: class labels, numbers or words."""
+    import datasets
+
+    image, label = _columns(table, name, limits)
+    kind: Any = table.features[label]
+    values: list[Any] = list(table[label])
+    place = [f"{name} row {row}" for row in range(len(values))]
+    for where, value in zip(place, values, strict=True):
+        _check_value(where, value)
+    if isinstance(kind, datasets.ClassLabel):
+        own: list[str] = kind.names
+        missing = next((row for row, value in enumerate(values) if not 0 <= value < len(own)), None)
+        if missing is not None:
+            raise InputError(place[missing], f"the label {values[missing]}", f"a class from 0 to {len(own) - 1}")
+        present = [own[index] for index in sorted(set(values))]
+        found = labels_of(present if limits.names or all(map(is_number, own)) else own, limits, name, sort=False)
+        called = [own[value] for value in values]
+    elif all(isinstance(value, str) for value in values) and not all(map(is_number, values)):
+        found = labels_of(sorted(set(values)), limits, name)
+        called = [str(value) for value in values]
+    else:
+        called = [str(int(value)) for value in values]
+        found = {str(index): at for index, at in _indices(map(int, called), limits, name).items()}
+    table = table.cast_column(image, datasets.Image(decode=False))  # what cannot be decoded is told by row
+    channels = limits.shape[0] if limits.shape else None
+
+    def load(row: int) -> Callable[[], Decoded]:
+        return lambda: from_value(table[row][image], place[row], Path("."), channels)
+
+    return [
+        Picture(f"{name}#{row}", f"{row}", found[kind], *_called(kind, found[kind], limits), place[row], load(row))
+        for row, kind in enumerate(called)
+    ]
+
+
+def _columns(table: Any, name: str, limits: ImageLimits) -> tuple[str, str]:
+    """The columns of images and of labels, if it is clear which they are."""
     import datasets
 
     features: dict[str, Any] = dict(table.features)
-    image = next((key for key, kind in features.items() if isinstance(kind, datasets.Image)), None)
-    label = next((key for key, kind in features.items() if isinstance(kind, datasets.ClassLabel)), None)
-    if image is None or label is None:
+    images = [key for key, kind in features.items() if isinstance(kind, datasets.Image)]
+    images = [key for key in images if key in ("image", "img")] or images
+    classes = [key for key, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    fitting = [key for key in classes if len(features[key].names) == limits.n_classes]
+    named = [key for key in features if key in ("label", "labels") and key not in images]
+    labels = next((keys for keys in (named, classes if len(classes) == 1 else fitting, classes) if keys), [])
+    if len(images) != 1 or len(labels) != 1:
         found = f"{name!r} with columns {', '.join(features)}"
-        raise InputError("images.source", found, "a column of images and one of class labels")
-    names: list[str] = features[label].names
+        fix = "rename the columns to `image` and `label` and save it with `save_to_disk`" if images and labels else ""
+        raise InputError("images.source", found, "a column of images and one of class labels", fix)
+    return images[0], labels[0]
 
-    table = table.cast_column(image, datasets.Image(decode=False))  # what cannot be decoded is told by row
 
-    def load(row: int) -> Callable[[], Decoded]:
-        return lambda: from_value(table[row][image], f"{name} row {row}", Path("."), channels)
-
-    labels: Iterator[tuple[int, int]] = enumerate(table[label])
-    return [
-        Picture(f"{name}#{row}", f"{row}", value, names[value], f"{name} row {row}", load(row)) for row, value in labels
-    ]
+def _check_value(where: str, value: object) -> None:
+    whole = isinstance(value, str | int) or isinstance(value, float) and value.is_integer()
+    if not whole or value == "":
+        raise InputError(where, f"the label {value!r:.80}", "one class index or class name")

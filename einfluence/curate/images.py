@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from einfluence.curate.classes import ImageLimits, check_shape
 from einfluence.curate.draft import KINDS, Codes, Draft, Ints
-from einfluence.curate.files import ImageLimits, check_label, check_shape
+from einfluence.curate.image_rows import FRAMES, TwoClasses
 from einfluence.curate.image_sources import Picture, load_pictures
 from einfluence.curate.noise import FAMILIES, add_noise, wrong_label
 from einfluence.curate.pictures import Pixels
@@ -22,8 +23,6 @@ from einfluence.spec import Images, Spec
 MISSED = "noise level missed by over 0.5 dB (nearest taken)"
 IMBALANCE = "class imbalance (fewer queries than the others)"
 UNREADABLE = "images that cannot be read"
-FRAMES = "images of several frames or pages (the first is taken)"
-TWO_CLASSES = "equal images in different classes"
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
         InputError: For an unknown noise family, too few images, none that can be read, or what the source finds wrong.
     """
     _check_noise(images)
-    pictures = load_pictures(images, spec, limits.shape[0] if limits.shape else None)
     draft = Draft()
-    draft.gates.open("images of equal content", TWO_CLASSES, FRAMES, UNREADABLE, IMBALANCE, MISSED)
+    pictures = load_pictures(images, spec, limits, draft.gates)
+    draft.gates.open("images of equal content", FRAMES, UNREADABLE, IMBALANCE, MISSED)
     order = _balanced(pictures, images.queries, images.seed)
     if len(order) < max(images.queries, images.probes):
         wanted = max(images.queries, images.probes)
@@ -65,11 +64,12 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
             "images", found, f"at least {wanted} (queries, clean probes among them)", "ask for fewer queries"
         )
     _count_classes(draft, pictures, order)
-    shape, classes = limits.shape, sorted({picture.label for picture in pictures})
-    probes, seen = list[str](), dict[str, Picture]()
+    shape, classes = limits.shape, {picture.label: picture.label_name for picture in pictures}
+    if images.label_flip and len(classes) == 1:
+        raise InputError("images.label_flip", "true, with images of one class", "two classes or more")
+    probes, seen = list[str](), TwoClasses(draft.gates)
     for place, index in enumerate(order):
         picture = pictures[index]
-        check_label(picture.where, picture.label, limits.n_classes)
         try:
             decoded = picture.load()
         except InputError as error:
@@ -78,16 +78,14 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
                 draft.probe(picture.name, [draft.sample(_sample(picture, None))])
             continue
         pixels = decoded.pixels
-        check_shape(picture.where, pixels, shape)
+        check_shape(picture.where, pixels.shape, shape)
         if decoded.more:
             draft.gates.count(FRAMES, picture.where)
         shape = shape or (pixels.shape[0], pixels.shape[1], pixels.shape[2])
         sample = _sample(picture, pixels)
         if sample.sample_id in draft.samples:
             draft.gates.count("images of equal content", f"{picture.where} = {draft.samples[sample.sample_id].name}")
-        first = seen.setdefault(content_hash(pixels), picture)
-        if first.label != picture.label:
-            draft.gates.count(TWO_CLASSES, f"{picture.where} = {first.where}")
+        seen.see(picture.where, pixels, picture.label)
         key = draft.query(draft.sample(sample))
         if place < images.probes:
             draft.probe(picture.name, [key])
@@ -103,7 +101,14 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
 
 
 def _sample(picture: Picture, pixels: Pixels | None) -> Sample:
-    return Sample(name=picture.name, pixels=pixels, label=picture.label, domain=picture.domain, source=picture.where)
+    return Sample(
+        name=picture.name,
+        pixels=pixels,
+        label=picture.label,
+        label_name=picture.label_name,
+        domain=picture.domain,
+        source=picture.where,
+    )
 
 
 def _check_noise(images: Images) -> None:
@@ -137,12 +142,12 @@ def _balanced(pictures: Sequence[Picture], count: int, seed: int) -> list[int]:
 def _count_classes(draft: Draft, pictures: Sequence[Picture], order: Sequence[int]) -> None:
     found = Counter(pictures[index].label for index in order)
     most = max(found.values(), default=0)
-    for label in sorted({picture.label for picture in pictures}):
+    for label, name in sorted({(picture.label, picture.domain) for picture in pictures}):
         if found[label] < 0.8 * most and most - found[label] > 1:
-            draft.gates.count(IMBALANCE, f"class {label}: {found[label]} of {most}")
+            draft.gates.count(IMBALANCE, f"class {name}: {found[label]} of {most}")
 
 
-def _spoil(draft: Draft, clean: Sample, images: Images, classes: list[int]) -> None:
+def _spoil(draft: Draft, clean: Sample, images: Images, classes: Mapping[int, str | None]) -> None:
     if clean.pixels is None:
         raise TypeError(f"{clean.name} is no image")
     for family, levels in images.noise.items():
@@ -150,21 +155,17 @@ def _spoil(draft: Draft, clean: Sample, images: Images, classes: list[int]) -> N
             pixels, reached = add_noise(clean.pixels, clean.sample_id, family, level, images.seed)
             if abs(reached - level) > 0.5:
                 draft.gates.count(MISSED, f"{clean.name} {family} {level:g} dB: {reached:.1f} dB")
-            _noisy_probe(draft, clean, pixels, clean.label, family, level)
-    if images.label_flip and len(classes) > 1 and clean.label is not None:
-        label = wrong_label(clean.sample_id, clean.label, classes, images.seed)
-        _noisy_probe(draft, clean, clean.pixels, label, "label_flip", 1.0)
+            _noisy_probe(draft, replace(clean, pixels=pixels), clean.sample_id, family, level)
+    if images.label_flip and clean.label is not None:
+        label = wrong_label(clean.sample_id, clean.label, sorted(classes), images.seed)
+        flipped = replace(clean, label=label, label_name=classes[label])
+        _noisy_probe(draft, flipped, clean.sample_id, "label_flip", 1.0)
 
 
-def _noisy_probe(
-    draft: Draft, clean: Sample, pixels: npt.NDArray[np.float32], label: int | None, noise: str, level: float
-) -> None:
-    name = f"{clean.name}+{noise}" + ("" if noise == "label_flip" else f"@{level:g}")
-    sample = Sample(
-        name=name, pixels=pixels, label=label, domain=clean.domain, cluster=clean.sample_id, source=clean.source,
-        parent_id=clean.sample_id, noise=noise, level=level,
-    )  # fmt: skip
+def _noisy_probe(draft: Draft, spoilt: Sample, clean_id: str, noise: str, level: float) -> None:
+    name = f"{spoilt.name}+{noise}" + ("" if noise == "label_flip" else f"@{level:g}")
+    sample = replace(spoilt, name=name, cluster=clean_id, parent_id=clean_id, noise=noise, level=level)
     if sample.sample_id in draft.samples:
         draft.gates.count("noise without effect", name)
         return
-    draft.claim(draft.probe(name, [draft.sample(sample)], "noisy"), clean.sample_id, "noisy", level)
+    draft.claim(draft.probe(name, [draft.sample(sample)], "noisy"), clean_id, "noisy", level)

@@ -1,41 +1,120 @@
-"""When is a curation new? When the data settings, or the bytes of a file that they name, have changed."""
+"""When is a curation new? When its settings have changed, or the bytes of a file that it reads, and only then.
+
+The files are those that curation would read: a table and the pictures that it names, the pictures of the split, the
+folder of a distance's encoder. What else lies beside them, and their times, do not count.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
+import time
+from functools import lru_cache
 from pathlib import Path
 
-from einfluence.embedded import data_folder
-from einfluence.keys import content_hash, file_digest
+from einfluence.curate.image_rows import pictures_named
+from einfluence.curate.image_sources import files_read
+from einfluence.curate.image_trees import files_below
+from einfluence.curate.pictures import IMAGE_ENDINGS, beside
+from einfluence.embedded import cache_folder, data_folder
+from einfluence.keys import DIGEST_BYTES, content_hash, file_digest
 from einfluence.spec import Part, Spec
 
 VERSION = 4  # raise it when the same data would curate to something else
-SETTINGS = {"facts", "samples", "probes", "queries", "relations", "images", "source", "distance", "pairs", "join"}
+SETTINGS = {
+    "facts", "samples", "probes", "queries", "relations", "images", "source", "classes", "distance", "pairs", "join",
+}  # fmt: skip
+LARGE = 1 << 26  # bytes: digests of larger files are noted on the disk
+_SETTLED = 2_000_000_000  # nanoseconds: a file changed later than that may change again within one tick of its clock
+_known: dict[str, tuple[tuple[int, ...], str]] = {}
 
 
 def data_key(part: Part, spec: Spec) -> str:
     """Content hash of a part's data: its settings, and the contents (not the names) of files and folders in them."""
     settings = part.model_dump(include=SETTINGS)
-    files = {key: settings.pop(key) for key in ("samples", "probes", "queries", "relations")}
-    for group, key in (("facts", "file"), ("images", "source"), ("source", "path")):
-        if settings[group] is not None:
-            files[group] = settings[group].pop(key)
-    contents = {key: _contents(str(name), spec) for key, name in files.items() if name is not None}
-    # Relative image paths in a samples file point beside it, so what stands there counts too.
-    return content_hash((VERSION, settings, contents, _images_beside(part, spec)))
+    if settings["classes"] is None:
+        del settings["classes"]
+    read: dict[str, object] = {}
+    for name in ("samples", "probes", "queries", "relations"):
+        file = settings.pop(name)
+        read[name] = None if file is None else _contents(spec.path(file), file)
+    if part.samples is not None:
+        read["pictures"] = _pictures(spec.path(part.samples))
+    if part.facts is not None:
+        file = settings["facts"].pop("file")
+        shipped = data_folder() / "facts" / f"{file}.yaml"
+        read["facts"] = _contents(shipped if shipped.is_file() else spec.path(file), file)
+    if part.source is not None:
+        place = settings["source"].pop("path")
+        read["source"] = _contents(spec.path(place), place)
+    if part.images is not None:
+        found = files_read(part.images, spec)
+        if found is not None:
+            del settings["images"]["source"]
+            read["images"] = [(name, kind, _digest(file)) for name, kind, file in found]
+    encoders = [name.removeprefix("embedder:") for name in part.distance]
+    read["encoders"] = [_contents(Path(name), name) for name in encoders if Path(name).is_dir()]
+    return content_hash((VERSION, settings, read))
 
 
-def _contents(name: str, spec: Spec) -> object:
-    shipped = data_folder() / "facts" / f"{name}.yaml"
-    path = shipped if shipped.is_file() else spec.path(name)
-    if path.is_dir():
-        return [(str(file.relative_to(path)), file_digest(file)) for file in sorted(path.rglob("*")) if file.is_file()]
-    return file_digest(path) if path.is_file() else name
+def _contents(path: Path, name: str) -> object:
+    """The digest of a file, or of each file in a folder; the name of what is neither, such as a hub id."""
+    try:
+        if not path.is_dir():
+            return _digest(path) or name
+    except (OSError, ValueError):  # a name that no file can have
+        return name
+    return [(below, _digest(file)) for below, file in sorted(files_below(path).items()) if not _drawn(below)]
 
 
-def _images_beside(part: Part, spec: Spec) -> object:
-    if part.samples is None:
+def _drawn(name: str) -> bool:
+    """Whether a file is a picture: a figure beside texts changes nothing in them."""
+    return name.lower().endswith(IMAGE_ENDINGS) and not name.lower().endswith(".npy")
+
+
+def _pictures(samples: Path) -> object:
+    """The digest of every picture that a table names, by its name there."""
+    digest = _digest(samples)
+    if digest is None:
         return None
-    folder = spec.path(part.samples).parent
-    kinds = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".npy")
-    files: list[Path] = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in kinds]
-    return [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return [(name, _digest(beside(samples.parent, name))) for name in _named(samples, digest)]
+
+
+@lru_cache(maxsize=8)
+def _named(samples: Path, digest: str) -> tuple[str, ...]:
+    return pictures_named(samples)
+
+
+def _digest(file: Path) -> str | None:
+    """The digest of a file's bytes, taken once a process while nothing about the file changes; None without a file."""
+    try:
+        about = os.stat(file)
+        if not stat.S_ISREG(about.st_mode):
+            return None
+        place = os.path.abspath(file)
+        signature = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+        known = _known.get(place)
+        if known is not None and known[0] == signature:
+            return known[1]
+        begun = time.time_ns()
+        settled = begun - max(about.st_mtime_ns, about.st_ctime_ns) > _SETTLED
+        noted = settled and about.st_size >= LARGE
+        digest = _noted(file, content_hash((place, signature))) if noted else file_digest(file)
+    except (OSError, ValueError):
+        return None
+    if settled:
+        _known[place] = signature, digest
+    return digest
+
+
+def _noted(file: Path, name: str) -> str:
+    note = cache_folder() / "digests" / name
+    if note.is_file() and len(text := note.read_text(encoding="ascii")) == 2 * DIGEST_BYTES:
+        return text
+    digest = file_digest(file)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(digest, encoding="ascii")
+    except OSError:  # a cache that cannot be written costs time only
+        pass
+    return digest

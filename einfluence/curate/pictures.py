@@ -94,7 +94,7 @@ def from_value(value: Any, where: str, folder: Path, channels: int | None = None
     """An image given as path, bytes, ``{bytes, path}`` (as ``datasets`` stores it), nested lists or a PIL image."""
     if isinstance(value, str):
         fix = "download it and give its path" if "://" in value else ""
-        return decode(_bytes(_beside(folder, value), where, fix), where, channels)
+        return decode(_bytes(beside(folder, value), where, fix), where, channels)
     if isinstance(value, bytes):
         return decode(value, where, channels)
     if isinstance(value, dict):
@@ -111,12 +111,12 @@ def from_value(value: Any, where: str, folder: Path, channels: int | None = None
     raise InputError(where, f"{value!r:.60}", "the path of an image file")
 
 
-def path_of(value: Any, folder: Path) -> Path | None:
-    """The file that an image in a table is read from, if it is given as a path."""
+def path_in(value: Any) -> str | None:
+    """The path that an image in a table is given by, if it is."""
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        return path_of(fields.get("path"), folder) if fields.get("bytes") is None else None
-    return _beside(folder, value) if isinstance(value, str) else None
+        return path_in(fields.get("path")) if fields.get("bytes") is None else None
+    return value if isinstance(value, str) else None
 
 
 def from_array(array: npt.NDArray[Any], where: str, channels: int | None = None) -> Pixels:
@@ -243,8 +243,8 @@ def _recoloured(values: npt.NDArray[np.float64], channels: int | None) -> Pixels
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _beside(folder: Path, name: str) -> Path:
-    """A path as written; if there is no such file, its backslashes are taken as Windows means them."""
+def beside(folder: Path, name: str) -> Path:
+    """The file that a table names: as written, or if there is none, with backslashes taken as Windows means them."""
     path = folder / name
     return folder / name.replace("\\", "/") if "\\" in name and not _is_file(path) else path
 

@@ -33,8 +33,8 @@ class ImageSample(_Row):
 
     id: str | int = Field(description="unlike any other row's")
     image: str = Field(description="path of a PNG, JPEG, ... or .npy file, from the samples file's folder")
-    label: int = Field(ge=0, description="class index")
-    group: str = Field("", description="what results are compared by; the label by default")
+    label: int | str = Field(description="class index from 0, or the name of a class that the base or the part names")
+    group: str = Field("", description="what results are compared by; the class by default")
     cluster: str = Field("", description="what is resampled together; the row itself by default")
 
 

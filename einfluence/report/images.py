@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,11 @@ def picture(pixels: Sequence[float] | npt.NDArray[np.float32], shape: Sequence[i
     if bytes_.shape[0] == 3:
         return Image.fromarray(np.ascontiguousarray(bytes_.transpose(1, 2, 0)), "RGB")
     return Image.fromarray(np.ascontiguousarray(bytes_[0]), "L")
+
+
+def class_of(row: Mapping[str, Any]) -> str:
+    """The class of a sample's row: its index, and its name where it has one."""
+    return f"{row['label']} ({row['label_name']})" if row["label_name"] else str(row["label"])
 
 
 def data_uri(image: Image.Image) -> str:

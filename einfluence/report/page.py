@@ -138,7 +138,7 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             continue
         image = images.picture(row["pixels"], row["shape"])
         strength = "clean" if row["clean"] else level_name(row["noise"], row["level"]) or "level not known"
-        name = f"{noise_name(row['noise'])}, {strength}, class {row['label']}"
+        name = f"{noise_name(row['noise'])}, {strength}, class {images.class_of(row)}"
         families.setdefault(row["noise"], {}).setdefault(strength, []).append(
             {"uri": images.data_uri(image), "alt": name}
         )

@@ -63,7 +63,7 @@ class Samples:
                 level = level_name(row["noise"], row["level"])
                 item["z"] = f"{noise_name(row['noise'])}, {level}" if level else noise_name(row["noise"])
             if row["modality"] == "image" and row["pixels"] and row["shape"]:
-                item["i"], item["l"] = len(tiles), row["label"]
+                item["i"], item["l"] = len(tiles), images.class_of(row)
                 tiles.append(images.picture(row["pixels"], row["shape"]))
             else:
                 item["p"], item["t"] = _cut(row["prompt"], most), _cut(row["target"], most)

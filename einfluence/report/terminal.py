@@ -13,6 +13,7 @@ from rich.text import Text
 
 from einfluence.errors import InputError
 from einfluence.report.figure import number, short
+from einfluence.report.images import class_of
 from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows
 from einfluence.report.recipes import FEW, doses, few_arms
 from einfluence.report.rescue import Answer, rescue
@@ -117,7 +118,7 @@ def _cells(title: str, mine: list[dict[str, Any]]) -> Table:
         value = row["influence"]
         text = row["name"] if row["modality"] == "image" else f"{row['prompt']} {row['target']}"
         if row["label"] is not None:
-            text = f"{text}, class {row['label']}"
+            text = f"{text}, class {class_of(row)}"
         style = "blue" if value > 0 else "yellow"
         sign = "+" if value > 0 else ""
         gauge = Text(bar_of(abs(value) / largest, 6).replace("·", " "), style)

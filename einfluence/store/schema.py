@@ -32,6 +32,7 @@ SAMPLES = _table(
     prompt=(pa.string(), "text before the target; may be empty"),
     target=(pa.string(), "the text whose log-probability is watched"),
     label=(pa.int32(), "class index of an image"),
+    label_name=(pa.string(), "what the base, or else the data, calls that class; null where it is just the number"),
     pixels=(
         pa.list_(pa.float32()),
         "the image as channels x height x width, flattened; values in [0, 1]; null if it cannot be read",

@@ -207,7 +207,10 @@ def test_faults_of_images(tmp_path: Path) -> None:
         ({"image": "loud.npy", "label": 0}, "values from 3 to 3"),
         ({"image": "a.png", "label": 10}, "the label 10; expected a class from 0 to 9"),
         ({"image": "a.png", "label": -1}, "the label -1"),
-        ({"image": "a.png", "label": "cat"}, "found 'cat'; expected a whole number"),
+        (
+            {"image": "a.png", "label": "cat"},
+            "found the label 'cat'; expected a whole number, as the base does not name",
+        ),
         ({"image": "a.png"}, "no `label`"),
     ]:
         lines(tmp_path / "samples.jsonl", [{"id": "first", "image": "a.png", "label": 0}, {"id": "x", **row}])

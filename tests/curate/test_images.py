@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from einfluence.curate import curate
-from einfluence.curate.images import FRAMES, MISSED, TWO_CLASSES, UNREADABLE
+from einfluence.curate.image_rows import FRAMES, TWO_CLASSES
+from einfluence.curate.images import MISSED, UNREADABLE
 from einfluence.curate.noise import FAMILIES, UNITS, add_noise, ratio_db, wrong_label
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample

@@ -40,7 +40,8 @@ whole as (
         samples.sample_id as parent_id,
         samples.pixels,
         samples.shape,
-        samples.label
+        samples.label,
+        samples.label_name
     from samples
     inner join parents on samples.sample_id = parents.parent_id
     cross join families
@@ -54,7 +55,8 @@ damaged as (
         noisy.parent_id,
         noisy.pixels,
         noisy.shape,
-        noisy.label
+        noisy.label,
+        noisy.label_name
     from noisy
     inner join parents on noisy.parent_id = parents.parent_id
 ),

@@ -49,7 +49,8 @@ select
     samples.modality,
     samples.prompt,
     samples.target,
-    samples.label
+    samples.label,
+    samples.label_name
 from ranked
 inner join samples on ranked.query_id = samples.sample_id
 where ranked.helped <= $most or ranked.hurt <= $most or ranked.kind is not null
