@@ -45,7 +45,7 @@ def load_base(info: BaseInfo, *, trust_remote_code: bool = False) -> Base:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     load = _load_image if info.modality == "image" else _load_text
     base = load(info, trust_remote_code, device)
-    now = describe(Path(info.folder), info.label, info.label, trust_remote_code)
+    now = describe(Path(info.folder), info.label, info.label, trust_remote_code).beginning(info.bos)
     if now.base_id != info.base_id:
         raise InputError(info.folder, "files that changed since they were found", "files that stay", "run it again")
     return base

@@ -254,6 +254,11 @@ def test_code_of_its_own_is_run_when_trusted_and_its_constants_are_not_what_lay_
     assert torch.equal(model.get_buffer("scale"), torch.arange(1.0, 25.0))
 
 
+def test_a_base_whose_texts_begin_otherwise_loads_from_the_same_files(folder: Path) -> None:
+    info = find_base(str(folder), "test")
+    assert load_base(info.beginning("always")).info.base_id != load_base(info).info.base_id
+
+
 def test_files_that_change_between_finding_and_loading_are_refused(folder: Path) -> None:
     info = find_base(str(folder), "test")
     change_weights(folder, lambda old: {**old, "model.norm.weight": old["model.norm.weight"] + 1})
