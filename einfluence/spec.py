@@ -55,6 +55,10 @@ class Adapter(Model):
     def _pattern_compiles(self) -> Adapter:
         if (self.kind == "match") != (self.pattern is not None):
             raise ValueError("`pattern` with `kind: match`, and with it alone")
+        if self.kind != "lora" and (self.layers is not None or self.targets != "all-linear"):
+            raise ValueError(
+                "`layers` and `targets` with `kind: lora`, and with it alone; `kind: match` has a `pattern`"
+            )
         if self.pattern is not None:
             try:
                 re.compile(self.pattern)

@@ -42,6 +42,12 @@ def test_what_the_model_does_not_have_is_refused_by_name(adapter: dict[str, Any]
         adapted(architecture("llama"), **adapter)
 
 
+@pytest.mark.parametrize("adapter", [{"kind": "full", "layers": [1]}, {"kind": "last", "targets": ["q_proj"]}])
+def test_layers_and_targets_without_lora_are_not_passed_over(adapter: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="with `kind: lora`, and with it alone"):
+        Adapter.model_validate(adapter)
+
+
 def test_layers_of_a_classifier_are_the_numbers_in_its_names() -> None:
     base = image_base(digits_like())
     assert adapted(base, layers=(0, 6)) == {"0", "6"}

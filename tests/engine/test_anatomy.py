@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from einfluence import engine
 from einfluence.engine import serial
 from einfluence.engine.anatomy import anatomy, layer_of, shared_copy
 from einfluence.engine.items import TextItem
@@ -14,6 +15,7 @@ from einfluence.engine.unknown import Unknown
 from einfluence.errors import InputError
 from einfluence.spec import Adapter, Recipe
 from tests.engine.architectures import architecture
+from tests.engine.comparison import influences
 from tests.engine.random_models import digits_like, image_base, text_base
 
 RECIPE = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.1, steps=2, dtype="float64")
@@ -101,3 +103,17 @@ def test_a_model_that_looks_ahead_has_no_fast_engine() -> None:
     model = base.model
     with pytest.raises(Unknown, match="see those after them"):
         Network(shared_copy(model, torch.float32), model)
+
+
+def test_where_leaking_state_goes_unnoticed_the_check_of_the_engine_finds_it() -> None:
+    base = text_base("llama", seed=6)
+    norm = base.model.model.layers[1].input_layernorm
+    norm.register_forward_hook(
+        lambda _m, _a, out: out + 0.5 * out.roll(1, 1) * (torch.arange(out.shape[1]) > 0)[:, None]
+    )
+    anatomy(base.model).packs = True
+    items = [TextItem((5, 6, 7, 8), 1), TextItem((9, 10, 11), 1), TextItem((12, 13, 14, 15, 16), 2)]
+    truth = influences(serial.measure(base, RECIPE, [items[:1], items[1:2]], items, 0))
+    with pytest.warns(engine.FallbackWarning, match="off by"):
+        found = influences(engine.measure(base, RECIPE, [items[:1], items[1:2]], items, 0))
+    np.testing.assert_array_equal(found, truth)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from einfluence.engine.factors import Schedule
+from einfluence import engine
+from einfluence.engine import serial
+from einfluence.engine.factors import Matrix, Schedule
 from einfluence.engine.full import FullEngine
 from einfluence.engine.items import TextItem
 from einfluence.engine.text import Sizes
@@ -104,3 +106,14 @@ def test_the_padding_tokens_own_row_learns_nothing_where_it_is_read(adapter: Ada
     probes = [[TextItem((5, 0, 6, 0, 7, 8), 1)], [TextItem((0, 9, 10, 0), 2)]]
     recipe = FULL.model_copy(update={"adapter": adapter, "dtype": "float64", "weight_decay": 0.05})
     assert_equal_to_serial(FullEngine(base, recipe, 0), base, recipe, probes, [*QUERIES, probes[0][0]], 0, 1e-6)
+
+
+def test_an_engine_that_forgets_it_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = Matrix.look_up
+    monkeypatch.setattr(Matrix, "look_up", lambda self, ids, padding=None: right(self, ids))
+    base, probes = text_base("llama", seed=5), [[TextItem((5, 0, 6, 0, 7, 8), 1)], [TextItem((0, 9, 10, 0), 2)]]
+    queries = [item for probe in probes for item in probe]
+    truth = influences(serial.measure(base, FULL, probes, queries, 0))
+    with pytest.warns(engine.FallbackWarning, match="low-rank sgd"):
+        found = influences(engine.measure(base, FULL, probes, queries, 0))
+    np.testing.assert_allclose(found, truth, atol=1e-4)

@@ -12,6 +12,7 @@ from einfluence import engine
 from einfluence.engine import serial
 from einfluence.engine.encode import encode_text
 from einfluence.engine.items import TextItem
+from einfluence.engine.network import Network
 from einfluence.engine.text import TextEngine
 from einfluence.models.load import find_base, load_base
 from einfluence.samples import InTurn, Probe
@@ -122,3 +123,22 @@ def test_the_second_sample_passes_the_lower_blocks_itself(adapter: dict[str, Any
     truth = influences(serial.measure(base, recipe, probes, [a, b], 0))
     found = influences(TextEngine(base, recipe, 0).measure(probes, [a, b], {}))
     np.testing.assert_allclose(found, truth, rtol=1e-6)
+
+
+def test_an_engine_that_forgets_it_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, left = Network.below, list[torch.Tensor]()
+
+    def below(self: Network, *given: Any) -> torch.Tensor:
+        if torch.is_grad_enabled():  # while training: what the sample before it left there
+            self.now.resume = left[-1] if left and left[-1].shape[1] == given[0].shape[1] else None
+        left.append(right(self, *given))
+        return left[-1]
+
+    monkeypatch.setattr(Network, "below", below)
+    base, items = text_base("llama", seed=5), texts(2, 4, low=6, high=6)
+    recipe = RECIPES["LoRA, SGD"].model_copy(update={"adapter": Adapter(r=2, layers=(1, 2))})
+    probes = [InTurn(items[:2]), InTurn(items[2:])]
+    truth = influences(serial.measure(base, recipe, probes, items, 0))
+    with pytest.warns(engine.FallbackWarning, match="batched lora"):
+        found = influences(engine.measure(base, recipe, probes, items, 0))
+    np.testing.assert_array_equal(found, truth)
