@@ -88,8 +88,8 @@ def line_of(
         "order": words.order,
         "verdict": verdict,
         "symbol": SYMBOLS[verdict],
-        "sentence": sentence(row, verdict, arm.estimator, part.modality, beside),
-        "shown": number(row["value"]),
+        "sentence": sentence(row, verdict, arm.estimator, part.modality, beside) or row["note"] or "",
+        "shown": number(row["value"], 0 if row["desideratum"] == "checks" else 2),
         "interval": interval(row["ci_low"], row["ci_high"]) if row["ci_low"] is not None else "–",
     }
 

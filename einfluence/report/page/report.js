@@ -315,7 +315,7 @@
         make("h4", {}, make("span", { class: `key shape-${part.arms[index].shape}`, style: `--arm:var(--arm-${index % 6})` }), part.arms[index].short),
         make("p", { class: "quiet" }, part.arms[index].label),
         arm.x ? make("p", { class: "failed" }, `✗ failed: ${arm.x}`) : null,
-        ...excluded(probe, arm).map((line) => make("p", { class: "quiet excluded" }, line)),
+        ...(arm.x && !arm.c.length ? [] : excluded(probe, arm)).map((line) => make("p", { class: "quiet excluded" }, line)),
         cells("Its relations", arm.c.filter((cell) => cell[4]), largest, "named pairs"),
         cells("Of the others, helped most", by(1), largest, "largest first"), cells("Of the others, hurt most", by(2).reverse(), largest, "most hurt first"));
     });
