@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 from einfluence.report import write_report
+from einfluence.visible import visible
 from tests.report.tables import grid_store, tall_store
 
 pytestmark = pytest.mark.browser
@@ -216,7 +217,7 @@ def test_hostile_text_is_shown_as_text(opened: Open, store: duckdb.DuckDBPyConne
     query = f"select probe_id, target from {PROBES} where probes.name = $1"
     probe, target = store.execute(query, [f"geography/{index}"]).fetchall()[0]
     page = opened(address=f"#probe={probe}")
-    assert target in page.locator("#probe-detail blockquote").evaluate("node => node.textContent")
+    assert visible(target) in page.locator("#probe-detail blockquote").evaluate("node => node.textContent")
     assert page.locator("#probe-detail img, #probe-detail script").count() == 0
 
 
