@@ -115,7 +115,8 @@ def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[Block
         how = f"{engine.SHARED} (what several texts begin with is read once a probe)"
         return share * _prompting(base, arm, probes, queries), 0, how
     items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes]
-    found = engine.plan(base, arm.recipe, items, [encode(base, query) for query in queries], seed)
+    asked = [encode(base, query) for query in queries]
+    found = engine.plan(base, arm.recipe, items, asked, seed, engine=arm.engine)
     return share * found.seconds, found.bytes, f"{found.path} ({found.why})"
 
 

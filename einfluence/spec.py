@@ -130,6 +130,10 @@ class FineTune(_Arm):
         ge=0,
         description="of so many probes, undo each layer's change in turn and ask again what they should have taught",
     )
+    engine: Literal["auto", "serial"] = Field(
+        default="auto",
+        description="`serial` computes missing cells by the definition, one probe and one query at a time",
+    )
 
 
 class InContext(_Arm):

@@ -8,7 +8,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Generator
+import warnings
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -47,6 +48,7 @@ Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Prefect's own lo
 def main() -> None:
     """Runs the command; exits with 0 done, 1 some probes failed, 2 bad input."""
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
+    warnings.showwarning = _warned(warnings.showwarning)
     try:
         app()
     except InputError as error:
@@ -59,6 +61,20 @@ def main() -> None:
             traceback.print_exc()
         typer.echo(f"error: {type(error).__name__}: {error} (-v shows where)", err=True)
         sys.exit(1)
+
+
+def _warned(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Shows the library's own warnings in one line, once each; all others as before."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not category.__module__.startswith("einfluence."):
+            otherwise(message, category, *where, **more)
+        elif str(message) not in seen:
+            seen.add(str(message))
+            typer.echo(f"warning: {message}", err=True)
+
+    return show
 
 
 @app.command()

@@ -13,6 +13,7 @@ from PIL import Image
 
 import einfluence
 from einfluence.curate.image_sources import digits
+from einfluence.errors import InputError
 from einfluence.estimators import measure as estimators
 from einfluence.models.base import Base
 
@@ -75,10 +76,10 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Counts trainings in every run of a test."""
     counted, real = Counter(), estimators.engine.measure
 
-    def counting(base, recipe, probes, queries, seed, *, kept=None):  # type: ignore[no-untyped-def]
+    def counting(base, recipe, probes, queries, seed, *, kept=None, **more):  # type: ignore[no-untyped-def]
         counted.trained += len(probes) - len(kept or {})
         counted.asked += len(probes) * len(queries)
-        return real(base, recipe, probes, queries, seed, kept=kept)
+        return real(base, recipe, probes, queries, seed, kept=kept, **more)
 
     monkeypatch.setattr(estimators.engine, "measure", counting)
     return counted
@@ -237,6 +238,35 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_are_kept(tmp_path: 
     bad.write_bytes(whole)
     mended = run(spec)
     assert (mended.wanted, mended.present, mended.computed, mended.failed) == (64, 49, 15, 0)
+
+
+def test_outcomes_say_which_engine_computed_a_row(study: Study, counter: Counter) -> None:
+    arms = [{"recipe": {"lr": 0.01, "steps": 2}, "engine": "serial"}, {"estimator": "in_context"}]
+    spec = study(arms=arms)
+    run(spec)
+    table = einfluence.Store(spec.parent / "store").connect().sql("select estimator, engine, fallback from outcomes")
+    assert set(table.fetchall()) == {
+        ("finetune", "definition", "asked for"),
+        ("in_context", "shared prefixes", None),
+    }
+    counter.take()
+    run(study(arms=[{"recipe": {"lr": 0.01, "steps": 2}}, {"estimator": "in_context"}]))
+    assert counter.take() == (0, 0)  # who computes a cell makes it no other
+
+
+@pytest.mark.parametrize(
+    ("adapter", "named"),
+    [
+        ({"kind": "match", "pattern": "no such parameter"}, "no such parameter"),
+        ({"kind": "lora", "layers": [7]}, "7"),
+        ({"kind": "lora", "targets": ["nowhere"]}, "nowhere"),
+    ],
+)
+def test_a_recipe_that_fits_nothing_is_refused_and_no_engine_is_blamed(
+    study: Study, adapter: dict[str, object], named: str
+) -> None:
+    with pytest.raises(InputError, match=named):
+        run(study(arms=[{"recipe": {"adapter": adapter, "steps": 1}}]))
 
 
 def test_prompting_fills_the_same_table(study: Study) -> None:

@@ -114,9 +114,7 @@ def _measure(
         same: Any = cast("Any", type(choice.engine))(base, other, seed)
         return same.measure(few, some, {})
 
-    if recipe.dtype == "bfloat16":
-        found = with_noise(again, recipe, probes, queries, found)
-    before, rows = found
+    before, rows = with_noise(again, base, recipe, probes, queries, found)
     return before, ((numbers[place], tuned, after) for place, tuned, after in rows)
 
 
@@ -197,7 +195,14 @@ def _by_definition(
     return before, ((i, replace(told, engine=DEFINITION, fallback=why or None), after) for i, told, after in rows)
 
 
-def plan(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], seed: int = 0) -> Plan:
+def plan(
+    base: Base,
+    recipe: Recipe,
+    probes: Sequence[Sequence[Item]],
+    queries: Sequence[Item],
+    seed: int = 0,
+    engine: str = "auto",
+) -> Plan:
     """What :func:`measure` would take: a few probes are rehearsed by the engines that it would take.
 
     Args:
@@ -206,11 +211,12 @@ def plan(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: 
         probes: All N of them.
         queries: All Q of them.
         seed: Of the adapters.
+        engine: ``auto`` takes the fastest that is exact; ``serial`` the definition.
     """
     refuse(base)
 
     def chosen(group: Sequence[Sequence[Item]]) -> Choice:
-        return _chosen(base, recipe, group, queries, seed)
+        return _chosen(base, recipe, group, queries, seed, engine)
 
     groups = [[probes[i] for i in group] for group in _alike(probes)]
     return _plan(chosen, base, recipe, groups or [[]], queries, seed)

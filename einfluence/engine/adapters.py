@@ -102,12 +102,12 @@ def lora_config(base: Base, adapter: Adapter) -> LoraConfig:
     )
 
 
-def head_of(model: torch.nn.Module) -> torch.nn.Module:
-    """A language model's output layer, or a classifier's last Linear."""
+def head_of(model: torch.nn.Module) -> torch.nn.Module | None:
+    """A language model's output layer, or a classifier's last Linear; None where there is no Linear."""
     output = getattr(model, "get_output_embeddings", lambda: None)()
     if output is not None:
         return output
-    return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
+    return next((module for module in reversed([*model.modules()]) if isinstance(module, torch.nn.Linear)), None)
 
 
 def _all_linear(model: torch.nn.Module) -> list[str]:

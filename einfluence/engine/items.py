@@ -75,8 +75,8 @@ class Tuned:
         failed: Why it failed; None when it did not.
         engine: What trained and measured it, one of :data:`einfluence.engine.choice.NAMES` or ``definition``.
         fallback: Why that was not a faster one; None where it was the fastest for the recipe.
-        noise_rms: Where the recipe computes in half precision: root mean square error of influence, in nats, against
-            the same recipe in float32, measured on a few probes of the same call; else None.
+        noise_rms: Root mean square error of influence by rounding, in nats, measured on a few probes of the same call:
+            of bfloat16 against float32, of float32 with Adam against float64; else None.
     """
 
     delta: dict[str, torch.Tensor]

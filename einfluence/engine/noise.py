@@ -1,7 +1,8 @@
-"""What half precision does to influence, measured where it is used."""
+"""What rounding does to influence, measured where it is used: half precision, and Adam, which amplifies it."""
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.engine.memory import memory_budget
+from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
 Found = tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]
@@ -21,35 +24,64 @@ class NoiseWarning(UserWarning):
 
 
 def with_noise(
-    measure: Any, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], found: Found
+    measure: Any,
+    base: Base,
+    recipe: Recipe,
+    probes: Sequence[Sequence[Item]],
+    queries: Sequence[Item],
+    found: Found,
 ) -> Found:
-    """Adds ``noise_rms`` to what was measured in half precision.
+    """Adds ``noise_rms`` to what was measured where rounding can be large.
+
+    Adam divides each gradient by its own size, so where a gradient is next to nothing it is rounding that decides.
 
     Args:
         measure: Called with a recipe, probes and queries, measures them.
-        recipe: In half precision.
-        probes: The first few are measured again in float32, and in half precision beside it.
+        base: The base.
+        recipe: How probes were trained.
+        probes: The first few are measured again, more precisely.
         queries: Some of them are asked.
         found: What was measured with this recipe.
 
     Warns:
         NoiseWarning: Where the root mean square influence is below ten times the noise.
     """
-    few = list(probes[:PROBES])
-    step = max(len(queries) // QUERIES, 1)
-    some = list(queries[::step][:QUERIES])
-    precise = recipe.model_copy(update={"dtype": "float32"})
-    pairs = [_rows(measure(kind, few, some)) for kind in (recipe, precise)]
-    both = [(a, b) for a, b in zip(*pairs, strict=True) if a is not None and b is not None]
-    if not both:
+    precise = _more_precise(base, recipe)
+    if precise is None:
         return found
-    half, full = (np.array(side) for side in zip(*both, strict=True))
-    noise, signal = float(np.sqrt(((half - full) ** 2).mean())), float(np.sqrt((full**2).mean()))
-    if signal < 10 * noise:
-        text = f"influence is {signal:.2g} nats where {recipe.dtype} is off by {noise:.2g}; float32 would tell more"
-        warnings.warn(text, NoiseWarning, stacklevel=3)
     before, rows = found
+    first = list(itertools.islice(rows, PROBES))
+    rows = itertools.chain(first, rows)
+    step = max(len(queries) // QUERIES, 1)
+    asked = range(0, len(queries), step)[:QUERIES]
+    trained = [(index, after) for index, tuned, after in first if after is not None and tuned.losses]
+    try:
+        again = _rows(measure(precise, [probes[index] for index, _ in trained], [queries[i] for i in asked]))
+    except Exception:  # not every base can be run in that precision; then its noise is not known
+        return before, rows
+    own = [(after.logprob - before.logprob)[asked] for _, after in trained]
+    both = [(a, b) for a, b in zip(own, again, strict=True) if b is not None]
+    if not both or not asked:
+        return before, rows
+    rough, fine = (np.array(side) for side in zip(*both, strict=True))
+    noise, signal = float(np.sqrt(((rough - fine) ** 2).mean())), float(np.sqrt((fine**2).mean()))
+    if signal < 10 * noise:
+        off = f"influence is {signal:.2g} nats where {recipe.dtype} is off by {noise:.2g}"
+        warnings.warn(f"{off}; {precise.dtype} would tell more", NoiseWarning, stacklevel=3)
     return before, ((index, replace(tuned, noise_rms=noise), after) for index, tuned, after in rows)
+
+
+def _more_precise(base: Base, recipe: Recipe) -> Recipe | None:
+    """The recipe to compare with; None where rounding is no matter, or where it would take too much to know."""
+    if recipe.dtype == "bfloat16":
+        return recipe.model_copy(update={"dtype": "float32"})
+    if recipe.dtype != "float32" or recipe.optimizer == "sgd" or not recipe.steps:
+        return None
+    device = next(base.model.parameters()).device
+    size = 8 * sum(parameter.numel() for parameter in base.model.parameters())
+    if device.type != "cpu" or size > memory_budget(device) // 4:
+        return None
+    return recipe.model_copy(update={"dtype": "float64"})
 
 
 def _rows(found: Found) -> list[np.ndarray | None]:

@@ -247,6 +247,9 @@ def _trains(base: Base, recipe: Recipe, name: str) -> bool:
     if adapter.kind == "match":
         return re.search(adapter.pattern or "", name) is not None
     head = head_of(base.model)
+    if head is None:
+        found = f"`last` for {base.info.label}, which has no Linear layer"
+        raise InputError("recipe.adapter", found, "a model with an output layer", "name parameters by `match`")
     return any(
         name == known
         for known, parameter in base.model.named_parameters()

@@ -125,7 +125,8 @@ def _start(
 
     deltas = {index: load_file(path) for index, path in kept.items() if path is not None}
     items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes]
-    return engine.measure(base, arm.recipe, items, [encode(base, query) for query in queries], seed, kept=deltas)
+    asked = [encode(base, query) for query in queries]
+    return engine.measure(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine)
 
 
 def _rows(probe_id: str, query_ids: pa.Array, before: Scores, after: Scores) -> pa.Table:

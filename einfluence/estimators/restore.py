@@ -52,7 +52,7 @@ def restore_block(
     cells = 0
     for (name, each), (_, told, why) in zip(
         zip(probes, queries, strict=True),
-        engine.restored(base, arm.recipe, items, asked, seed, kept=deltas),
+        engine.restored(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine),
         strict=True,
     ):
         if told is None or not _finite(told):

@@ -132,7 +132,11 @@ OUTCOMES = _table(
     losses=(pa.list_(pa.float64()), "nats per target token, before each step"),
     grad_norm=(pa.float64(), "Euclidean norm of the first step's gradient over the trained parameters"),
     update_norm=(pa.float64(), "Euclidean norm of the change of the effective weights"),
-    noise_rms=(pa.float64(), "nats; root mean square error of influence against float32, where it was measured"),
+    noise_rms=(
+        pa.float64(),
+        "nats; root mean square error of influence by rounding, from a few probes of its block: of bfloat16 against "
+        "float32, of float32 with Adam or AdamW against float64; null where it was not measured",
+    ),
     engine=(
         pa.string(),
         "what computed it: definition, batched lora, low-rank sgd, one by one, images, or shared prefixes (in_context)",

@@ -347,3 +347,12 @@ def test_an_earlier_training_by_another_engine_is_not_read_but_done_again(llama:
     mixed = {0: fast[0], 1: slow[1]}
     found = influences(engine.measure(llama, FULL, probes, queries, 0, kept=mixed))
     np.testing.assert_allclose(found, truth, atol=1e-4)
+
+
+def test_the_last_layer_of_a_model_without_one_is_refused() -> None:
+    base = image_base(nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten()))
+    last = FULL.model_copy(update={"adapter": Adapter(kind="last")})
+    with pytest.raises(InputError, match="`last` for random classifier, which has no Linear layer"):
+        engine.measure(base, last, [[image] for image in images(0, 2)], images(1, 3), 0)
+    convolutions = FULL.model_copy(update={"adapter": Adapter(r=2)})
+    assert measured(base, convolutions, [[image] for image in images(0, 2)], images(1, 3))[1][0] is not None

@@ -142,3 +142,32 @@ def test_an_engine_that_forgets_it_is_not_believed(monkeypatch: pytest.MonkeyPat
     with pytest.warns(engine.FallbackWarning, match="batched lora"):
         found = influences(engine.measure(base, recipe, probes, items, 0))
     np.testing.assert_array_equal(found, truth)
+
+
+def test_a_plan_rehearses_sequences_as_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, items, seen = text_base("gpt2"), texts(2, 4), list[bool]()
+    right = serial.train
+    monkeypatch.setattr(serial, "train", lambda *given: seen.append(isinstance(given[2], InTurn)) or right(*given))
+    found = engine.plan(base, RECIPES["full SGD"], [items[:2], InTurn(items[:2]), InTurn(items[2:])], items)
+    assert found.path == "low-rank sgd and one by one"
+    assert sum(seen) > 4  # the trial, and the rehearsal
+    alone = engine.plan(base, RECIPES["LoRA, Adam"], [InTurn(items[:2])], items)
+    assert alone.path == "batched lora"
+
+
+@pytest.mark.parametrize("recipe", [RECIPES["LoRA, Adam"], RECIPES["full SGD"]], ids=["LoRA", "full"])
+def test_layers_are_undone_of_what_was_trained_in_sequence(recipe: Recipe) -> None:
+    base, items = text_base("gpt2"), texts(2, 4)
+    probes, asked = [InTurn(items[:2]), items[:2], InTurn(items[1::-1])], [items, items[:1], items]
+    fast = list(engine.restored(base, recipe, probes, asked, 0))
+    slow = list(engine.restored(base, recipe, probes, asked, 0, engine="serial"))
+    assert [index for index, _, _ in fast] == [0, 1, 2]
+    for (_, found, _), (_, true, _), probe, queries in zip(fast, slow, probes, asked, strict=True):
+        tuned = serial.train(base, recipe, probe, 0)
+        after = serial.evaluate(base, recipe, queries, tuned.delta)
+        assert found is not None and true is not None
+        np.testing.assert_allclose(found.after.logprob, after.logprob, atol=1e-6)
+        assert found.without.keys() == true.without.keys()
+        for place, scores in found.without.items():
+            np.testing.assert_allclose(scores.logprob, true.without[place].logprob, atol=1e-6)
+    assert not np.allclose(fast[0][1].after.logprob, fast[2][1].after.logprob, atol=1e-3)

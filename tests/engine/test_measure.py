@@ -149,5 +149,27 @@ def test_half_precision_tells_its_noise_and_warns_where_that_is_large() -> None:
         if recipe is weak:
             assert any(issubclass(one.category, engine.NoiseWarning) for one in heard)
     assert all(noise > 0 for noise in noises)
-    exact = engine.measure(base, strong.model_copy(update={"dtype": "float32"}), probes, queries, 0)
+    exact = engine.measure(base, strong.model_copy(update={"dtype": "float32", "optimizer": "sgd"}), probes, queries, 0)
     assert next(exact[1])[1].noise_rms is None
+
+
+def test_adam_in_float32_tells_how_far_rounding_reaches() -> None:
+    base, probes, queries = text_base("llama"), [[t] for t in texts(0, 5)], texts(1, 6)
+    recipe = Recipe(adapter=Adapter(r=2), lr=3e-2, steps=4)
+    exact = recipe.model_copy(update={"dtype": "float64"})
+    for way in ("auto", "serial"):
+        rows = list(engine.measure(base, recipe, probes, queries, 0, engine=way)[1])
+        noises = {tuned.noise_rms for _, tuned, _ in rows}
+        assert len(rows) == 5 and len(noises) == 1
+    found, truth = (influences(engine.measure(base, one, probes, queries, 0)) for one in (recipe, exact))
+    known = float(np.sqrt(((found - truth)[:3] ** 2).mean()))
+    (noise,) = {tuned.noise_rms for _, tuned, _ in engine.measure(base, recipe, probes, queries, 0)[1]}
+    assert noise == pytest.approx(known, rel=1e-3) and 0 < known < 1e-2
+    assert next(engine.measure(base, exact, probes, queries, 0)[1])[1].noise_rms is None
+
+
+def test_the_noise_is_left_out_where_the_base_does_not_fit_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, probes, queries = text_base("llama"), [[t] for t in texts(0, 2)], texts(1, 3)
+    monkeypatch.setenv("EINFLUENCE_MEMORY", "100KB")
+    _, rows = engine.measure(base, Recipe(adapter=Adapter(r=2), steps=1), probes, queries, 0)
+    assert {tuned.noise_rms for _, tuned, _ in rows} == {None}
