@@ -48,7 +48,7 @@ class ImageRows:
         Raises:
             InputError: For a picture that cannot be read or has another shape, and a label that is no class.
         """
-        for key in ("prompt", "target"):
+        for key in ("prompt", "target", "join", "template"):
             if key in fields:
                 raise InputError(where, f"`{key}` in a file of images", f"the fields {', '.join(IMAGE_FIELDS)}")
         for key in ("image", "label"):

@@ -99,8 +99,8 @@ def files_read(images: Images, spec: Spec) -> list[tuple[str, str, Path]] | None
         names = {**dict.fromkeys(tree.metadata, ""), **classes}
     except InputError:  # curation tells it
         names = dict.fromkeys(tree.names, "")
-    places = files_below(path)
-    return [(name, kind, places[name]) for name, kind in sorted(names.items())]
+    place = tree.path or Path
+    return [(name, kind, place(name)) for name, kind in sorted(names.items())]
 
 
 def digits(split: str | None = None) -> tuple[Pixels, npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -78,7 +78,8 @@ class Labelled:
 
 def files_below(path: Path) -> dict[str, Path]:
     """The files below a folder by their names within it, without hidden ones and what systems leave behind."""
-    return {_printable(os.path.relpath(file, path).replace(os.sep, "/")): file for file in _walk(path, ())}
+    start = len(os.path.join(path, ""))
+    return {_printable(file[start:]): Path(file) for file in _walk(str(path), ())}
 
 
 def folder_tree(path: Path) -> Tree:
@@ -287,22 +288,20 @@ def _rows(tree: Tree, file: str) -> Iterator[Record]:
             raise InputError(where, error.found, error.expected, error.fix) from error
 
 
-def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
+def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
     real = os.path.realpath(folder)
     if real in above:
         return
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise InputError(
-            str(folder), f"a folder that cannot be read ({error.strerror})", "a readable folder"
-        ) from error
+        raise InputError(folder, f"a folder that cannot be read ({error.strerror})", "a readable folder") from error
     for entry in entries:
         if not _hidden(entry.name):
             if entry.is_dir():
-                yield from _walk(Path(entry.path), (*above, real))
+                yield from _walk(entry.path, (*above, real))
             elif entry.is_file() or entry.is_symlink():
-                yield Path(entry.path)
+                yield entry.path
 
 
 def _hidden(name: str) -> bool:
