@@ -7,7 +7,7 @@ once, and what ran is what counts.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -32,6 +32,7 @@ class Anatomy:
         settles: Whether the first forward pass changes the weights (and no later one does).
         packs: Whether texts may be laid end to end; None while nobody has tried.
         rows: Whether what comes after the last attention may be computed on some rows only; likewise.
+        resumes: By the index of a block, whether those before it may be left out once what enters it is known.
     """
 
     blocks: dict[str, int]
@@ -40,6 +41,7 @@ class Anatomy:
     settles: bool
     packs: bool | None = None
     rows: bool | None = None
+    resumes: dict[int, bool] = field(default_factory=dict[int, bool])
 
     def layer_of(self, name: str) -> int | None:
         """The index of the block that a module or parameter (peft's names too) stands in; None outside the blocks."""

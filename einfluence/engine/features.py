@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from einfluence.engine.anatomy import settled_model
 from einfluence.engine.encode import check_modality, encode_text
 from einfluence.engine.items import TextItem
 from einfluence.engine.network import decoder_layers, entering
@@ -36,7 +37,8 @@ def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> np
 
 
 def _texts(base: Base, samples: Sequence[Sample], layer: float) -> list[torch.Tensor]:
-    device = next(base.model.parameters()).device
+    model = settled_model(base.model)
+    device = next(model.parameters()).device
     items = [
         encode_text(base, sample.prompt, sample.target, sample.source or sample.name, join=sample.gap)
         for sample in samples
@@ -44,19 +46,35 @@ def _texts(base: Base, samples: Sequence[Sample], layer: float) -> list[torch.Te
     rows: dict[int, torch.Tensor] = {}
     for batch in _equally_long(items):
         ids = torch.tensor([items[index].ids for index in batch], device=device)
-        for index, chosen in zip(batch, states_at(base.model, ids, layer), strict=True):
+        for index, chosen in zip(batch, states_at(model, ids, layer), strict=True):
             rows[index] = torch.stack([chosen.mean(0), chosen[-items[index].n_target :].mean(0)])[None]
     return [rows[index] for index in range(len(items))]
 
 
 def states_at(model: torch.nn.Module, ids: torch.Tensor, layer: float) -> torch.Tensor:
     """Hidden states (n, L, d) of texts (n, L) at a fraction of the depth; what comes after it is not computed."""
+    states = _states(model, ids, layer)
+    plain = states.dim() == 3 and states.shape[:2] == ids.shape
+    if plain and (ids.shape[0] != ids.shape[1] or len(_states(model, ids[:1], layer)) == 1):
+        return states
+    return torch.stack([_of_one(_states(model, text[None], layer)) for text in ids])
+
+
+def _states(model: torch.nn.Module, ids: torch.Tensor, layer: float) -> torch.Tensor:
+    """As :func:`states_at`, laid out in the model's own way."""
     blocks = decoder_layers(model)
     place = round(layer * len(blocks))
     if not place < len(blocks):  # behind the last block, or none is known
         states: Any = cast("Any", model)(ids, output_hidden_states=True, use_cache=False).hidden_states
         return states[round(layer * (len(states) - 1))]
     return entering(blocks[place], lambda: model(ids, use_cache=False))
+
+
+def _of_one(states: torch.Tensor) -> torch.Tensor:
+    """(L, d) from a text's states: tokens may come before texts, and what runs side by side (Gemma-3n) is averaged."""
+    if states.dim() == 4:
+        states = states.mean(2) if states.shape[0] == 1 and states.shape[1] > 1 else states.mean(0)
+    return states[0] if states.shape[0] == 1 else states[:, 0]
 
 
 def _equally_long(items: Sequence[TextItem]) -> Iterator[list[int]]:

@@ -112,7 +112,9 @@ class Network:
             patch(block, _left_out(self.now, block.forward))
         patch(self.blocks[start], _resumed(self.now, self.blocks[start].forward))
         self.start = start
-        if self._resumes():
+        if start not in self.anatomy.resumes:
+            self.anatomy.resumes[start] = self._resumes()
+        if self.anatomy.resumes[start]:
             return start
         for block, forward in zip(self.blocks, plain, strict=True):
             patch(block, forward)

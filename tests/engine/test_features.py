@@ -10,6 +10,7 @@ from einfluence.engine.encode import encode_text
 from einfluence.engine.features import features, states_at
 from einfluence.models.load import find_base, load_base
 from einfluence.samples import Sample
+from tests.engine.architectures import architecture
 from tests.engine.random_models import CONFIGS, VOCABULARY, text_base
 
 
@@ -22,6 +23,18 @@ def test_states_are_those_that_the_model_gives(name: str, layer: float) -> None:
         states = model(ids, output_hidden_states=True).hidden_states
         found = states_at(model, ids, layer)
     torch.testing.assert_close(found, states[round(layer * (len(states) - 1))])
+
+
+@pytest.mark.parametrize("name", ["gemma3n", "xlnet", "rwkv", "falcon-h1", "mamba", "gemma3-vision", "xlm"])
+def test_every_architecture_gives_one_vector_a_token_whatever_its_layout(name: str) -> None:
+    """Also where a batch has as many texts as each has tokens, and one is read as it is beside others."""
+    model = architecture(name).model
+    ids = torch.arange(3, 12).view(3, 3)
+    with torch.no_grad():
+        together = states_at(model, ids, 0.5)
+        alone = torch.cat([states_at(model, text[None], 0.5) for text in ids])
+    assert together.shape[:2] == ids.shape and together.dim() == 3
+    torch.testing.assert_close(together, alone)
 
 
 def test_texts_are_read_as_a_whole_and_at_their_targets() -> None:
