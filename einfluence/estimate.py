@@ -14,7 +14,7 @@ from einfluence.engine.restoring import place_of
 from einfluence.estimators.in_context import prompted
 from einfluence.estimators.measure import encode, unreadable
 from einfluence.models.base import Base
-from einfluence.run import Prepared, arm_keys, curated_rows, loaded_base, prepare, wanted_blocks
+from einfluence.run import Prepared, arm_keys, curated_rows, find_part, loaded_base, prepare, wanted_blocks
 from einfluence.samples import Sample, mapped
 from einfluence.spec import Arm, InContext, Spec
 from einfluence.store.store import Block, Restoration, Store
@@ -68,7 +68,9 @@ class Estimate:
 
 
 def estimate(spec: Spec, store: Store) -> Estimate:
-    """Plans a run without doing it: data is curated into a folder that is thrown away, and a few probes are rehearsed.
+    """Plans a run without doing it: a few probes are rehearsed, and nothing is written to the store.
+
+    Data that the store has no curation of is curated into a folder that is thrown away.
 
     Raises:
         InputError: When the spec or what it names cannot be used.
@@ -76,15 +78,20 @@ def estimate(spec: Spec, store: Store) -> Estimate:
     folder = Path(tempfile.mkdtemp(prefix="einfluence-plan-"))
     try:
         scratch = Store(folder / "store")
-        prepared = [prepare(spec, part, scratch) for part in spec.parts]
-        rows = [row for item in prepared for row in _rows(spec, item, scratch, store)]
+        rows: list[Row] = []
+        for part in spec.parts:
+            found = find_part(spec, part)
+            curation = store.curation(found.curation)
+            if curation is None:
+                prepare(spec, part, scratch)
+                curation = scratch.root / "curations" / found.curation
+            rows += _rows(spec, found, curation, store)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Estimate(tuple(rows), sum(row.missing for row in rows) * BYTES_PER_CELL)
 
 
-def _rows(spec: Spec, item: Prepared, scratch: Store, store: Store) -> list[Row]:
-    folder = scratch.root / "curations" / item.curation
+def _rows(spec: Spec, item: Prepared, folder: Path, store: Store) -> list[Row]:
     base = loaded_base(item.base, item.part.trust_remote_code)
     rows: list[Row] = []
     for arm, key in arm_keys(item):

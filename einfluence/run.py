@@ -137,7 +137,7 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     shown = all((store.root / name).is_file() for name in ("report.html", "desiderata/current.parquet"))
     if last is None or last["metrics"] != metrics_digest(spec) or not shown:
         return None
-    prepared = [_found(spec, part) for part in spec.parts]
+    prepared = [find_part(spec, part) for part in spec.parts]
     current = store.current_curations()
     if any(store.curation(item.curation) not in current for item in prepared):
         return None
@@ -161,7 +161,7 @@ def load_ahead(spec: Spec, store: Store, *, computes: bool = True) -> None:
         computes: Whether cells are computed in this process; else a base is needed only to curate.
     """
     for part in spec.parts[:LOADED]:
-        found = _found(spec, part)
+        found = find_part(spec, part)
         if computes or store.curation(found.curation) is None:
             loaded_base(found.base, part.trust_remote_code)
 
@@ -173,7 +173,7 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
         InputError: When base or data cannot be used, or a sample does not fit the base.
     """
     study = f"{spec.name}/{part.name}"
-    found = _found(spec, part)
+    found = find_part(spec, part)
     _check_chat(found)
     store.open_for_writing()
     if store.curation(found.curation) is None:
@@ -195,7 +195,7 @@ def _check_chat(item: Prepared) -> None:
         beginning(base, chats[0], f"parts.{item.part.name}: arms recipe.chat")
 
 
-def _found(spec: Spec, part: Part) -> Prepared:
+def find_part(spec: Spec, part: Part) -> Prepared:
     """A part's base, and the key that its curation has or will have."""
     base = part_base(spec, part)
     return Prepared(part, base, content_hash((data_key(part, spec), base.base_id)))

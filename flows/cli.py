@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 import typer
 
-from einfluence.errors import InputError
+from einfluence.errors import InputError, printable
 from flows import questions
 from flows.questions import DEFAULT_STORE, StoreRoot
 
@@ -49,18 +53,30 @@ def main() -> None:
     """Runs the command; exits with 0 done, 1 some probes failed, 2 bad input."""
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
     warnings.showwarning = _warned(warnings.showwarning)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter shows its number
     try:
         app()
     except InputError as error:
-        if verbose:
-            traceback.print_exc()
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        _end(error, f"{error}", 2, verbose)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.filename is None:
+            _end(error, f"{type(error).__name__}: {error} (-v shows where)", 1, verbose)
+        where = os.fsdecode(error.filename)
+        _end(error, f"{where}: found {error.strerror}; expected a file or folder that can be used", 2, verbose)
     except Exception as error:
-        if verbose:
-            traceback.print_exc()
-        typer.echo(f"error: {type(error).__name__}: {error} (-v shows where)", err=True)
-        sys.exit(1)
+        _end(error, f"{type(error).__name__}: {error} (-v shows where)", 1, verbose)
+
+
+def _end(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
+    if verbose:
+        typer.echo(printable("".join(traceback.format_exception(error))), err=True)
+    typer.echo(printable(f"error: {message}"), err=True)
+    sys.exit(code)
 
 
 def _warned(otherwise: Callable[..., None]) -> Callable[..., None]:
@@ -97,6 +113,7 @@ def run(
     opened, wanted = Store(store), load_spec(file)
     result = nothing_to_do(wanted, opened)
     if result is None:
+        _check_runner(runner, dask_address)
         with _told_when_stopped(opened):
             from flows.server import server_for_a_run, told_of_its_loss
 
@@ -157,8 +174,10 @@ def curate(
         return
     read = load_spec(spec or _default_spec())
     for part in read.parts:
+        if out is not None and (part.name in ("", ".", "..") or "/" in part.name or "\0" in part.name):
+            raise InputError(f"parts.{part.name}", repr(part.name), "a name that a folder in --out can have")
         made = curated_part(read, part)
-        questions.terminal().print(f"\n{part.name}", summary(made))
+        questions.terminal().print(f"\n{part.name}", summary(made), markup=False)
         if tokens:
             _print_tokens(read, part, made)
         if out is not None:
@@ -177,7 +196,7 @@ def sql(
     if query is None:
         return _describe_tables()
     with questions.existing(store).connect(sealed=True) as connection:
-        _print_rows(read_only(connection, query).to_arrow_table(), output)
+        _print_rows(read_only(connection, query), output)
 
 
 @app.command()
@@ -190,7 +209,10 @@ def report(
 
     opened = questions.existing(store)
     runs = opened.runs()
-    typer.echo(report_store(opened, out or opened.root / "report.html", runs[-1] if runs else {}))
+    written = report_store(opened, out or opened.root / "report.html", runs[-1] if runs else {})
+    if out is None:
+        opened.publish("report.html")
+    typer.echo(printable(str(written)))
 
 
 @app.command()
@@ -231,13 +253,17 @@ def serve(
     file = (spec or _default_spec()).resolve()
     load_spec(file)
     place = store if "://" in store else str(Path(store).expanduser().absolute())
+    from flows.serve import check
     from flows.serve import serve as go_on
+
+    watched = [path.resolve() for path in watch or []]
+    check(cron, watched)
+    _check_runner(runner, dask_address)
     from flows.server import a_server
 
     with a_server(port) as url:
         typer.echo(f"serving measure/{name} at {url}; the UI is at {url.removesuffix('/api')}", err=True)
         parameters = {"spec_file": str(file), "store": place, "runner": runner, "workers": workers}
-        watched = [path.resolve() for path in watch or []]
         go_on(name, {**parameters, "dask_address": dask_address}, cron, watched)
 
 
@@ -255,7 +281,7 @@ def verify(
         raise InputError("--store", f"{opened.url}, which holds no store", "what `einfluence run` has written to")
     read, faults = look(opened, repair=repair)
     for fault in faults:
-        typer.echo(f"{fault.kind}: {fault.name} ({fault.detail})")
+        typer.echo(printable(f"{fault.kind}: {fault.name} ({fault.detail})"))
     bad = [fault for fault in faults if fault.kind != "leftover"]
     mended = "; set aside in .aside, the next run computes it anew" if bad and repair else ""
     typer.echo(f"{read:,} files read, {len(bad)} faults{mended}", err=True)
@@ -290,6 +316,29 @@ for question in (questions.show, questions.compare, questions.check, questions.f
     app.command()(question)
 
 
+def _check_runner(runner: str, dask_address: str | None) -> None:
+    """Refuses what is not installed or not there before anything is started."""
+    package = {"dask": "prefect_dask", "ray": "prefect_ray"}.get(runner)
+    if dask_address is not None and runner != "dask":
+        raise InputError("--dask-address", f"an address beside --runner {runner}", "--runner dask")
+    if package and importlib.util.find_spec(package) is None:
+        fix = f"pip install 'einfluence[{runner}]'"
+        raise InputError("--runner", f"{runner}, which is not installed", "an installed runner", fix)
+    if dask_address is not None:
+        _check_address(dask_address)
+
+
+def _check_address(address: str) -> None:
+    expected = "the address of a Dask scheduler that runs, e.g. tcp://127.0.0.1:8786"
+    try:
+        where = urlsplit(address)
+        with socket.create_connection((str(where.hostname), where.port or 8786), timeout=10):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("--dask-address", f"{address!r} ({reason})", expected) from error
+
+
 def _default_spec() -> Path:
     from einfluence.embedded import data_folder
 
@@ -317,7 +366,7 @@ def _tell(result: Result, store: Store) -> None:
     )
     for probe, reason in list(result.reasons.items())[:10]:
         console.print(f"failed: probe {probe}: {reason}", markup=False, highlight=False)
-    console.print(f"store:  {result.store}\nreport: {result.report}", soft_wrap=True)
+    console.print(f"store:  {result.store}\nreport: {result.report}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _describe_tables() -> None:
@@ -342,21 +391,34 @@ def _print_tokens(spec: Spec, part: Part, made: Curated) -> None:
 
     typer.echo("\ntokens, with ‖ before the target:")
     for who, tokens in seen(spec, part, made):
-        typer.echo(f"  {who}: {tokens}")
+        typer.echo(printable(f"  {who}: {tokens}"))
 
 
 def _print_rows(table: Any, output: str) -> None:
+    """Prints all of a table; on a terminal no character that it would obey, in files and pipes every byte."""
     if output == "table":
         questions.print_table(table)
     elif output == "json":
-        typer.echo(json.dumps(table.to_pylist(), default=str, ensure_ascii=False))
+        rows = table.to_pylist()
+        text = json.dumps(rows, default=str, ensure_ascii=False)
+        if text != printable(text):  # JSON's own escapes, which read as the same
+            text = json.dumps(rows, default=str).replace("\x7f", "\\u007f")
+        typer.echo(text)
     elif output == "csv":
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(table, sys.stdout.buffer)
+        written = io.BytesIO()
+        pyarrow.csv.write_csv(table, written)
+        if sys.stdout.isatty():
+            typer.echo(printable(written.getvalue().decode()), nl=False)
+        else:
+            sys.stdout.buffer.write(written.getvalue())
+            sys.stdout.buffer.flush()
     else:
         import pyarrow.parquet
 
+        if sys.stdout.isatty():
+            raise InputError("--format parquet", "a terminal", "a file or a pipe, e.g. `> rows.parquet`")
         pyarrow.parquet.write_table(table, sys.stdout.buffer)
 
 

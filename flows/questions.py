@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from einfluence.errors import InputError
+from einfluence.errors import InputError, printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,10 +37,19 @@ def existing(store: str) -> Store:
 
 
 def terminal() -> Console:
-    """Where tables are printed: as wide as the terminal, and 120 characters in a file or pipe."""
-    from rich.console import Console
+    """Where tables are printed: as wide as the terminal, and 120 characters in a file or pipe.
 
-    return Console(width=None if sys.stdout.isatty() else 120)
+    Control characters of samples, names and messages come out as escapes, whoever printed them.
+    """
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Terminal(Console):
+        def render(self, *what: Any, **more: Any) -> Iterator[Segment]:
+            for segment in super().render(*what, **more):
+                yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    return Terminal(width=None if sys.stdout.isatty() else 120)
 
 
 def show(
@@ -139,7 +149,7 @@ def print_table(table: pa.Table, most: int = 200) -> None:
 
     shown = Table(caption=f"{table.num_rows:,} rows")
     for name in table.column_names:
-        shown.add_column(Text(name))
+        shown.add_column(Text(printable(name)))
     for row in table.slice(0, most).to_pylist():
         shown.add_row(*(Text(_cell(value)) for value in row.values()))
     console = terminal()
@@ -182,5 +192,5 @@ def _save(table: pa.Table, out: Path) -> None:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else printable(str(value))
     return text if len(text) <= 60 else text[:59] + "…"

@@ -38,10 +38,7 @@ def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequen
 
     from flows.measure import measure
 
-    _check_cron(cron)
-    for path in watch:
-        if not path.exists():
-            raise InputError("--watch", f"{path}, which is not there", "a file or a folder")
+    check(cron, watch)
     trigger = DeploymentEventTrigger(
         name=f"{name}: input changed", expect={CHANGED}, match={"prefect.resource.id": f"einfluence.{name}"}
     )
@@ -89,10 +86,18 @@ def _watch(name: str, paths: Sequence[Path]) -> None:
         before = now
 
 
-def _check_cron(cron: str | None) -> None:
+def check(cron: str | None, watch: Sequence[Path]) -> None:
+    """Refuses what cannot be served.
+
+    Raises:
+        InputError: When the cron expression or a watched path cannot be used.
+    """
     from prefect.client.schemas.schedules import CronSchedule
 
     try:
-        _ = CronSchedule(cron=cron) if cron else None
+        _ = CronSchedule(cron=cron) if cron is not None else None
     except ValueError as error:
         raise InputError("--cron", f"{cron!r}", "five fields, e.g. '0 2 * * *' for every day at two (UTC)") from error
+    for path in watch:
+        if not path.exists():
+            raise InputError("--watch", f"{path}, which is not there", "a file or a folder")

@@ -113,7 +113,7 @@ def test_sizes(text: str, count: int) -> None:
             "3 arms: found what does not fit together; expected each arm",
         ),
         # one fault is one fault
-        ("bose: x\nfacts: world\n", "trust_remote_code, parts, shard, keep_deltas, metrics. Did you mean `base`?"),
+        ("basse: x\nfacts: world\n", "trust_remote_code, parts, shard, keep_deltas, metrics. Did you mean `base`?"),
         (
             WHOLE + "arms:\n  - recipe: {adapter: {targets: [1]}}\n",
             "arms.0.recipe.adapter.targets.0: found 1; expected",

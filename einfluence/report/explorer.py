@@ -91,7 +91,7 @@ def _(TABLES, mo):
 @app.cell
 def _(InputError, connection, io, mo, pyarrow, query, read_only, start):
     try:
-        table = read_only(connection, query.value or start).to_arrow_table()
+        table = read_only(connection, query.value or start)
         comma, parquet = io.BytesIO(), io.BytesIO()
         pyarrow.csv.write_csv(table, comma)
         pyarrow.parquet.write_table(table, parquet)

@@ -12,9 +12,11 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +30,7 @@ from einfluence.keys import DIGEST_BYTES, content_hash
 from einfluence.store.schema import PARTED
 
 DISTINCT = {"distance", "logprob_after", "logprob_restored"}  # columns in which a value hardly comes twice
+MARKER = "einfluence.json"  # says that a folder is a store
 TEMPORARY = ".tmp"  # a folder of its own, outside every glob that readers use
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -84,14 +87,14 @@ class Files:
             found += [(within / file).as_posix() for file in files]
         return sorted(found)
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each file under a folder, by name."""
+        found = {name: self._stat(name) for name in self.names(folder)}
+        return {name: stat.st_size for name, stat in found.items() if stat is not None}
+
     def present(self, names: list[str]) -> set[str]:
         """Those of the given files that are there."""
         return {name for name in names if (self.root / name).is_file()}
-
-    def size(self, name: str) -> int:
-        """Bytes of a file; 0 when it is not there."""
-        found = self._stat(name)
-        return found.st_size if found else 0
 
     def delete(self, name: str) -> None:
         """Removes a file if it is there."""
@@ -130,7 +133,7 @@ class Mirrored(Files):
     """
 
     LAZY = (*(f"{table}/" for table in PARTED), "deltas/", "log/", ".aside/")
-    CHANGING = ("studies/", "desiderata/", "report.html", "einfluence.json")
+    CHANGING = ("studies/", "desiderata/", "report.html", MARKER)
 
     def __init__(self, url: str) -> None:
         super().__init__(cache_folder() / "stores" / content_hash(url.rstrip("/")))
@@ -143,7 +146,7 @@ class Mirrored(Files):
             self._system.pipe_file(f"{self._base}/{name}", data, mode="create" if new else "overwrite")
         except FileExistsError:
             return False
-        except OSError as error:
+        except Exception as error:
             if new and "PreconditionFailed" in f"{error} {error.__cause__}":
                 return False
             raise unwritable(f"{self.url}/{name}", error) from error
@@ -162,20 +165,17 @@ class Mirrored(Files):
 
     def names(self, folder: str) -> list[str]:
         """As in a folder."""
-        return sorted(self._sizes(folder))
+        return sorted(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """As in a folder, by one listing."""
+        return {name: int(entry["size"]) for name, entry in self._listed(folder).items()}
 
     def present(self, names: list[str]) -> set[str]:
         """As in a folder; one listing for each top folder."""
         tops = {name.split("/", 1)[0] for name in names}
-        there = {name for top in tops for name in self._sizes(top)}
+        there = {name for top in tops for name in self._listed(top)}
         return there.intersection(names)
-
-    def size(self, name: str) -> int:
-        """As in a folder."""
-        try:
-            return int(self._system.info(f"{self._base}/{name}")["size"])
-        except FileNotFoundError:
-            return 0
 
     def delete(self, name: str) -> None:
         """As in a folder."""
@@ -183,7 +183,7 @@ class Mirrored(Files):
             self._system.rm_file(f"{self._base}/{name}")
         except FileNotFoundError:
             pass
-        except OSError as error:
+        except Exception as error:
             raise unwritable(f"{self.url}/{name}", error) from error
         super().delete(name)
 
@@ -200,42 +200,66 @@ class Mirrored(Files):
 
     def forget(self) -> None:
         """Empties the mirror, so that every file is read from the object store again."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        gone = self.root.with_name(f".{self.root.name}-{secrets.token_hex(4)}")
+        with suppress(FileNotFoundError):
+            os.replace(self.root, gone)  # in one step: other processes find all of it or nothing
+        shutil.rmtree(gone, ignore_errors=True)
 
     def pull(self) -> None:
-        """Mirrors what is small and read often; parts of tables are fetched when they are asked for."""
-        there = self._sizes("")
-        marker = self.root / "einfluence.json"
-        if marker.is_file() and marker.read_bytes() != self._bytes("einfluence.json"):
+        """Mirrors what is small and read often; parts of tables are fetched when they are asked for.
+
+        Other processes of the machine read the same mirror meanwhile: what has changed is replaced in one step, and
+        what they have put there since the listing stays.
+        """
+        begun = time.time()
+        there = self._listed("")
+        marker = self._mirrored(MARKER)
+        if marker is not None and MARKER in there and marker != self._bytes(MARKER):
             self.forget()  # another store stands there now
         for name in super().names(""):
             if name not in there and not name.startswith("."):
-                (self.root / name).unlink(missing_ok=True)
-        for name in there:
+                stat = self._stat(name)
+                if stat is not None and stat.st_mtime < begun - 1:  # clocks of file systems are coarse
+                    (self.root / name).unlink(missing_ok=True)
+        for name, entry in there.items():
             if name.startswith(self.LAZY):
                 continue
-            if name.startswith(self.CHANGING):
-                (self.root / name).unlink(missing_ok=True)
-            self.get(name)
+            mirrored = self._mirrored(name) if name.startswith(self.CHANGING) else None
+            if mirrored is None:
+                self.get(name)
+            elif not _same(mirrored, entry) and (data := self._bytes(name)) is not None:
+                super().put(name, data)
+
+    def _mirrored(self, name: str) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return (self.root / name).read_bytes()
+        return None
 
     def _bytes(self, name: str) -> bytes | None:
         try:
             return cast("bytes", self._system.cat_file(f"{self._base}/{name}"))
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except Exception as error:  # of whatever library the file system is made with
             raise unreadable(f"{self.url}/{name}", error) from error
 
-    def _sizes(self, folder: str) -> dict[str, int]:
+    def _listed(self, folder: str) -> dict[str, dict[str, Any]]:
+        """What the object store says of each object under a folder, by name."""
         place = f"{self._base}/{folder}".rstrip("/")
-        self._system.invalidate_cache()
         try:
-            found = cast("dict[str, Any]", self._system.find(place, detail=True))
+            self._system.invalidate_cache()
+            found = cast("dict[str, dict[str, Any]]", self._system.find(place, detail=True))
         except FileNotFoundError:
             return {}
-        except OSError as error:
+        except Exception as error:
             raise unreadable(self.url, error) from error
-        return {path.removeprefix(f"{self._base}/"): int(entry["size"]) for path, entry in found.items()}
+        return {path.removeprefix(f"{self._base}/"): entry for path, entry in found.items()}
+
+
+def _same(data: bytes, entry: Mapping[str, Any]) -> bool:
+    """Whether an object surely has these bytes: its ETag is their MD5 where it was put in one request."""
+    tag = str(entry.get("ETag", "")).strip('"')
+    return tag == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def files_at(root: str | Path) -> Files:
@@ -244,11 +268,20 @@ def files_at(root: str | Path) -> Files:
     Raises:
         InputError: When the folder is a file, or nothing installed reads such a URL.
     """
-    if "://" in str(root):
-        return Mirrored(str(root))
-    path = Path(root).expanduser().absolute()
-    if path.exists() and not path.is_dir():
-        raise InputError("--store", f"{path}, which is a file", "a folder")
+    text = str(root)
+    slip = re.match(r"(s3|gs|gcs|az|abfs|https?):/(?!/)", text)
+    if slip or not text.strip() or "\0" in text:
+        fix = f"Did you mean {slip[1]}://{text[slip.end() :].lstrip('/')}?" if slip else ""
+        raise InputError("--store", repr(text), "a folder, or a URL such as s3://bucket/prefix", fix)
+    text = text.removeprefix("file://")
+    if "://" in text:
+        return Mirrored(text)
+    path = Path(os.path.abspath(os.path.expanduser(text)))
+    try:
+        if path.exists() and not path.is_dir():
+            raise InputError("--store", f"{path}, which is a file", "a folder")
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise InputError("--store", f"{path} ({error.strerror})", "a folder that can be read") from error
     return Files(path)
 
 
@@ -276,15 +309,20 @@ def bytes_digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
-def unwritable(where: str, error: OSError) -> InputError:
+def unwritable(where: str, error: Exception) -> InputError:
     """What a user hears when a store cannot be written."""
     fix = "make room or choose another --store; what was finished is kept and the next run goes on from there"
-    return InputError(where, f"{error.strerror or error}", "a store that can be written", fix)
+    return InputError(where, _reason(error), "a store that can be written", fix)
 
 
-def unreadable(where: str, error: OSError) -> InputError:
+def unreadable(where: str, error: Exception) -> InputError:
     """What a user hears when a store cannot be read."""
-    return InputError(where, f"{error.strerror or error}", "a store that can be reached and read")
+    fix = "Credentials, region and endpoint come from the environment: docs/operations.md, A store on S3"
+    return InputError(where, _reason(error), "a store that can be reached and read", fix)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
@@ -292,7 +330,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
     try:
         return cast("tuple[Any, str]", fsspec.core.url_to_fs(url))  # pyright: ignore[reportPrivateImportUsage]
-    except (ImportError, ValueError) as error:
+    except Exception as error:  # of whatever library the file system is made with
         fix = "pip install 'einfluence[s3]' for s3://"
         raise InputError("--store", f"{url} ({error})", "a folder, or a URL that fsspec reads", fix) from error
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Curated
-from einfluence.store.files import bytes_digest, files_at, json_bytes, table_bytes
+from einfluence.store.files import MARKER, bytes_digest, files_at, json_bytes, table_bytes
 from einfluence.store.log import ArmKey, Change, Log, State, Unit
 from einfluence.store.schema import PARTED, STORE_VERSION, TABLES
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
 CELL = ("probe_id", "query_id")
-MARKER = "einfluence.json"
 
 __all__ = ["ArmKey", "Block", "Restoration", "Store"]
 
@@ -272,9 +271,9 @@ class Store:
 
         if not deltas or not budget:
             return 0
-        names = self.files.names("deltas")
-        kept = {name.rsplit("/", 1)[1].split(".", 1)[0] for name in names if name.startswith(self._deltas(arm))}
-        used = sum(self.files.size(name) for name in names)
+        sizes = self.files.sizes("deltas")
+        kept = {name.rsplit("/", 1)[1].split(".", 1)[0] for name in sizes if name.startswith(f"{self._deltas(arm)}/")}
+        used = sum(sizes.values())
         for probe_id, delta in deltas.items():
             size = sum(tensor.numel() * tensor.element_size() for tensor in delta.values())
             if probe_id in kept or used + size > budget:

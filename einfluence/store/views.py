@@ -58,8 +58,8 @@ def refresh(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
             _first_of(connection, name, sorted((store.root / name).glob("*.parquet")), key)
 
 
-def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
-    """Runs one query that cannot change anything.
+def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    """Runs one query that cannot change anything, and returns all of its rows.
 
     Raises:
         InputError: When it is not one statement that only reads, or DuckDB cannot run it.
@@ -74,10 +74,9 @@ def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckD
                 f"{len(statements)} statements" if len(statements) != 1 else f"a {statements[0].type.name} statement"
             )
             raise InputError("sql", found, "one statement that reads (select, from, with, describe)")
-        relation = connection.sql(query)
+        return connection.sql(query).to_arrow_table()
     except duckdb.Error as error:
         raise InputError("sql", str(error).strip(), "SQL that DuckDB can run over the store's views") from error
-    return relation
 
 
 def _flat(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], table: str | None = None) -> None:

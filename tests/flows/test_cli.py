@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from einfluence.errors import InputError
 from flows import cli
 
 Said = Callable[..., tuple[int, str, str]]
@@ -209,3 +210,160 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     assert ended.stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory, gpt2_folder: Path) -> Path:
+    """A store whose names and texts hold what terminals obey."""
+    import einfluence
+
+    folder = tmp_path_factory.mktemp("nasty")
+    odd = [
+        "nul\u0000",
+        "red \u001b[31m bell\u0007",
+        "\u202eturned\u202c",
+        "del\u007f \u009b31m",
+        "[bold]no markup[/bold]",
+    ]
+    rows = [{"id": text, "prompt": f"the {text}", "target": f"bird {text}", "group": text} for text in odd]
+    (folder / "samples.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    spec = {"base": str(gpt2_folder), "samples": "samples.jsonl", "arms": [{"recipe": {"steps": 1}}]}
+    (folder / "spec.yaml").write_text(json.dumps({"parts": {"part \u001b[31m": spec}}))
+    einfluence.measure(folder / "spec.yaml", folder / "store", report=False)
+    return folder
+
+
+OBEYED = set("\x00\x07\x1b\x7f\x9b\u202e")
+
+
+def test_no_character_that_a_terminal_obeys_comes_from_data(
+    nasty: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, query = str(nasty / "store"), 'select name, target as "an \x1b[31m" from samples order by name'
+    shown = {
+        "sql": said("sql", query, "--store", store),
+        "json": said("sql", query, "--store", store, "--format", "json"),
+        "show": said("show", "--store", store),
+        "probe": said("show", "red \x1b[31m bell\x07", "--store", store),
+        "curate": said("curate", str(nasty / "spec.yaml")),
+        "error": said("show", "no \x1b[31m probe", "--store", store),
+        "plan": said("plan", str(nasty / "spec.yaml"), "--store", store),
+    }
+    for name, (code, out, err) in shown.items():
+        assert code == (2 if name == "error" else 0), err
+        assert not OBEYED & set(out + err), name
+    assert r"red \x1b[31m bell\x07" in shown["sql"][1] and "[bold]no markup" in shown["sql"][1]
+    names = [row["name"] for row in json.loads(shown["json"][1])]
+    assert "nul\x00" in names and "\u202eturned\u202c" in names and "del\x7f \x9b31m" in names
+
+    def csv(terminal: bool) -> bytes:
+        buffer = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+        monkeypatch.setattr(sys, "stdout", buffer)
+        monkeypatch.setattr(buffer, "isatty", lambda: terminal, raising=False)
+        said("sql", query, "--store", store, "--format", "csv")
+        buffer.flush()
+        return buffer.buffer.getvalue()
+
+    assert "red \x1b[31m bell\x07" in csv(False).decode() and not OBEYED & set(csv(True).decode())
+
+
+def test_parquet_is_not_written_to_a_terminal(first: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    code, _, err = said("sql", "select 1", "--store", str(first / "store"), "--format", "parquet")
+    assert code == 2 and "found a terminal; expected a file or a pipe" in err
+
+
+@pytest.mark.parametrize("query", ["select 'x'::int", "select name::int from samples", "select error('no')"])
+def test_sql_that_fails_while_it_runs_is_told(first: Path, said: Said, query: str) -> None:
+    code, _, err = said("sql", query, "--store", str(first / "store"))
+    assert code == 2 and err.startswith("error: sql: found")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", "--store", "s3:/bucket/x"], "Did you mean s3://bucket/x?"),
+        (["show", "--store", ""], "--store: found ''"),
+        (["show", "--store", "a" * 300], "--store: found"),
+        (["show", "--store", "nothing://x"], "a URL that fsspec reads"),
+        (["compare", "nowhere", "elsewhere", "--store", "nowhere"], "holds no store"),
+        (["serve", "--cron", "every night"], "--cron: found 'every night'"),
+        (["serve", "--cron", ""], "--cron: found ''"),
+        (["serve", "--watch", "nothing-there"], "which is not there"),
+        (["serve", "--port", "0"], "--port"),
+        (["explore", "--port", "70000"], "--port"),
+        (["run", "--dask-address", "tcp://127.0.0.1:1"], "--dask-address: found an address beside --runner inline"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_anything_starts(
+    said: Said, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "flows.server", None)  # importing it would fail
+    code, _, err = said(*arguments)
+    assert code == 2 and says in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runners_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for runner in ("dask", "ray"):
+        with pytest.raises(InputError, match=rf"pip install 'einfluence\[{runner}\]'"):
+            cli._check_runner(runner, None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: "it is there")
+    for address in ("tcp://127.0.0.1:1", "127.0.0.1", "tcp://no-such-host.invalid:8786", "tcp://127.0.0.1:99999"):
+        with pytest.raises(InputError, match="--dask-address: found .*scheduler that runs"):
+            cli._check_runner("dask", address)
+
+
+@pytest.mark.parametrize("command", ["report", "figures", "curate", "init"])
+def test_a_place_that_cannot_be_written_is_told(first: Path, said: Said, tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = str(tmp_path / "file" / "x")
+    store = ["--store", str(first / "store")]
+    arguments = {
+        "report": ["--out", place, *store],
+        "figures": [place, *store],
+        "curate": [str(first / "spec.yaml"), "--out", place],
+        "init": [place],
+    }
+    code, _, err = said(command, *arguments[command])
+    assert code == 2 and "file" in err and "Traceback" not in err, err
+
+
+def test_a_part_whose_name_leads_elsewhere_is_not_written(first: Path, said: Said, tmp_path: Path) -> None:
+    spec = json.loads((first / "spec.yaml").read_text())
+    part = {**{key: spec[key] for key in ("base", "arms")}, "samples": str(first / "samples.jsonl")}
+    (tmp_path / "spec.yaml").write_text(json.dumps({"parts": {"../out": part}}))
+    code, _, err = said("curate", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "in"))
+    assert code == 2 and "a folder in --out" in err and not (tmp_path / "out").exists()
+
+
+def test_whoever_reads_the_output_may_stop(first: Path) -> None:
+    query = "select i, repeat('x', 1000) from range(5000) as t(i)"
+    for output in ("csv", "json", "table"):
+        ended = subprocess.run(
+            f'"{sys.executable}" -m flows.cli sql "{query}" --store store --format {output} | head -c 10',
+            cwd=first,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            shell=True,
+            capture_output=True,
+        )
+        assert ended.stderr == b""
+
+
+def test_plan_takes_the_curation_that_is_there_and_writes_nothing(
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from einfluence import run
+    from einfluence.keys import file_digest
+
+    def state() -> dict[Path, str]:
+        return {path: file_digest(path) for path in (first / "store").rglob("*") if path.is_file()}
+
+    monkeypatch.chdir(first)
+    monkeypatch.setattr(run, "curated_part", None)  # curating would fail
+    before = state()
+    code, out, err = said("plan", "spec.yaml", "--store", "store")
+    assert code == 0 and out.count("9 cells wanted, 9 present") == 2, err
+    assert state() == before

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from einfluence.errors import InputError
+from einfluence.store.files import Mirrored
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from tests.store.made_up import ARM, computed, prepared, rows, run
@@ -121,6 +124,76 @@ def test_a_bucket_that_is_not_there_is_told(bucket: str, tmp_path: Path, monkeyp
         Store("s3://nowhere/at-all").open_for_writing()
     with pytest.raises(InputError, match="--store"):
         Store("nothing://reads/this")
+
+
+def test_a_mirror_is_replaced_in_place_while_others_read_it(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _mirror(monkeypatch, tmp_path / "one")
+    url = f"{bucket}/shared"
+    store = prepared(url)
+    run(store, KEY)
+    store.files.put("report.html", b"old")
+    _mirror(monkeypatch, tmp_path / "elsewhere")
+    Store(url).files.put("report.html", b"new")
+    _mirror(monkeypatch, tmp_path / "one")
+    before = {path for path in store.root.rglob("*") if path.is_file()}
+    gone: set[Path] = set()
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path in before:
+            gone.add(path)
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    asked: list[str] = []
+    fetch = Mirrored._bytes
+    monkeypatch.setattr(Mirrored, "_bytes", lambda files, name: asked.append(name) or fetch(files, name))
+    again = Store(url)
+    assert gone == set() and (again.root / "report.html").read_bytes() == b"new"
+    assert set(asked) == {"report.html", "einfluence.json"}  # what has changed, and the marker
+    # What another process puts there between the listing and the look at the mirror stays.
+    listed = again.files.sizes("")
+    again.files.put("runs/later.json", b"{}")
+    monkeypatch.setattr(Mirrored, "_listed", lambda files, folder: {name: {"size": 1} for name in listed})
+    again.files.pull()
+    assert (again.root / "runs/later.json").is_file()
+
+
+def test_the_sizes_of_kept_deltas_cost_one_listing(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    _mirror(monkeypatch, tmp_path / "one")
+    store = prepared(f"{bucket}/deltas")
+    kept = {f"{number:020x}": {"w": torch.zeros(8)} for number in range(5)}
+    assert store.keep_deltas(ARM, kept, 10**6) == 5
+    calls: list[str] = []
+    for name in ("find", "info"):
+        ask = getattr(type(store.files._system), name)
+        monkeypatch.setattr(
+            type(store.files._system), name, lambda *a, _n=name, _f=ask, **k: calls.append(_n) or _f(*a, **k)
+        )
+    assert store.keep_deltas(ARM, {"f" * 20: {"w": torch.zeros(8)}}, 10**6) == 1
+    assert calls.count("find") == 1 and "info" not in calls
+
+
+def test_credentials_that_are_missing_or_wrong_are_told(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    _mirror(monkeypatch, tmp_path)
+    s3fs.S3FileSystem.clear_instance_cache()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(InputError, match=f"^{bucket}/closed: found .*redentials"):
+        Store(f"{bucket}/closed").files.put("einfluence.json", b"{}", new=True)
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def _run_whole(url: str, shard: int, cache: str) -> None:
