@@ -88,7 +88,7 @@ def _warned(otherwise: Callable[..., None]) -> Callable[..., None]:
             otherwise(message, category, *where, **more)
         elif str(message) not in seen:
             seen.add(str(message))
-            typer.echo(f"warning: {message}", err=True)
+            typer.echo(printable(f"warning: {message}"), err=True)
 
     return show
 
