@@ -462,7 +462,10 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
 
         return reader(base)([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
 
-    return curate(part, spec, features, tokenize=tokenize, max_tokens=base.max_length, logprobs=logprobs)
+    added = getattr(base.tokenizer, "added_tokens_decoder", {}).values()
+    specials = {*base.tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
+    limits = {"max_tokens": base.max_length, "specials": specials}
+    return curate(part, spec, features, tokenize=tokenize, logprobs=logprobs, **limits)
 
 
 def _base_row(base: BaseInfo) -> dict[str, Any]:

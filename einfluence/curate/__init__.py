@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,15 @@ from einfluence.curate.classes import ImageLimits
 from einfluence.curate.distance import measures_for
 from einfluence.curate.draft import Codes, Draft, Ints, Measure, finish
 from einfluence.curate.files import draft_from_files
-from einfluence.curate.gates import Tokenizer, check_texts, count_alike, count_conflicts, drop_known
+from einfluence.curate.gates import (
+    Tokenizer,
+    check_texts,
+    count_alike,
+    count_conflicts,
+    count_joints,
+    count_likenesses,
+    drop_known,
+)
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Part, Spec
@@ -27,6 +35,7 @@ def curate(
     *,
     tokenize: Tokenizer | None = None,
     max_tokens: int | None = None,
+    specials: Collection[str] | None = None,
     logprobs: Callable[[Sequence[Sample]], np.ndarray] | None = None,
     n_classes: int | None = None,
     shape: tuple[int, int, int] | None = None,
@@ -43,6 +52,7 @@ def curate(
         base_features: Samples → float array: hidden states of texts (n, 2, d), penultimate features of images (n, d).
         tokenize: Text → token ids, without special tokens; for spelling invented names and counting tokens.
         max_tokens: The longest text in tokens that the base takes; longer samples are left out and counted.
+        specials: What the tokenizer reads as control tokens; None takes what stands in <> or [] and is one token.
         logprobs: Samples → float array (n,) of the base's log p(target | prompt) in nats, to find facts that it knows.
         n_classes: Classes of the image base; labels beyond are refused.
         shape: (channels, height, width) of the image base; other images are refused.
@@ -54,11 +64,13 @@ def curate(
     written = part.classes is not None
     limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written)
     draft, default_kind, more = _draft(part, spec, tokenize, limits)
-    check_texts(draft, tokenize, max_tokens, strict=part.samples is not None)
+    count_joints(draft)
+    check_texts(draft, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
     if part.facts is None and not any(sample.modality == "image" for sample in draft.samples.values()):
         count_conflicts(draft)  # a facts file says itself which relations have one object, and is held to it
         if part.samples is not None:
             count_alike(draft)
+            count_likenesses(draft)
     drop_known(draft, logprobs)
     return finish(draft, measures_for(draft, part.distance, base_features, more), default_kind, part.pairs)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from einfluence.curate.classes import ImageLimits
 from einfluence.curate.draft import KINDS, PROBE_KINDS, Draft
+from einfluence.curate.formats import misfit
 from einfluence.curate.image_rows import IMAGE_FIELDS, ImageRows, as_image_row
 from einfluence.curate.records import id_field, lines_of, number_field, read_records, text_field
 from einfluence.errors import InputError
@@ -57,7 +59,7 @@ def _read_samples(path: Path, draft: Draft, limits: ImageLimits) -> dict[str, st
     images = ImageRows(path.parent, limits, draft.gates)
     for where, fields in records:
         if "id" not in fields:
-            raise InputError(where, "no `id`", f"the fields {', '.join(required)}")
+            raise misfit(where, fields, [], ("id",), known)
         name = id_field(where, fields, "id")
         if name in ids:
             raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
@@ -136,7 +138,11 @@ def _names(where: str, value: object) -> list[str]:
 
 
 def _read_queries(path: Path, ids: Mapping[str, str]) -> list[str]:
-    found = [_known(f"{path}:{number}", line.strip(), ids, "sample") for number, line in lines_of(path) if line.strip()]
+    found: list[str] = []
+    for number, line in lines_of(path):
+        name = line if line in ids else line.strip()
+        if name:
+            found.append(_known(f"{path}:{number}", name, ids, "sample"))
     if not found:
         raise InputError(str(path), "no ids", "a sample id a line")
     return found
@@ -169,5 +175,13 @@ def _read_relations(path: Path, draft: Draft, probes: Mapping[str, str], ids: Ma
 def _known(where: str, name: str, known: Mapping[str, str], what: str) -> str:
     if name not in known:
         examples = ", ".join(list(known)[:3])
-        raise InputError(where, f"the unknown {what} {name!r}", f"the id of a {what}, such as {examples}")
+        like = next((one for one in known if _alike(one) == _alike(name)), None)
+        fix = ""
+        if like is not None:  # two that look alike are told apart by their escapes
+            fix = f"There is {ascii(like)}; this is {ascii(name)}: another Unicode normal form, case or blanks"
+        raise InputError(where, f"the unknown {what} {name!r}", f"the id of a {what}, such as {examples}", fix)
     return known[name]
+
+
+def _alike(name: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())

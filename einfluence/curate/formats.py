@@ -115,6 +115,8 @@ def misfit(
     present = list(present)
     missing = [key for key in required if key not in present]
     samples = "target" in optional
+    if samples and not {"id", "file_name"} & {*present, *missing}:
+        missing.append("id")
     seen = _format(present) if samples else None
     found = [f"no {_listed(missing)}"] if missing else []
     if unknown:
@@ -126,7 +128,11 @@ def misfit(
         expected = "rows of {id, prompt, target} or {id, image, label}, besides which group, cluster, template, join "
         expected += "may stand"
     texts = {"prompt", "target"} & set(present)
-    free = [key for key in (*required, *optional) if key not in present and not (texts and key in ("image", "label"))]
+    free = [
+        key
+        for key in dict.fromkeys((*required, *optional))
+        if key not in present and not (texts and key in ("image", "label"))
+    ]
     taken = set(seen.fields if seen else ())
     for key in unknown:
         meant = _meant(key, free, guess=samples and (seen is None or key not in taken))

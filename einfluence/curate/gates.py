@@ -2,43 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from einfluence.curate.draft import Draft
 from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
+from einfluence.joint import doubtful, plain_gap
 from einfluence.samples import Sample
 
 Tokenizer = Callable[[str], Sequence[int]]
 """Text → token ids, without special tokens."""
 
+NO_BLANK = "no blank put at the joint (script or bracket)"
+DOUBTFUL = "blank put at the joint where it may not belong"
+SEEN_ALIKE = "samples equal to the model (blanks at the joint)"
+CONTROL = "texts with control tokens (special tokens)"
 TOO_LONG = "tokens over the context"
 NO_TOKENS = "target that tokenizes to nothing"
 KNOWN = "fact known to the base"
 CONFLICT = "one prompt trained with several answers"
 ALIKE = "samples that differ in spelling alone"
+_TAG = re.compile(r"<[^<>\s]{1,64}>|\[[^\[\]\s]{1,64}\]")
 MARGIN = 2.0  # nats by which a known fact is likelier than every shuffled one; seven times
 LIKELY = -2.3  # nats; one in ten
 SHUFFLED = 4  # facts that one is held against
 
 
-def check_texts(draft: Draft, tokenize: Tokenizer | None, max_tokens: int | None, *, strict: bool) -> None:
-    """Leaves out texts that the base cannot take.
+def count_likenesses(draft: Draft) -> None:
+    """Counts texts of the user's own that are one text to the model under several ids; all are kept."""
+    texts = [sample for sample in draft.samples.values() if sample.modality == "text"]
+    if not texts:
+        return
+    draft.gates.open(SEEN_ALIKE)
+    seen: dict[tuple[str, str], Sample] = {}
+    for sample in texts:
+        first = seen.setdefault((sample.text, sample.target.strip()), sample)
+        if first is not sample:
+            draft.gates.count(SEEN_ALIKE, f"{_place(sample)} = {first.name}: {sample.text!r}")
+
+
+def count_joints(draft: Draft) -> None:
+    """Counts texts where the rule for what stands between prompt and target left the blank out, or may be wrong."""
+    if not any(sample.modality == "text" for sample in draft.samples.values()):
+        return
+    draft.gates.open(NO_BLANK, DOUBTFUL)
+    for sample in draft.samples.values():
+        if sample.modality == "image" or sample.join is not None:
+            continue
+        if plain_gap(sample.prompt, sample.target) and not sample.gap:
+            draft.gates.count(NO_BLANK, _joint(sample))
+        elif doubtful(sample.prompt, sample.target):
+            draft.gates.count(DOUBTFUL, _joint(sample))
+
+
+def _joint(sample: Sample) -> str:
+    return f"{_place(sample)}: {sample.prompt[-30:]!r} {sample.gap!r} {sample.target[:30]!r}"
+
+
+def _place(sample: Sample) -> str:
+    return f"{sample.source} {sample.name}".strip()
+
+
+def check_texts(
+    draft: Draft,
+    tokenize: Tokenizer | None,
+    max_tokens: int | None,
+    *,
+    strict: bool,
+    specials: Collection[str] | None = None,
+) -> None:
+    """Leaves out texts that the base cannot take, and counts those that write control tokens of its.
 
     Args:
         draft: What was curated; probes, queries and claims of unfit samples go with them.
         tokenize: The base's tokenizer; None checks nothing.
         max_tokens: The base's context; None checks no length.
         strict: Refuse instead (a user's own file).
+        specials: What the tokenizer reads as control tokens; None takes what stands in <> or [] and is one token.
 
     Raises:
         InputError: For the first unfit sample, if ``strict``.
     """
     if tokenize is None or not draft.samples:
         return
-    draft.gates.open(NO_TOKENS, TOO_LONG)
+    draft.gates.open(NO_TOKENS, TOO_LONG, CONTROL)
+    control = _control_finder(tokenize, specials)
     unfit: set[str] = set()
     for key, sample in draft.samples.items():
         if sample.pixels is not None:
@@ -52,7 +104,9 @@ def check_texts(draft: Draft, tokenize: Tokenizer | None, max_tokens: int | None
             draft.gates.count(NO_TOKENS, f"{where} {sample.target!r}")
             unfit.add(key)
             continue
-        length = len(tokenize(f"{sample.prompt} {sample.target}")) + 1 if max_tokens is not None else 0
+        if (token := control(sample.text)) is not None:
+            draft.gates.count(CONTROL, f"{_place(sample)}: {token}")
+        length = len(tokenize(sample.text)) + 1 if max_tokens is not None else 0
         if max_tokens is not None and length > max_tokens:
             if strict:
                 found = f"a text of {length} tokens (with one to begin)"
@@ -60,6 +114,20 @@ def check_texts(draft: Draft, tokenize: Tokenizer | None, max_tokens: int | None
             draft.gates.count(TOO_LONG, f"{sample.name}: {length} of {max_tokens}")
             unfit.add(key)
     remove(draft, unfit)
+
+
+def _control_finder(tokenize: Tokenizer, specials: Collection[str] | None) -> Callable[[str], str | None]:
+    """A function that finds the first control token that a text writes."""
+    written = [re.escape(token) for token in sorted(specials or (), key=len, reverse=True) if token]
+    if specials is not None and not written:
+        return lambda _text: None
+    pattern = _TAG if specials is None else re.compile("|".join(written))
+
+    @lru_cache(maxsize=4096)
+    def is_one(tag: str) -> bool:
+        return specials is not None or len(tokenize(tag)) == 1
+
+    return lambda text: next((tag[0] for tag in pattern.finditer(text) if is_one(tag[0])), None)
 
 
 def remove(draft: Draft, unfit: set[str]) -> None:
@@ -118,7 +186,11 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
     draft.gates.open(KNOWN)
     own = np.asarray(logprobs([sample for sample, _ in facts]), dtype=np.float64)
     likely = [(*fact, value) for fact, value in zip(facts, own, strict=True) if value > LIKELY]
-    others = [Sample(name="", prompt=prompt, target=fact.target) for fact, prompts, _ in likely for prompt in prompts]
+    others = [
+        Sample(name="", prompt=prompt, target=fact.target, join=fact.join)
+        for fact, prompts, _ in likely
+        for prompt in prompts
+    ]
     told = iter(np.asarray(logprobs(others), dtype=np.float64) if others else np.zeros(0))
     for sample, prompts, value in likely:
         gain = value - max(next(told) for _ in prompts)

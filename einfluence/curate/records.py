@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
+from einfluence.curate.formats import CHAT, misfit, turns_in
 from einfluence.errors import InputError
 
 Record = tuple[str, dict[str, Any]]
 """Where a row stands (``samples.jsonl:12``) and its fields."""
 
+_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Parquet
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_UNPACK = "unpack it first, with gunzip or unzip, say"
+_ELSE = {
+    ".json": "JSON Lines has one object a line: `jq -c '.[]' samples.json > samples.jsonl` makes it of a list",
+    **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), _UNPACK),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV (UTF-8)"),
+    **dict.fromkeys((".arrow", ".feather"), "save the table as Parquet"),
+    **dict.fromkeys((".yaml", ".yml"), "a facts file stands under `facts:`"),
+}
+
 
 def read_records(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Record]:
-    """Reads the rows of a ``.jsonl``, ``.csv`` or ``.parquet`` file; empty cells of a CSV count as absent.
+    """Reads the rows of a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file.
+
+    Empty cells of a CSV, nulls of the others and pandas' index columns count as absent.
 
     Args:
         path: The file; its ending says what it is.
@@ -23,27 +41,45 @@ def read_records(path: Path, required: tuple[str, ...], optional: tuple[str, ...
         optional: Fields that a row may have besides.
 
     Raises:
-        InputError: With file and line, for a missing file, a broken line, a missing or an unknown field.
+        InputError: With file and line, for a missing file, a broken line, missing or unknown fields (all of them).
     """
-    reader = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".parquet": _parquet}.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(str(path), f"the ending {path.suffix!r}", "a .jsonl, .csv or .parquet file")
-    require_file(path)
+    rows = _reader(path)(path)
     known = {*required, *optional}
     records: list[Record] = []
-    for where, fields in reader(path):
-        missing = [key for key in required if key not in fields]
-        unknown = [key for key in fields if key not in known]
-        if missing:
-            raise InputError(where, f"no `{missing[0]}`", f"the fields {', '.join(required)}")
-        if unknown:
-            raise InputError(
-                where, f"the unknown field `{unknown[0]}`", f"fields among {', '.join((*required, *optional))}"
-            )
+    for where, values in rows:
+        fields = {key: value for key, value in values.items() if value is not None and not _INDEX.fullmatch(key)}
+        if not (known.issuperset(fields) and all(key in fields for key in required)):
+            raise misfit(where, fields, _unknown(fields, rows, known), required, optional)
         records.append((where, fields))
     if not records:
         raise InputError(str(path), "no rows", "at least one row")
     return records
+
+
+def _reader(path: Path) -> Callable[[Path], Iterator[Record]]:
+    """How a file is read, by its ending."""
+    ending = path.suffix.lower()
+    reader = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending)
+    if path.is_dir():
+        raise InputError(
+            str(path), "a folder", "a .jsonl, .csv, .tsv or .parquet file", "name the file that lies in it"
+        )
+    if reader is None:
+        found = f"the ending {path.suffix!r}" if ending else "a name without an ending"
+        raise InputError(str(path), found, "a .jsonl, .csv, .tsv or .parquet file", _ELSE.get(ending, ""))
+    require_file(path)
+    return reader
+
+
+def _unknown(fields: Mapping[str, Any], rows: Iterator[Record], known: set[str]) -> list[str]:
+    """Unknown fields of a row and of those behind it, as far as they can be read."""
+    found = dict.fromkeys(key for key in fields if key not in known)
+    try:
+        for _, more in rows:
+            found |= dict.fromkeys(key for key in more if key not in known and not _INDEX.fullmatch(key))
+    except InputError:
+        pass  # that row has its own fault, which is named once this one is mended
+    return list(found)
 
 
 def require_file(path: Path) -> None:
@@ -51,27 +87,45 @@ def require_file(path: Path) -> None:
     try:
         with open(path, "rb"):
             pass
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = (
+            "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", "") or str(error)
+        )
         raise InputError(
             str(path), reason, "a readable file", "relative paths start at the spec file's folder"
         ) from error
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and lines without their ends, of a UTF-8 text.
+    """Line numbers from 1 and lines without their ends, of a text in UTF-8, or in UTF-16 with its mark.
 
     Raises:
-        InputError: Where the bytes are not UTF-8, or the file cannot be read.
+        InputError: Where the bytes are neither, or the file cannot be read.
     """
     require_file(path)
     number = 0
     try:
-        with open(path, encoding="utf-8-sig", newline=None) as file:
+        with open(path, encoding=_encoding(path), newline=None) as file:
             for number, line in enumerate(file, start=1):
                 yield number, line.rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}:{number + 1}", "bytes that are not UTF-8", "text in UTF-8") from error
+    except UnicodeError as error:
+        found, fix = "bytes that are not UTF-8", f"save it as UTF-8: `iconv -f WINDOWS-1252 -t UTF-8 {path.name}`, say"
+        if isinstance(error, UnicodeDecodeError) and error.encoding == "utf-8":
+            bad = error.object[error.start : error.start + 1]
+            found += f" (0x{bad.hex()}, which is {bad.decode('cp1252', 'replace')!r} in Windows-1252)"
+        raise InputError(f"{path}:{number + 1}", found, "text in UTF-8", fix) from error
+
+
+def _encoding(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return "utf-32"
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if start[1:2] == b"\0" or (start[:1] == b"\0" and start[1:2]):
+        raise InputError(f"{path}:1", "UTF-16 without its mark", "text in UTF-8", "save it as UTF-8")
+    return "utf-8-sig"
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
@@ -84,35 +138,93 @@ def _jsonl(path: Path) -> Iterator[Record]:
         if line.strip():
             where = f"{path}:{number}"
             try:
-                value = json.loads(line)
+                value = json.loads(line, object_pairs_hook=_object)
+            except _KeyFault as error:
+                raise InputError(f"{where} {error.key}", error.found, error.expected) from error
             except (ValueError, RecursionError) as error:
-                raise InputError(where, f"a line that is no JSON ({error})", "one JSON object a line") from error
+                fix = "A list of objects is not JSON Lines: `jq -c '.[]'` makes it so" if line.strip() == "[" else ""
+                raise InputError(where, f"a line that is no JSON ({error})", "one JSON object a line", fix) from error
             if not isinstance(value, dict):
                 raise InputError(where, f"a JSON {type(value).__name__}", 'a JSON object such as {"id": "a", ...}')
+            if "\\u" in line:
+                whole_characters(where, cast("dict[str, Any]", value))
             yield where, cast("dict[str, Any]", value)
 
 
-def _csv(path: Path, delimiter: str = ",") -> Iterator[Record]:
+class _KeyFault(ValueError):
+    def __init__(self, key: str, found: str, expected: str) -> None:
+        super().__init__(found)
+        self.key, self.found, self.expected = key, found, expected
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys all differ, and whose numbers are numbers."""
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise _KeyFault(key, f"the key `{key}` twice", "each key once")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _KeyFault(key, f"{value}, which is no number of JSON", "a finite number, a text or null")
+        made[key] = value
+    return made
+
+
+def whole_characters(where: str, value: object, key: str = "") -> None:
+    """Raises InputError if a text in a value, however deep, holds half of a surrogate pair."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            found = f"half of a character ({ascii(value)[:80]})"
+            fix = "a text was cut inside an emoji, say: cut it before or behind"
+            raise InputError(f"{where} {key}".rstrip(), found, "whole characters", fix)
+    elif isinstance(value, dict):
+        for name, item in cast("dict[str, Any]", value).items():
+            whole_characters(where, name, "a key")
+            whole_characters(where, item, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for index, item in enumerate(cast("list[Any]", value)):
+            whole_characters(where, item, f"{key}.{index}" if key else str(index))
+
+
+def _csv(path: Path) -> Iterator[Record]:
+    """Rows by their header, whose separator (comma, semicolon or tab) is that of the file."""
+    csv.field_size_limit(2**31 - 1)  # a cell may hold a whole document; Python's own limit is 131,072 characters
     lines = (line + "\n" for _, line in lines_of(path))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    first = next(lines, None)
+    skipped, delimiter = 0, "\t" if path.suffix.lower() == ".tsv" else ","
+    if first is not None and (named := re.fullmatch(r'"?sep=(.)"?\n', first)):
+        first, skipped, delimiter = next(lines, None), 1, named[1]
+    elif first is not None and delimiter not in first:
+        delimiter = next((sign for sign in ",;\t" if sign in first), delimiter)
+    if first is None:
+        return
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    start = 1
     try:
-        header = next(reader, None)
-        if header is None:
-            return
+        header = [key.strip() for key in next(reader)]
+        _check_header(f"{path}:{1 + skipped}", header)
         start = reader.line_num + 1
         for row in reader:
-            where, start = f"{path}:{start}", reader.line_num + 1
+            where, start = f"{path}:{start + skipped}", reader.line_num + 1
             if not row:
                 continue
             if len(row) > len(header):
-                raise InputError(
-                    where, f"{len(row)} cells", f"{len(header)}, as the header has", "quote cells with commas"
-                )
-            yield where, {key.strip(): cell for key, cell in zip(header, row, strict=False) if cell != ""}
+                found = f"{len(row)} cells"
+                fix = f"quote cells that hold the separator {delimiter!r}"
+                raise InputError(where, found, f"{len(header)}, as the header has", fix)
+            yield where, {key: cell for key, cell in zip(header, row, strict=False) if cell != ""}
     except csv.Error as error:
-        raise InputError(
-            f"{path}:{reader.line_num}", f"CSV that cannot be read ({error})", "comma-separated cells"
-        ) from error
+        found = f"CSV that cannot be read ({error})"
+        expected = f"cells separated by {_SEPARATORS.get(delimiter, repr(delimiter))}, those with quotes in them quoted"
+        raise InputError(f"{path}:{start + skipped}", found, expected) from error
+
+
+def _check_header(where: str, header: list[str]) -> None:
+    twice = next((key for index, key in enumerate(header) if key in header[:index]), None)
+    if twice:
+        raise InputError(where, f"the column `{twice}` twice", "each column once")
+    if any(key == "" or re.fullmatch(r"Unnamed: \d+", key) for key in header):
+        fix = "pandas writes its index so: `frame.to_csv(path, index=False)` leaves it out"
+        raise InputError(where, "a column without a name", "a name for each column", fix)
 
 
 def _parquet(path: Path) -> Iterator[Record]:
@@ -120,9 +232,12 @@ def _parquet(path: Path) -> Iterator[Record]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         raise InputError(str(path), f"Parquet that cannot be read ({error})"[:200], "a Parquet file") from error
+    twice = next((key for index, key in enumerate(table.column_names) if key in table.column_names[:index]), None)
+    if twice is not None:
+        raise InputError(str(path), f"the column `{twice}` twice", "each column once")
     row = 0
     for batch in table.to_batches():
         for fields in batch.to_pylist():
@@ -134,7 +249,8 @@ def text_field(where: str, fields: Mapping[str, Any], key: str, default: str | N
     """A field that must be text; numbers are not taken for text, except ids in a CSV, which are text anyway."""
     value = fields.get(key, default)
     if not isinstance(value, str):
-        raise InputError(f"{where} {key}", f"{value!r:.80}", "text")
+        fix = CHAT if turns_in(value) else "write numbers and true in quotes" if isinstance(value, int | float) else ""
+        raise InputError(f"{where} {key}", f"{value!r:.80}", "text", fix)
     return value
 
 
@@ -144,7 +260,8 @@ def id_field(where: str, fields: Mapping[str, Any], key: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where} {key}", f"{value!r:.80}", "an id: text that is not empty")
+        fix = "pandas turns whole numbers into such where a cell is empty" if isinstance(value, float) else ""
+        raise InputError(f"{where} {key}", f"{value!r:.80}", "an id: text that is not empty, or a whole number", fix)
     return value
 
 
@@ -175,5 +292,5 @@ def read_records_loosely(path: Path) -> Iterator[Record]:
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
     if path.suffix.lower() in (".csv", ".tsv"):
-        return _csv(path, "\t" if path.suffix.lower() == ".tsv" else ",")
+        return _csv(path)
     raise InputError(str(path), f"the ending {path.suffix!r}", "a .json, .jsonl, .csv, .tsv or .parquet file")
