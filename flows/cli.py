@@ -76,6 +76,7 @@ def _end(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
     if verbose:
         typer.echo(printable("".join(traceback.format_exception(error))), err=True)
     typer.echo(printable(f"error: {message}"), err=True)
+    _let_go(error)
     sys.exit(code)
 
 
@@ -91,6 +92,13 @@ def _warned(otherwise: Callable[..., None]) -> Callable[..., None]:
             typer.echo(printable(f"warning: {message}"), err=True)
 
     return show
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Frees what the failed functions held: DuckDB prints a line for each of its objects that lives to the end."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @app.command()

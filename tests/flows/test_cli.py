@@ -367,3 +367,23 @@ def test_plan_takes_the_curation_that_is_there_and_writes_nothing(
     code, out, err = said("plan", "spec.yaml", "--store", "store")
     assert code == 0 and out.count("9 cells wanted, 9 present") == 2, err
     assert state() == before
+
+
+def test_a_failure_amid_a_query_ends_with_its_message_alone() -> None:
+    program = """
+import builtins, threading
+import duckdb
+from flows import cli
+
+def app():
+    connection = duckdb.connect()
+    found = connection.sql("select 1")
+    builtins.kept = ValueError("told once")  # as a log or a thread of Prefect's may keep it
+    threading.Thread(target=lambda _: threading.Event().wait(), args=(builtins.kept,), daemon=True).start()
+    raise builtins.kept
+
+cli.app = app
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: ValueError: told once (-v shows where)\n")
