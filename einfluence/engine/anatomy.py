@@ -32,6 +32,7 @@ class Anatomy:
         settles: Whether the first forward pass changes the weights (and no later one does).
         packs: Whether texts may be laid end to end; None while nobody has tried.
         rows: Whether what comes after the last attention may be computed on some rows only; likewise.
+        writes: Whether the model writes into what a product with a weight gave; likewise.
         resumes: By the index of a block, whether those before it may be left out once what enters it is known.
     """
 
@@ -41,6 +42,7 @@ class Anatomy:
     settles: bool
     packs: bool | None = None
     rows: bool | None = None
+    writes: bool | None = None
     resumes: dict[int, bool] = field(default_factory=dict[int, bool])
 
     def layer_of(self, name: str) -> int | None:

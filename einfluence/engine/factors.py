@@ -73,6 +73,7 @@ class Matrix:
     embeds: bool = False
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
     watch: bool = False
+    copies: bool = False  # whether what comes after may write into the outputs, whose gradients are wanted
 
     def times(self, x: Tensor) -> Tensor:
         """(N, rows, in) to (N, rows, out)."""
@@ -89,6 +90,7 @@ class Matrix:
         if self.watch:
             out = out if out.requires_grad else out.requires_grad_()
             self.seen.append((x.detach(), out))
+            out = out.clone() if self.copies else out
         return out
 
     def look_up(self, ids: Tensor, padding: int | None = None) -> Tensor:

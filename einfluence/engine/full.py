@@ -49,9 +49,25 @@ class FullEngine(BatchedText):
         network = Network(model, base.model, first_changed(model, base.model, names))
         if not network.packs:
             raise Unknown("base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface")
+        found = network.anatomy
+        if found.writes is None:
+            found.writes = self._written_over(network)
+        for matrix in self.factors.matrices.values():
+            matrix.copies = found.writes
         numbers = sum(p.numel() for name, p in model.named_parameters() if name in names)
         own = replace(default_sizes(network.device, numbers, 32), alone=256)
         super().__init__(network, recipe, sizes or own, share)
+
+    def _written_over(self, network: Network) -> bool:
+        """Whether the model writes into what a product gave (OLMo clips so), instead of making a new tensor."""
+        self.factors.begin(1, True)
+        try:
+            network.forward_two_tokens()
+            return any(out._version > 0 for m in self.factors.matrices.values() for _, out in m.seen)
+        except RuntimeError:  # writing into a leaf is an error
+            return True
+        finally:
+            self.factors.begin(1, False)
 
     def blank(self, probes: int) -> None:
         """Puts in N probes that are the base."""

@@ -16,6 +16,7 @@ from einfluence.engine.items import TextItem
 from einfluence.engine.text import Sizes
 from einfluence.errors import InputError
 from einfluence.spec import Adapter, Recipe
+from tests.engine.architectures import architecture
 from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import FULL_PRECISION, text_base, texts
 
@@ -117,3 +118,11 @@ def test_an_engine_that_forgets_it_is_not_believed(monkeypatch: pytest.MonkeyPat
     with pytest.warns(engine.FallbackWarning, match="low-rank sgd"):
         found = influences(engine.measure(base, FULL, probes, queries, 0))
     np.testing.assert_allclose(found, truth, atol=1e-4)
+
+
+def test_a_model_that_writes_into_what_a_product_gave() -> None:
+    """OLMo clips queries, keys and values in place."""
+    base = architecture("olmo")
+    probes = [[TextItem((5, 6, 7, 8, 9), 2)], [TextItem((10, 11, 12), 1)]]
+    recipe = FULL.model_copy(update={"dtype": "float64"})
+    assert_equal_to_serial(FullEngine(base, recipe, 0), base, recipe, probes, probes[0], 0, 1e-5)
