@@ -464,7 +464,7 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
 
     added = getattr(base.tokenizer, "added_tokens_decoder", {}).values()
     specials = {*base.tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
-    limits = {"max_tokens": base.max_length, "specials": specials}
+    limits: dict[str, Any] = {"max_tokens": base.max_length, "specials": specials}
     return curate(part, spec, features, tokenize=tokenize, logprobs=logprobs, **limits)
 
 
