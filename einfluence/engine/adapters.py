@@ -80,6 +80,8 @@ def lora_config(base: Base, adapter: Adapter) -> LoraConfig:
     if base.info.modality != "image":
         idle = anatomy(base.model).idle
         kind = getattr(cast("Any", base.model).config, "model_type", None)
+        if everything:
+            idle |= {name for name in linear if name in anatomy(base.model).several}
         if everything and kind in _FORBIDDEN_IN:
             idle |= {name for name in linear if name.rpartition(".")[2] in _FORBIDDEN}
     if chosen and set(chosen) <= idle:

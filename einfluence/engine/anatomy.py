@@ -29,6 +29,8 @@ class Anatomy:
         count: How many blocks there are.
         idle: Modules that no text passes: a vision tower, cross-attention. An expert that these tokens did not choose
             is none of them.
+        several: Modules that give more than one tensor, as some routers do that are Linear by name; peft cannot adapt
+            them.
         settles: Whether the first forward pass changes the weights (and no later one does).
         packs: Whether texts may be laid end to end; None while nobody has tried.
         rows: Whether what comes after the last attention may be computed on some rows only; likewise.
@@ -39,6 +41,7 @@ class Anatomy:
     blocks: dict[str, int]
     count: int
     idle: frozenset[str]
+    several: frozenset[str]
     settles: bool
     packs: bool | None = None
     rows: bool | None = None
@@ -66,7 +69,7 @@ def anatomy(model: nn.Module) -> Anatomy:
     """
     if model not in _KNOWN:
         twin = copy.deepcopy(model).eval()
-        called = _run(twin)
+        called, several = _run(twin)
         settles = not _same(twin, model)
         if settles:
             settled = copy.deepcopy(twin)
@@ -75,7 +78,7 @@ def anatomy(model: nn.Module) -> Anatomy:
                 fix = "take a model that leaves its weights alone in eval mode"
                 raise InputError("base", f"{type(model).__name__}, whose forward pass changes its weights", "one", fix)
         blocks, count = _blocks(model, called)
-        _KNOWN[model] = Anatomy(blocks, count, _idle(model, called, blocks), settles)
+        _KNOWN[model] = Anatomy(blocks, count, _idle(model, called, blocks), several, settles)
     return _KNOWN[model]
 
 
@@ -140,26 +143,35 @@ def _precise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 @torch.no_grad()
-def _run(model: nn.Module) -> frozenset[str]:
-    """Runs a few tokens; returns the names of the modules that were called, all of them where it cannot be run so."""
+def _run(model: nn.Module) -> tuple[frozenset[str], frozenset[str]]:
+    """Runs a few tokens; returns the names of the modules that were called, and of those that gave several tensors.
+
+    All were called where it cannot be run so.
+    """
     called: set[str] = set()
+    several: set[str] = set()
 
     def note(name: str, *_: Any) -> None:
         called.add(name)
 
+    def gave(name: str, _module: nn.Module, _args: Any, out: Any) -> None:
+        if not isinstance(out, Tensor):
+            several.add(name)
+
     hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in model.named_modules()]
+    hooks += [module.register_forward_hook(partial(gave, name)) for name, module in model.named_modules()]
     try:
         words = cast("Any", model).get_input_embeddings().weight.shape[0]
         ids = torch.arange(4, device=next(model.parameters()).device)[None] % words
         cast("Any", model)(input_ids=ids, use_cache=False)
     except Exception:  # whoever measures with it meets the reason; here it only means that nothing is known
-        return frozenset(name for name, _ in model.named_modules())
+        return frozenset(name for name, _ in model.named_modules()), frozenset()
     finally:
         for hook in hooks:
             hook.remove()
     # A wrapper may hand on to what is in it without being called itself.
     outer = {name[:at] for name in called for at, letter in enumerate(name) if letter == "."}
-    return frozenset(called | outer)
+    return frozenset(called | outer), frozenset(several)
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:

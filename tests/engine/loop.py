@@ -108,7 +108,10 @@ def products(model: Any) -> list[str]:
     called: set[nn.Module] = set()
     twin = copy.deepcopy(model)
     head = twin.get_output_embeddings()
-    hooks = [m.register_forward_pre_hook(lambda module, _: called.add(module)) for m in twin.modules()]
+    hooks = [
+        m.register_forward_hook(lambda module, _, out: called.add(module) if torch.is_tensor(out) else None)
+        for m in twin.modules()
+    ]
     with torch.no_grad():
         twin(input_ids=torch.tensor([[3, 4, 5, 6, 7, 8]]), use_cache=False)
     for hook in hooks:
