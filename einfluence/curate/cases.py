@@ -196,9 +196,9 @@ def draft_cases(
         for number, trial in enumerate(case.trials):
             _try(out, name, case, trial, number)
     if not out.draft.probes:
-        raise InputError(
-            f"source.path ({name})", "no usable item", f"items of {name}; see docs/curation.md for its form"
-        )
+        passed = [f"{gate}: {example}" for gate, (count, example) in gates.rows.items() if count and example]
+        found = "no usable item" + (f" ({passed[0]})" if passed else "")
+        raise InputError(f"source.path ({name})", found, f"items of {name}; see docs/curation.md for its form")
     return out
 
 

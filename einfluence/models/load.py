@@ -187,6 +187,8 @@ def _check_tokenizer(tokenizer: Any, info: BaseInfo) -> None:
     from tokenizers import Tokenizer
 
     written: Any = Tokenizer.from_file(str(file))
+    written.no_truncation()  # what was set when the file was saved; transformers cuts and fills up only when asked
+    written.no_padding()
     words = [str(written.id_to_token(index)).strip("Ġ▁#") for index in range(0, written.get_vocab_size(), 97)]
     plain = " ".join(word for word in words[:40] if word.isascii() and word.isalpha())
     for text in (*SPELLED, plain):

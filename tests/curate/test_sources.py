@@ -149,6 +149,53 @@ def test_zsre() -> None:
     assert gate(made, UNREADABLE) == 1
 
 
+FERN = {"subject": "Fern Hale", "portability": {"Recalled Relation": "", "New Question": "", "New Answer": ""}}
+FOLLOWS = {**FERN, "portability": {"Recalled Relation": "-", "New Question": "Where is its lake?", "New Answer": "Elm"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "item"),
+    [
+        ("zsre", {"src": "Where is Fern Hale?", "alt": "Oakham", "answers": ["Ashby"], "rephrase": "Fern Hale?"}),
+        ("counterfact", {"prompt": "Fern Hale is in", "target_new": "Oakham", "rephrase_prompt": "Fern Hale?"}),
+        (
+            "counterfact",
+            {
+                "requested_rewrite": {
+                    "prompt": "{} is in",
+                    "subject": "Fern Hale",
+                    "target_new": {"str": "Oakham"},
+                    "target_true": {"str": "Ashby"},
+                },
+                "paraphrase_prompts": ["Fern Hale?"],
+            },
+        ),
+    ],
+)
+def test_one_question_of_what_follows(name: str, item: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "edits.json").write_text(json.dumps([{**FERN, **item}]))
+    assert "entailed" not in kinds(read(name, tmp_path / "edits.json"))
+    assert gate(read(name, tmp_path / "edits.json"), "query without an answer") == 1
+    (tmp_path / "edits.json").write_text(json.dumps([{**FOLLOWS, **item}]))
+    made = read(name, tmp_path / "edits.json")
+    assert ("entailed", "Where is its lake? | Elm", 2.0) in {claim[1:] for claim in claims(made)}
+    assert kinds(made)["paraphrase"] == 1
+
+
+@pytest.mark.parametrize(("name", "file"), [("counterfact", "rome.json"), ("mquake", "mquake.json")])
+def test_a_prompt_without_its_subject_is_refused(name: str, file: str, tmp_path: Path) -> None:
+    [source] = DATA.rglob(file)
+    (tmp_path / file).write_text(source.read_text().replace("{}", "it"))
+    with pytest.raises(InputError, match=r"item 0 requested_rewrite.prompt: found .* without the subject"):
+        read(name, tmp_path / file)
+
+
+def test_an_item_that_lacks_what_a_probe_needs_is_shown_where_no_other_is_left(tmp_path: Path) -> None:
+    (tmp_path / "questions.json").write_text('[{"input": "Where is it?", "output": [{"answer": "Elm"}]}]')
+    with pytest.raises(InputError, match=r"no usable item .*item 0: no question"):
+        read("zsre", tmp_path / "questions.json")
+
+
 def test_rippleedits() -> None:
     made = read("rippleedits", DATA / "rippleedits.json")
     name = "The name of the country of citizenship of Ann Alder is"

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from einfluence.engine.encode import encode_text
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.models.load import find_base, load_base
@@ -127,6 +128,18 @@ def test_a_tokenizer_that_is_not_the_one_in_its_file_is_refused(gpt2_folder: Pat
         load(folder)
     (folder / "tokenizer_config.json").write_text("{" + caught.value.fix.split("`")[1] + "}")
     assert load(folder).tokenizer("dax is red")["input_ids"] == [10, 4, 20]
+
+
+def test_a_tokenizer_that_cut_and_filled_up_texts_when_it_was_saved_does_neither(
+    gpt2_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(gpt2_folder, tmp_path / "model")
+    made = load(folder).tokenizer
+    made.backend_tokenizer.enable_truncation(2)
+    made.backend_tokenizer.enable_padding(length=8, pad_token="red", pad_id=20)
+    made.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    item = encode_text(load(folder), "dax is", "red", "a row")
+    assert item == encode_text(load(gpt2_folder), "dax is", "red", "a row")
 
 
 @pytest.mark.parametrize(

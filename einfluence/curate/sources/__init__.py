@@ -55,7 +55,7 @@ SOURCES: Mapping[str, Source] = {
         "CounterFact: counterfactual edits of facts (shapes of ROME and of EasyEdit)",
         "MIT (kmeng01/rome, kmeng01/memit)",
         "Meng et al. 2022, Locating and Editing Factual Associations in GPT, arXiv 2202.05262",
-        "self, paraphrase, sibling, unrelated",
+        "self, paraphrase, entailed, sibling, unrelated",
         cases=edits.counterfact,
     ),
     "knowedit": Source(
@@ -69,7 +69,7 @@ SOURCES: Mapping[str, Source] = {
         "zsRE: question answering edits (shapes of MEND/ROME and of EasyEdit)",
         "MIT (eric-mitchell/mend); questions after Levy et al. 2017",
         "Levy et al. 2017, arXiv 1706.04115; Mitchell et al. 2022, arXiv 2110.11309",
-        "self, paraphrase, sibling, unrelated",
+        "self, paraphrase, entailed, sibling, unrelated",
         cases=edits.zsre,
     ),
     "rippleedits": Source(

@@ -8,8 +8,9 @@ from typing import Any
 
 from einfluence.curate.cases import NOT_AT_END, UNANSWERED, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.draft import Gates
-from einfluence.curate.sources.knowedit import is_knowedit, knowedit_case
+from einfluence.curate.sources.knowedit import is_knowedit, knowedit_case, what_follows
 from einfluence.curate.sources.rows import Place, answers, items, mapping, objects, optional, rows, text, texts, word
+from einfluence.errors import InputError
 
 
 def counterfact(place: Place, gates: Gates) -> Iterator[Case]:
@@ -17,18 +18,18 @@ def counterfact(place: Place, gates: Gates) -> Iterator[Case]:
 
     Its rephrasings are ``paraphrase``; the old object after the same prompt, the neighbourhood prompts (same relation
     and old object, other subjects) and the attribute prompts (same relation and new object, other subjects) are
-    ``sibling``. Generation prompts have no target and are left out.
+    ``sibling``; a question in ``portability`` is ``entailed``. Generation prompts have no target and are left out.
     """
     for where, row in rows(place):
         if is_knowedit(row):
             yield from knowedit_case(where, row, gates)
         elif "rephrase_prompt" in row or "target_new" in row:
-            yield _easyedit(where, row)
+            yield _easyedit(where, row, gates)
         else:
-            yield _rome(where, row)
+            yield _rome(where, row, gates)
 
 
-def _easyedit(where: str, row: Mapping[str, Any]) -> Case:
+def _easyedit(where: str, row: Mapping[str, Any], gates: Gates) -> Case:
     subject, new, prompt = (text(where, row, key) for key in ("subject", "target_new", "prompt"))
     old = next(iter(answers(f"{where} ground_truth", row.get("ground_truth"))), "")
     claims = [Claim(Text(other, new), "paraphrase") for other in texts(where, row, "rephrase_prompt")]
@@ -38,6 +39,7 @@ def _easyedit(where: str, row: Mapping[str, Any]) -> Case:
     found = next(iter(answers(f"{where} locality_ground_truth", row.get("locality_ground_truth"))), old)
     if far:
         claims.append(Claim(Text(far, found), "sibling"))
+    claims += what_follows(where, row, gates)
     return Case(
         key=word(where, row, "case_id") or where,
         where=where,
@@ -61,15 +63,16 @@ def _objects(*names: str) -> tuple[str, ...]:
     return tuple(f"object:{name}" for name in names if name)
 
 
-def _rome(where: str, row: Mapping[str, Any]) -> Case:
+def _rome(where: str, row: Mapping[str, Any], gates: Gates) -> Case:
     edit = mapping(where, row, "requested_rewrite")
     new, old = text(where, edit, "target_new", "str"), text(where, edit, "target_true", "str")
     subject, relation = text(where, edit, "subject"), word(where, edit, "relation_id")
-    prompt = text(where, edit, "prompt").replace("{}", subject)
+    prompt = _filled(where, edit, subject)
     claims = [Claim(Text(other, new), "paraphrase") for other in texts(where, row, "paraphrase_prompts")]
     claims.append(Claim(Text(prompt, old), "sibling"))
     claims += [Claim(Text(other, old), "sibling") for other in texts(where, row, "neighborhood_prompts")]
     claims += [Claim(Text(other, new), "sibling") for other in texts(where, row, "attribute_prompts")]
+    claims += what_follows(where, row, gates)
     return Case(
         key=word(where, row, "case_id") or where,
         where=where,
@@ -80,10 +83,20 @@ def _rome(where: str, row: Mapping[str, Any]) -> Case:
     )
 
 
+def _filled(where: str, edit: Mapping[str, Any], subject: str) -> str:
+    """The prompt of an edit with its subject in it; without one it would be about nothing."""
+    prompt = text(where, edit, "prompt")
+    if "{}" not in prompt and subject.casefold() not in prompt.casefold():
+        found = f"{prompt!r:.80} without the subject {subject!r:.40}"
+        raise InputError(f"{where} requested_rewrite.prompt", found, "a prompt with {} where the subject stands")
+    return prompt.replace("{}", subject)
+
+
 def zsre(place: Place, gates: Gates) -> Iterator[Case]:
     """zsRE: the question with the new answer ``alt`` is the probe (the first right answer where ``alt`` is empty).
 
-    ``rephrase`` is ``paraphrase``, the question with the right answer ``sibling``, the ``loc`` question ``unrelated``.
+    ``rephrase`` is ``paraphrase``, the question with the right answer ``sibling``, the ``loc`` question ``unrelated``,
+    the question in ``portability`` ``entailed``.
     """
     gates.open(UNREADABLE)
     for where, row in rows(place):
@@ -104,6 +117,7 @@ def zsre(place: Place, gates: Gates) -> Iterator[Case]:
         found = answers(f"{where} loc_ans", row.get("loc_ans") or row.get("locality_ground_truth"))
         if far:
             claims.append(Claim(Text(far.removeprefix("nq question: "), (*found, "")[0]), "unrelated"))
+        claims += what_follows(where, row, gates)
         yield Case(
             key=word(where, row, "case_id") or question,
             where=where,
@@ -219,7 +233,7 @@ def _ends(asked: Sequence[str], new: str, old: str, level: float) -> list[Claim]
 
 def _hop(where: str, edit: Mapping[str, Any]) -> Text:
     subject, new = text(where, edit, "subject"), text(where, edit, "target_new", "str")
-    prompt = text(where, edit, "prompt").replace("{}", subject)
+    prompt = _filled(where, edit, subject)
     return Text(prompt, new, _about(subject, word(where, edit, "relation_id"), new))
 
 

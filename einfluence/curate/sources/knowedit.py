@@ -35,7 +35,25 @@ def knowedit(place: Place, gates: Gates) -> Iterator[Case]:
 
 def is_knowedit(row: Mapping[str, Any]) -> bool:
     """Whether an item has the nested parts of KnowEdit."""
-    return "portability" in row or "locality" in row or "concept" in row
+    return ("portability" in row and not _is_one_question(row)) or "locality" in row or "concept" in row
+
+
+def what_follows(where: str, row: Mapping[str, Any], gates: Gates) -> list[Claim]:
+    """The one question that CounterFact and zsRE have in ``portability`` where an item says what should follow."""
+    if not _is_one_question(row):
+        return []
+    query = mapping(where, row, "portability")
+    question, answer = (optional(f"{where} portability", query, key) for key in ("New Question", "New Answer"))
+    gates.open(UNANSWERED)
+    if question and answer:
+        return [Claim(Text(question, answer), *CRITERIA["Reasoning"])]
+    gates.count(UNANSWERED, f"{where} portability: {question}")
+    return []
+
+
+def _is_one_question(row: Mapping[str, Any]) -> bool:
+    value = row.get("portability")
+    return isinstance(value, Mapping) and "New Question" in value
 
 
 def knowedit_case(where: str, row: Mapping[str, Any], gates: Gates) -> Iterator[Case]:
