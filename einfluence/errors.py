@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    r"""Text for a terminal: what it would obey, and what turns the order of letters, as escapes (``\x1b``).
-
-    Line ends and tabs stay.
-    """
-    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
+from einfluence.visible import visible
 
 
 class InputError(Exception):
@@ -30,7 +20,7 @@ class InputError(Exception):
     def __init__(self, where: str, found: str, expected: str, fix: str = "") -> None:
         self.where, self.found, self.expected, self.fix = where, found, expected, fix
         message = f"{where}: found {found}; expected {expected}" + (f". {fix}" if fix else "")
-        super().__init__(printable(message))
+        super().__init__(visible(message))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str, str]]:
         """Crosses process boundaries whole (the default would rebuild it from the message alone)."""

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from einfluence.errors import InputError, printable
+from einfluence.errors import InputError
+from einfluence.visible import visible
 from flows import questions
 from flows.questions import DEFAULT_STORE, StoreRoot
 
@@ -74,8 +75,8 @@ def main() -> None:
 
 def _end(error: Exception, message: str, code: int, verbose: bool) -> NoReturn:
     if verbose:
-        typer.echo(printable("".join(traceback.format_exception(error))), err=True)
-    typer.echo(printable(f"error: {message}"), err=True)
+        typer.echo(visible("".join(traceback.format_exception(error))), err=True)
+    typer.echo(visible(f"error: {message}"), err=True)
     _let_go(error)
     sys.exit(code)
 
@@ -89,7 +90,7 @@ def _warned(otherwise: Callable[..., None]) -> Callable[..., None]:
             otherwise(message, category, *where, **more)
         elif str(message) not in seen:
             seen.add(str(message))
-            typer.echo(printable(f"warning: {message}"), err=True)
+            typer.echo(visible(f"warning: {message}"), err=True)
 
     return show
 
@@ -220,7 +221,7 @@ def report(
     written = report_store(opened, out or opened.root / "report.html", runs[-1] if runs else {})
     if out is None:
         opened.publish("report.html")
-    typer.echo(printable(str(written)))
+    typer.echo(visible(str(written)))
 
 
 @app.command()
@@ -289,7 +290,7 @@ def verify(
         raise InputError("--store", f"{opened.url}, which holds no store", "what `einfluence run` has written to")
     read, faults = look(opened, repair=repair)
     for fault in faults:
-        typer.echo(printable(f"{fault.kind}: {fault.name} ({fault.detail})"))
+        typer.echo(visible(f"{fault.kind}: {fault.name} ({fault.detail})"))
     bad = [fault for fault in faults if fault.kind != "leftover"]
     mended = "; set aside in .aside, the next run computes it anew" if bad and repair else ""
     typer.echo(f"{read:,} files read, {len(bad)} faults{mended}", err=True)
@@ -399,7 +400,7 @@ def _print_tokens(spec: Spec, part: Part, made: Curated) -> None:
 
     typer.echo("\ntokens, with ‖ before the target:")
     for who, tokens in seen(spec, part, made):
-        typer.echo(printable(f"  {who}: {tokens}"))
+        typer.echo(visible(f"  {who}: {tokens}"))
 
 
 def _print_rows(table: Any, output: str) -> None:
@@ -409,7 +410,7 @@ def _print_rows(table: Any, output: str) -> None:
     elif output == "json":
         rows = table.to_pylist()
         text = json.dumps(rows, default=str, ensure_ascii=False)
-        if text != printable(text):  # JSON's own escapes, which read as the same
+        if text != visible(text):  # JSON's own escapes, which read as the same
             text = json.dumps(rows, default=str).replace("\x7f", "\\u007f")
         typer.echo(text)
     elif output == "csv":
@@ -418,7 +419,7 @@ def _print_rows(table: Any, output: str) -> None:
         written = io.BytesIO()
         pyarrow.csv.write_csv(table, written)
         if sys.stdout.isatty():
-            typer.echo(printable(written.getvalue().decode()), nl=False)
+            typer.echo(visible(written.getvalue().decode()), nl=False)
         else:
             sys.stdout.buffer.write(written.getvalue())
             sys.stdout.buffer.flush()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from einfluence.errors import InputError, printable
+from einfluence.errors import InputError
+from einfluence.visible import visible
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +48,7 @@ def terminal() -> Console:
     class Terminal(Console):
         def render(self, *what: Any, **more: Any) -> Iterator[Segment]:
             for segment in super().render(*what, **more):
-                yield segment if segment.control else Segment(printable(segment.text), segment.style)
+                yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     return Terminal(width=None if sys.stdout.isatty() else 120)
 
@@ -149,7 +150,7 @@ def print_table(table: pa.Table, most: int = 200) -> None:
 
     shown = Table(caption=f"{table.num_rows:,} rows")
     for name in table.column_names:
-        shown.add_column(Text(printable(name)))
+        shown.add_column(Text(visible(name)))
     for row in table.slice(0, most).to_pylist():
         shown.add_row(*(Text(_cell(value)) for value in row.values()))
     console = terminal()
@@ -192,5 +193,5 @@ def _save(table: pa.Table, out: Path) -> None:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else visible(str(value))
     return text if len(text) <= 60 else text[:59] + "…"

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from einfluence.errors import InputError, printable
+from einfluence.errors import InputError
 from einfluence.report.figure import number, short
 from einfluence.report.images import class_of
 from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows
@@ -20,6 +20,7 @@ from einfluence.report.rescue import Answer, rescue
 from einfluence.report.scorecard import scorecard
 from einfluence.report.sections import pairs
 from einfluence.report.words import position
+from einfluence.visible import visible
 
 ARMS = 3  # side by side in a terminal of 80 columns
 BAR = 8  # characters from the null to the ideal
@@ -98,7 +99,7 @@ def show_probe(connection: duckdb.DuckDBPyConnection, name: str, most: int = 8) 
         raise InputError(f"probe {name!r}", near, "the name or id of one probe", "`einfluence sql` lists the probes")
     probe = (exact or found)[0]
     pieces: list[RenderableType] = [
-        Text.assemble((printable(probe["name"]), "bold"), f"  {probe['kind']}  {probe['probe_id']}")
+        Text.assemble((visible(probe["name"]), "bold"), f"  {probe['kind']}  {probe['probe_id']}")
     ]
     cells = rows(connection, "show_probe", probe_id=probe["probe_id"], most=most)
     with prepared(connection):
@@ -124,5 +125,5 @@ def _cells(title: str, mine: list[dict[str, Any]]) -> Table:
         style = "blue" if value > 0 else "yellow"
         sign = "+" if value > 0 else ""
         gauge = Text(bar_of(abs(value) / largest, 6).replace("·", " "), style)
-        table.add_row(Text(sign + number(value, 3)), gauge, Text(row["kind"] or ""), Text(printable(short(text, 90))))
+        table.add_row(Text(sign + number(value, 3)), gauge, Text(row["kind"] or ""), Text(visible(short(text, 90))))
     return table

@@ -252,7 +252,7 @@ def test_no_character_that_a_terminal_obeys_comes_from_data(
     for name, (code, out, err) in shown.items():
         assert code == (2 if name == "error" else 0), err
         assert not OBEYED & set(out + err), name
-    assert r"red \x1b[31m bell\x07" in shown["sql"][1] and "[bold]no markup" in shown["sql"][1]
+    assert "red ␛[31m bell␇" in shown["sql"][1] and "[bold]no markup" in shown["sql"][1]
     names = [row["name"] for row in json.loads(shown["json"][1])]
     assert "nul\x00" in names and "\u202eturned\u202c" in names and "del\x7f \x9b31m" in names
 
