@@ -55,8 +55,8 @@ def test_a_wrong_sample_is_told_with_its_line(study: Study, line: str, says: str
     ("adapter", "says"),
     [
         ({"kind": "match", "pattern": "zzz"}, "matches no parameter"),
-        ({"kind": "lora", "targets": ["nonsense"]}, "choose no module"),
-        ({"kind": "lora", "layers": [77]}, "choose no module"),
+        ({"kind": "lora", "targets": ["nonsense"]}, "'nonsense', which names no module"),
+        ({"kind": "lora", "layers": [77]}, "found no block 77"),
     ],
 )
 def test_an_adapter_that_fits_nothing_is_told(study: Study, adapter: dict[str, object], says: str) -> None:

@@ -125,8 +125,8 @@ def test_messages_are_found() -> None:
 @pytest.mark.parametrize(
     ("text", "missing"),
     [
-        ("take engine: serial", ["`engine:`"]),
-        ("`engine: serial` does it", ["`engine:`"]),
+        ("take engine_of: serial", ["`engine_of:`"]),
+        ("`engine_of: serial` does it", ["`engine_of:`"]),
         ("`einfluence mend --hard`", ["einfluence mend", "einfluence mend --hard", "--hard"]),
         ("`einfluence sql --repair`", ["einfluence sql --repair"]),
         ("`einfluence verify --repair` mends it; `seeds: [1]`; EINFLUENCE_CACHE; `make docs`; docs/report.md", []),
