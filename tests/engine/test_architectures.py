@@ -101,8 +101,8 @@ def measured(base: Base, recipe: Recipe) -> np.ndarray:
     return np.array(rows)
 
 
-# XGLM cannot be run in float64 by transformers. XLM counts the padding tokens of a batch wherever they stand, so rows that
-# are filled up with one that stands in texts too are not read alike; the check of the engine leaves it to the definition.
+# XGLM cannot be run in float64 by transformers. XLM counts the padding tokens of a batch wherever they stand, so rows
+# filled up beside texts that hold one are not read alike; the check of the engine leaves those to the definition.
 APART = ("xglm", "xlm")
 # Each architecture meets three of the recipes in every run of the tests, and the others where slow ones are asked for.
 CASES = [
