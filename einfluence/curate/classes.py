@@ -94,6 +94,9 @@ def labels_of(names: Sequence[str], limits: ImageLimits, where: str, *, sort: bo
         if label in taken and not limits.written:
             raise InputError(where, f"{taken[label]!r} and {name!r}, which are both class {label}", "one name a class")
         taken[label] = name
+    if named and limits.written:
+        for name, label in labels.items():
+            check_label(f"classes {name}", label, limits.n_classes)
     check_labels(where, list(labels.values()), limits.n_classes)
     return labels
 
@@ -181,7 +184,18 @@ def _composed(name: str) -> str:
 
 
 def _in_order_of_numbers(names: Sequence[str]) -> bool:
-    """Whether names that differ by a number alone stand in the order of these numbers: class_2 before class_10."""
+    """Whether names stand in the order of the numbers in them, where these may say it.
+
+    They do in names that differ by a number alone (class_2 before class_10), in names that all begin with one
+    (2 bird, 10 fish), and in names that all end with one if these count the names (ant 1, bee 0).
+    """
+    for place in (r"[0-9]+", r".*?([0-9]+)$"):
+        found = [re.match(place, name, re.DOTALL) for name in names]
+        said = [int(match[match.re.groups]) for match in found if match]
+        counted = sorted(said) in ([*range(len(names))], [*range(1, len(names) + 1)])
+        begins = place == r"[0-9]+" and len(set(said)) == len(names)
+        if (counted or begins) and said != sorted(said):
+            return False
     last: dict[str, list[int]] = {}
     for name in names:
         numbers = [int(run) for run in re.findall(r"[0-9]+", name)]

@@ -14,9 +14,10 @@ from einfluence.curate.formats import misfit
 from einfluence.curate.image_rows import IMAGE_FIELDS, ImageRows, as_image_row
 from einfluence.curate.records import id_field, lines_of, number_field, read_records, text_field
 from einfluence.errors import InputError
-from einfluence.samples import Sample
+from einfluence.samples import Probe, Sample
 
 TEXT_FIELDS = ("id", "prompt", "target")
+EQUAL_PROBES = "probes of equal samples"
 MORE_FIELDS = ("group", "cluster", "template", "join")
 
 
@@ -105,6 +106,7 @@ def _each_sample(draft: Draft, ids: Mapping[str, str]) -> dict[str, str]:
 
 def _read_probes(path: Path, draft: Draft, ids: Mapping[str, str]) -> dict[str, str]:
     """Fills the draft's probes and returns ``probe_id`` by the user's id."""
+    draft.gates.open(EQUAL_PROBES)
     probes: dict[str, str] = {}
     places: dict[str, str] = {}
     for where, fields in read_records(path, ("id", "samples"), ("kind",)):
@@ -115,7 +117,12 @@ def _read_probes(path: Path, draft: Draft, ids: Mapping[str, str]) -> dict[str, 
         kind = text_field(where, fields, "kind", "sample" if len(members) == 1 else "bundle")
         if kind not in PROBE_KINDS:
             raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(PROBE_KINDS)}")
-        probes[name], places[name] = draft.probe(name, members, kind), where
+        if kind == "sample" and len(members) > 1:
+            raise InputError(f"{where} kind", f"'sample' of {len(members)} samples", "'bundle' or 'sequence'")
+        probe_id = draft.probe(name, members, kind)
+        first = draft.probes[probe_id].name
+        draft.gates.count(EQUAL_PROBES, f"{where} {name} = {first}", int(first != name))
+        probes[name], places[name] = probe_id, where
     return probes
 
 
@@ -161,6 +168,7 @@ def _read_relations(path: Path, draft: Draft, probes: Mapping[str, str], ids: Ma
         kind = fields.get("kind")
         if kind is not None and kind not in KINDS:
             raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(KINDS)}, or nothing")
+        kind = _own_kind(where, fields, kind, draft.probes[probe_id], query_id)
         distance = number_field(where, fields, "distance")
         if distance is not None and distance < 0:
             raise InputError(f"{where} distance", f"{distance:g}", "a distance >= 0")
@@ -170,6 +178,17 @@ def _read_relations(path: Path, draft: Draft, probes: Mapping[str, str], ids: Ma
             draft.claim(probe_id, query_id, kind, level)
         if distance is not None:
             draft.given[pair] = distance
+
+
+def _own_kind(where: str, fields: Mapping[str, Any], kind: str | None, probe: Probe, query_id: str) -> str | None:
+    """The kind of a pair, which is ``self`` for a probe's own samples and for no others."""
+    own = query_id in probe.members
+    if probe.kind == "noisy":
+        return kind
+    if kind is not None and (kind == "self") != own:
+        found = f"{kind!r} for {fields['query']!r}, which is {'a' if own else 'no'} sample of the probe {probe.name!r}"
+        raise InputError(f"{where} kind", found, "'self', or nothing" if own else "another kind, or nothing")
+    return "self" if own else kind
 
 
 def _known(where: str, name: str, known: Mapping[str, str], what: str) -> str:

@@ -28,6 +28,16 @@ _ELSE = {
     **dict.fromkeys((".arrow", ".feather"), "save the table as Parquet"),
     **dict.fromkeys((".yaml", ".yml"), "a facts file stands under `facts:`"),
 }
+_FOREIGN = {
+    b"version https://git-lfs": ("a Git LFS pointer instead of the file", "run `git lfs pull` in the clone"),
+    b"\x1f\x8b": ("a gzip file", "unpack it with `gunzip`"),
+    b"PK\x03\x04": ("a zip file", "unpack it with `unzip`"),
+    b"BZh": ("a bzip2 file", "unpack it with `bunzip2`"),
+    b"\xfd7zXZ": ("an xz file", "unpack it with `unxz`"),
+    b"\x28\xb5\x2f\xfd": ("a Zstandard file", "unpack it with `unzstd`"),
+    b"<!doctype html": ("a web page", "download the file itself, not the page that shows it"),
+    b"<html": ("a web page", "download the file itself, not the page that shows it"),
+}
 
 
 def read_records(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Record]:
@@ -67,7 +77,7 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Record]]:
     if reader is None:
         found = f"the ending {path.suffix!r}" if ending else "a name without an ending"
         raise InputError(str(path), found, "a .jsonl, .csv, .tsv or .parquet file", _ELSE.get(ending, ""))
-    require_file(path)
+    refuse_foreign(path)
     return reader
 
 
@@ -94,6 +104,16 @@ def require_file(path: Path) -> None:
         raise InputError(
             str(path), reason, "a readable file", "relative paths start at the spec file's folder"
         ) from error
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises InputError where a file is not what its name says: a pointer, a packed file, a web page."""
+    require_file(path)
+    with open(path, "rb") as file:
+        start = file.read(64)
+    for magic, (found, fix) in _FOREIGN.items():
+        if start.lower().startswith(magic.lower()):
+            raise InputError(str(path), found, "the data itself", fix)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
@@ -197,7 +217,8 @@ def _csv(path: Path) -> Iterator[Record]:
         delimiter = next((sign for sign in ",;\t" if sign in first), delimiter)
     if first is None:
         return
-    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+    spaced = 0 < first.count(delimiter) == first.count(f"{delimiter} ")  # written by hand, a blank behind each comma
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, skipinitialspace=spaced, strict=True)
     start = 1
     try:
         header = [key.strip() for key in next(reader)]

@@ -120,9 +120,18 @@ def _body(tokenizer: Any, text: str, start: int) -> tuple[list[int], int]:
         return ids, len(ids) - _first_without_offsets(tokenizer, ids, text, start)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     offsets = cast("list[tuple[int, int]]", encoded["offset_mapping"])
+    ids = cast("list[int]", encoded["input_ids"])
     # Targets stand at the end, so the first token that reaches into the target opens it.
     first = next((index for index, (_, end) in enumerate(offsets) if end > start), len(offsets))
-    return cast("list[int]", encoded["input_ids"]), len(offsets) - first
+    if first < len(ids) and _swallows(tokenizer, ids[first], text, start, offsets[first]):
+        first += 1
+    return ids, len(ids) - first
+
+
+def _swallows(tokenizer: Any, token: int, text: str, start: int, span: tuple[int, int]) -> bool:
+    """Whether a token of the prompt only swallows white space of the target, as added ones may (``rstrip``)."""
+    begin, end = span
+    return begin < start and text[start:end].isspace() and token in tokenizer.added_tokens_decoder
 
 
 def _ids(tokenizer: Any, text: str, *, special: bool = False) -> list[int]:

@@ -51,6 +51,8 @@ def test_names_that_the_base_knows_come_first() -> None:
     [
         (["cat", "dog"], 10, None, r"2 classes by name \('cat', 'dog'\) .*with 10.*write `classes: \{cat: 0, ..."),
         (["class_10", "class_2"], 2, None, "whose order as text is another than by their numbers"),
+        (["10 fish", "2 bird"], 2, None, "whose order as text is another than by their numbers"),
+        (["ant 1", "bee 0"], 2, None, "whose order as text is another than by their numbers"),
         (["3", "cat"], 2, None, "names and numbers as labels"),
         (["3", "03"], 10, None, "'3' and '03', which are both class 3"),
         (["Cat", "cat"], 2, {"CAT": 0, "dog": 1}, "'Cat' and 'cat', which are both class 0"),
@@ -65,6 +67,17 @@ def test_what_could_mean_another_class_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"^here: found .*{message}"):
         found(names, count, known)
+
+
+def test_numbers_in_names_that_count_nothing_do_not_matter() -> None:
+    assert found(["airbus 320", "boeing 747", "cessna 172"], 3) == {"airbus 320": 0, "boeing 747": 1, "cessna 172": 2}
+    assert found(["1 ant", "2 bee", "7 cow"], 3) == {"1 ant": 0, "2 bee": 1, "7 cow": 2}
+    assert found(["3d model", "2d map", "cow"], 3) == {"2d map": 0, "3d model": 1, "cow": 2}
+
+
+def test_an_index_beyond_the_base_is_told_where_the_part_says_it() -> None:
+    with pytest.raises(InputError, match="^classes b: found the label 7; expected a class from 0 to 2"):
+        found(["a", "b"], 3, {"a": 1, "b": 7}, written=True)
 
 
 @given(st.sets(st.integers(0, 99), min_size=1), st.integers(0, 3))

@@ -140,6 +140,8 @@ RELATION_FAULTS = [
     ("a,b,,,-1", "found -1; expected a distance >= 0"),
     ("a,b,,high,", "found 'high'; expected a finite number"),
     ("a,b,,,\na,b,,,", "this pair again"),
+    ("a,a,unrelated,,", "found 'unrelated' for 'a', which is a sample of the probe 'a'; expected 'self', or nothing"),
+    ("a,b,self,,", "found 'self' for 'b', which is no sample of the probe 'a'; expected another kind"),
 ]
 
 
@@ -155,6 +157,7 @@ PROBE_FAULTS = [
     ({"id": "p", "samples": ["nobody"]}, "unknown sample 'nobody'"),
     ({"id": "p", "samples": []}, "a list of at least one"),
     ({"id": "p", "samples": ["a", "a"]}, "a sample twice"),
+    ({"id": "p", "samples": ["a", "b"], "kind": "sample"}, "'sample' of 2 samples; expected 'bundle' or 'sequence'"),
     ({"id": "p", "samples": ["a"], "kind": "odd"}, "one of sample, bundle, sequence, noisy, control"),
 ]
 
@@ -165,6 +168,21 @@ def test_faults_of_probes(row: dict[str, Any], fault: str, tmp_path: Path) -> No
     lines(tmp_path / "probes.jsonl", [row])
     with pytest.raises(InputError, match=r"probes.jsonl:1.*" + fault):
         read(tmp_path, probes="probes.jsonl")
+
+
+def test_a_level_or_a_distance_leaves_a_probe_its_own_sample(tmp_path: Path) -> None:
+    lines(tmp_path / "samples.jsonl", TEXTS)
+    lines(tmp_path / "relations.jsonl", [{"probe": "a", "query": "a", "level": 1, "distance": 0}])
+    rows = read(tmp_path, relations="relations.jsonl").relations.to_pylist()
+    assert ("self", 1.0) in {(row["kind"], row["level"]) for row in rows}
+
+
+def test_probes_of_the_same_samples_are_counted(tmp_path: Path) -> None:
+    lines(tmp_path / "samples.jsonl", TEXTS)
+    lines(tmp_path / "probes.jsonl", [{"id": "p", "samples": ["a"]}, {"id": "q", "samples": ["a"]}])
+    made = read(tmp_path, probes="probes.jsonl")
+    row = next(row for row in made.report.to_pylist() if row["gate"] == "probes of equal samples")
+    assert (row["count"], row["example"].rpartition(":")[2]) == (1, "2 q = p")
 
 
 def test_unknown_query(tmp_path: Path) -> None:

@@ -106,6 +106,14 @@ def test_sheets_are_read_as_spreadsheets_save_them(separator: str, named: str, e
     assert (found["prompt"].to_pylist(), found["target"].to_pylist()) == (["the river is"], ["Mirna"])
 
 
+def test_blanks_behind_every_comma_of_the_header_are_no_part_of_the_cells(tmp_path: Path) -> None:
+    (tmp_path / "sheet.csv").write_text('id, prompt, target\na, "the river, is", Mirna\n')
+    [row] = read(tmp_path, "sheet.csv").samples.to_pylist()
+    assert (row["prompt"], row["target"]) == ("the river, is", "Mirna")
+    (tmp_path / "sheet.csv").write_text("id,prompt,target\na,the river is, Mirna\n")
+    assert read(tmp_path, "sheet.csv").samples["target"].to_pylist() == [" Mirna"]
+
+
 def test_a_cell_may_hold_a_whole_document(tmp_path: Path) -> None:
     (tmp_path / "long.csv").write_text(f"id,prompt,target\na,{'word ' * 40_000},x\n")
     assert len(read(tmp_path, "long.csv").samples["prompt"][0].as_py()) == 200_000
@@ -126,6 +134,10 @@ NEITHER: list[tuple[str, bytes, str]] = [
     ("packed.jsonl.gz", b"\x1f\x8b", "gunzip"),
     ("sheet.xlsx", b"PK", "save the sheet as CSV"),
     ("samples", b"", "a name without an ending"),
+    ("packed.jsonl", b"\x1f\x8b\x08", "gunzip"),
+    ("sheet.csv", b"PK\x03\x04", "a zip file"),
+    ("rows.parquet", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+    ("page.jsonl", b"<!DOCTYPE html>", "a web page"),
 ]
 
 

@@ -21,10 +21,13 @@ conll, sentiment = (importlib.import_module(f"einfluence.curate.sources.{name}")
 DATA = Path(__file__).parent / "data"
 
 
-def texts(folder: Path, rows: list[dict[str, Any]]) -> Curated:
+def texts(folder: Path, rows: list[dict[str, Any]], **base: Any) -> Curated:
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     part = Part(base="x", samples="samples.jsonl")
-    return curate(part, Spec(parts=(part,), folder=folder))
+    return curate(part, Spec(parts=(part,), folder=folder), **base)
+
+
+JOINTS = [("洛德的首府是", "维安"), ("np.", "array"), ("Fir is", "far"), ("Fir is ", "far"), ("Fir ends in", "</s>")]
 
 
 def with_a_base(**base: Any) -> Curated:
@@ -77,6 +80,12 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         one_file("sentiment", "a.csv", "text,label\nFine.,positive\nSo so.,neutral\n", folder),
         texts(folder, [{"id": name, "prompt": "Fir is", "target": name} for name in ("far", "Far", "near")]),
         texts(folder, [{"id": name, "prompt": "Fir is", "target": "far"} for name in ("a", "b")]),
+        texts(
+            folder,
+            [{"id": str(place), "prompt": prompt, "target": target} for place, (prompt, target) in enumerate(JOINTS)],
+            tokenize=list,
+            specials=["</s>"],
+        ),
         with_a_base(tokenize=lambda text: [] if text == "Danish" else list(text), max_tokens=30),
         with_a_base(logprobs=knowing),
         of_a_world(folder),
@@ -88,6 +97,7 @@ NAMED = {
     *(cases.DUPLICATE, cases.MERGED, cases.SUBJECT, cases.NOT_AT_END, cases.NEGATION, cases.STATED, cases.LEAK),
     *(cases.UNANSWERED, cases.UNREADABLE, conll.SCHEME, conll.BROKEN, sentiment.OTHER, sources.TOGETHER),
     *(gates.TOO_LONG, gates.NO_TOKENS, gates.KNOWN, gates.CONFLICT, gates.ALIKE, "samples of equal content"),
+    *(gates.NO_BLANK, gates.DOUBTFUL, gates.SEEN_ALIKE, gates.CONTROL),
     *(facts.KNOWN, facts.STATED, facts.NEGATION, facts.LEAK),
 }
 

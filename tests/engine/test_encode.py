@@ -164,6 +164,20 @@ def test_a_tokenizer_that_cannot_spell_a_letter_keeps_its_beginning() -> None:
     assert encode_text(base_with(tok), "dax is", "bird", "here").ids == (0, 3, 5, 4)
 
 
+def test_a_token_of_the_prompt_that_swallows_the_blanks_behind_it_is_no_part_of_the_target() -> None:
+    from tokenizers import AddedToken
+
+    tok = tokenizer(Setting("word"))
+    tok.add_tokens([AddedToken("<ask>", rstrip=True, lstrip=True)])
+    base = base_with(tok)
+    alone = encode_text(base, "dax", "bird", "here").ids[-1]
+    item = encode_text(base, "dax <ask>", "  bird", "here")
+    assert item.ids[-2:] == (tok.convert_tokens_to_ids("<ask>"), alone) and item.n_target == 1
+    assert encode_text(base, "dax", "<ask> bird", "here").n_target == 2
+    with pytest.raises(InputError, match="turns into nothing"):
+        encode_text(base, "dax <ask>", "\n", "here")
+
+
 def test_a_tokenizer_with_nothing_to_begin_with_is_told() -> None:
     tok = _without_specials()
     with pytest.raises(InputError, match="neither a bos nor an eos token; expected a prompt for every sample"):

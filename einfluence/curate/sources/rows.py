@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from einfluence.curate.records import Record, lines_of, read_jsonl, read_records_loosely, require_file
+from einfluence.curate.records import Record, lines_of, read_jsonl, read_records_loosely, refuse_foreign
 from einfluence.errors import InputError
 
 Place = Path | str | tuple[Path, ...]
@@ -20,16 +20,6 @@ SPLITS = {
     "valid": "validation", "validation": "validation", "eval": "validation",
 }  # fmt: skip
 _BOOKKEEPING = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json")
-_FOREIGN = {
-    b"version https://git-lfs": ("a Git LFS pointer instead of the file", "run `git lfs pull` in the clone"),
-    b"\x1f\x8b": ("a gzip file", "unpack it with `gunzip`"),
-    b"PK\x03\x04": ("a zip file", "unpack it with `unzip`"),
-    b"BZh": ("a bzip2 file", "unpack it with `bunzip2`"),
-    b"\xfd7zXZ": ("an xz file", "unpack it with `unxz`"),
-    b"\x28\xb5\x2f\xfd": ("a Zstandard file", "unpack it with `unzstd`"),
-    b"<!doctype html": ("a web page", "download the file itself, not the page that shows it"),
-    b"<html": ("a web page", "download the file itself, not the page that shows it"),
-}
 
 
 def rows(place: Place, pattern: str = "*") -> Iterator[Record]:
@@ -139,16 +129,6 @@ def choose_split(place: Place, split: str) -> Place:
 
 def _split_words(file: Path, folder: Path) -> list[str]:
     return re.findall(r"[^\W_]+", str(file.relative_to(folder)).lower())
-
-
-def refuse_foreign(path: Path) -> None:
-    """Raises InputError where a file is not what its name says: a pointer, a packed file, a web page."""
-    require_file(path)
-    with open(path, "rb") as file:
-        start = file.read(64)
-    for magic, (found, fix) in _FOREIGN.items():
-        if start.lower().startswith(magic.lower()):
-            raise InputError(str(path), found, "the data itself", fix)
 
 
 def _file(path: Path) -> Iterator[Record]:
