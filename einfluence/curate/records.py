@@ -32,7 +32,7 @@ _FOREIGN = {
     b"version https://git-lfs": ("a Git LFS pointer instead of the file", "run `git lfs pull` in the clone"),
     b"\x1f\x8b": ("a gzip file", "unpack it with `gunzip`"),
     b"PK\x03\x04": ("a zip file", "unpack it with `unzip`"),
-    b"BZh": ("a bzip2 file", "unpack it with `bunzip2`"),
+    b"BZh91AY&SY": ("a bzip2 file", "unpack it with `bunzip2`"),
     b"\xfd7zXZ": ("an xz file", "unpack it with `unxz`"),
     b"\x28\xb5\x2f\xfd": ("a Zstandard file", "unpack it with `unzstd`"),
     b"<!doctype html": ("a web page", "download the file itself, not the page that shows it"),
@@ -122,7 +122,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         InputError: Where the bytes are neither, or the file cannot be read.
     """
-    require_file(path)
+    refuse_foreign(path)
     number = 0
     try:
         with open(path, encoding=_encoding(path), newline=None) as file:

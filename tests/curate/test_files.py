@@ -190,6 +190,9 @@ def test_unknown_query(tmp_path: Path) -> None:
     lines(tmp_path / "queries.txt", ["a", "nobody"])
     with pytest.raises(InputError, match="queries.txt:2: found the unknown sample 'nobody'"):
         read(tmp_path, queries="queries.txt")
+    (tmp_path / "queries.txt").write_bytes(b"\x1f\x8b\x08\x00")
+    with pytest.raises(InputError, match="queries.txt: found a gzip file"):
+        read(tmp_path, queries="queries.txt")
 
 
 def picture(path: Path, size: tuple[int, int] = (4, 4), mode: str = "L") -> str:

@@ -83,6 +83,18 @@ def test_columns_and_files(name: str, text: str, expected: list[str], tmp_path: 
     assert labels(tmp_path / name) == expected
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_two_columns_of_labels_must_not_contradict_each_other(name: str, tmp_path: Path) -> None:
+    def write(*rows: str) -> Path:
+        text = "\n".join(["text,label,sentiment", *rows])
+        (tmp_path / name).write_text(text.replace(",", "\t") if name == "a.tsv" else text)
+        return tmp_path / name
+
+    assert labels(write("Fine.,1,Positive", "Dull.,0,neg")) == ["positive", "negative"]
+    with pytest.raises(InputError, match=r":3: found labels that contradict each other \(label 1, sentiment neg\)"):
+        labels(write("Fine.,1,pos", "Dull.,1,neg"))
+
+
 def test_quotation_marks_in_tabbed_files(tmp_path: Path) -> None:
     (tmp_path / "a.tsv").write_text('sentence\tlabel\na "lovely film\t1\n"a ""dull"" film"\t0\n')
     prompts = [prompt for prompt, _ in probes(read("sentiment", tmp_path / "a.tsv"))]

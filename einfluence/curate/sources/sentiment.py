@@ -18,6 +18,7 @@ OTHER = "label other than positive or negative"
 TEXTS = ("text", "sentence", "review", "content", "tweet", "comment")
 LABELS = ("label", "sentiment", "labels", "polarity", "class")
 _WORDS = {"negative": 0, "neg": 0, "positive": 1, "pos": 1}
+_SIDES = {**_WORDS, "0": 0, "1": 1}
 _MEND = "Write positive or negative in its place, as you read the scale"
 
 
@@ -125,6 +126,12 @@ def _cells(where: str, row: Mapping[str, Any], sentence: str, label: str) -> tup
     found = row.get(sentence)
     if found is not None and not isinstance(found, str):
         raise InputError(f"{where} {sentence}", f"{found!r:.60}", "text")
+    told = {key: _SIDES.get(str(row[key]).strip().lower()) for key in row if key.strip().lower() in LABELS}
+    if {0, 1} <= set(told.values()):
+        shown = ", ".join(f"{key} {row[key]}" for key, side in told.items() if side is not None)
+        raise InputError(
+            where, f"labels that contradict each other ({shown})", "one column of labels", "Leave out the other"
+        )
     return where, found or "", row.get(label)
 
 
