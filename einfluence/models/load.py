@@ -124,7 +124,7 @@ def _load_image(info: BaseInfo, _trust_remote_code: bool, device: str) -> Base:
         model = build_classifier(info.config, where)
     weights: dict[str, torch.Tensor] = {}
     for file in files:
-        weights |= load_file(file)
+        weights |= {name: value.clone() for name, value in load_file(file).items()}  # where memory is aligned
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
