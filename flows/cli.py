@@ -171,6 +171,8 @@ def curate(
     sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
 ) -> None:
     """Make samples, probes and relations of a spec, and say what was made and what the gates found."""
+    from rich.text import Text
+
     from einfluence.curate.output import write_tables
     from einfluence.curate.sources import listing
     from einfluence.curate.summary import summary
@@ -186,7 +188,7 @@ def curate(
         if out is not None and (part.name in ("", ".", "..") or "/" in part.name or "\0" in part.name):
             raise InputError(f"parts.{part.name}", repr(part.name), "a name that a folder in --out can have")
         made = curated_part(read, part)
-        questions.terminal().print(f"\n{part.name}", summary(made), markup=False)
+        questions.terminal().print(Text(f"\n{part.name}"), summary(made))
         if tokens:
             _print_tokens(read, part, made)
         if out is not None:

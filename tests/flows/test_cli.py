@@ -253,6 +253,7 @@ def test_no_character_that_a_terminal_obeys_comes_from_data(
         assert code == (2 if name == "error" else 0), err
         assert not OBEYED & set(out + err), name
     assert "red ␛[31m bell␇" in shown["sql"][1] and "[bold]no markup" in shown["sql"][1]
+    assert "[" in shown["curate"][1] and "\\[" not in shown["curate"][1], "brackets are shown as they are"
     names = [row["name"] for row in json.loads(shown["json"][1])]
     assert "nul\x00" in names and "\u202eturned\u202c" in names and "del\x7f \x9b31m" in names
 
