@@ -29,7 +29,7 @@ RECIPES = {
     "lora": {"optimizer": "adamw", "lr": 0.02},
     "lora by SGD": {"optimizer": "sgd", "lr": 0.3, "momentum": 0.5, "clip": 0.5},
     "lora in the last block": {"optimizer": "sgd", "lr": 0.3},
-    "lora on two products": {"optimizer": "sgd", "lr": 0.3, "weight_decay": 0.01},
+    "lora on two products": {"optimizer": "sgd", "lr": 2.0, "weight_decay": 0.01},
     "full": {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.02},
     "full by Adam": {"optimizer": "adam", "lr": 0.003},
     "last": {"optimizer": "sgd", "lr": 0.2},
