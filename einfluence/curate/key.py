@@ -6,9 +6,6 @@ folder of a distance's encoder. What else lies beside them, and their times, do 
 
 from __future__ import annotations
 
-import os
-import stat
-import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,17 +13,15 @@ from einfluence.curate.image_rows import pictures_named
 from einfluence.curate.image_sources import files_read
 from einfluence.curate.image_trees import files_below
 from einfluence.curate.pictures import IMAGE_ENDINGS, beside
-from einfluence.embedded import cache_folder, data_folder
-from einfluence.keys import DIGEST_BYTES, content_hash, file_digest
+from einfluence.digests import digest
+from einfluence.embedded import data_folder
+from einfluence.keys import content_hash
 from einfluence.spec import Part, Spec
 
 VERSION = 4  # raise it when the same data would curate to something else
 SETTINGS = {
     "facts", "samples", "probes", "queries", "relations", "images", "source", "classes", "distance", "pairs", "join",
 }  # fmt: skip
-LARGE = 1 << 26  # bytes: digests of larger files are noted on the disk
-_SETTLED = 2_000_000_000  # nanoseconds: a file changed later than that may change again within one tick of its clock
-_known: dict[str, tuple[tuple[int, ...], str]] = {}
 
 
 def data_key(part: Part, spec: Spec) -> str:
@@ -74,47 +69,20 @@ def _drawn(name: str) -> bool:
 
 def _pictures(samples: Path) -> object:
     """The digest of every picture that a table names, by its name there."""
-    digest = _digest(samples)
-    if digest is None:
+    own = _digest(samples)
+    if own is None:
         return None
-    return [(name, _digest(beside(samples.parent, name))) for name in _named(samples, digest)]
+    return [(name, _digest(beside(samples.parent, name))) for name in _named(samples, own)]
 
 
 @lru_cache(maxsize=8)
-def _named(samples: Path, digest: str) -> tuple[str, ...]:
+def _named(samples: Path, _digest: str) -> tuple[str, ...]:
     return pictures_named(samples)
 
 
 def _digest(file: Path) -> str | None:
-    """The digest of a file's bytes, taken once a process while nothing about the file changes; None without a file."""
+    """The digest of a file's bytes; None where there is no file that can be read."""
     try:
-        about = os.stat(file)
-        if not stat.S_ISREG(about.st_mode):
-            return None
-        place = os.path.abspath(file)
-        signature = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-        known = _known.get(place)
-        if known is not None and known[0] == signature:
-            return known[1]
-        begun = time.time_ns()
-        settled = begun - max(about.st_mtime_ns, about.st_ctime_ns) > _SETTLED
-        noted = settled and about.st_size >= LARGE
-        digest = _noted(file, content_hash((place, signature))) if noted else file_digest(file)
+        return digest(file) if file.is_file() else None
     except (OSError, ValueError):
         return None
-    if settled:
-        _known[place] = signature, digest
-    return digest
-
-
-def _noted(file: Path, name: str) -> str:
-    note = cache_folder() / "digests" / name
-    if note.is_file() and len(text := note.read_text(encoding="ascii")) == 2 * DIGEST_BYTES:
-        return text
-    digest = file_digest(file)
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(digest, encoding="ascii")
-    except OSError:  # a cache that cannot be written costs time only
-        pass
-    return digest

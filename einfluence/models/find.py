@@ -8,12 +8,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from einfluence.digests import digest
 from einfluence.embedded import cache_folder, data_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.models.base import BaseInfo
 from einfluence.models.kinds import QUANTISED_FILES, foreign_code, read_config, read_json
-from einfluence.models.weights import INDEX, SINGLE, check_pointer, digest, read_tensors, weight_files
+from einfluence.models.weights import INDEX, SINGLE, check_pointer, read_tensors, weight_files
 
 # Keys of config.json that say who wrote the file, not what the model computes.
 VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from einfluence.embedded import cache_folder
+from einfluence.digests import remembered
 from einfluence.errors import InputError
-from einfluence.keys import DIGEST_BYTES, content_hash
+from einfluence.keys import DIGEST_BYTES
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 POINTER = b"version https://git-lfs"
 FETCH = "fetch it with `git lfs install` and `git lfs pull`, or download the model again"
-REMEMBERED = 1 << 26  # bytes; reading a bigger file again takes longer than looking a note up
 # What transformers takes for a checkpoint of several machines, and then prefers to everything else in the folder.
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 _QUANTISED = re.compile(r"F[468]_|F[468]$|I4|U4")
@@ -82,13 +80,8 @@ def check_pointer(file: Path) -> None:
             raise InputError(str(file), "a Git LFS pointer in place of the file", "the file itself", FETCH)
 
 
-def digest(file: Path) -> str:
-    """Hashes a file's bytes to 20 hexadecimal digits; that of a big file is remembered."""
-    return _remembered(file, "bytes", lambda: _hashed(file, 0, file.stat().st_size))
-
-
 def _tensors(file: Path) -> dict[str, Tensor]:
-    found = _remembered(file, "tensors", lambda: _read(file))
+    found = remembered(file, "tensors", lambda: _read(file))
     return {name: (kind, tuple(shape), hashed) for name, (kind, shape, hashed) in found.items()}
 
 
@@ -119,24 +112,6 @@ def _hashed(file: Path, start: int, length: int) -> str:
             hashed.update(block)
             length -= len(block)
     return hashed.hexdigest()
-
-
-def _remembered(file: Path, what: str, compute: Any) -> Any:
-    """What a big file's bytes hash to, by its path, size and times; computed where it is small or was changed."""
-    stat = file.stat()
-    if stat.st_size < REMEMBERED:
-        return compute()
-    key = content_hash((what, str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    note = cache_folder() / "digests" / f"{key}.json"
-    try:
-        return json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        value = compute()
-    note.parent.mkdir(parents=True, exist_ok=True)
-    written = note.with_name(f".{note.name}.{os.getpid()}")
-    written.write_text(json.dumps(value), encoding="utf-8")
-    os.replace(written, note)
-    return value
 
 
 def _shards(folder: Path, name: str) -> list[Path]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from einfluence.curate import key as key_module
+from einfluence import digests
 from einfluence.curate.key import data_key
 from einfluence.spec import Part, Spec
 
@@ -161,22 +161,22 @@ def test_a_file_is_read_once_a_process_unless_it_changed_a_moment_ago(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    digest = key_module.file_digest
-    monkeypatch.setattr(key_module, "file_digest", lambda path: (read.append(path), digest(path))[1])
+    digest = digests.file_digest
+    monkeypatch.setattr(digests, "file_digest", lambda path: (read.append(path), digest(path))[1])
     for number in range(3):
         picture(tmp_path / "set" / "cat" / f"{number}.png", number)
     settings = {"images": {"source": "set"}}
     first, second = key(tmp_path, **settings), key(tmp_path, **settings)
     assert first == second and len(read) == 6
     now = time.time_ns
-    monkeypatch.setattr(key_module.time, "time_ns", lambda: now() + 3_000_000_000)
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 3_000_000_000)
     key(tmp_path, **settings)
     key(tmp_path, **settings)
     assert len(read) == 9
-    monkeypatch.setattr(key_module, "LARGE", 1)
+    monkeypatch.setattr(digests, "LARGE", 1)
     picture(tmp_path / "set" / "cat" / "0.png", 7)
     assert key(tmp_path, **settings) != first and len(read) == 10
-    key_module._known.clear()  # pyright: ignore[reportPrivateUsage]
+    digests._known.clear()  # pyright: ignore[reportPrivateUsage]
     assert key(tmp_path, **settings) != first and len(read) == 12  # of one there is a note on the disk
 
 

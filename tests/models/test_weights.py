@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from einfluence import digests
 from einfluence.errors import InputError
 from einfluence.models import weights
 from einfluence.models.load import find_base, load_base
@@ -70,8 +72,11 @@ def test_what_a_tensor_is_called_and_its_type_and_its_bytes_all_count(folder: Pa
 
 def test_the_digest_of_a_big_file_is_remembered_until_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = base_id(folder)
-    monkeypatch.setattr(weights, "REMEMBERED", 0)
+    monkeypatch.setattr(digests, "LARGE", 0)
+    now = time.time_ns
+    monkeypatch.setattr(digests.time, "time_ns", lambda: now() + 3_000_000_000)
     assert base_id(folder) == small
+    digests._known.clear()  # pyright: ignore[reportPrivateUsage]
     with monkeypatch.context() as inner:
         inner.setattr(weights, "_hashed", lambda *_: pytest.fail("read again"))
         assert base_id(folder) == small
