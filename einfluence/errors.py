@@ -29,4 +29,5 @@ class InputError(Exception):
 
 def first_line(error: BaseException) -> str:
     """An unexpected error in one line: its type and the beginning of what it says."""
-    return (f"{type(error).__name__}: {error}".strip().splitlines() or [""])[0][:300]
+    lines = str(error).strip().splitlines()
+    return (f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)[:300]

@@ -16,10 +16,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-from einfluence.errors import InputError
+from einfluence.errors import InputError, first_line
+from einfluence.loopback import LOOPBACK, end, free_port
 from flows.database import Database
 
-LOOPBACK = "127.0.0.1"
 PATIENCE = 20.0  # seconds that a server may take to end
 ANSWER = 10.0  # seconds that a server that is named may take to answer
 
@@ -35,18 +35,12 @@ def a_server(port: int) -> Generator[str]:
     if given:
         yield given
         return
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            free.bind((LOOPBACK, port))
-        except OSError as error:
-            fix = "Name another; if a Prefect server runs there, PREFECT_API_URL names it"
-            raise InputError("--port", f"{port} ({error.strerror})", "a free port of this machine", fix) from error
+    free_port(port, "Name another; if a Prefect server runs there, PREFECT_API_URL names it")
     server = _start(port, {})
     try:
         yield _ready(port, server)
     finally:
-        _stop(server)
+        end(server, PATIENCE)
 
 
 def server_for_a_run() -> Callable[[], None]:
@@ -72,13 +66,13 @@ def server_for_a_run() -> Callable[[], None]:
         free.close()
     server = _start(port, {"PREFECT_UI_ENABLED": "false"}, database)
 
-    def end() -> None:  # after what Prefect still has to tell it
-        _stop(server)
+    def end_both() -> None:  # after what Prefect still has to tell it
+        end(server, PATIENCE)
         free.close()
         if database is not None:
             database.remove()
 
-    atexit.register(end)
+    atexit.register(end_both)
 
     def until_it_answers() -> None:
         try:
@@ -106,7 +100,7 @@ def told_of_its_loss() -> Generator[None]:
         yield
     except httpx.HTTPError as error:
         reason = (
-            f"no more answer from the server at {os.environ.get('PREFECT_API_URL') or _setting()} ({_short(error)})"
+            f"no more answer from the server at {os.environ.get('PREFECT_API_URL') or _setting()} ({first_line(error)})"
         )
         fix = "What was finished is kept; the same command goes on from there"
         raise InputError("PREFECT_API_URL", reason, "a server that answers while a run goes on", fix) from error
@@ -118,8 +112,8 @@ def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) ->
     Raises:
         InputError: When it ends or does not answer in time.
     """
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and server.poll() is None:
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=5):
                 return
@@ -155,7 +149,7 @@ def _given() -> str | None:
             fix = "Start it (`prefect server start`), or unset PREFECT_API_URL: a run then starts a server for itself"
         else:
             fix = "`prefect config unset PREFECT_API_URL` clears your profile: a run then starts a server for itself"
-        found = f"{url}, where no Prefect server answers as it should ({_short(error)})"
+        found = f"{url}, where no Prefect server answers as it should ({first_line(error)})"
         raise InputError(
             "PREFECT_API_URL", found, "the API of a server, e.g. http://127.0.0.1:4200/api", fix
         ) from error
@@ -211,22 +205,8 @@ def _end_with_stdin() -> None:
     os._exit(1)
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-
-
 def _url(port: int) -> str:
     return f"http://{LOOPBACK}:{port}/api"
-
-
-def _short(error: Exception) -> str:
-    lines = f"{error}".strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from importlib import resources
 from pathlib import Path
 
 from einfluence.errors import InputError
+from einfluence.loopback import LOOPBACK, end, free_port
 
-HOST = "127.0.0.1"
 PATIENCE = 10.0  # seconds that marimo may take to end
 
 
@@ -35,7 +35,7 @@ def explore_command(store: Path, *, port: int, token: str, browser: bool = True)
     if importlib.util.find_spec("marimo") is None:
         raise InputError("explore", "no marimo", "marimo to be installed", "pip install 'einfluence[explore]'")
     page = str(resources.files("einfluence.report") / "explorer.py")
-    command = [sys.executable, "-m", "marimo", "-q", "run", page, "--host", HOST, "--no-sandbox", "--no-check"]
+    command = [sys.executable, "-m", "marimo", "-q", "run", page, "--host", LOOPBACK, "--no-sandbox", "--no-check"]
     # A path that nobody can guess instead of marimo's token, which is lost in a redirect where cookies are not kept.
     command += ["--no-token", "--base-url", f"/{token}", "--port", str(port)]
     command += [] if browser else ["--headless"]
@@ -57,10 +57,10 @@ def explore(
     Raises:
         InputError: When the port is taken, marimo is not installed or does not start.
     """
-    port, token = _free(port), token or secrets.token_urlsafe(12)
+    port, token = free_port(port), token or secrets.token_urlsafe(12)
     with _ended_with_us(explore_command(store, port=port, token=token, browser=browser)) as server:
         _await(port, server)
-        say(f"http://{HOST}:{port}/{token}/")
+        say(f"http://{LOOPBACK}:{port}/{token}/")
         try:
             return server.wait()
         except KeyboardInterrupt:
@@ -77,29 +77,14 @@ def _ended_with_us(command: Sequence[str]) -> Generator[subprocess.Popen[bytes]]
     try:
         yield server
     finally:
-        server.terminate()
-        try:
-            server.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        end(server, PATIENCE)
         signal.signal(signal.SIGTERM, before)
-
-
-def _free(port: int | None) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port or 0))
-        except OSError as error:
-            raise InputError("--port", f"{port} ({error.strerror})", "a free port of this machine") from error
-        return int(probe.getsockname()[1])
 
 
 def _await(port: int, server: subprocess.Popen[bytes]) -> None:
     while server.poll() is None:
         with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
+            if probe.connect_ex((LOOPBACK, port)) == 0:
                 return
         time.sleep(0.1)
     raise InputError("explore", f"marimo that ended with status {server.returncode}", "marimo that serves a page")
