@@ -70,11 +70,11 @@ def anatomy(model: nn.Module) -> Anatomy:
     if model not in _KNOWN:
         twin = copy.deepcopy(model).eval()
         called, several = _run(twin)
-        settles = not _same(twin, model)
+        settles = not same_weights(twin, model)
         if settles:
             settled = copy.deepcopy(twin)
             _run(settled)
-            if not _same(settled, twin):
+            if not same_weights(settled, twin):
                 fix = "take a model that leaves its weights alone in eval mode"
                 raise InputError("base", f"{type(model).__name__}, whose forward pass changes its weights", "one", fix)
         blocks, count = _blocks(model, called)
@@ -174,7 +174,7 @@ def _run(model: nn.Module) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(called | outer), frozenset(several)
 
 
-def _same(one: nn.Module, other: nn.Module) -> bool:
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
     """Whether parameters and saved buffers are bit for bit the same."""
     left, right = one.state_dict(), other.state_dict()
     return all(_bits(left[name]).equal(_bits(value)) for name, value in right.items() if isinstance(value, Tensor))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from einfluence.engine import serial
-from einfluence.engine.anatomy import whole_copy
+from einfluence.engine.anatomy import same_weights, whole_copy
 from einfluence.engine.choice import Kind
 from einfluence.engine.exam import Reader
 from einfluence.engine.items import Item, Scores, TextItem, Tuned
@@ -153,7 +153,7 @@ class Trial:
                 raise
             except Exception as error:  # an engine may stumble over a model in any way
                 wrong = first_line(error)
-            if not _same_weights(twin.model, self.base.model):
+            if not same_weights(twin.model, self.base.model):
                 return "it changes the base's weights while it runs"
             if not wrong:
                 return ""
@@ -297,7 +297,7 @@ def doubt_reader(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextIte
         found = Reader(twin, dtype).read(few)
     except Exception as error:  # as for engines
         return first_line(error)
-    if not _same_weights(twin.model, base.model):
+    if not same_weights(twin.model, base.model):
         return "it changes the base's weights while it runs"
     allowed = {"float64": 1e-5, "float32": 1e-3}.get(dtype, 0.5)
     off = np.abs(truth.logprob - found.logprob).max(initial=0.0)
@@ -334,10 +334,6 @@ def _holds_padding(base: Base, probe: Sequence[Item]) -> bool:
     """Whether a text has the padding token in it, whose embedding torch gives no gradient."""
     token = getattr(getattr(base.model, "config", None), "pad_token_id", None)
     return token is not None and any(isinstance(item, TextItem) and token in item.ids for item in probe)
-
-
-def _same_weights(model: nn.Module, other: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
 def _size(probe: Sequence[Item]) -> int:
