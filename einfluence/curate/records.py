@@ -19,6 +19,7 @@ Record = tuple[str, dict[str, Any]]
 """Where a row stands (``samples.jsonl:12``) and its fields."""
 
 _INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Parquet
+DEEPEST = 50  # lists and objects in one another
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _UNPACK = "unpack it first, with gunzip or unzip, say"
 _ELSE = {
@@ -69,7 +70,7 @@ def read_records(path: Path, required: tuple[str, ...], optional: tuple[str, ...
 def _reader(path: Path) -> Callable[[Path], Iterator[Record]]:
     """How a file is read, by its ending."""
     ending = path.suffix.lower()
-    reader = {".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending)
+    reader = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending)
     if path.is_dir():
         raise InputError(
             str(path), "a folder", "a .jsonl, .csv, .tsv or .parquet file", "name the file that lies in it"
@@ -150,10 +151,6 @@ def _encoding(path: Path) -> str:
 
 def read_jsonl(path: Path) -> Iterator[Record]:
     """The objects of a JSON Lines file; blank lines are passed over."""
-    return _jsonl(path)
-
-
-def _jsonl(path: Path) -> Iterator[Record]:
     for number, line in lines_of(path):
         if line.strip():
             where = f"{path}:{number}"
@@ -189,8 +186,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def whole_characters(where: str, value: object, key: str = "") -> None:
-    """Raises InputError if a text in a value, however deep, holds half of a surrogate pair."""
+def whole_characters(where: str, value: object, key: str = "", depth: int = 0) -> None:
+    """Raises InputError if a text in a value holds half of a surrogate pair, or lists and objects have no end.
+
+    JSON can write such a half as an escape, and no text can hold it.
+    """
+    if depth > DEEPEST:
+        raise InputError(where, f"lists or objects in one another, over {DEEPEST} deep", "fields of a row")
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             found = f"half of a character ({ascii(value)[:80]})"
@@ -199,10 +201,10 @@ def whole_characters(where: str, value: object, key: str = "") -> None:
     elif isinstance(value, dict):
         for name, item in cast("dict[str, Any]", value).items():
             whole_characters(where, name, "a key")
-            whole_characters(where, item, f"{key}.{name}" if key else name)
+            whole_characters(where, item, f"{key}.{name}" if key else name, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(cast("list[Any]", value)):
-            whole_characters(where, item, f"{key}.{index}" if key else str(index))
+            whole_characters(where, item, f"{key}.{index}" if key else str(index), depth + 1)
 
 
 def _csv(path: Path) -> Iterator[Record]:
@@ -309,7 +311,7 @@ def read_records_loosely(path: Path) -> Iterator[Record]:
     Raises:
         InputError: As :func:`read_records`.
     """
-    require_file(path)
+    refuse_foreign(path)
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
     if path.suffix.lower() in (".csv", ".tsv"):

@@ -20,7 +20,6 @@ from einfluence.report.rescue import Answer, rescue
 from einfluence.report.scorecard import scorecard
 from einfluence.report.sections import pairs
 from einfluence.report.words import position
-from einfluence.visible import visible
 
 ARMS = 3  # side by side in a terminal of 80 columns
 BAR = 8  # characters from the null to the ideal
@@ -98,9 +97,7 @@ def show_probe(connection: duckdb.DuckDBPyConnection, name: str, most: int = 8) 
         near = ", ".join(repr(row["name"]) for row in found[:5]) or "no probe"
         raise InputError(f"probe {name!r}", near, "the name or id of one probe", "`einfluence sql` lists the probes")
     probe = (exact or found)[0]
-    pieces: list[RenderableType] = [
-        Text.assemble((visible(probe["name"]), "bold"), f"  {probe['kind']}  {probe['probe_id']}")
-    ]
+    pieces: list[RenderableType] = [Text.assemble((probe["name"], "bold"), f"  {probe['kind']}  {probe['probe_id']}")]
     cells = rows(connection, "show_probe", probe_id=probe["probe_id"], most=most)
     with prepared(connection):
         parts = parts_of(connection)
@@ -125,5 +122,5 @@ def _cells(title: str, mine: list[dict[str, Any]]) -> Table:
         style = "blue" if value > 0 else "yellow"
         sign = "+" if value > 0 else ""
         gauge = Text(bar_of(abs(value) / largest, 6).replace("·", " "), style)
-        table.add_row(Text(sign + number(value, 3)), gauge, Text(row["kind"] or ""), Text(visible(short(text, 90))))
+        table.add_row(Text(sign + number(value, 3)), gauge, Text(row["kind"] or ""), Text(short(text, 90)))
     return table

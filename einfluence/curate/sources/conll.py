@@ -13,7 +13,7 @@ from einfluence.curate.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.draft import Gates
 from einfluence.curate.records import lines_of
 from einfluence.curate.sources.rows import ENDINGS as ROWS
-from einfluence.curate.sources.rows import Place, files_of, refuse_foreign, rows, texts
+from einfluence.curate.sources.rows import Place, files_of, rows, texts
 from einfluence.errors import InputError
 
 ENDINGS = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".iobes", ".bmes", ".bilou")
@@ -109,7 +109,6 @@ def _mentions(name: str, sentences: Sequence[_Sentence], gates: Gates) -> Iterat
 
 
 def _sentences(file: Path, gates: Gates) -> Iterator[_Sentence]:
-    refuse_foreign(file)
     lines = list(_lines(file))
     sizes = {len(line.cells) for line in lines if line.cells and line.cells[0][:1] != "#"}
     lines = [line for line in lines if not line.cells or line.cells[0][:1] != "#" or len(line.cells) in sizes]

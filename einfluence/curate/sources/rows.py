@@ -8,7 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from einfluence.curate.records import Record, lines_of, read_jsonl, read_records_loosely, refuse_foreign
+from einfluence.curate.records import (
+    Record,
+    lines_of,
+    read_jsonl,
+    read_records_loosely,
+    refuse_foreign,
+    whole_characters,
+)
 from einfluence.errors import InputError
 
 Place = Path | str | tuple[Path, ...]
@@ -33,7 +40,7 @@ def rows(place: Place, pattern: str = "*") -> Iterator[Record]:
         InputError: If nothing can be read.
     """
     for where, row in _rows(place, pattern):
-        _check_text(where, row)
+        whole_characters(where, row)
         yield where, row
 
 
@@ -132,7 +139,6 @@ def _split_words(file: Path, folder: Path) -> list[str]:
 
 
 def _file(path: Path) -> Iterator[Record]:
-    refuse_foreign(path)
     ending = path.suffix.lower()
     if ending == ".json":
         yield from _json(path)
@@ -242,25 +248,6 @@ def _named(row: Mapping[str, Any], names: Mapping[str, list[str]]) -> dict[str, 
         return listed[value] if known else None if value == -1 else value
 
     return {key: name(names[key], value) if key in names else value for key, value in row.items()}
-
-
-def _check_text(where: str, value: Any, depth: int = 0) -> None:
-    """Raises InputError for what no item holds.
-
-    That is half of a surrogate pair, which JSON can write as an escape and no text can hold, and lists in lists without
-    end.
-    """
-    if depth > 50:
-        raise InputError(where, "lists or objects in one another, over 50 deep", "an item of this data set")
-    if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise InputError(where, f"half of a character in {value!a:.60}", "whole characters")
-    elif isinstance(value, dict):
-        for key, inner in cast("dict[str, Any]", value).items():
-            _check_text(f"{where} {key}" if isinstance(inner, str) else where, inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in cast("list[Any]", value):
-            _check_text(where, inner, depth + 1)
 
 
 # Fields of an item. What is there and of another type is a fault; what is absent is the caller's to judge.

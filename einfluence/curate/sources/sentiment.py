@@ -10,7 +10,7 @@ from typing import Any
 from einfluence.curate.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.draft import Gates
 from einfluence.curate.records import Record, lines_of
-from einfluence.curate.sources.rows import Place, files_of, refuse_foreign, rows
+from einfluence.curate.sources.rows import Place, files_of, rows
 from einfluence.errors import InputError
 
 SENTIMENTS = ("negative", "positive")
@@ -89,7 +89,6 @@ def _labelled(place: Place) -> Iterator[tuple[str, str, Any]]:
         return
     for file in files_of(place):
         if file.suffix.lower() in (".txt", ".tsv", "") and not file.is_dir():
-            refuse_foreign(file)
             yield from _tabbed(file)
         else:
             yield from _columns(rows(file))
