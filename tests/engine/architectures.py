@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from einfluence.models.base import Base, BaseInfo
+from tests.engine.random_models import scatter
 
 VOCABULARY = 31
 CONTEXT = 32
@@ -165,10 +166,5 @@ def architecture(name: str) -> Base:
         sizes = {} if "text_config" in own else {key: value for key, value in _SIZES.items() if key in known}
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(made(**{**sizes, **own})).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.dim() > 1:
-                    parameter.normal_(0, 0.2)
-                else:
-                    parameter.add_(0.1 * torch.randn_like(parameter))
+        scatter(model)
     return Base(BaseInfo(name, name, "text", ""), model.requires_grad_(False), max_length=CONTEXT)

@@ -42,6 +42,16 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 FULL_PRECISION = ("gpt2", "gpt-neox", "opt")
 
 
+@torch.no_grad()
+def scatter(model: torch.nn.Module) -> None:
+    """Draws weights large enough that influence is well above rounding."""
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.normal_(0, 0.2)
+        else:
+            parameter.add_(0.1 * torch.randn_like(parameter))
+
+
 def text_base(name: str, seed: int = 0) -> Base:
     """A random causal LM in eval mode, weights large enough that influence is well above rounding."""
     kind, shape = CONFIGS[name]
@@ -49,12 +59,7 @@ def text_base(name: str, seed: int = 0) -> Base:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, kind)(**shape)).eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.dim() > 1:
-                    parameter.normal_(0, 0.2)
-                else:
-                    parameter.add_(0.1 * torch.randn_like(parameter))
+        scatter(model)
     return Base(BaseInfo(f"{name}-{seed}", name, "text", ""), model.requires_grad_(False), max_length=64)
 
 
