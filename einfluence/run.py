@@ -453,14 +453,16 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
         names = class_names(base.info.config, base.n_classes)
         return curate(part, spec, features, n_classes=base.n_classes, shape=base.input_shape, class_names=names)
 
+    from einfluence.engine import TextItem, TextReader
+    from einfluence.estimators.measure import encode
+
+    read = TextReader(base)  # one for all that is asked, so that it is held against the definition once
+
     def tokenize(text: str) -> list[int]:
         return base.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def logprobs(samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
-        from einfluence.engine import TextItem, reader
-        from einfluence.estimators.measure import encode
-
-        return reader(base)([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
+        return read([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
 
     added = getattr(base.tokenizer, "added_tokens_decoder", {}).values()
     specials = {*base.tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}

@@ -42,7 +42,6 @@ __all__ = [
     "TextReader",
     "measure",
     "plan",
-    "reader",
     "restored",
     "train",
 ]
@@ -356,6 +355,3 @@ class TextReader:
         if not doubt and self._fast is None:
             self._fast = Reader(self._base, self._dtype)
         return doubt
-
-
-reader = TextReader

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import date
 
-from einfluence.engine import reader
+from einfluence.engine import TextReader
 from einfluence.engine.encode import encode_text
 from einfluence.engine.items import Scores, TextItem, Tuned
 from einfluence.errors import InputError
@@ -47,7 +47,7 @@ def prompted(
             "arms", "the estimator in_context for an image base", "a text base, since an image has no prompt"
         )
     bos = beginning(base, recipe)
-    read = reader(base, recipe.dtype)
+    read = TextReader(base, recipe.dtype)
     before = read([_item(base, query, bos=bos) for query in queries])
 
     def each() -> Iterator[tuple[int, Tuned, Scores | None]]:

@@ -109,7 +109,7 @@ def test_the_reader_scores_as_the_definition_does(name: str) -> None:
     base = text_base(name)
     items = texts(3, 6, opening=tuple(range(5, 14))) + texts(4, 3) + [TextItem((4, 5, 6), 2)]
     said, meant = (
-        engine.reader(base)(items),
+        engine.TextReader(base)(items),
         serial.evaluate(base, SGD.model_copy(update={"adapter": Adapter(kind="full")}), items),
     )
     np.testing.assert_allclose(said.logprob, meant.logprob, atol=2e-5)
