@@ -124,11 +124,12 @@ class PeftLoop:
 
     def read_texts(self, part: Sequence[Any]) -> np.ndarray:
         """One padded batch."""
-        width = max(len(item.ids) for item in part)
+        width, device = max(len(item.ids) for item in part), next(self.model.parameters()).device
         ids, mask = torch.zeros(len(part), width, dtype=torch.long), torch.zeros(len(part), width, dtype=torch.long)
         for row, item in enumerate(part):
             ids[row, : len(item.ids)] = torch.tensor(item.ids)
             mask[row, : len(item.ids)] = 1
+        ids, mask = ids.to(device), mask.to(device)
         logprob = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float().log_softmax(-1)
         said = logprob.gather(-1, ids[:, 1:, None])[..., 0]
         return np.array(

@@ -55,7 +55,7 @@ class FullEngine(BatchedText):
         for matrix in self.factors.matrices.values():
             matrix.copies = found.writes
         numbers = sum(p.numel() for name, p in model.named_parameters() if name in names)
-        own = replace(default_sizes(network.device, numbers, 32), alone=256)
+        own = replace(default_sizes(model, numbers, 32), alone=256)
         super().__init__(network, recipe, sizes or own, share)
 
     def _written_over(self, network: Network) -> bool:

@@ -58,11 +58,10 @@ class Adapted:
             if self._pays_to_merge(rows, weight):
                 return self._merged(rows, weight, module.bias, self.down, self.up).view(*x.shape[:-1], -1)
             plain = self._once(now, forward, rows) if self.first else forward(rows)
-            low = rows.to(self.down.dtype) @ self.down.transpose(1, 2)
-            up = self.up.transpose(1, 2)
-            if plain.dtype != low.dtype:
-                out = torch.baddbmm(plain.to(low.dtype), low, up, alpha=self.scale).to(plain.dtype)
-            elif self.first or plain._is_view():  # of a view, changed in place, the gradient would be copied twice
+            # In bfloat16 what is trained is kept in float32, and rounded for the product as all around it is.
+            low = rows @ self.down.to(plain.dtype).transpose(1, 2)
+            up = self.up.to(plain.dtype).transpose(1, 2)
+            if self.first or plain._is_view():  # of a view, changed in place, the gradient would be copied twice
                 out = torch.baddbmm(plain, low, up, alpha=self.scale)
             else:
                 out = plain.baddbmm_(low, up, alpha=self.scale)

@@ -68,6 +68,11 @@ class Network:
         first = next(model.parameters())
         self.device, self.itemsize = first.device, first.element_size()
         self.width: int = self.model.config.get_text_config().hidden_size
+        for module in self.model.modules():
+            if hasattr(
+                module, "warn_if_padding_and_no_attention_mask"
+            ):  # looks into the ids: a GPU would be waited for
+                module.warn_if_padding_and_no_attention_mask = _silent
         self.packs = self._adopt_attention()
         self.start = self._skip_below(start) if self.packs and start else 0
         self._patch_answer_rows()
@@ -310,6 +315,10 @@ def first_changed(model: nn.Module, origin: nn.Module, names: Collection[str]) -
 def patch(module: nn.Module, forward: Callable[..., Any]) -> None:
     """Replaces a module's forward on this object alone."""
     cast("Any", module).forward = forward
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    """Warns of nothing: what fills texts up here is seen by none of their tokens."""
 
 
 def _on_rows(now: Now, forward: Callable[..., Any], scatter: bool) -> Callable[..., Any]:

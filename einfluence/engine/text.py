@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
@@ -44,17 +44,21 @@ class Sizes:
     alone: int = 1 << 40
 
 
-def default_sizes(device: torch.device, numbers: int, most: int) -> Sizes:
+def default_sizes(model: nn.Module, numbers: int, most: int) -> Sizes:
     """Batch sizes for a device.
 
     Args:
-        device: A GPU takes larger batches.
+        model: What is trained, on its device. A GPU takes larger batches.
         numbers: What is trained and held for one probe.
-        most: Probes held at once, where memory allows.
+        most: Probes held at once, where memory allows; on a GPU four times as many.
     """
-    room = memory_budget(device) // 8
-    window = max(min(room // (24 * max(numbers, 1)), most), 1)  # in float32: weight, gradient, two moments, two copies
-    return Sizes(window=window) if device.type == "cpu" else Sizes(8192, 65536, window)
+    device = next(model.parameters()).device
+    each = 24 * max(numbers, 1)  # in float32: weight, gradient, two moments, two copies
+    budget = memory_budget(device)
+    if device.type == "cpu":
+        return Sizes(window=max(min(budget // 8 // each, most), 1))
+    room = (budget - sum(p.numel() * p.element_size() for p in model.parameters())) // 2
+    return Sizes(8192, 65536, max(min(room // each, 4 * most), 1))
 
 
 class BatchedText(ABC):
@@ -128,8 +132,10 @@ class BatchedText(ABC):
     def train_all(self, probes: Sequence[Probe]) -> list[Tuned]:
         """Trains on N probes, in batches."""
         tuned: dict[int, Tuned] = {}
-        for batch in self._batches(list(range(len(probes))), probes):
-            tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
+        for start in range(0, len(probes), self.sizes.window):
+            window = range(start, min(start + self.sizes.window, len(probes)))
+            for batch in self._batches(list(window), probes):
+                tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
         return [tuned[i] for i in range(len(probes))]
 
 
@@ -155,7 +161,7 @@ class TextEngine(BatchedText):
         network = Network(model, base.model, first_changed(model, base.model, names), now)
         self.lora.find_first(network)
         numbers = sum(layer.start.numel() + layer.out * len(layer.start) for layer in self.lora.layers)
-        super().__init__(network, recipe, sizes or default_sizes(network.device, numbers, 64), share)
+        super().__init__(network, recipe, sizes or default_sizes(model, numbers, 64), share)
 
     def blank(self, probes: int) -> None:
         """Puts in N probes that are the base."""

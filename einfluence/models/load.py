@@ -43,6 +43,7 @@ def load_base(info: BaseInfo, *, trust_remote_code: bool = False) -> Base:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = False  # which rounds float32 to ten bits in convolutions, unlike in products
     load = _load_image if info.modality == "image" else _load_text
     base = load(info, trust_remote_code, device)
     now = describe(Path(info.folder), info.label, info.label, trust_remote_code).beginning(info.bos)
