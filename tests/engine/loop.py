@@ -31,6 +31,7 @@ class Loop:
         optimizer: Called with parameters.
         steps: For each stage.
         clip: Largest norm of a gradient.
+        plain: A copy in float64 that is asked before training; made anew where there is none.
     """
 
     model: nn.Module
@@ -40,11 +41,11 @@ class Loop:
     only: tuple[int, ...] | None = None
     steps: int = 2
     clip: float | None = None
+    plain: Any = None
 
     def influences(self, probes: Sequence[tuple[str, Sequence[Text]]], queries: Sequence[Text]) -> np.ndarray:
         """(N, Q) nats; a probe is a kind (``together`` or ``in turn``) and its texts."""
-        plain = doubled(self.model)
-        before = np.array([logprobs(plain, text).sum().item() for text in queries])
+        before = asked(self.plain or doubled(self.model), queries)
         model = self._prepared()
         values = {name: value for name, value in model.named_parameters() if value.requires_grad}
         logprobs(model, queries[0])  # some models change their weights when they are first run
@@ -56,8 +57,7 @@ class Loop:
                     value.copy_(start[name])
             for stage in [[text] for text in texts] if kind == "in turn" else [list(texts)]:
                 self._train(model, list(values.values()), stage)
-            with torch.no_grad():
-                rows.append(np.array([logprobs(model, text).sum().item() for text in queries]) - before)
+            rows.append(asked(model, queries) - before)
         return np.array(rows)
 
     def _train(self, model: nn.Module, values: list[nn.Parameter], texts: list[Text]) -> None:
@@ -92,6 +92,20 @@ def doubled(model: nn.Module) -> Any:
     if twin._can_set_experts_implementation():
         twin.set_experts_implementation("eager")
     return twin
+
+
+@torch.no_grad()
+def asked(model: Any, queries: Sequence[Text]) -> np.ndarray:
+    """(Q,) nats of the targets; texts of equal length are rows of one batch, so that none has to be filled up."""
+    found = np.zeros(len(queries))
+    for length in {len(ids) for ids, _ in queries}:
+        rows = [i for i, (ids, _) in enumerate(queries) if len(ids) == length]
+        tokens = torch.tensor([queries[i][0] for i in rows])
+        said = model(input_ids=tokens, use_cache=False).logits.double().log_softmax(-1)
+        for i, ids, each in zip(rows, tokens, said, strict=True):
+            first = length - queries[i][1]
+            found[i] = each[first - 1 : -1].gather(-1, ids[first:, None]).sum()
+    return found
 
 
 def logprobs(model: Any, text: Text) -> torch.Tensor:
