@@ -37,11 +37,13 @@ SHARD = 64
 def made_up(block: Block) -> dict[str, pa.Table]:
     draw = np.random.default_rng(len(block.probe_ids))
     n, m = len(block.probe_ids), len(block.query_ids)
+    before, after = np.tile(draw.normal(size=m), n), draw.normal(size=n * m)
     influence = {
         "probe_id": pa.array(block.probe_ids).take(pa.array(np.repeat(np.arange(n), m))),
         "query_id": pa.array(block.query_ids).take(pa.array(np.tile(np.arange(m), n))),
-        "logprob_before": np.tile(draw.normal(size=m), n),
-        "logprob_after": draw.normal(size=n * m),
+        "influence": after - before,
+        "logprob_before": before,
+        "logprob_after": after,
         **{name: np.ones(n * m, np.int32) for name in ("n_tokens", "rank_before", "rank_after")},
     }
     outcomes = [

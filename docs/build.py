@@ -10,7 +10,6 @@ from pathlib import Path
 
 from einfluence.spec import Spec
 from einfluence.store.schema import TABLES
-from einfluence.store.views import EXTRA
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- tables: made by docs/build.py -->", "<!-- end of tables -->"
@@ -23,8 +22,6 @@ def tables() -> str:
         lines += [f"### {name}", "", schema.metadata[b"doc"].decode(), ""]
         lines += ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{field.name}` | {field.type} | {field.metadata[b'doc'].decode()} |" for field in schema]
-        if name in EXTRA:
-            lines.append(f"| `influence` | double | in the view: `{EXTRA[name]}`, in nats |")
         lines.append("")
     return "\n".join(lines)
 

@@ -180,7 +180,7 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
         curated = curated_part(spec, part)
         store.add_curation(found.curation, curated, {"origin": study, "part": json.loads(part.model_dump_json())})
     store.add_rows("bases", [_base_row(found.base)])
-    store.add_rows("recipes", [_recipe_row(arm) for arm in part.arms])
+    store.add_rows("recipes", [arm.row for arm in part.arms])
     store.point_study(study, found.curation, order=time.time_ns())
     return found
 
@@ -259,9 +259,9 @@ def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Stor
 
 
 def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
-    """The arms of a part, once for each seed; prompting has no seed."""
+    """The arms of a part, once for each seed where one changes anything; else with seed 0."""
     for arm in item.part.arms:
-        for seed in item.part.seeds if arm.estimator == "finetune" else (0,):
+        for seed in item.part.seeds if arm.recipe.draws else (0,):
             version = VERSIONS[arm.estimator]
             yield arm, ArmKey(item.base.base_id, arm.estimator, arm.recipe_id, seed, version)
 
@@ -478,11 +478,6 @@ def _base_row(base: BaseInfo) -> dict[str, Any]:
         "modality": base.modality,
         "json": json.dumps(about, sort_keys=True),
     }
-
-
-def _recipe_row(arm: Arm) -> dict[str, Any]:
-    fields = json.dumps(arm.recipe.model_dump(), sort_keys=True)
-    return {"recipe": arm.recipe_id, "estimator": arm.estimator, "label": arm.recipe.label, "json": fields}
 
 
 def metrics_digest(spec: Spec) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -34,6 +35,15 @@ class Model(BaseModel):
     """A frozen record that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _chosen(values: Model, names: Iterable[str]) -> dict[str, Any]:
+    """The fields that differ from their defaults, as plain data: a field that is added later changes no hash."""
+    fields = type(values).model_fields
+    return {name: value for name in names if (value := getattr(values, name)) != fields[name].default}
+
+
+_OF_KIND = {"lora": ("r", "alpha", "targets", "layers"), "match": ("pattern",)}
 
 
 class Adapter(Model):
@@ -66,6 +76,17 @@ class Adapter(Model):
                 raise ValueError(f"a regular expression as `pattern` ({error})") from error
         return self
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """What of it can change a number: no field of another kind, and not the order of a list."""
+        apart = {"kind", *(name for kind, names in _OF_KIND.items() if kind != self.kind for name in names)}
+        found = _chosen(self, [name for name in type(self).model_fields if name not in apart])
+        lists = {name: sorted(set(cast("tuple[Any, ...]", v))) for name, v in found.items() if isinstance(v, tuple)}
+        return {"kind": self.kind, **found, **lists}
+
+
+_OF_OPTIMIZER = ("lr", "weight_decay", "momentum", "betas", "eps")
+
 
 class Recipe(Model):
     """How a copy of the base is fine-tuned on one probe."""
@@ -97,6 +118,19 @@ class Recipe(Model):
         optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[self.optimizer]
         return f"{adapter}, {optimizer}, lr {self.lr:g} × {self.steps}"
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """What of it can change a number: the fields of the chosen adapter and optimizer, where not the defaults."""
+        moments = ("momentum",) if self.optimizer == "sgd" else ("betas", "eps")
+        optimizer = {"kind": self.optimizer, **_chosen(self, ("lr", "weight_decay", *moments))}
+        rest = type(self).model_fields.keys() - {"adapter", "optimizer", *_OF_OPTIMIZER}
+        return {"adapter": self.adapter.key, "optimizer": optimizer, **_chosen(self, rest)}
+
+    @property
+    def draws(self) -> bool:
+        """Whether a seed changes anything: only the start values of LoRA are drawn."""
+        return self.adapter.kind == "lora"
+
 
 class Prompting(Model):
     """How a probe is put into the prompt instead (estimator ``in_context``): its text, ``join``, the query's prompt."""
@@ -112,12 +146,30 @@ class Prompting(Model):
         """A short name for people."""
         return "in the prompt" + (" (chat)" if self.chat else "")
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """What of it can change a number: the fields that are not the defaults."""
+        return _chosen(self, type(self).model_fields)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a seed changes anything."""
+        return False
+
 
 class _Arm(Model):
     @property
     def recipe_id(self) -> str:
-        """Content hash of estimator and recipe."""
-        return content_hash(self.model_dump(include={"estimator", "recipe"}))
+        """Content hash of the estimator and of what in the recipe can change a number."""
+        arm = cast("Arm", self)
+        return content_hash((arm.estimator, arm.recipe.key))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """What the table ``recipes`` says of it."""
+        arm = cast("Arm", self)
+        fields = json.dumps(arm.recipe.model_dump(), sort_keys=True)
+        return {"recipe": arm.recipe_id, "estimator": arm.estimator, "label": arm.recipe.label, "json": fields}
 
 
 class FineTune(_Arm):
@@ -141,11 +193,6 @@ class InContext(_Arm):
 
     estimator: Literal["in_context"] = "in_context"
     recipe: Prompting = Prompting()
-
-    @property
-    def recipe_id(self) -> str:
-        """Content hash of estimator and recipe; cells of chats that began with two bos tokens are left behind."""
-        return content_hash((super().recipe_id, "one bos")) if self.recipe.chat else super().recipe_id
 
 
 Arm = FineTune | InContext

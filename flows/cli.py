@@ -282,8 +282,12 @@ def serve(
 def verify(
     store: StoreRoot = DEFAULT_STORE,
     repair: Annotated[bool, typer.Option("--repair", help="Set it aside; the next run computes it anew.")] = False,
+    migrate: Annotated[
+        bool, typer.Option("--migrate", help="Carry a store of an earlier version over; nobody else may be writing.")
+    ] = False,
 ) -> None:
     """Read a whole store and name what is damaged, missing or foreign (exit 1 if anything is)."""
+    from einfluence.store.migrate import migrate as carry_over
     from einfluence.store.store import Store
     from einfluence.store.verify import verify as look
 
@@ -296,7 +300,10 @@ def verify(
     bad = [fault for fault in faults if fault.kind != "leftover"]
     mended = "; set aside in .aside, the next run computes it anew" if bad and repair else ""
     typer.echo(f"{read:,} files read, {len(bad)} faults{mended}", err=True)
-    raise typer.Exit(1 if bad and not repair else 0)
+    if bad and not repair:
+        raise typer.Exit(1)
+    if migrate:
+        typer.echo(f"{carry_over(opened):,} cells carried over", err=True)
 
 
 @contextmanager

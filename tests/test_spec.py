@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from einfluence.errors import InputError
-from einfluence.spec import FineTune, InContext, Recipe, byte_count, load_spec
+from einfluence.spec import Adapter, FineTune, InContext, Recipe, byte_count, load_spec
 
 WHOLE = "base: embedded:world\nfacts: world\n"
 
@@ -37,6 +38,63 @@ def test_a_recipes_id_follows_what_it_says_and_not_how_it_is_written(tmp_path: P
 
     assert arm("{lr: 0.001, steps: 3}") == arm("{steps: 3, lr: 1.0e-3}") == arm("{steps: 3, lr: 0.001, momentum: 0}")
     assert arm("{lr: 0.001, steps: 3}") != arm("{lr: 0.001, steps: 4}")
+
+
+SAME = {
+    "what another optimizer has": ["{optimizer: sgd, eps: 1.0e-3, betas: [0.5, 0.5]}", "{optimizer: sgd}"],
+    "momentum of Adam": ["{optimizer: adam, momentum: 0.9}", "{optimizer: adam}"],
+    "what another adapter has": ["{adapter: {kind: full, r: 4, alpha: 2}}", "{adapter: full}"],
+    "the order of targets": ["{adapter: {targets: [q, v]}}", "{adapter: {targets: [v, q]}}"],
+    "the order of layers": ["{adapter: {layers: [1, 0]}}", "{adapter: {layers: [0, 1]}}"],
+    "defaults written out": ["{adapter: {kind: lora, r: 8}, clip: null, dtype: float32}", "{}"],
+}  # fmt: skip
+APART = [
+    "{}", "{lr: 0.01}", "{steps: 11}", "{clip: 1.0}", "{dtype: float64}", "{eps: 1.0e-3}", "{betas: [0.5, 0.5]}",
+    "{weight_decay: 0.1}", "{optimizer: adam}", "{optimizer: sgd}", "{optimizer: sgd, momentum: 0.9}",
+    "{adapter: {r: 4}}", "{adapter: {alpha: 4}}", "{adapter: {targets: [q]}}", "{adapter: {targets: q}}",
+    "{adapter: {layers: [0]}}", "{adapter: full}", "{adapter: last}", "{adapter: {kind: match, pattern: a}}",
+    "{adapter: {kind: match, pattern: b}}",
+]  # fmt: skip
+
+
+def recipe_id(text: str) -> str:
+    return FineTune(recipe=Recipe.model_validate(yaml.safe_load(text))).recipe_id
+
+
+@pytest.mark.parametrize("pair", SAME.values(), ids=SAME.keys())
+def test_a_recipes_id_is_over_what_can_change_a_number(pair: list[str]) -> None:
+    assert recipe_id(pair[0]) == recipe_id(pair[1])
+
+
+def test_recipes_that_differ_in_what_can_change_a_number_have_different_ids() -> None:
+    assert len({recipe_id(text) for text in APART}) == len(APART)
+
+
+def test_a_field_that_is_added_later_makes_no_cell_new() -> None:
+    class Later(Recipe):
+        schedule: str = "constant"
+
+    class Adapted(Adapter):
+        dropout: float = 0.0
+
+    for text in APART:
+        said = yaml.safe_load(text)
+        assert Later.model_validate(said).key == Recipe.model_validate(said).key
+        assert Later.model_validate({**said, "schedule": "linear"}).key != Recipe.model_validate(said).key
+    for given in ({"r": 4}, {"kind": "full"}):
+        assert Adapted(**given).key == Adapter(**given).key  # pyright: ignore[reportArgumentType]
+        assert Adapted(**given, dropout=0.1).key != Adapter(**given).key  # pyright: ignore[reportArgumentType]
+
+
+def test_the_ids_of_recipes_stay_what_they_are() -> None:
+    """Every cell of every store hangs on them: who changes these must carry stores over."""
+    assert FineTune().recipe_id == "06ea5bc88d6735b841a6"
+    assert recipe_id("{adapter: full, optimizer: sgd, lr: 0.05, steps: 2}") == "746fb741227933790b20"
+    assert recipe_id("{adapter: {kind: match, pattern: norm.*weight}, optimizer: adam, steps: 2}") == (
+        "7a7927f4ba809a5c1d44"
+    )
+    assert recipe_id("{adapter: {kind: lora, r: 2, layers: [1]}, steps: 2}") == "d88ece440ab22360bff5"
+    assert InContext().recipe_id == "6e66fcb6a1ae466014c7"
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,7 @@ def _rows(probe_id: str, query_ids: pa.Array, before: Scores, after: Scores) -> 
     columns = {
         "probe_id": pa.repeat(pa.scalar(probe_id, pa.string()), len(query_ids)),
         "query_id": query_ids,
+        "influence": pa.array(after.logprob - before.logprob),
         "logprob_before": pa.array(before.logprob),
         "logprob_after": pa.array(after.logprob),
         "n_tokens": pa.array(before.n_tokens, pa.int32()),

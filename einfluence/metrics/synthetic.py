@@ -85,7 +85,7 @@ def synthetic(
     arms: int = 3,
     folder: Path | None = None,
 ) -> None:
-    """Creates all tables of the store (``influence`` with its column of that name) in a connection.
+    """Creates all tables of the store in a connection.
 
     Two parts: texts (``probes`` × ``queries``, up to three arms: finetune AdamW, finetune SGD, in_context) and, with
     ``images``, a quarter as many clean image probes, each also noisy, on as many queries.
@@ -107,7 +107,7 @@ def synthetic(
         parts.append(_image_part(max(2, probes // 4), max(2, probes // 4, queries // 4)))
     if folder is None:
         for name, schema in TABLES.items():
-            connection.from_arrow(_columns(name, schema).empty_table()).create(name)
+            connection.from_arrow(schema.empty_table()).create(name)
 
     def insert(name: str, rows: pa.Table) -> None:
         if folder is None:
@@ -140,11 +140,7 @@ def tables(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> No
     if (folder / name).exists():
         connection.read_parquet(str(folder / name / "*.parquet")).create_view(name)
     else:
-        connection.from_arrow(_columns(name, TABLES[name]).empty_table()).create(name)
-
-
-def _columns(name: str, schema: pa.Schema) -> pa.Schema:
-    return schema.append(pa.field("influence", pa.float64())) if name == "influence" else schema
+        connection.from_arrow(TABLES[name].empty_table()).create(name)
 
 
 def _id(*words: object) -> str:
@@ -423,13 +419,13 @@ def _cells(part: _Part, block: range, arm: tuple[str, str, int], values: Floats)
         "recipe": _coded([arm[1]], zeros),
         **_pairs(part, block),
         "seed": pa.array(np.full(n, arm[2], dtype=np.int64)),
+        "influence": pa.array(flat),
         "logprob_before": pa.array(before),
         "logprob_after": pa.array(before + flat),
         "n_tokens": pa.array(zeros + (3 if part.modality == "text" else 1)),
         "rank_before": pa.array(zeros + 9),
         "rank_after": pa.array(np.clip(9 - 4 * flat, 1, 99).astype(np.int32)),
         "engine_version": _coded(["synthetic"], zeros),
-        "influence": pa.array(flat),
     }
     return pa.table(columns)
 

@@ -29,7 +29,7 @@ from einfluence.errors import InputError
 from einfluence.keys import DIGEST_BYTES, content_hash
 from einfluence.store.schema import PARTED
 
-DISTINCT = {"distance", "logprob_after", "logprob_restored"}  # columns in which a value hardly comes twice
+DISTINCT = {"distance", "influence", "logprob_after", "logprob_restored"}  # columns in which a value hardly comes twice
 MARKER = "einfluence.json"  # says that a folder is a store
 TEMPORARY = ".tmp"  # a folder of its own, outside every glob that readers use
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)

@@ -1,7 +1,8 @@
 """The tables: their columns, types and meaning. The two halves of the library meet here.
 
 Every number is a cell: one (base, estimator, recipe, probe, query, seed). Influence is in nats, positive where
-the probe helped the query: ``logprob_after - logprob_before``, both sums over the target's tokens.
+the probe helped the query; where it was measured it is ``logprob_after - logprob_before``, both sums over the target's
+tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 
 _id = pa.string()
 
@@ -95,22 +96,31 @@ BASES = _table(
 
 RECIPES = _table(
     "One row a recipe: how a probe is trained (or put into the prompt).",
-    recipe=(_id, "content hash of the recipe"),
+    recipe=(
+        _id,
+        "content hash of the estimator and of the fields that are not the defaults; of adapter and optimizer those of "
+        "the chosen kind",
+    ),
     estimator=(pa.string(), "the estimator it belongs to"),
     label=(pa.string(), "short name, e.g. lora r8 adamw 0.003 x 10"),
     json=(pa.string(), "all its fields"),
 )
 
 INFLUENCE = _table(
-    "One row a cell. The influence in nats is logprob_after - logprob_before.",
+    "One row a cell.",
     base=(_id, "the base"),
     estimator=(pa.string(), "finetune, in_context, ..."),
     recipe=(_id, "the recipe"),
     probe_id=(_id, "the probe"),
     query_id=(_id, "sample_id of the query"),
-    seed=(pa.int64(), "seed of the adapter's initialisation"),
-    logprob_before=(pa.float64(), "nats, summed over the target's tokens, before"),
-    logprob_after=(pa.float64(), "nats, summed over the target's tokens, after"),
+    seed=(pa.int64(), "seed of the adapter's initialisation; 0 where nothing is drawn"),
+    influence=(
+        pa.float64(),
+        "nats that the probe added to the query's log-probability; where it was measured, logprob_after - "
+        "logprob_before",
+    ),
+    logprob_before=(pa.float64(), "nats, summed over the target's tokens, before; null where nothing was measured"),
+    logprob_after=(pa.float64(), "the same, after"),
     n_tokens=(pa.int32(), "tokens of the target; 1 for an image"),
     rank_before=(
         pa.int32(),

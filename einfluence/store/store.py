@@ -91,6 +91,7 @@ class Store:
             found = _read_json(marker).get("store_version")
             if found != STORE_VERSION:
                 fix = "use the einfluence that wrote it, or another --store"
+                fix = f"`einfluence verify --migrate --store {self.url}` carries it over" if found == 1 else fix
                 raise InputError(self.url, f"a store of version {found}", f"version {STORE_VERSION}", fix)
 
     # Reading ------------------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ class Store:
             there = {unit.unit_id for unit in self.units(arm)}
             mine = [unit for unit in state.units.values() if unit.arm == arm]
             lost = frozenset(unit.unit_id for unit in mine if unit.unit_id not in there)
-            left = self._new_rows([unit for unit in mine if unit.unit_id in there], tables, since)
+            left = self.new_rows([unit for unit in mine if unit.unit_id in there], tables, since)
             added = left["influence"].num_rows
             if not any(table.num_rows for table in left.values()):
                 return None
@@ -356,8 +357,14 @@ class Store:
             blocks.append(Restoration(ids, every, since, queries))
         return wanted, blocks
 
-    def _new_rows(self, units: list[Unit], tables: Mapping[str, pa.Table], since: int) -> dict[str, pa.Table]:
-        """The rows of a block that no unit holds: cells by their key, outcomes where none is at least as good."""
+    def new_rows(self, units: list[Unit], tables: Mapping[str, pa.Table], since: int) -> dict[str, pa.Table]:
+        """The rows of a block that no unit holds: cells by their key, outcomes where none is at least as good.
+
+        Args:
+            units: Of one arm.
+            tables: As :meth:`add_part` takes them.
+            since: Units of this entry of the log and earlier ones hold none of the cells.
+        """
         influence, outcomes, layers, restorations = (tables.get(name, TABLES[name].empty_table()) for name in PARTED)
         probes = {probe for table in (influence, restorations) for probe in table["probe_id"].unique().to_pylist()}
         known: dict[str, str] = {}

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from einfluence.store.store import Store
 
 OUTCOMES = (Path(__file__).parent / "outcomes.sql").read_text(encoding="utf-8")
-EXTRA = {"influence": "logprob_after - logprob_before as influence"}
 
 
 def connect(store: Store, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
@@ -85,8 +84,7 @@ def _flat(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], ta
         files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
     else:
         files = connection.from_arrow(schema.empty_table())
-    columns = [*_columns(connection, files, schema), *([EXTRA[view]] if view in EXTRA else [])]
-    files.project(", ".join(columns)).create_view(view, replace=True)
+    files.project(", ".join(_columns(connection, files, schema))).create_view(view, replace=True)
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, files: duckdb.DuckDBPyRelation, schema: pa.Schema) -> list[str]:

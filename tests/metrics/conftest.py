@@ -90,8 +90,6 @@ def make_store(
     ]
     connection = duckdb.connect(config={"python_enable_replacements": False})
     for name, schema in TABLES.items():
-        if name == "influence":
-            schema = schema.append(pa.field("influence", pa.float64()))
         rows = pa.Table.from_pylist(tables.get(name, []), schema=schema)
         connection.from_arrow(rows).create(name)
     return connection

@@ -197,7 +197,7 @@ class Tables:
             table = pa.Table.from_pylist(self.rows[name], schema=schema)
             if name == "influence":
                 gain = pa.compute.subtract(table["logprob_after"], table["logprob_before"])
-                table = table.append_column("influence", gain)
+                table = table.set_column(table.schema.get_field_index("influence"), "influence", gain)
             connection.register(f"_{name}", table)
             connection.execute(f"create table {name} as select * from _{name}")
             connection.unregister(f"_{name}")

@@ -52,11 +52,13 @@ def computed(block: Block, failed: Sequence[str] = ()) -> dict[str, pa.Table]:
     """Numbers that depend on the cell alone, so that two computations of a cell agree."""
     cells = [(probe, query) for probe in block.probe_ids if probe not in failed for query in block.query_ids]
     before = [_number(query) for _, query in cells]
+    after = [_number(probe + query) for probe, query in cells]
     influence = {
         "probe_id": pa.array([probe for probe, _ in cells], pa.string()),
         "query_id": pa.array([query for _, query in cells], pa.string()),
+        "influence": np.subtract(after, before),
         "logprob_before": before,
-        "logprob_after": [_number(probe + query) for probe, query in cells],
+        "logprob_after": after,
         "n_tokens": [2] * len(cells),
         "rank_before": [1] * len(cells),
         "rank_after": [1] * len(cells),
