@@ -152,16 +152,8 @@ class Store:
                 return [str(path) for path in paths]
         raise InputError(self.url, f"parts of {table} that vanish while they are read", "a store that nobody deletes")
 
-    def kept_delta(self, arm: ArmKey, probe_id: str) -> Path | None:
-        """The file of a probe's tuned parameters, where it was kept and the probe's outcome is known."""
-        folder = self.root / self._deltas(arm)
-        name = next((path.name for path in sorted(folder.glob(f"{probe_id}.*.safetensors"))), None)
-        if name is None or not any(self.statuses(unit).get(probe_id) == "done" for unit in self.units(arm)):
-            return None
-        return self.files.get(f"{self._deltas(arm)}/{name}")
-
     def kept_deltas(self, arm: ArmKey, probe_ids: Iterable[str]) -> dict[str, Path]:
-        """As :meth:`kept_delta`, for many probes at once; only those that were kept."""
+        """The files of probes' tuned parameters, of those that were kept and whose outcome is known."""
         folder = self._deltas(arm)
         wanted = set(probe_ids)
         names = {name.rsplit("/", 1)[1].split(".", 1)[0]: name for name in self.files.names(folder)}

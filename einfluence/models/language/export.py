@@ -41,11 +41,6 @@ def to_llama(parameters: Parameters, shape: Shape) -> LlamaForCausalLM:
     return model.eval()
 
 
-def half_rounded(parameters: Parameters) -> Parameters:
-    """Float32 values that float16 holds exactly: what a folder stored in half precision gives back."""
-    return {name: value.detach().half().float() for name, value in parameters.items()}
-
-
 def save_folder(parameters: Parameters, shape: Shape, world: World, folder: Path) -> None:
     """Write configuration, weights (float16 on disk, float32 when loaded) and tokenizer.
 
