@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
 from urllib.parse import urlsplit
 
 import typer
@@ -133,7 +133,7 @@ def run(
             load_ahead(wanted, opened, computes=runner in ("inline", "threads"))
             until_it_answers()
             with told_of_its_loss():
-                result = measure(str(file), store, runner, workers, dask_address)
+                result = cast("Result", measure(str(file), store, runner, workers, dask_address))
     else:
         typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
     if as_json:
@@ -389,7 +389,6 @@ def _tell(result: Result, store: Store) -> None:
 
 def _describe_tables() -> None:
     from einfluence.store.schema import TABLES
-    from einfluence.store.views import EXTRA
 
     console = questions.terminal()
     for name, schema in TABLES.items():
@@ -397,10 +396,6 @@ def _describe_tables() -> None:
         for field in schema:
             console.print(
                 f"  {field.name:16} {field.type!s:14} {field.metadata[b'doc'].decode()}", markup=False, highlight=False
-            )
-        if name in EXTRA:
-            console.print(
-                f"  {'influence':16} {'double':14} nats; {EXTRA[name]}; positive where it helped", markup=False
             )
 
 

@@ -33,8 +33,8 @@ def serve(name: str, parameters: dict[str, Any], cron: str | None, watch: Sequen
         InputError: When the cron expression or a watched path cannot be used.
     """
     from prefect import serve as serve_deployments
-    from prefect.deployments.runner import EntrypointType
     from prefect.events import DeploymentEventTrigger
+    from prefect.types.entrypoint import EntrypointType
 
     from flows.measure import measure
 

@@ -135,7 +135,7 @@ def _given() -> str | None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    quick = {PREFECT_API_REQUEST_TIMEOUT: ANSWER, PREFECT_CLIENT_MAX_RETRIES: 0}
+    quick: dict[Any, Any] = {PREFECT_API_REQUEST_TIMEOUT: ANSWER, PREFECT_CLIENT_MAX_RETRIES: 0}
     try:
         with temporary_settings(quick), get_client(sync_client=True) as client:
             client.read_flow_runs(limit=1)  # that it lets us in counts too
@@ -178,7 +178,7 @@ def _start(port: int, more: dict[str, str], database: Database | None = None) ->
     if database is not None:
         ours |= database.settings
         pipes["pass_fds"] = [database.lock]  # held by the server too, should this process be killed
-    return subprocess.Popen(command, env={**os.environ, **ours}, **pipes)
+    return subprocess.Popen[bytes](command, env={**os.environ, **ours}, **pipes)
 
 
 def _ready(port: int, server: subprocess.Popen[bytes]) -> str:

@@ -150,13 +150,13 @@ def _pool(runner: Runner, workers: int, dask_address: str | None) -> AbstractCon
         return ProcessPoolTaskRunner(max_workers=workers)
     try:
         if runner == "dask":
-            from prefect_dask import DaskTaskRunner
+            from prefect_dask import DaskTaskRunner  # pyright: ignore[reportMissingImports]
 
             if dask_address:
                 return DaskTaskRunner(address=dask_address)
             local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
             return DaskTaskRunner(cluster_kwargs=local)
-        from prefect_ray import RayTaskRunner
+        from prefect_ray import RayTaskRunner  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         fix = f"pip install 'einfluence[{runner}]'"
         raise InputError("--runner", f"{runner}, which is not installed", "an installed runner", fix) from error

@@ -31,7 +31,7 @@ class Loop:
         optimizer: Called with parameters.
         steps: For each stage.
         clip: Largest norm of a gradient.
-        plain: A copy in float64 that is asked before training; made anew where there is none.
+        before: (Q,) nats of the queries before training, where they are known.
     """
 
     model: nn.Module
@@ -41,11 +41,11 @@ class Loop:
     only: tuple[int, ...] | None = None
     steps: int = 2
     clip: float | None = None
-    plain: Any = None
+    before: np.ndarray | None = None
 
     def influences(self, probes: Sequence[tuple[str, Sequence[Text]]], queries: Sequence[Text]) -> np.ndarray:
         """(N, Q) nats; a probe is a kind (``together`` or ``in turn``) and its texts."""
-        before = asked(self.plain or doubled(self.model), queries)
+        before = asked(doubled(self.model), queries) if self.before is None else self.before
         model = self._prepared()
         values = {name: value for name, value in model.named_parameters() if value.requires_grad}
         logprobs(model, queries[0])  # some models change their weights when they are first run

@@ -18,7 +18,7 @@ from einfluence.models.base import Base
 from einfluence.samples import InTurn
 from einfluence.spec import Recipe
 from tests.engine.architectures import ARCHITECTURES, architecture
-from tests.engine.loop import BLOCKS, Loop, Text, doubled, products
+from tests.engine.loop import BLOCKS, Loop, Text, asked, doubled, products
 
 A, B, C = ((5, 6, 7, 8, 9, 10), 2), ((11, 0, 12, 13, 0, 14, 15), 1), ((1, 5, 6, 20, 3, 7), 1)  # 0 is often what pads
 ALONE: list[tuple[str, list[Text]]] = [("together", [A]), ("together", [B])]
@@ -42,10 +42,10 @@ RECIPES = {
 
 
 @cache
-def base_of(name: str) -> tuple[Base, list[str], Any]:
-    """The base, the names of its products, and the copy that the loop asks before training."""
+def base_of(name: str) -> tuple[Base, list[str], np.ndarray]:
+    """The base, the names of its products, and what the queries say before training."""
     base = architecture(name)
-    return base, products(base.model), doubled(base.model)
+    return base, products(base.model), asked(doubled(base.model), QUERIES)
 
 
 def probes_of(kind: str) -> list[tuple[str, list[Text]]]:
@@ -58,13 +58,13 @@ def last_block(names: list[str]) -> int:
 
 def both(name: str, kind: str) -> tuple[Recipe, Loop]:
     """The recipe, and the loop that does the same."""
-    base, names, plain = base_of(name)
+    base, names, before = base_of(name)
     common: dict[str, Any] = RECIPES[kind]
     given = {key: common[key] for key in ("lr", "momentum", "weight_decay") if key in common}
     make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[common["optimizer"]]
     if common["optimizer"] != "sgd":
         given["weight_decay"] = 0.0
-    loop = Loop(base.model, partial(make, **given), clip=common.get("clip"), plain=plain)
+    loop = Loop(base.model, partial(make, **given), clip=common.get("clip"), before=before)
     adapter: dict[str, Any]
     if kind.startswith("lora"):
         adapter = {"r": 2, "alpha": 4.0}
