@@ -39,8 +39,8 @@ def migrate(store: Store) -> int:
     Raises:
         InputError: When there is no store, or it is of another version than 1, or a part of it is damaged or lost.
     """
-    path = store.root / MARKER
-    if not path.is_file():
+    path = store.files.get(MARKER)
+    if path is None:
         raise InputError(store.url, "no store", "what `einfluence run` has written to")
     marker = json.loads(path.read_text(encoding="utf-8"))
     if marker.get("store_version") == STORE_VERSION:
@@ -59,7 +59,7 @@ def migrate(store: Store) -> int:
     _move_scores(store, arms)
     for name in old:
         store.files.delete(name)
-    if (store.root / "report.html").is_file():
+    if store.files.get("report.html") is not None:
         store.files.delete("report.html")  # it names recipes by their former ids; the next run writes it anew
     store.files.put(MARKER, json_bytes({**marker, "store_version": STORE_VERSION}))
     return cells

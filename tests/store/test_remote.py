@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from einfluence.errors import InputError
 from einfluence.store.files import Mirrored
+from einfluence.store.migrate import migrate
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from tests.store.made_up import ARM, computed, prepared, rows, run
@@ -62,6 +64,22 @@ def bucket() -> Generator[str]:
 def _mirror(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Another machine: nothing of the bucket is cached."""
     monkeypatch.setenv("EINFLUENCE_CACHE", str(folder))
+
+
+def test_a_store_of_version_1_is_carried_over(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.unpack_archive(Path(__file__).with_name("version-1.zip"), tmp_path / "old")
+    _mirror(monkeypatch, tmp_path / "one")
+    there = Mirrored(f"{bucket}/old")
+    for path in sorted((tmp_path / "old").rglob("*")):
+        if path.is_file():
+            there.put(path.relative_to(tmp_path / "old").as_posix(), path.read_bytes())
+    assert verify(Store(f"{bucket}/old", check=False))[1] == []
+    assert migrate(Store(f"{bucket}/old", check=False)) == migrate(Store(tmp_path / "old", check=False)) == 45
+    _mirror(monkeypatch, tmp_path / "two")
+    seen = Store(f"{bucket}/old")
+    theirs, ours = (sorted(map(repr, rows(store).to_pylist())) for store in (seen, Store(tmp_path / "old")))
+    assert theirs == ours
+    assert {fault.kind for fault in verify(seen)[1]} == {"leftover"}
 
 
 def test_same_keys_and_tables_as_in_a_folder(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
