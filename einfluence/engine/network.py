@@ -69,9 +69,8 @@ class Network:
         self.device, self.itemsize = first.device, first.element_size()
         self.width: int = self.model.config.get_text_config().hidden_size
         for module in self.model.modules():
-            if hasattr(
-                module, "warn_if_padding_and_no_attention_mask"
-            ):  # looks into the ids: a GPU would be waited for
+            # It looks into the ids at every forward pass, and for that a GPU would be waited for.
+            if hasattr(module, "warn_if_padding_and_no_attention_mask"):
                 module.warn_if_padding_and_no_attention_mask = _silent
         self.packs = self._adopt_attention()
         self.start = self._skip_below(start) if self.packs and start else 0
