@@ -36,7 +36,6 @@ step() {
   tail -n 40 "$OUT/$name.log"
 }
 
-
 bench() { step "$1" "$2" "$PYTHON" benchmarks/bench_cuda.py "${small[@]}" --json "$OUT/$1.json" "${@:3}"; }
 
 step tests 130 "$PYTHON" -m pytest -q "${tests[@]}" -p no:cacheprovider -o filterwarnings=default -W ignore --tb=short
