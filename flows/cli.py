@@ -287,7 +287,6 @@ def verify(
     ] = False,
 ) -> None:
     """Read a whole store and name what is damaged, missing or foreign (exit 1 if anything is)."""
-    from einfluence.store.migrate import migrate as carry_over
     from einfluence.store.store import Store
     from einfluence.store.verify import verify as look
 
@@ -303,6 +302,8 @@ def verify(
     if bad and not repair:
         raise typer.Exit(1)
     if migrate:
+        from einfluence.store.migrate import migrate as carry_over
+
         typer.echo(f"{carry_over(opened):,} cells carried over", err=True)
 
 

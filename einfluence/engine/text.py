@@ -99,11 +99,9 @@ class BatchedText(ABC):
     def _each(
         self, exam: Exam, probes: Sequence[Probe], kept: Mapping[int, dict[str, Tensor]]
     ) -> Iterator[tuple[int, Tuned, Scores | None]]:
-        for start in range(0, len(probes), self.sizes.window):
-            window = range(start, min(start + self.sizes.window, len(probes)))
-            tuned: dict[int, Tuned] = {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
-            for batch in self._batches([i for i in window if i not in kept], probes):
-                tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
+        for window in self._windows(len(probes)):
+            tuned = {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
+            tuned |= self._trained([i for i in window if i not in kept], probes)
             good = [i for i in window if tuned[i].failed is None]
             after = dict(zip(good, self._score(exam, [tuned[i].delta for i in good]), strict=True))
             for i in window:
@@ -132,11 +130,20 @@ class BatchedText(ABC):
     def train_all(self, probes: Sequence[Probe]) -> list[Tuned]:
         """Trains on N probes, in batches."""
         tuned: dict[int, Tuned] = {}
-        for start in range(0, len(probes), self.sizes.window):
-            window = range(start, min(start + self.sizes.window, len(probes)))
-            for batch in self._batches(list(window), probes):
-                tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
+        for window in self._windows(len(probes)):
+            tuned |= self._trained(list(window), probes)
         return [tuned[i] for i in range(len(probes))]
+
+    def _windows(self, count: int) -> Iterator[range]:
+        """Probes whose trained parameters are held at once, by their index."""
+        for start in range(0, count, self.sizes.window):
+            yield range(start, min(start + self.sizes.window, count))
+
+    def _trained(self, indices: list[int], probes: Sequence[Probe]) -> dict[int, Tuned]:
+        tuned: dict[int, Tuned] = {}
+        for batch in self._batches(indices, probes):
+            tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
+        return tuned
 
 
 class TextEngine(BatchedText):

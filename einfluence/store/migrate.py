@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,9 +20,7 @@ from einfluence.spec import Arm
 from einfluence.store.files import MARKER, json_bytes, table_bytes
 from einfluence.store.log import ArmKey, Change, State, Unit
 from einfluence.store.schema import PARTED, STORE_VERSION, TABLES, completed
-
-if TYPE_CHECKING:
-    from einfluence.store.store import Store
+from einfluence.store.store import Store, read_json
 
 _ARM = TypeAdapter[Arm](Annotated[Arm, Field(discriminator="estimator")])
 
@@ -42,13 +40,12 @@ def migrate(store: Store) -> int:
     path = store.files.get(MARKER)
     if path is None:
         raise InputError(store.url, "no store", "what `einfluence run` has written to")
-    marker = json.loads(path.read_text(encoding="utf-8"))
-    if marker.get("store_version") == STORE_VERSION:
+    marker = read_json(path)
+    version = marker.get("store_version")
+    if version == STORE_VERSION:
         return 0
-    if marker.get("store_version") != 1:
-        raise InputError(
-            store.url, f"a store of version {marker.get('store_version')}", f"version 1 or {STORE_VERSION}"
-        )
+    if version != 1:
+        raise InputError(store.url, f"a store of version {version}", f"version 1 or {STORE_VERSION}")
     if not store.whole:
         fix = "`einfluence verify --repair` takes it out; the next run computes it anew"
         raise InputError(store.url, "parts that the log names and nobody has", "a store without faults", fix)
@@ -142,7 +139,7 @@ def _move_deltas(store: Store, arms: dict[str, Arm]) -> None:
         new = moved(old, arms)
         path = store.files.get(name)
         if new != old and path is not None:
-            store.files.put(f"deltas/{base}/{new.recipe}-{new.seed}-{version}/{file}", path.read_bytes())
+            store.files.put(f"{store.deltas_folder(new)}/{file}", path.read_bytes())
             store.files.delete(name)
 
 

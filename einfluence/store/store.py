@@ -88,10 +88,10 @@ class Store:
         self._statuses: dict[str, Mapping[str, str]] = {}
         marker = self.root / MARKER
         if check and marker.is_file():
-            found = _read_json(marker).get("store_version")
+            found = read_json(marker).get("store_version")
             if found != STORE_VERSION:
-                fix = "use the einfluence that wrote it, or another --store"
-                fix = f"`einfluence verify --migrate --store {self.url}` carries it over" if found == 1 else fix
+                carry = f"`einfluence verify --migrate --store {self.url}` carries it over"
+                fix = carry if found == 1 else "use the einfluence that wrote it, or another --store"
                 raise InputError(self.url, f"a store of version {found}", f"version {STORE_VERSION}", fix)
 
     # Reading ------------------------------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ class Store:
 
     def current_curations(self) -> list[Path]:
         """Folders of the curations that the latest run of each study used, latest first."""
-        notes = [_read_json(path) for path in (self.root / "studies").glob("*.json")]
+        notes = [read_json(path) for path in (self.root / "studies").glob("*.json")]
         notes.sort(key=lambda note: (note["order"], note["study"]), reverse=True)
         found = (self.curation(note["curation"]) for note in notes)
         return list(dict.fromkeys(folder for folder in found if folder is not None))
@@ -130,7 +130,7 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """Notes of the runs on this store, latest last."""
-        return [_read_json(path) for path in sorted((self.root / "runs").glob("*.json"))]
+        return [read_json(path) for path in sorted((self.root / "runs").glob("*.json"))]
 
     def units(self, arm: ArmKey | None = None) -> list[Unit]:
         """The units that count and whose files are all there, of one arm or of all, in the order of their adding."""
@@ -154,7 +154,7 @@ class Store:
 
     def kept_deltas(self, arm: ArmKey, probe_ids: Iterable[str]) -> dict[str, Path]:
         """The files of probes' tuned parameters, of those that were kept and whose outcome is known."""
-        folder = self._deltas(arm)
+        folder = self.deltas_folder(arm)
         wanted = set(probe_ids)
         names = {name.rsplit("/", 1)[1].split(".", 1)[0]: name for name in self.files.names(folder)}
         names = {probe: name for probe, name in names.items() if probe in wanted}
@@ -208,7 +208,7 @@ class Store:
         """
         name = f"studies/{content_hash(study)}.json"
         path = self.root / name
-        old = _read_json(path)["curation"] if path.is_file() else None
+        old = read_json(path)["curation"] if path.is_file() else None
         if old == curation:
             return
         for table in ("relations", "distances") if old else ():
@@ -264,8 +264,8 @@ class Store:
 
         if not deltas or not budget:
             return 0
-        sizes = self.files.sizes("deltas")
-        kept = {name.rsplit("/", 1)[1].split(".", 1)[0] for name in sizes if name.startswith(f"{self._deltas(arm)}/")}
+        sizes, folder = self.files.sizes("deltas"), self.deltas_folder(arm)
+        kept = {name.rsplit("/", 1)[1].split(".", 1)[0] for name in sizes if name.startswith(f"{folder}/")}
         used = sum(sizes.values())
         for probe_id, delta in deltas.items():
             size = sum(tensor.numel() * tensor.element_size() for tensor in delta.values())
@@ -274,7 +274,7 @@ class Store:
             data = save({name: tensor.contiguous() for name, tensor in delta.items()})
             if used + len(data) > budget:
                 continue
-            self.files.put(f"{self._deltas(arm)}/{probe_id}.{bytes_digest(data)}.safetensors", data)
+            self.files.put(f"{folder}/{probe_id}.{bytes_digest(data)}.safetensors", data)
             kept.add(probe_id)
             used += len(data)
         return len(kept.intersection(deltas))
@@ -402,11 +402,17 @@ class Store:
         self.files.put(file, data)
         return file
 
-    def _deltas(self, arm: ArmKey) -> str:
+    def deltas_folder(self, arm: ArmKey) -> str:
+        """Where an arm's kept deltas are."""
         return f"deltas/{arm.base}/{arm.recipe}-{arm.seed}-{arm.engine_version}"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of the store that holds one JSON object.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
