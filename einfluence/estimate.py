@@ -14,9 +14,10 @@ from einfluence.engine.restoring import place_of
 from einfluence.estimators.in_context import prompted
 from einfluence.estimators.measure import encode, unreadable
 from einfluence.models.base import Base
-from einfluence.run import Prepared, arm_keys, curated_rows, find_part, loaded_base, prepare, wanted_blocks
+from einfluence.run import Prepared, arm_keys, find_part, loaded_base, prepare, wanted_blocks
 from einfluence.samples import Sample, mapped
 from einfluence.spec import Arm, InContext, Spec
+from einfluence.store.curations import curated_rows
 from einfluence.store.store import Block, Restoration, Store
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run

@@ -27,9 +27,10 @@ from einfluence.estimators import VERSIONS
 from einfluence.keys import content_hash, file_digest
 from einfluence.models.base import Base, BaseInfo
 from einfluence.models.load import find_base
-from einfluence.samples import Curated, InTurn, Sample, mapped
+from einfluence.samples import Curated, Sample, mapped
 from einfluence.shards import BLOCK, Job, Shards
 from einfluence.spec import Arm, FineTune, InContext, Part, Spec, byte_count, load_spec
+from einfluence.store.curations import curated_rows, sample_rows
 from einfluence.store.schema import PARTED, TABLES
 from einfluence.store.store import ArmKey, Block, Restoration, Store
 
@@ -409,38 +410,6 @@ def _load_once(base: BaseInfo, trust_remote_code: bool) -> Base:
     from einfluence.models.load import load_base
 
     return load_base(base, trust_remote_code=trust_remote_code)
-
-
-@lru_cache(maxsize=2)
-def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, Sequence[str]]]:
-    """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order (or in turn)."""
-    rows = pq.read_table(folder / "samples.parquet")
-    members: dict[str, Any] = {}
-    for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():
-        members.setdefault(row["probe_id"], []).append(row["sample_id"])
-    kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
-    members |= {row["probe_id"]: InTurn(members[row["probe_id"]]) for row in kinds if row["kind"] == "sequence"}
-    return {sample.sample_id: sample for sample in sample_rows(rows)}, members
-
-
-def sample_rows(table: pa.Table) -> Iterator[Sample]:
-    """The samples of a ``samples`` table.
-
-    Raises:
-        InputError: If one is not what its id says.
-    """
-    for row in table.to_pylist():
-        image = row.pop("pixels"), row.pop("shape")
-        sample_id, _ = row.pop("sample_id"), row.pop("modality")
-        pixels = None if image[0] is None else np.array(image[0], np.float32).reshape(image[1])
-        row["join"] = row.pop("gap", None)  # curations made before the column stood there have none
-        fields: dict[str, Any] = {**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}
-        sample = Sample(**fields, pixels=pixels)
-        if sample.sample_id != sample_id:
-            raise InputError(
-                "the store's samples", f"another content under {sample_id}", "what its hash says", "delete it"
-            )
-        yield sample
 
 
 def _curate(part: Part, spec: Spec, base: Base) -> Curated:

@@ -11,9 +11,10 @@ from einfluence.engine.encode import encode_text
 from einfluence.engine.items import TextItem
 from einfluence.estimators.in_context import beginning, context
 from einfluence.models.base import Base
-from einfluence.run import loaded_base, part_base, sample_rows
+from einfluence.run import loaded_base, part_base
 from einfluence.samples import Curated, Sample
 from einfluence.spec import InContext, Part, Spec
+from einfluence.store.curations import sample_rows
 
 ROWS = 8
 _SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
