@@ -24,8 +24,9 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from einfluence import run as library
 from einfluence.embedded import data_folder
+from einfluence.plan import plan
+from einfluence.prepare import prepare
 from einfluence.spec import load_spec
 from einfluence.store.store import Block, Store
 from tests.store.made_up import ARM, curated, samples_of, without_arm
@@ -173,8 +174,8 @@ def rerun_times(root: Path, probes: int) -> dict[str, float]:
     queries = range(10**5, 10**5 + QUERIES)
     file, store = world_spec(root / "all", range(probes), queries), Store(root / "store")
     spec = load_spec(file)
-    for prepared in [library.prepare(spec, part, store) for part in spec.parts]:
-        jobs = library.plan(spec, [prepared], store).jobs
+    for prepared in [prepare(spec, part, store) for part in spec.parts]:
+        jobs = plan(spec, [prepared], store).jobs
         for some in (jobs[start : start + SHARD] for start in range(0, len(jobs), SHARD)):
             made = [made_up(block) for job in some for block in job.blocks]
             tables = {name: pa.concat_tables([one[name] for one in made]) for name in made[0]}

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from einfluence.report import write_report
-from einfluence.run import report_store
+from einfluence.score import report_store
 from einfluence.store.schema import TABLES
 from einfluence.store.store import Store
 from tests.report.conftest import CHROMIUM, FLAGS

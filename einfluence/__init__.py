@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from einfluence.errors import InputError
-    from einfluence.run import Result, measure
+    from einfluence.run import measure
+    from einfluence.score import Result
     from einfluence.spec import Spec, load_spec
     from einfluence.store.store import Store
 
@@ -23,7 +24,7 @@ __all__ = ["InputError", "Result", "Spec", "Store", "load_spec", "measure"]
 
 _HOMES = {
     "InputError": "einfluence.errors",
-    "Result": "einfluence.run",
+    "Result": "einfluence.score",
     "Spec": "einfluence.spec",
     "Store": "einfluence.store.store",
     "load_spec": "einfluence.spec",

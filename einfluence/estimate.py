@@ -14,8 +14,10 @@ from einfluence.engine.restoring import place_of
 from einfluence.estimators.in_context import prompted
 from einfluence.estimators.measure import encode, unreadable
 from einfluence.models.base import Base
-from einfluence.run import Prepared, arm_keys, find_part, loaded_base, prepare, wanted_blocks
+from einfluence.plan import arm_keys, wanted_blocks
+from einfluence.prepare import Prepared, find_part, prepare
 from einfluence.samples import Sample, mapped
+from einfluence.session import loaded_base
 from einfluence.spec import Arm, InContext, Spec
 from einfluence.store.curations import curated_rows
 from einfluence.store.store import Block, Restoration, Store

@@ -11,8 +11,9 @@ from einfluence.engine.encode import encode_text
 from einfluence.engine.items import TextItem
 from einfluence.estimators.in_context import beginning, context
 from einfluence.models.base import Base
-from einfluence.run import loaded_base, part_base
+from einfluence.prepare import part_base
 from einfluence.samples import Curated, Sample
+from einfluence.session import loaded_base
 from einfluence.spec import InContext, Part, Spec
 from einfluence.store.curations import sample_rows
 

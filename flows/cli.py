@@ -26,8 +26,8 @@ from flows import questions
 from flows.questions import DEFAULT_STORE, StoreRoot
 
 if TYPE_CHECKING:
-    from einfluence.run import Result
     from einfluence.samples import Curated
+    from einfluence.score import Result
     from einfluence.spec import Part, Spec
     from einfluence.store.store import Store
 
@@ -127,7 +127,7 @@ def run(
             from flows.server import server_for_a_run, told_of_its_loss
 
             until_it_answers = server_for_a_run()
-            from einfluence.run import load_ahead
+            from einfluence.prepare import load_ahead
             from flows.measure import measure
 
             load_ahead(wanted, opened, computes=runner in ("inline", "threads"))
@@ -176,7 +176,7 @@ def curate(
     from einfluence.curate.output import write_tables
     from einfluence.curate.sources import listing
     from einfluence.curate.summary import summary
-    from einfluence.run import curated_part
+    from einfluence.prepare import curated_part
     from einfluence.spec import load_spec
 
     if sources:
@@ -216,7 +216,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The file to write; by default report.html in the store.")] = None,
 ) -> None:
     """Write the HTML report of a store anew."""
-    from einfluence.run import report_store
+    from einfluence.score import report_store
 
     opened = questions.existing(store)
     runs = opened.runs()

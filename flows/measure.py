@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from einfluence.run import Result, start_run
+from einfluence.score import Result, start_run
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from einfluence.store.turns import turn

@@ -13,7 +13,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from einfluence.run import Plan, Result
+from einfluence.plan import Plan
+from einfluence.score import Result
 from einfluence.store.store import Store
 
 

@@ -19,9 +19,9 @@ from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from einfluence import run as library
+from einfluence.compute import Done, record_failure
 from einfluence.errors import InputError
-from einfluence.run import Done, Plan
+from einfluence.plan import Plan
 from einfluence.shards import Job, Shards
 from tasks import progress
 from tasks.artifacts import ProgressBar
@@ -140,7 +140,7 @@ def _this_runs_server() -> Generator[None]:
 
 def _failed(job: Job, error: BaseException) -> Done:
     get_run_logger().error("%s failed: %s", job.label, _told(error))
-    return library.record_failure(job, _told(error))
+    return record_failure(job, _told(error))
 
 
 def _pool(runner: Runner, workers: int, dask_address: str | None) -> AbstractContextManager[Any]:

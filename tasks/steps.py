@@ -11,9 +11,12 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from einfluence import run as library
+from einfluence.compute import Done, compute
 from einfluence.errors import InputError
-from einfluence.run import Done, Plan, Prepared, Result
+from einfluence.plan import Plan
+from einfluence.plan import plan as missing_cells
+from einfluence.prepare import Prepared, prepare
+from einfluence.score import Result, finish_run
 from einfluence.shards import Job
 from einfluence.spec import Part, Spec
 from einfluence.store.store import Store
@@ -30,13 +33,13 @@ def worth_a_retry(_task: Any, _run: TaskRun, state: State) -> bool:
 @task(name="curate", task_run_name="curate {part.name}", **OURS)
 def curate(spec: Spec, part: Part, store: str) -> Prepared:
     """Finds a part's base and curates its data into the store."""
-    return library.prepare(spec, part, Store(store))
+    return prepare(spec, part, Store(store))
 
 
 @task(name="plan", task_run_name="plan missing cells", **OURS)
 def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
     """Wanted cells minus present cells."""
-    todo = library.plan(spec, prepared, Store(store))
+    todo = missing_cells(spec, prepared, Store(store))
     artifacts.show_plan(todo)
     return todo
 
@@ -45,7 +48,7 @@ def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
 def measure_block(job: Job, threads: int | None = None) -> Done:
     """Fine-tunes and measures one shard of probes and commits its rows."""
     get_run_logger().info("%s: probes %s", job.label, " ".join(job.probe_ids))
-    done = library.compute(job, on_probe=progress.meter.advance, threads=threads)
+    done = compute(job, on_probe=progress.meter.advance, threads=threads)
     for probe, reason in done.failed.items():
         get_run_logger().warning("probe %s failed: %s", probe, reason)
     return done
@@ -55,6 +58,6 @@ def measure_block(job: Job, threads: int | None = None) -> Done:
 def score(spec: Spec, store: str, run: dict[str, Any], todo: Plan, done: list[Done]) -> Result:
     """Desiderata from SQL, the report, and a note of the run."""
     opened = Store(store)
-    result = library.finish_run(spec, opened, run, todo, done)
+    result = finish_run(spec, opened, run, todo, done)
     artifacts.show_result(result, opened)
     return result

@@ -332,7 +332,9 @@ def test_the_estimate_counts_what_a_run_will_count(study: Study, tmp_path: Path)
 
 
 def test_two_writers_of_one_restoration_leave_it_once(study: Study, tmp_path: Path) -> None:
-    from einfluence.run import compute, plan, prepare
+    from einfluence.compute import compute
+    from einfluence.plan import plan
+    from einfluence.prepare import prepare
     from einfluence.spec import load_spec
 
     spec = load_spec(study(probes="ab", arms=[{"recipe": {"lr": 0.01, "steps": 1}, "restore": 2}]))

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import einfluence
-from einfluence import run as library
 from einfluence import shards as cutting
+from einfluence.compute import compute
 from einfluence.models.base import BaseInfo
-from einfluence.run import prepare
+from einfluence.plan import plan
+from einfluence.prepare import prepare
 from einfluence.shards import Job, Shards
 from einfluence.spec import FineTune, load_spec
 from einfluence.store.store import ArmKey, Block, Store
@@ -61,7 +62,7 @@ def test_a_size_in_the_spec_is_kept_to() -> None:
 def test_the_table_is_bit_for_bit_the_same_whatever_the_clock_said(
     tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "BLOCK", 4)
+    monkeypatch.setattr("einfluence.plan.BLOCK", 4)
     spec = write_spec(tmp_path, gpt2_folder, count=22, shard=None)
     tables = []
     for work in (0.0, 30.0):
@@ -77,17 +78,17 @@ def test_the_table_is_bit_for_bit_the_same_whatever_the_clock_said(
 def test_a_run_goes_on_with_the_blocks_of_an_unharmed_one(
     tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "BLOCK", 4)
+    monkeypatch.setattr("einfluence.plan.BLOCK", 4)
     spec = load_spec(write_spec(tmp_path, gpt2_folder, count=22, shard=None))
     store = Store(tmp_path / "store")
     prepared = [prepare(spec, part, store) for part in spec.parts]
-    todo = library.plan(spec, prepared, store)
+    todo = plan(spec, prepared, store)
     shards = Shards(todo.jobs)
     for _ in range(2):
         job = shards.take()
         assert job is not None
-        shards.took(job, library.compute(job).seconds)
+        shards.took(job, compute(job).seconds)
     assert len(job.blocks) > 1
-    left = library.plan(spec, prepared, store)
+    left = plan(spec, prepared, store)
     ids = [job.probe_ids for job in todo.jobs]
     assert [job.probe_ids for job in left.jobs] == ids[len(ids) - len(left.jobs) :]

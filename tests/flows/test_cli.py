@@ -356,14 +356,14 @@ def test_whoever_reads_the_output_may_stop(first: Path) -> None:
 def test_plan_takes_the_curation_that_is_there_and_writes_nothing(
     first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from einfluence import run
+    from einfluence import prepare
     from einfluence.keys import file_digest
 
     def state() -> dict[Path, str]:
         return {path: file_digest(path) for path in (first / "store").rglob("*") if path.is_file()}
 
     monkeypatch.chdir(first)
-    monkeypatch.setattr(run, "curated_part", None)  # curating would fail
+    monkeypatch.setattr(prepare, "curated_part", None)  # curating would fail
     before = state()
     code, out, err = said("plan", "spec.yaml", "--store", "store")
     assert code == 0 and out.count("9 cells wanted, 9 present") == 2, err

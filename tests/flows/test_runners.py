@@ -24,8 +24,11 @@ import typer
 from prefect.logging import disable_run_logger
 
 import einfluence
-from einfluence import run as library
+from einfluence.compute import Done, compute
 from einfluence.errors import InputError
+from einfluence.plan import plan
+from einfluence.prepare import prepare
+from einfluence.shards import Job
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
@@ -56,7 +59,7 @@ def write_spec(folder: Path, base: Path, count: int = 6, **more: object) -> Path
 class Pool:
     """A task runner whose workers die on some blocks."""
 
-    def __init__(self, deadly: Callable[[library.Job], bool], error: Exception) -> None:
+    def __init__(self, deadly: Callable[[Job], bool], error: Exception) -> None:
         self.deadly, self.error = deadly, error
 
     def __enter__(self) -> Pool:
@@ -69,10 +72,10 @@ class Pool:
         job, deadly, error = parameters["job"], self.deadly, self.error
 
         class Future:
-            def result(self) -> library.Done:
+            def result(self) -> Done:
                 if deadly(job):
                     raise error
-                return library.compute(job)
+                return compute(job)
 
         return Future()
 
@@ -83,10 +86,10 @@ def _measured(
     first: Callable[..., bool],
     alone: Callable[..., bool],
     error: Exception,
-) -> tuple[list[library.Done], Store]:
+) -> tuple[list[Done], Store]:
     store = Store(spec.parent / "store")
     loaded = load_spec(spec)
-    todo = library.plan(loaded, [library.prepare(loaded, part, store) for part in loaded.parts], store)
+    todo = plan(loaded, [prepare(loaded, part, store) for part in loaded.parts], store)
     assert len(todo.jobs) == 3
     monkeypatch.setattr(runners, "_pool", lambda *_: Pool(first, error))
     monkeypatch.setattr(runners, "ProcessPoolTaskRunner", lambda **_: Pool(alone, error))
@@ -108,7 +111,7 @@ def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
     died = BrokenProcessPool("A process in the process pool was terminated abruptly")
     bad: list[str] = []
 
-    def deadly(job: library.Job) -> bool:
+    def deadly(job: Job) -> bool:
         bad[:] = bad or job.probe_ids
         return job.probe_ids[0] in bad
 
@@ -125,7 +128,7 @@ def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
 def test_an_exception_in_a_block_is_recorded_and_the_others_finish(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
     seen: list[str] = []
 
-    def second(job: library.Job) -> bool:
+    def second(job: Job) -> bool:
         seen.append(job.label)
         return len(seen) == 2
 
@@ -139,9 +142,9 @@ def test_blocks_in_threads_do_not_disturb_each_other(spec: Path) -> None:
     whole, threaded = Store(spec.parent / "whole"), Store(spec.parent / "threaded")
     loaded = load_spec(spec)
     for store in (whole, threaded):
-        todo = library.plan(loaded, [library.prepare(loaded, part, store) for part in loaded.parts], store)
+        todo = plan(loaded, [prepare(loaded, part, store) for part in loaded.parts], store)
         with ThreadPoolExecutor(1 if store is whole else 3) as pool:
-            assert sum(done.cells for done in pool.map(library.compute, todo.jobs)) == 36
+            assert sum(done.cells for done in pool.map(compute, todo.jobs)) == 36
     assert _table(whole.root) == _table(threaded.root)
 
 
@@ -310,10 +313,10 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, gpt2_folder: Pat
 def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_folder: Path) -> None:
     spec = load_spec(write_spec(tmp_path, gpt2_folder, count=64, shard=1, keep_deltas="10MB"))
     store = Store(tmp_path / "store")
-    todo = library.plan(spec, [library.prepare(spec, part, store) for part in spec.parts], store)
+    todo = plan(spec, [prepare(spec, part, store) for part in spec.parts], store)
     used: list[int] = []
     for job in (*todo.jobs, *todo.jobs, *todo.jobs):
-        library.compute(job)
+        compute(job)
         used.append(psutil.Process().memory_info().rss)
     assert len(used) == 192
     assert max(used[-20:]) - max(used[44:64]) < 20e6

@@ -1,0 +1,83 @@
+"""One shard: its cells from its base, its samples and its arm, committed to the store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from einfluence.samples import mapped
+from einfluence.session import loaded_base
+from einfluence.shards import Job
+from einfluence.spec import FineTune
+from einfluence.store.curations import curated_rows
+from einfluence.store.schema import PARTED, TABLES
+from einfluence.store.store import ArmKey, Restoration, Store
+
+_engine = threading.Lock()  # engines change the model that they measure, and draw from torch's one generator
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one job did: cells written, why each failed probe failed, and how long it took without loading the base."""
+
+    cells: int
+    failed: dict[str, str]
+    seconds: float = 0.0
+
+
+def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int | None = None) -> Done:
+    """Computes one job's cells and commits them to the store.
+
+    Args:
+        job: The job.
+        on_probe: Called after each probe, for progress.
+        threads: Most threads that torch may use; None takes all cores. A small base is always given one.
+
+    Raises:
+        InputError: When a sample does not fit the base, or the store cannot be written.
+    """
+    from einfluence.estimators.measure import measure_block
+    from einfluence.estimators.restore import restore_block
+
+    store = Store(job.store)
+    base = loaded_base(job.base, job.trust_remote_code, threads)
+    samples, members = curated_rows(store.root / "curations" / job.curation)
+    kept = store.kept_deltas(job.key, job.probe_ids).get
+    begun = time.perf_counter()
+    tables, deltas, failed, cells = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str](), 0
+    for block in job.blocks:
+        probes = {probe: mapped(members[probe], samples.__getitem__) for probe in block.probe_ids}
+        with _engine:
+            if isinstance(block, Restoration) and isinstance(job.arm, FineTune):
+                asked = [[samples[query] for query in queries] for queries in block.wanted]
+                measured = restore_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
+            else:
+                queries = [samples[query] for query in block.query_ids]
+                measured = measure_block(base, job.arm, job.key.seed, probes, queries, kept=kept, on_probe=on_probe)
+        tables.append(measured.tables)
+        deltas |= measured.deltas if job.keep_deltas else {}
+        failed |= measured.failed
+        cells += measured.cells
+    present = {name: [one[name] for one in tables if name in one] for name in PARTED}
+    whole = {name: pa.concat_tables(found) for name, found in present.items() if found}
+    store.add_part(job.key, whole, since=job.blocks[0].since)
+    store.keep_deltas(job.key, deltas, job.keep_deltas)
+    return Done(cells, failed, time.perf_counter() - begun)
+
+
+def record_failure(job: Job, reason: str) -> Done:
+    """Commits that a whole job failed: an outcome with the reason for each of its probes, and no cell."""
+    rows = [{"probe_id": probe, "status": "failed", "reason": reason} for probe in job.probe_ids]
+    empty = {name: TABLES[name].empty_table().drop_columns(_arm_columns(name)) for name in PARTED}
+    outcomes = pa.Table.from_pylist(rows, empty["outcomes"].schema)
+    Store(job.store).add_part(job.key, {**empty, "outcomes": outcomes})
+    return Done(0, dict.fromkeys(job.probe_ids, reason))
+
+
+def _arm_columns(name: str) -> list[str]:
+    return [column for column in vars(ArmKey("", "", "", 0, "")) if column in TABLES[name].names]

@@ -1,0 +1,68 @@
+"""What a spec wants and its store lacks, in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from einfluence.estimators import VERSIONS
+from einfluence.prepare import Prepared
+from einfluence.shards import BLOCK, Job
+from einfluence.spec import Arm, FineTune, Spec, byte_count
+from einfluence.store.store import ArmKey, Block, Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Args:
+        wanted: Cells that the spec wants.
+        present: Cells that the store has.
+        jobs: One for each block of missing cells.
+        fixed: Whether the spec says how many probes a shard has; else :class:`Shards` puts blocks together.
+    """
+
+    wanted: int
+    present: int
+    jobs: tuple[Job, ...]
+    fixed: bool = False
+
+
+def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
+    """Wanted cells minus present cells, in jobs."""
+    wanted, missing, jobs = 0, 0, list[Job]()
+    for item in prepared:
+        folder = store.root / "curations" / item.curation
+        for arm, key in arm_keys(item):
+            cells, blocks = wanted_blocks(spec, folder, arm, key, store)
+            wanted += cells
+            for block in blocks:
+                missing += block.cells
+                keep = byte_count(spec.keep_deltas)
+                jobs.append(
+                    Job(store.url, item.base, item.curation, arm, key, (block,), keep, item.part.trust_remote_code)
+                )
+    return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
+
+
+def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[Block]]:
+    """How many cells a spec wants of one arm of a curation, and the blocks that a store lacks; restorations last."""
+    size = spec.shard or BLOCK
+    wanted = pq.read_metadata(curation / "relations.parquet").num_rows
+    blocks: list[Block] = [*store.missing(curation, key, size)]
+    if isinstance(arm, FineTune) and arm.restore:
+        restorations, more = store.unrestored(curation, key, size, arm.restore)
+        return wanted + restorations, [*blocks, *more]
+    return wanted, blocks
+
+
+def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
+    """The arms of a part, once for each seed where one changes anything; else with seed 0."""
+    for arm in item.part.arms:
+        for seed in item.part.seeds if arm.recipe.draws else (0,):
+            version = VERSIONS[arm.estimator]
+            yield arm, ArmKey(item.base.base_id, arm.estimator, arm.recipe_id, seed, version)

@@ -1,0 +1,150 @@
+"""From a part of a spec to its base and its curated data."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from einfluence.curate import curate
+from einfluence.curate.classes import class_names
+from einfluence.curate.key import data_key
+from einfluence.errors import InputError
+from einfluence.keys import content_hash
+from einfluence.models.base import Base, BaseInfo
+from einfluence.models.load import find_base
+from einfluence.samples import Curated, Sample
+from einfluence.session import LOADED, loaded_base
+from einfluence.spec import InContext, Part, Spec
+from einfluence.store.curations import sample_rows
+from einfluence.store.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A part of the spec with its base and the key of its curated data."""
+
+    part: Part
+    base: BaseInfo
+    curation: str
+
+
+def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
+    """Finds a part's base and curates its data, unless that very curation is in the store.
+
+    Raises:
+        InputError: When base or data cannot be used, or a sample does not fit the base.
+    """
+    study = f"{spec.name}/{part.name}"
+    found = find_part(spec, part)
+    _check_chat(found)
+    store.open_for_writing()
+    if store.curation(found.curation) is None:
+        curated = curated_part(spec, part)
+        store.add_curation(found.curation, curated, {"origin": study, "part": json.loads(part.model_dump_json())})
+    store.add_rows("bases", [_base_row(found.base)])
+    store.add_rows("recipes", [arm.row for arm in part.arms])
+    store.point_study(study, found.curation, order=time.time_ns())
+    return found
+
+
+def find_part(spec: Spec, part: Part) -> Prepared:
+    """A part's base, and the key that its curation has or will have."""
+    base = part_base(spec, part)
+    return Prepared(part, base, content_hash((data_key(part, spec), base.base_id)))
+
+
+def part_base(spec: Spec, part: Part) -> BaseInfo:
+    """Finds the base of a part.
+
+    Raises:
+        InputError: When there is none of that name, or its folder lacks what a base needs.
+    """
+    where, remote = f"parts.{part.name}.base", part.trust_remote_code
+    found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
+    if found.modality == "image" and part.bos != "auto":
+        raise InputError(f"parts.{part.name}.bos", f"`bos: {part.bos}` for an image base", "a text base, or no `bos`")
+    return found.beginning(part.bos)
+
+
+def curated_part(spec: Spec, part: Part) -> Curated:
+    """Curates a part's data for its base, without a store.
+
+    Raises:
+        InputError: When base or data cannot be used, or a sample does not fit the base.
+    """
+    from einfluence.estimators.measure import encode
+
+    base = loaded_base(part_base(spec, part), part.trust_remote_code)
+    curated = _curate(part, spec, base)
+    for sample in sample_rows(curated.samples):
+        if not sample.unreadable:
+            encode(base, sample)
+    return curated
+
+
+def load_ahead(spec: Spec, store: Store, *, computes: bool = True) -> None:
+    """Loads the bases that this process will need, so that it can be done while something else is waited for.
+
+    Args:
+        spec: The spec.
+        store: The store.
+        computes: Whether cells are computed in this process; else a base is needed only to curate.
+    """
+    for part in spec.parts[:LOADED]:
+        found = find_part(spec, part)
+        if computes or store.curation(found.curation) is None:
+            loaded_base(found.base, part.trust_remote_code)
+
+
+def _curate(part: Part, spec: Spec, base: Base) -> Curated:
+    def features(samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
+        from einfluence.engine.features import features as of_base
+
+        return of_base(base, samples)
+
+    if base.info.modality == "image":
+        names = class_names(base.info.config, base.n_classes)
+        return curate(part, spec, features, n_classes=base.n_classes, shape=base.input_shape, class_names=names)
+
+    from einfluence.engine import TextItem, TextReader
+    from einfluence.estimators.measure import encode
+
+    read = TextReader(base)  # one for all that is asked, so that it is held against the definition once
+
+    def tokenize(text: str) -> list[int]:
+        return base.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def logprobs(samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
+        return read([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
+
+    added = getattr(base.tokenizer, "added_tokens_decoder", {}).values()
+    specials = {*base.tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
+    limits: dict[str, Any] = {"max_tokens": base.max_length, "specials": specials}
+    return curate(part, spec, features, tokenize=tokenize, logprobs=logprobs, **limits)
+
+
+def _check_chat(item: Prepared) -> None:
+    """Raises InputError before anything is computed if an arm asks for a chat template that cannot be used."""
+    chats = [arm.recipe for arm in item.part.arms if isinstance(arm, InContext) and arm.recipe.chat]
+    if chats and item.base.modality == "text":
+        from einfluence.estimators.in_context import beginning
+
+        base = loaded_base(item.base, item.part.trust_remote_code)
+        beginning(base, chats[0], f"parts.{item.part.name}: arms recipe.chat")
+
+
+def _base_row(base: BaseInfo) -> dict[str, Any]:
+    about = {"label": base.label, "config": base.config, "modality": base.modality}
+    return {
+        "base": base.base_id,
+        "label": base.label,
+        "modality": base.modality,
+        "json": json.dumps(about, sort_keys=True),
+    }

@@ -1,0 +1,122 @@
+"""The end of a run: the scorecard, the report, and a note of where the numbers came from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from einfluence.compute import Done
+from einfluence.estimators import VERSIONS
+from einfluence.keys import content_hash, file_digest
+from einfluence.plan import Plan
+from einfluence.spec import Spec
+from einfluence.store.store import Store
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run did. Exit code and JSON of the command line come from here."""
+
+    wanted: int
+    present: int
+    computed: int
+    failed: int
+    seconds: float
+    store: str
+    report: str | None
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of ``--json``."""
+        names = ("wanted", "present", "computed", "failed", "seconds", "store", "report")
+        return {name: getattr(self, name) for name in names}
+
+
+def start_run() -> dict[str, Any]:
+    """Notes when a run began."""
+    return {"started": datetime.now(UTC).isoformat(timespec="seconds"), "clock": time.perf_counter()}
+
+
+def finish_run(
+    spec: Spec, store: Store, run: dict[str, Any], todo: Plan, done: Sequence[Done], *, report: bool = True
+) -> Result:
+    """Tidies the store, scores, reports and notes a run."""
+    store.tidy()
+    score_store(store, spec.path(spec.metrics) if spec.metrics else None)
+    out = store.root / "report.html"
+    failed = {probe: reason for item in done for probe, reason in item.failed.items()}
+    result = Result(
+        wanted=todo.wanted,
+        present=todo.present,
+        computed=sum(item.cells for item in done),
+        failed=len(failed),
+        seconds=round(time.perf_counter() - run["clock"], 2),
+        store=store.url,
+        report=str(out) if report else None,
+        reasons=failed,
+    )
+    note = {**provenance(spec, run, result), "log": store.log.state().version}
+    store.write_run(note)
+    if report:
+        report_store(store, out, note)
+        store.publish("report.html")
+    return result
+
+
+def score_store(store: Store, user_sql: Path | None = None) -> pa.Table:
+    """Computes all desiderata from the store's tables, then the user's own, and writes them back."""
+    from einfluence.metrics import score
+
+    with store.connect() as connection:
+        table = score(connection, user_sql=user_sql)
+    store.write_desiderata(table)
+    return table
+
+
+def report_store(store: Store, out: Path, run: dict[str, Any]) -> Path:
+    """Writes the HTML report of a store."""
+    from einfluence.report import write_report
+
+    with store.connect() as connection:
+        return write_report(connection, out, run=run)
+
+
+def provenance(spec: Spec, run: dict[str, Any], result: Result) -> dict[str, Any]:
+    """All that is needed to say where numbers came from; of the machine only what they may depend on."""
+    packages = ("einfluence", "torch", "transformers", "peft", "numpy", "duckdb", "pyarrow")
+    return {
+        "started": run["started"],
+        "study": spec.name,
+        "spec": json.loads(spec.model_dump_json()),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "machine": {"cpu": platform.machine(), "cores": os.cpu_count()},
+        "estimators": dict(VERSIONS),
+        "metrics": metrics_digest(spec),
+        "failed_probes": result.reasons,
+        **result.to_json(),
+    }
+
+
+def metrics_digest(spec: Spec) -> str:
+    """Content hash of the SQL that the scorecard is computed with, the user's own included."""
+    folders = [Path(__file__).parent / "metrics", *([spec.path(spec.metrics)] if spec.metrics else [])]
+    return content_hash(
+        [(path.name, file_digest(path)) for folder in folders for path in sorted(folder.rglob("*.sql"))]
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
