@@ -304,6 +304,24 @@ def json_bytes(value: object) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of the store that holds one JSON object.
+
+    Raises:
+        InputError: When it cannot be read.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("no mapping")
+    except (OSError, ValueError) as error:
+        fix = "`einfluence verify --repair` sets it aside"
+        raise InputError(
+            str(path), f"a file that cannot be read ({error})", "JSON as einfluence writes it", fix
+        ) from error
+    return cast("dict[str, Any]", value)
+
+
 def bytes_digest(data: bytes) -> str:
     """The checksum that stands in file names: the same as :func:`einfluence.keys.file_digest` of the file."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()

@@ -19,8 +19,9 @@ from einfluence.keys import content_hash
 from einfluence.spec import Arm
 from einfluence.store.files import MARKER, json_bytes, table_bytes
 from einfluence.store.log import ArmKey, Change, State, Unit
+from einfluence.store.marker import read_marker
 from einfluence.store.schema import PARTED, STORE_VERSION, TABLES, completed
-from einfluence.store.store import Store, read_json
+from einfluence.store.store import Store
 
 _ARM = TypeAdapter[Arm](Annotated[Arm, Field(discriminator="estimator")])
 
@@ -37,10 +38,10 @@ def migrate(store: Store) -> int:
     Raises:
         InputError: When there is no store, or it is of another version than 1, or a part of it is damaged or lost.
     """
-    path = store.files.get(MARKER)
-    if path is None:
-        raise InputError(store.url, "no store", "what `einfluence run` has written to")
-    marker = read_json(path)
+    marker = read_marker(store.files)
+    if marker is None:
+        fix = "`einfluence verify --repair` writes a lost einfluence.json anew"
+        raise InputError(store.url, "no store", "what `einfluence run` has written to", fix)
     version = marker.get("store_version")
     if version == STORE_VERSION:
         return 0

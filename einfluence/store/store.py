@@ -9,7 +9,6 @@ A part of the table is written once, whole, and never changed; its name is the c
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,10 @@ import pyarrow.parquet as pq
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Curated
-from einfluence.store.files import MARKER, bytes_digest, files_at, json_bytes, table_bytes
+from einfluence.store.files import MARKER, bytes_digest, files_at, json_bytes, read_json, table_bytes
 from einfluence.store.log import ArmKey, Change, Log, State, Unit
-from einfluence.store.schema import PARTED, STORE_VERSION, TABLES
+from einfluence.store.marker import check_version, write_marker
+from einfluence.store.schema import PARTED, TABLES
 
 if TYPE_CHECKING:
     import duckdb
@@ -86,13 +86,8 @@ class Store:
         self.root, self.url = self.files.root, self.files.url
         self.log = Log(self.files)
         self._statuses: dict[str, Mapping[str, str]] = {}
-        marker = self.root / MARKER
-        if check and marker.is_file():
-            found = read_json(marker).get("store_version")
-            if found != STORE_VERSION:
-                carry = f"`einfluence verify --migrate --store {self.url}` carries it over"
-                fix = carry if found == 1 else "use the einfluence that wrote it, or another --store"
-                raise InputError(self.url, f"a store of version {found}", f"version {STORE_VERSION}", fix)
+        if check:
+            check_version(self.files)
 
     # Reading ------------------------------------------------------------------------------------------------------
 
@@ -180,11 +175,11 @@ class Store:
         """Makes the folder a store.
 
         Raises:
-            InputError: When it cannot be written, or two writers could not be told apart in it.
+            InputError: When it cannot be written, or two writers could not be told apart in it, or it is of another
+                version.
         """
-        if not self.exists:
-            marker = {"store_version": STORE_VERSION, "id": secrets.token_hex(8)}
-            self.files.put(MARKER, json_bytes(marker), new=True)
+        write_marker(self.files)
+        check_version(self.files)
         if self.files.put(MARKER, (self.root / MARKER).read_bytes(), new=True):
             fix = "use one that honours `If-None-Match: *` (AWS S3, MinIO, R2), or a folder"
             raise InputError(self.url, "a place where a name can be taken twice", "conditional writes", fix)
@@ -405,24 +400,6 @@ class Store:
     def deltas_folder(self, arm: ArmKey) -> str:
         """Where an arm's kept deltas are."""
         return f"deltas/{arm.base}/{arm.recipe}-{arm.seed}-{arm.engine_version}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file of the store that holds one JSON object.
-
-    Raises:
-        InputError: When it cannot be read.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("no mapping")
-    except (OSError, ValueError) as error:
-        fix = "`einfluence verify --repair` sets it aside"
-        raise InputError(
-            str(path), f"a file that cannot be read ({error})", "JSON as einfluence writes it", fix
-        ) from error
-    return cast("dict[str, Any]", value)
 
 
 def _by_probe(outcomes: pa.Table) -> dict[str, str]:

@@ -12,16 +12,18 @@ import pyarrow.parquet as pq
 
 from einfluence.errors import InputError
 from einfluence.keys import file_digest
-from einfluence.store.files import TEMPORARY, Mirrored
+from einfluence.store.files import MARKER, TEMPORARY, Mirrored
 from einfluence.store.log import FOLDER, Change, Log, State, entry_name, replay, write_entry
+from einfluence.store.marker import write_marker
 from einfluence.store.schema import PARTED
-from einfluence.store.store import CURATED, MARKER
+from einfluence.store.store import CURATED
 
 if TYPE_CHECKING:
     from einfluence.store.store import Store
 
 ASIDE = ".aside"
 LOCKS = (".lock", ".going", ".waiting")
+OURS = tuple(f"{folder}/" for folder in (*PARTED, FOLDER, "curations", "studies", "runs"))
 CHECKED_BY_NAME = (*PARTED, "deltas", "bases", "recipes")
 
 
@@ -51,12 +53,17 @@ def verify(store: Store, *, repair: bool = False) -> tuple[int, list[Fault]]:
 
     Returns:
         The number of files read, and the faults.
+
+    Raises:
+        InputError: When nothing there is of a store.
     """
     if isinstance(store.files, Mirrored):
         store.files.forget()
     state, unread = replay(store.files)
     faults = list(_log_faults(store, state, unread))
     names = [name for name in store.files.names("") if not name.startswith((f"{TEMPORARY}/", f"{ASIDE}/", *LOCKS))]
+    if not any(name == MARKER or name.startswith(OURS) for name in names):
+        raise InputError("--store", f"{store.url}, which holds no store", "what `einfluence run` has written to")
     live = {name for unit in state.units.values() for name in unit.files.values()}
     for name in names:
         if not name.startswith(f"{FOLDER}/"):
@@ -65,6 +72,8 @@ def verify(store: Store, *, repair: bool = False) -> tuple[int, list[Fault]]:
     there = set(names)
     faults += [Fault(name, "missing", "a part that the log names") for name in sorted(live - there)]
     faults += _missing_of_curations(store, there)
+    if MARKER not in there:
+        faults.append(Fault(MARKER, "missing", "the store's version"))
     if repair:
         _repair(store, state, unread, faults)
     return len(names), faults
@@ -98,7 +107,10 @@ def _look_at(store: Store, name: str, live: set[str]) -> Fault | None:
         return None
     if top == "curations":
         return _look_at_curation(store, name)
-    if top == "desiderata" or name in (MARKER, "report.html") or top in ("studies", "runs"):
+    if name == MARKER:
+        known = isinstance((_json(str(path)) or {}).get("store_version"), int)
+        return None if known else Fault(name, "damaged", "JSON that says no version of a store")
+    if top == "desiderata" or name == "report.html" or top in ("studies", "runs"):
         problem = _unparsable(str(path))
         return Fault(name, "damaged", problem) if problem else None
     return Fault(name, "foreign", "not a name that einfluence gives")
@@ -165,7 +177,7 @@ def _repair(store: Store, state: State, unread: list[int], faults: list[Fault]) 
     if lost:
         store.log.commit(lambda now: Change(remove=lost & frozenset(now.units)) if lost & set(now.units) else None)
     if MARKER in bad:
-        store.open_for_writing()
+        write_marker(store.files)
 
 
 def _mend_log(store: Store, unread: list[int]) -> None:

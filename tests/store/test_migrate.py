@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import einfluence
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.spec import FineTune, Part
+from einfluence.spec import FineTune, Part, Spec
 from einfluence.store import migrate as module
 from einfluence.store.files import Files
 from einfluence.store.log import ArmKey
@@ -161,6 +162,48 @@ def test_what_is_no_store_of_version_1_or_not_whole_is_refused(old: Path, tmp_pa
     (old / "einfluence.json").write_text(json.dumps({"store_version": 7}))
     with pytest.raises(InputError, match="a store of version 7"):
         migrate(Store(old, check=False))
+
+
+@pytest.mark.parametrize("harm", ["deleted", "damaged", "of no version"])
+def test_a_lost_marker_hides_no_store_of_version_1(old: Path, harm: str) -> None:
+    before, marker = written(old), old / "einfluence.json"
+    marker.unlink() if harm == "deleted" else marker.write_text("{" if harm == "damaged" else "{}")
+    files = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    note = json.loads(next((old / "runs").glob("*.json")).read_text())
+    with pytest.raises(InputError, match="einfluence verify --repair"):
+        einfluence.measure(Spec.model_validate(note["spec"]), old)
+    for flags in ([], ["--migrate"]):
+        done = CliRunner().invoke(app, ["verify", "--store", str(old), *flags])
+        kind = "missing" if harm == "deleted" else "damaged"
+        assert (done.exit_code, f"{kind}: einfluence.json" in done.stdout) == (1, True), done.output
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == files
+
+    assert CliRunner().invoke(app, ["verify", "--repair", "--store", str(old)]).exit_code == 0
+    assert json.loads(marker.read_text())["store_version"] == 1
+    with pytest.raises(InputError, match=r"a store of version 1; .*`einfluence verify --migrate"):
+        Store(old)
+    done = CliRunner().invoke(app, ["verify", "--migrate", "--store", str(old)])
+    assert (done.exit_code, "45 cells carried over" in done.stderr) == (0, True), done.output
+    assert cells(Store(old)) == before
+    assert missing(Store(old)) == 0
+
+
+def test_a_marker_that_is_lost_while_a_run_goes_on_is_written_as_of_the_version_of_the_parts(old: Path) -> None:
+    before, late = written(old), Store(old, check=False)
+    (old / "einfluence.json").unlink()
+    with pytest.raises(InputError, match="a store of version 1"):
+        late.open_for_writing()
+    assert json.loads((old / "einfluence.json").read_text())["store_version"] == 1
+    migrate(late)
+    (old / "einfluence.json").unlink()
+    verify(Store(old, check=False), repair=True)  # its former parts are still there: it might have been killed half-way
+    migrate(Store(old, check=False))
+    assert cells(Store(old)) == before
+    store = Store(old)
+    store.tidy(grace=0.0)
+    (old / "einfluence.json").unlink()
+    Store(old).open_for_writing()
+    assert cells(Store(old)) == before
 
 
 def test_chats_that_began_with_two_bos_tokens_stay_behind() -> None:

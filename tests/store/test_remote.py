@@ -73,6 +73,10 @@ def test_a_store_of_version_1_is_carried_over(bucket: str, tmp_path: Path, monke
     for path in sorted((tmp_path / "old").rglob("*")):
         if path.is_file():
             there.put(path.relative_to(tmp_path / "old").as_posix(), path.read_bytes())
+    there.delete("einfluence.json")
+    with pytest.raises(InputError, match="a store of version 1; .*verify --repair --migrate"):
+        Store(f"{bucket}/old")
+    assert [fault.name for fault in verify(Store(f"{bucket}/old", check=False), repair=True)[1]] == ["einfluence.json"]
     assert verify(Store(f"{bucket}/old", check=False))[1] == []
     assert migrate(Store(f"{bucket}/old", check=False)) == migrate(Store(tmp_path / "old", check=False)) == 45
     _mirror(monkeypatch, tmp_path / "two")
