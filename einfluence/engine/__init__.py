@@ -17,8 +17,8 @@ from einfluence.engine import serial
 from einfluence.engine.check import FallbackWarning, Trial, doubt_reader, refuse, serial_because, warn_of_fallback
 from einfluence.engine.choice import DEFINITION, Choice, choose
 from einfluence.engine.exam import Reader
-from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned
-from einfluence.engine.noise import Found, NoiseWarning, with_noise
+from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
+from einfluence.engine.noise import NoiseWarning, with_noise
 from einfluence.engine.outcomes import together
 from einfluence.engine.plan import Plan
 from einfluence.engine.plan import plan as _plan
@@ -33,6 +33,8 @@ __all__ = [
     "FallbackWarning",
     "ImageItem",
     "Item",
+    "MeasuredRow",
+    "Measurement",
     "NoiseWarning",
     "Scores",
     "TextItem",
@@ -58,7 +60,7 @@ def measure(
     *,
     kept: Mapping[int, dict[str, Tensor]] | None = None,
     engine: str = "auto",
-) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+) -> Measurement:
     """Measures every query before, and after training on each probe.
 
     Args:
@@ -70,9 +72,8 @@ def measure(
         kept: For the index of a probe, the ``delta`` of an earlier training, which is used instead of a new one.
         engine: ``auto`` takes the fastest that is exact; ``serial`` the definition.
 
-    Returns:
-        The scores (Q,) of the base, and for each probe in order its index, what training left behind, and the
-        scores (Q,) after it (None for a probe that failed).
+    Raises:
+        InputError: When the recipe does not fit the base, or the base cannot read the queries.
     """
     refuse(base)
     if engine not in ("auto", "serial"):
@@ -100,21 +101,21 @@ def _measure(
     seed: int,
     kept: Mapping[int, dict[str, Tensor]],
     engine: str,
-) -> Found:
+) -> Measurement:
     """Measures probes that are all trained in the same way, by their number."""
     numbers, probes = list(numbered), list(numbered.values())
     choice = _chosen(base, recipe, probes, queries, seed, engine, kept=bool(kept))
     kept = {place: kept[n] for place, n in enumerate(numbers) if n in kept and choice.reads(kept[n])}
     found = _by(choice, base, recipe, probes, queries, seed, kept)
 
-    def again(other: Recipe, few: Sequence[Sequence[Item]], some: Sequence[Item]) -> Any:
+    def again(other: Recipe, few: Sequence[Sequence[Item]], some: Sequence[Item]) -> Measurement:
         if choice.engine is None:
             return serial.measure(base, other, few, some, seed)
         same: Any = cast("Any", type(choice.engine))(base, other, seed)
         return same.measure(few, some, {})
 
     before, rows = with_noise(again, base, recipe, probes, queries, found)
-    return before, ((numbers[place], tuned, after) for place, tuned, after in rows)
+    return Measurement(before, (row._replace(probe=numbers[row.probe]) for row in rows))
 
 
 def _chosen(
@@ -151,7 +152,7 @@ def _by(
     queries: Sequence[Item],
     seed: int,
     kept: Mapping[int, dict[str, Tensor]],
-) -> Found:
+) -> Measurement:
     """Measures with an engine; where it fails on the way, the definition measures the probes that are left."""
     slow = partial(_by_definition, base, recipe, queries=queries, seed=seed)
     if choice.engine is None:
@@ -162,22 +163,21 @@ def _by(
         warn_of_fallback(base, recipe.label, DEFINITION, first_line(error))
         return slow(probes, {}, why=first_line(error))
 
-    def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+    def each() -> Iterator[MeasuredRow]:
         done = 0
         try:
-            for index, tuned, after in rows:
-                yield index, replace(tuned, engine=choice.name, fallback=choice.why or None), after
+            for row in rows:
+                yield row._replace(tuned=replace(row.tuned, engine=choice.name, fallback=choice.why or None))
                 done += 1
             return
         except Exception as error:
             why = first_line(error)
         warn_of_fallback(base, recipe.label, DEFINITION, why)
-        own, rest = slow(probes[done:], {}, why=why)
-        _, moved = together([(before, iter(())), (own, rest)])
-        for index, tuned, after in moved:
-            yield done + index, tuned, after
+        rest = together([Measurement(before, iter(())), slow(probes[done:], {}, why=why)])
+        for row in rest.rows:
+            yield row._replace(probe=done + row.probe)
 
-    return before, each()
+    return Measurement(before, each())
 
 
 def _by_definition(
@@ -189,9 +189,10 @@ def _by_definition(
     queries: Sequence[Item],
     seed: int,
     why: str,
-) -> Found:
+) -> Measurement:
     before, rows = serial.measure(base, recipe, probes, queries, seed, kept=kept)
-    return before, ((i, replace(told, engine=DEFINITION, fallback=why or None), after) for i, told, after in rows)
+    by = {"engine": DEFINITION, "fallback": why or None}
+    return Measurement(before, (row._replace(tuned=replace(row.tuned, **by)) for row in rows))
 
 
 def plan(

@@ -15,7 +15,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from einfluence.engine.anatomy import shared_copy
-from einfluence.engine.items import ImageItem, Scores, Tuned
+from einfluence.engine.items import ImageItem, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
 from einfluence.engine.serial import make_optimizer, trainable_copy
 from einfluence.engine.stacked import KNOWN, Unfolded, unfolds
@@ -91,22 +91,22 @@ class ImageEngine:
 
     def measure(
         self, probes: Sequence[Probe], queries: Sequence[ImageItem], kept: Mapping[int, dict[str, Tensor]]
-    ) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+    ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
         self._put({name: value[None] for name, value in self.start.items()})
         trained = [owner.module for owner in self.owners]
         exam = _Exam(self.model, trained, queries, self.sizes, self._dtype, self.device)
         before = exam.take()
 
-        def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+        def each() -> Iterator[MeasuredRow]:
             for batch in self._batches(probes):
                 new = [i for i in batch if i not in kept]
                 tuned = dict(zip(new, self.train([probes[i] for i in new]), strict=True))
                 for i in batch:
                     told = tuned.get(i) or Tuned(kept[i], [], math.nan, math.nan)
-                    yield i, told, None if told.failed else self._score(exam, told.delta)
+                    yield MeasuredRow(i, told, None if told.failed else self._score(exam, told.delta))
 
-        return before, each()
+        return Measurement(before, each())
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -89,3 +89,29 @@ class Tuned:
     engine: str | None = None
     fallback: str | None = None
     noise_rms: float | None = None
+
+
+class MeasuredRow(NamedTuple):
+    """One probe of a :class:`Measurement`.
+
+    Args:
+        probe: Which one, counted from 0.
+        tuned: What training on it left behind.
+        after: The scores (Q,) after it; None for a probe that failed.
+    """
+
+    probe: int
+    tuned: Tuned
+    after: Scores | None
+
+
+class Measurement(NamedTuple):
+    """What probes did to queries: influence is ``row.after.logprob - before.logprob``.
+
+    Args:
+        before: The scores (Q,) of the base.
+        rows: One for each probe, in order; each is computed when it is asked for, and there is one pass over them.
+    """
+
+    before: Scores
+    rows: Iterator[MeasuredRow]

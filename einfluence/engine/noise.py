@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.engine.items import Item, Measurement
 from einfluence.engine.memory import memory_budget
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
-Found = tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]
 PROBES, QUERIES = 3, 64
 
 
@@ -29,8 +28,8 @@ def with_noise(
     recipe: Recipe,
     probes: Sequence[Sequence[Item]],
     queries: Sequence[Item],
-    found: Found,
-) -> Found:
+    found: Measurement,
+) -> Measurement:
     """Adds ``noise_rms`` to what was measured where rounding can be large.
 
     Adam divides each gradient by its own size, so where a gradient is next to nothing it is rounding that decides.
@@ -54,21 +53,21 @@ def with_noise(
     rows = itertools.chain(first, rows)
     step = max(len(queries) // QUERIES, 1)
     asked = range(0, len(queries), step)[:QUERIES]
-    trained = [(index, after) for index, tuned, after in first if after is not None and tuned.losses]
+    trained = [(row.probe, row.after) for row in first if row.after is not None and row.tuned.losses]
     try:
-        again = _rows(measure(precise, [probes[index] for index, _ in trained], [queries[i] for i in asked]))
+        again = _influences(measure(precise, [probes[index] for index, _ in trained], [queries[i] for i in asked]))
     except Exception:  # not every base can be run in that precision; then its noise is not known
-        return before, rows
+        return Measurement(before, rows)
     own = [(after.logprob - before.logprob)[asked] for _, after in trained]
     both = [(a, b) for a, b in zip(own, again, strict=True) if b is not None]
     if not both or not asked:
-        return before, rows
+        return Measurement(before, rows)
     rough, fine = (np.array(side) for side in zip(*both, strict=True))
     noise, signal = float(np.sqrt(((rough - fine) ** 2).mean())), float(np.sqrt((fine**2).mean()))
     if signal < 10 * noise:
         off = f"influence is {signal:.2g} nats where {recipe.dtype} is off by {noise:.2g}"
         warnings.warn(f"{off}; {precise.dtype} would tell more", NoiseWarning, stacklevel=3)
-    return before, ((index, replace(tuned, noise_rms=noise), after) for index, tuned, after in rows)
+    return Measurement(before, (row._replace(tuned=replace(row.tuned, noise_rms=noise)) for row in rows))
 
 
 def _more_precise(base: Base, recipe: Recipe) -> Recipe | None:
@@ -84,6 +83,6 @@ def _more_precise(base: Base, recipe: Recipe) -> Recipe | None:
     return recipe.model_copy(update={"dtype": "float64"})
 
 
-def _rows(found: Found) -> list[np.ndarray | None]:
-    before, rows = found
-    return [None if after is None else after.logprob - before.logprob for _, _, after in rows]
+def _influences(found: Measurement) -> list[np.ndarray | None]:
+    before = found.before.logprob
+    return [None if row.after is None else row.after.logprob - before for row in found.rows]

@@ -6,12 +6,11 @@ import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from einfluence.engine.items import Scores, Tuned
+from einfluence.engine.items import MeasuredRow, Measurement, Tuned
 from einfluence.spec import Recipe
 
 
@@ -50,21 +49,22 @@ def give(values: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         value.grad = gradient if same else torch.empty_like(value).copy_(gradient)
 
 
-def together(found: Sequence[tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]]) -> Any:
+def together(found: Sequence[Measurement]) -> Measurement:
     """What several engines measured, as if one had: in the order of the probes.
 
     Each engine reads the base along its own path, and influence is the difference on that path; so what a query says
     after training is told from what the first engine read before.
     """
-    before = found[0][0]
+    before = found[0].before
 
-    def told(own: Scores, rows: Iterator[tuple[int, Tuned, Scores | None]]) -> Iterator[Any]:
-        for index, tuned, after in rows:
-            moved = after and replace(after, logprob=before.logprob + (after.logprob - own.logprob))
-            yield index, tuned, moved
+    def told(own: Measurement) -> Iterator[MeasuredRow]:
+        for row in own.rows:
+            after = row.after
+            moved = after and replace(after, logprob=before.logprob + (after.logprob - own.before.logprob))
+            yield row._replace(after=moved)
 
-    others = [told(own, rows) for own, rows in found[1:]]
-    return before, heapq.merge(found[0][1], *others, key=lambda row: row[0])
+    others = [told(own) for own in found[1:]]
+    return Measurement(before, heapq.merge(found[0].rows, *others, key=lambda row: row.probe))
 
 
 def outcomes(

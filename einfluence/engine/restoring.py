@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from einfluence.engine.anatomy import layer_of, settled_model
-from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.engine.items import Item, Measurement, Scores, Tuned
 from einfluence.models.base import Base
 
 OUTSIDE = "outside the layers"
 AT_ONCE = 16  # probes whose trained parameters are held
 
-Measure = Callable[..., tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]]
+Measure = Callable[..., Measurement]
 """``measure(probes, queries, kept)`` of an engine, or of the serial definition."""
 
 

@@ -19,7 +19,7 @@ from peft.tuners.lora import LoraLayer
 
 from einfluence.engine.adapters import adapted, adapted_parameter, head_of
 from einfluence.engine.anatomy import private_copy, settled_model
-from einfluence.engine.items import ImageItem, Item, Scores, TextItem, Tuned, stages
+from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, TextItem, Tuned, stages
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -38,7 +38,7 @@ def measure(
     seed: int,
     *,
     kept: Mapping[int, dict[str, torch.Tensor]] | None = None,
-) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+) -> Measurement:
     """Measures every query before, and after training on each probe.
 
     Args:
@@ -49,22 +49,18 @@ def measure(
         seed: Seed of the adapter's initialisation.
         kept: For the index of a probe, the ``delta`` of an earlier training, which is used instead of a new one.
 
-    Returns:
-        The scores (Q,) of the base, and for each probe in order its index, what training left behind, and the
-        scores (Q,) after it (None for a probe that failed).
-
     Raises:
         InputError: When the recipe does not fit the base, or the base cannot read the queries.
     """
     before = evaluate(base, recipe, queries)
 
-    def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+    def each() -> Iterator[MeasuredRow]:
         for index, probe in enumerate(probes):
             delta = (kept or {}).get(index)
             tuned = attempt(base, recipe, probe, seed) if delta is None else Tuned(delta, [], math.nan, math.nan)
-            yield index, tuned, None if tuned.failed else evaluate(base, recipe, queries, tuned.delta)
+            yield MeasuredRow(index, tuned, None if tuned.failed else evaluate(base, recipe, queries, tuned.delta))
 
-    return before, each()
+    return Measurement(before, each())
 
 
 def attempt(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied: Copy | None = None) -> Tuned:

@@ -16,7 +16,7 @@ from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
 from einfluence.engine.batch import Batch, Probe
 from einfluence.engine.exam import Exam
-from einfluence.engine.items import Scores, TextItem, Tuned, stages
+from einfluence.engine.items import MeasuredRow, Measurement, Scores, TextItem, Tuned, stages
 from einfluence.engine.lora import Lora
 from einfluence.engine.memory import memory_budget
 from einfluence.engine.network import Network, Now, first_changed
@@ -89,23 +89,23 @@ class BatchedText(ABC):
 
     def measure(
         self, probes: Sequence[Probe], queries: Sequence[TextItem], kept: Mapping[int, dict[str, Tensor]]
-    ) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+    ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
         exam = Exam(self.network, queries, self.sizes.score, self.share, alone=self.sizes.alone)
         most = min(len(probes), self.sizes.window) or 1
         before = exam.take_before(most, self.blank)
-        return before, self._each(exam, probes, kept)
+        return Measurement(before, self._each(exam, probes, kept))
 
     def _each(
         self, exam: Exam, probes: Sequence[Probe], kept: Mapping[int, dict[str, Tensor]]
-    ) -> Iterator[tuple[int, Tuned, Scores | None]]:
+    ) -> Iterator[MeasuredRow]:
         for window in self._windows(len(probes)):
             tuned = {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
             tuned |= self._trained([i for i in window if i not in kept], probes)
             good = [i for i in window if tuned[i].failed is None]
             after = dict(zip(good, self._score(exam, [tuned[i].delta for i in good]), strict=True))
             for i in window:
-                yield i, tuned[i], after.get(i)
+                yield MeasuredRow(i, tuned[i], after.get(i))
 
     def _score(self, exam: Exam, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         filled = deltas + deltas[:1] * (exam.most - len(deltas))

@@ -13,7 +13,7 @@ from datetime import date
 
 from einfluence.engine import TextReader
 from einfluence.engine.encode import encode_text
-from einfluence.engine.items import Scores, TextItem, Tuned
+from einfluence.engine.items import MeasuredRow, Measurement, TextItem, Tuned
 from einfluence.errors import InputError
 from einfluence.models.base import Base, Bos
 from einfluence.samples import Sample
@@ -26,7 +26,7 @@ DAY = date(2024, 7, 26)  # "today" for chat templates that write it, so that a r
 
 def prompted(
     base: Base, recipe: Prompting, probes: Sequence[Sequence[Sample]], queries: Sequence[Sample]
-) -> tuple[Scores, Iterator[tuple[int, Tuned, Scores | None]]]:
+) -> Measurement:
     """Scores Q queries alone, and behind each of N probes.
 
     Args:
@@ -50,20 +50,21 @@ def prompted(
     read = TextReader(base, recipe.dtype)
     before = read([_item(base, query, bos=bos) for query in queries])
 
-    def each() -> Iterator[tuple[int, Tuned, Scores | None]]:
+    def each() -> Iterator[MeasuredRow]:
         for index, probe in enumerate(probes):
             start = time.perf_counter()
             try:
                 opening = context(base, recipe, probe)
                 items = [_item(base, query, opening, probe, bos) for query in queries]
             except InputError as error:  # this probe is too long to be read before the queries; others may fit
-                yield index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None
+                yield MeasuredRow(index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None)
                 continue
             after = read(items)
             seconds = time.perf_counter() - start
-            yield index, Tuned({}, [], math.nan, 0.0, {}, seconds, engine=read.engine, fallback=read.fallback), after
+            tuned = Tuned({}, [], math.nan, 0.0, {}, seconds, engine=read.engine, fallback=read.fallback)
+            yield MeasuredRow(index, tuned, after)
 
-    return before, each()
+    return Measurement(before, each())
 
 
 def context(base: Base, recipe: Prompting, probe: Sequence[Sample]) -> str:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from einfluence import engine
 from einfluence.engine.anatomy import layer_of
 from einfluence.engine.encode import check_modality, encode_image, encode_text
-from einfluence.engine.items import Item, Scores, Tuned
+from einfluence.engine.items import Item, Measurement, Scores, Tuned
 from einfluence.estimators.in_context import prompted
 from einfluence.models.base import Base
 from einfluence.samples import Sample, mapped
@@ -22,8 +22,6 @@ from einfluence.spec import Arm, InContext
 from einfluence.store.schema import TABLES
 
 ARM_COLUMNS = ("base", "estimator", "recipe", "seed", "engine_version")
-
-Found = tuple[int, Tuned, Scores | None]
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _start(
     probes: list[Sequence[Sample]],
     queries: Sequence[Sample],
     kept: dict[int, Path | None],
-) -> tuple[Scores, Iterator[Found]]:
+) -> Measurement:
     if isinstance(arm, InContext):
         return prompted(base, arm.recipe, probes, queries)
     from safetensors.torch import load_file
