@@ -28,14 +28,14 @@ from einfluence.embedded import data_folder
 from einfluence.plan import plan
 from einfluence.prepare import prepare
 from einfluence.spec import load_spec
-from einfluence.store.store import Block, Store
+from einfluence.store.store import CellBlock, Store
 from tests.store.made_up import ARM, curated, samples_of, without_arm
 
 QUERIES = 1000
 SHARD = 64
 
 
-def made_up(block: Block) -> dict[str, pa.Table]:
+def made_up(block: CellBlock) -> dict[str, pa.Table]:
     draw = np.random.default_rng(len(block.probe_ids))
     n, m = len(block.probe_ids), len(block.query_ids)
     before, after = np.tile(draw.normal(size=m), n), draw.normal(size=n * m)
@@ -88,7 +88,7 @@ def store_times(root: Path, probes: int) -> dict[str, float]:
         seconds.setdefault("write curation", took)
         return folder
 
-    def planned(folder: Path) -> list[Block]:
+    def planned(folder: Path) -> list[CellBlock]:
         return Store(root).missing(folder, ARM, SHARD)
 
     whole = curation("c")

@@ -16,7 +16,7 @@ from einfluence.shards import Job
 from einfluence.spec import FineTune
 from einfluence.store.curations import curated_rows
 from einfluence.store.schema import PARTED, TABLES
-from einfluence.store.store import ArmKey, Restoration, Store
+from einfluence.store.store import AblationBlock, ArmKey, Store
 
 _engine = threading.Lock()  # engines change the model that they measure, and draw from torch's one generator
 
@@ -53,7 +53,7 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
     for block in job.blocks:
         probes = {probe: mapped(members[probe], samples.__getitem__) for probe in block.probe_ids}
         with _engine:
-            if isinstance(block, Restoration) and isinstance(job.arm, FineTune):
+            if isinstance(block, AblationBlock) and isinstance(job.arm, FineTune):
                 asked = [[samples[query] for query in queries] for queries in block.wanted]
                 measured = restore_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
             else:

@@ -20,7 +20,7 @@ from einfluence.samples import Sample, mapped
 from einfluence.session import loaded_base
 from einfluence.spec import Arm, InContext, Spec
 from einfluence.store.curations import curated_rows
-from einfluence.store.store import Block, Restoration, Store
+from einfluence.store.store import AblationBlock, CellBlock, Store
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
 REHEARSED = 3  # probes that are put into the prompt of ...
@@ -106,15 +106,15 @@ def _rows(spec: Spec, item: Prepared, folder: Path, store: Store) -> list[Row]:
     return rows
 
 
-def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[Block]) -> tuple[float, int, str]:
+def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[CellBlock]) -> tuple[float, int, str]:
     """Seconds, peak bytes and the engine's words for all blocks, from a few probes and queries of theirs.
 
     A restoration is counted as its queries asked once for each place; what retraining adds is not.
     """
     samples, members = curated_rows(folder)
     places = len({place_of(base, name) for name, _ in base.model.named_parameters()})
-    cells = sum(block.cells * (places if isinstance(block, Restoration) else 1) for block in blocks)
-    blocks = [block for block in blocks if not isinstance(block, Restoration)] or blocks
+    cells = sum(block.cells * (places if isinstance(block, AblationBlock) else 1) for block in blocks)
+    blocks = [block for block in blocks if not isinstance(block, AblationBlock)] or blocks
     probes = [mapped(members[probe], samples.__getitem__) for block in blocks for probe in block.probe_ids]
     probes = [probe for probe in probes if not unreadable(probe)]
     if not probes:

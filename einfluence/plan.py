@@ -12,7 +12,7 @@ from einfluence.estimators import VERSIONS
 from einfluence.prepare import Prepared
 from einfluence.shards import BLOCK, Job
 from einfluence.spec import Arm, FineTune, Spec, byte_count
-from einfluence.store.store import ArmKey, Block, Store
+from einfluence.store.store import ArmKey, CellBlock, Store
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
 
 
-def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[Block]]:
+def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[CellBlock]]:
     """How many cells a spec wants of one arm of a curation, and the blocks that a store lacks; restorations last."""
     size = spec.shard or BLOCK
     wanted = pq.read_metadata(curation / "relations.parquet").num_rows
-    blocks: list[Block] = [*store.missing(curation, key, size)]
+    blocks: list[CellBlock] = [*store.missing(curation, key, size)]
     if isinstance(arm, FineTune) and arm.restore:
-        restorations, more = store.unrestored(curation, key, size, arm.restore)
+        restorations, more = store.missing_ablations(curation, key, size, arm.restore)
         return wanted + restorations, [*blocks, *more]
     return wanted, blocks
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from einfluence.models.base import BaseInfo
 from einfluence.spec import Arm
-from einfluence.store.store import ArmKey, Block, Restoration
+from einfluence.store.store import AblationBlock, ArmKey, CellBlock
 
 BLOCK = 64  # probes that an engine gets at once
 WORK = 30.0  # seconds that a shard shall take at least: committing and submitting it take a few tenths of one
@@ -29,7 +29,7 @@ class Job:
     curation: str
     arm: Arm
     key: ArmKey
-    blocks: tuple[Block, ...]
+    blocks: tuple[CellBlock, ...]
     keep_deltas: int
     trust_remote_code: bool
 
@@ -38,7 +38,7 @@ class Job:
         """What the job holds, for run names and logs."""
         asked = {len(block.query_ids) for block in self.blocks}
         size = f"{len(self.probe_ids)} probes x {max(asked)} queries" + (" at most" if len(asked) > 1 else "")
-        if isinstance(self.blocks[0], Restoration):
+        if isinstance(self.blocks[0], AblationBlock):
             size = f"{len(self.probe_ids)} probes, layers undone"
         return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
 
@@ -71,7 +71,7 @@ class Shards:
     def __init__(self, jobs: Sequence[Job], workers: int = 1, *, fixed: bool = False) -> None:
         self._left = deque(jobs)
         self._workers, self._fixed = workers, fixed
-        self._pace: dict[tuple[str, ArmKey, type[Block]], float] = {}  # seconds a probe
+        self._pace: dict[tuple[str, ArmKey, type[CellBlock]], float] = {}  # seconds a probe
 
     def take(self) -> Job | None:
         """The next shard, or None when nothing is left."""
@@ -94,6 +94,6 @@ class Shards:
         self._pace[_kind(job)] = seconds / len(job.probe_ids)
 
 
-def _kind(job: Job) -> tuple[str, ArmKey, type[Block]]:
+def _kind(job: Job) -> tuple[str, ArmKey, type[CellBlock]]:
     """What jobs of one shard have in common: the curation, the arm, and whether they train or restore."""
     return job.curation, job.key, type(job.blocks[0])

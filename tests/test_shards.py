@@ -14,7 +14,7 @@ from einfluence.plan import plan
 from einfluence.prepare import prepare
 from einfluence.shards import Job, Shards
 from einfluence.spec import FineTune, load_spec
-from einfluence.store.store import ArmKey, Block, Store
+from einfluence.store.store import ArmKey, CellBlock, Store
 from tests.flows.test_runners import write_spec
 
 
@@ -22,7 +22,7 @@ def jobs(count: int, recipe: str = "r", queries: int = 10) -> list[Job]:
     base = BaseInfo("b", "base", "text", "/")
     key = ArmKey("b", "finetune", recipe, 0, "1")
     asked = tuple(f"q{index}" for index in range(queries))
-    blocks = [Block(tuple(f"p{index}-{probe}" for probe in range(64)), asked) for index in range(count)]
+    blocks = [CellBlock(tuple(f"p{index}-{probe}" for probe in range(64)), asked) for index in range(count)]
     return [Job("store", base, "c", FineTune(), key, (block,), 0, False) for block in blocks]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +25,7 @@ from einfluence.samples import Curated
 from einfluence.store.files import MARKER, bytes_digest, files_at, json_bytes, read_json, table_bytes
 from einfluence.store.log import ArmKey, Change, Log, State, Unit
 from einfluence.store.marker import check_version, write_marker
+from einfluence.store.missing import AblationBlock, CellBlock, missing_ablations, missing_cells
 from einfluence.store.schema import PARTED, TABLES
 
 if TYPE_CHECKING:
@@ -34,39 +34,7 @@ if TYPE_CHECKING:
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
 CELL = ("probe_id", "query_id")
 
-__all__ = ["ArmKey", "Block", "Restoration", "Store"]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Probes that lack the same queries: what one engine call computes.
-
-    Args:
-        probe_ids: The probes.
-        query_ids: The queries that each of them lacks.
-        since: The log entry up to which these cells are known to be missing.
-    """
-
-    probe_ids: tuple[str, ...]
-    query_ids: tuple[str, ...]
-    since: int = -1
-
-    @property
-    def cells(self) -> int:
-        """Number of missing cells."""
-        return len(self.probe_ids) * len(self.query_ids)
-
-
-@dataclass(frozen=True)
-class Restoration(Block):
-    """Probes whose layers are to be undone one at a time, each with queries of its own (:attr:`wanted`)."""
-
-    wanted: tuple[tuple[str, ...], ...] = ()
-
-    @property
-    def cells(self) -> int:
-        """Number of missing pairs of probe and query, whatever the number of layers."""
-        return sum(len(queries) for queries in self.wanted)
+__all__ = ["AblationBlock", "ArmKey", "CellBlock", "Store"]
 
 
 class Store:
@@ -226,7 +194,7 @@ class Store:
         Args:
             arm: The arm.
             tables: Those of :data:`PARTED` that it has, without the columns that :class:`ArmKey` holds.
-            since: :attr:`Block.since`: older entries hold none of these cells.
+            since: :attr:`.CellBlock.since`: older entries hold none of these cells.
 
         Returns:
             Cells that were added.
@@ -296,53 +264,15 @@ class Store:
 
     # Planning -----------------------------------------------------------------------------------------------------
 
-    def missing(self, curation: Path, arm: ArmKey, shard: int) -> list[Block]:
-        """The cells that a curation wants of an arm and the table lacks, in blocks of at most ``shard`` probes.
-
-        Blocks are cut along the curation's own list of probes, not along what is missing, so a run that was killed
-        goes on with the very blocks that an uninterrupted one would have computed.
-
-        Args:
-            curation: Folder from :meth:`curation`.
-            arm: The arm.
-            shard: Most probes in a block.
-        """
-        from einfluence.store.plan import missing_queries
-
+    def missing(self, curation: Path, arm: ArmKey, size: int) -> list[CellBlock]:
+        """The cells that a curation wants of an arm and the table lacks (:func:`.missing_cells`)."""
         since = self.log.state().version
-        by_probe = missing_queries(curation / "relations.parquet", self.part_paths("influence", arm))
-        order = pq.read_table(curation / "probes.parquet", columns=["probe_id"])["probe_id"].to_pylist()
-        blocks: list[Block] = []
-        for start in range(0, len(order), shard):
-            groups: dict[tuple[str, ...], list[str]] = {}
-            for probe_id in order[start : start + shard]:
-                if probe_id in by_probe:
-                    groups.setdefault(by_probe[probe_id], []).append(probe_id)
-            blocks += [Block(tuple(probes), queries, since) for queries, probes in groups.items()]
-        return blocks
+        return missing_cells(curation, self.part_paths("influence", arm), size, since)
 
-    def unrestored(self, curation: Path, arm: ArmKey, shard: int, probes: int) -> tuple[int, list[Restoration]]:
-        """What a curation wants of an arm's restorations, and what of it the table lacks.
-
-        Args:
-            curation: Folder from :meth:`curation`.
-            arm: The arm.
-            shard: Most probes in a block.
-            probes: So many probes are wanted, the first by their id.
-
-        Returns:
-            The number of wanted pairs of probe and query, and the blocks that are missing.
-        """
-        from einfluence.store.plan import unrestored_queries
-
+    def missing_ablations(self, curation: Path, arm: ArmKey, size: int, probes: int) -> tuple[int, list[AblationBlock]]:
+        """The layer ablations that a curation wants of an arm, and those that the table lacks."""
         since = self.log.state().version
-        wanted, missing = unrestored_queries(curation, self.part_paths("restorations", arm), probes)
-        blocks: list[Restoration] = []
-        for start in range(0, len(missing), shard):
-            ids, queries = zip(*missing[start : start + shard], strict=True)
-            every = tuple(sorted({query for each in queries for query in each}))
-            blocks.append(Restoration(ids, every, since, queries))
-        return wanted, blocks
+        return missing_ablations(curation, self.part_paths("restorations", arm), size, since, probes)
 
     def new_rows(self, units: list[Unit], tables: Mapping[str, pa.Table], since: int) -> dict[str, pa.Table]:
         """The rows of a block that no unit holds: cells by their key, outcomes where none is at least as good.

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from einfluence.samples import Curated, Probe, Sample
 from einfluence.store.schema import TABLES
-from einfluence.store.store import ArmKey, Block, Store
+from einfluence.store.store import ArmKey, CellBlock, Store
 
 ARM = ArmKey("b" * 20, "finetune", "r" * 20, 0, "1")
 ARM_COLUMNS = set(vars(ARM))
@@ -48,7 +48,7 @@ def curated(probes: Sequence[Sample], queries: Sequence[Sample]) -> Curated:
     )
 
 
-def computed(block: Block, failed: Sequence[str] = ()) -> dict[str, pa.Table]:
+def computed(block: CellBlock, failed: Sequence[str] = ()) -> dict[str, pa.Table]:
     """Numbers that depend on the cell alone, so that two computations of a cell agree."""
     cells = [(probe, query) for probe in block.probe_ids if probe not in failed for query in block.query_ids]
     before = [_number(query) for _, query in cells]

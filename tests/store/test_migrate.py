@@ -63,7 +63,7 @@ def missing(store: Store) -> int:
         for arm in part(store.root).arms
         for seed in ((0, 1) if arm.recipe.draws else (0,))
     ]
-    restored = store.unrestored(folder, wanted[0], 64, 1)[1]
+    restored = store.missing_ablations(folder, wanted[0], 64, 1)[1]
     return sum(block.cells for key in wanted for block in store.missing(folder, key, 64)) + len(restored)
 
 

@@ -16,7 +16,7 @@ from einfluence.store import log as log_module
 from einfluence.store.files import Files
 from einfluence.store.log import Change, Log
 from einfluence.store.schema import TABLES
-from einfluence.store.store import Block, Store
+from einfluence.store.store import CellBlock, Store
 from tests.store.made_up import ARM, computed, curated, prepared, rows, run, samples_of
 
 KEY = "c" * 20
@@ -76,7 +76,7 @@ def test_a_block_computed_twice_is_there_once(tmp_path: Path) -> None:
     first, second = store.missing(folder, ARM, 8)
     assert store.add_part(ARM, computed(first), since=first.since) == 40
     other = Store(tmp_path)
-    overlapping = Block((*first.probe_ids[:2], *second.probe_ids), first.query_ids, first.since)
+    overlapping = CellBlock((*first.probe_ids[:2], *second.probe_ids), first.query_ids, first.since)
     assert other.add_part(ARM, computed(overlapping), since=overlapping.since) == 20
     assert other.add_part(ARM, computed(first), since=first.since) == 0
     assert rows(store).num_rows == 60

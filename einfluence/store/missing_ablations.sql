@@ -1,4 +1,4 @@
--- grain: one row per probe whose layers are to be undone, with the number of its queries and a list of the missing ones
+-- grain: one row per probe whose layers are to be ablated, with the number of its queries and a list of those missing
 -- Only what a probe claims to reach is asked again: a reading more for each layer of all queries would cost too much.
 with
 
@@ -23,7 +23,7 @@ present as (
     select distinct
         probe_id,
         query_id
-    from present_restorations
+    from present_ablations
 ),
 
 final as (

@@ -1,0 +1,130 @@
+"""Wanted cells minus present cells, in blocks: what one engine call computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from einfluence.errors import InputError
+from einfluence.store.schema import TABLES
+
+CELLS, ABLATIONS = (
+    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("missing.sql", "missing_ablations.sql")
+)
+
+
+@dataclass(frozen=True)
+class CellBlock:
+    """Probes that lack the same queries.
+
+    Args:
+        probe_ids: The probes.
+        query_ids: The queries that each of them lacks.
+        since: The log entry up to which these cells are known to be missing.
+    """
+
+    probe_ids: tuple[str, ...]
+    query_ids: tuple[str, ...]
+    since: int = -1
+
+    @property
+    def cells(self) -> int:
+        """Number of missing cells."""
+        return len(self.probe_ids) * len(self.query_ids)
+
+
+@dataclass(frozen=True)
+class AblationBlock(CellBlock):
+    """Probes whose layers are to be ablated one at a time, each with queries of its own (:attr:`wanted`)."""
+
+    wanted: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def cells(self) -> int:
+        """Number of missing pairs of probe and query, whatever the number of layers."""
+        return sum(len(queries) for queries in self.wanted)
+
+
+def missing_cells(curation: Path, present: list[str], size: int, since: int) -> list[CellBlock]:
+    """The cells that a curation wants of an arm and the table lacks, in blocks of at most ``size`` probes.
+
+    Blocks are cut along the curation's own list of probes, not along what is missing, so a run that was killed
+    resumes with the very blocks that an uninterrupted one would have computed.
+
+    Args:
+        curation: The curation's folder; its relations are the list of wanted cells.
+        present: The parts of the influence table that hold the arm.
+        size: Most probes in a block.
+        since: Entry of the log that ``present`` was read from, or an earlier one.
+
+    Raises:
+        InputError: When a part cannot be read.
+    """
+    files = {"wanted_cells": [str(curation / "relations.parquet")], "present_cells": present}
+    rows = _ask(CELLS, {}, files, "influence")
+    queries = {probe_id: tuple(query_ids) for probe_id, _, query_ids in rows if query_ids is not None}
+    by_probe = {probe_id: queries[twin_id] for probe_id, twin_id, _ in rows}
+    order = pq.read_table(curation / "probes.parquet", columns=["probe_id"])["probe_id"].to_pylist()
+    blocks: list[CellBlock] = []
+    for start in range(0, len(order), size):
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for probe_id in order[start : start + size]:
+            if probe_id in by_probe:
+                groups.setdefault(by_probe[probe_id], []).append(probe_id)
+        blocks += [CellBlock(tuple(probes), lacking, since) for lacking, probes in groups.items()]
+    return blocks
+
+
+def missing_ablations(
+    curation: Path, present: list[str], size: int, since: int, probes: int
+) -> tuple[int, list[AblationBlock]]:
+    """What a curation wants of an arm's layer ablations, and what of it the table lacks.
+
+    Args:
+        curation: The curation's folder.
+        present: The parts of the table of ablations that hold the arm.
+        size: Most probes in a block.
+        since: Entry of the log that ``present`` was read from, or an earlier one.
+        probes: So many probes are wanted, the first by their id.
+
+    Returns:
+        The number of wanted pairs of probe and query, and the blocks that are missing.
+
+    Raises:
+        InputError: When a part cannot be read.
+    """
+    files = {
+        "wanted_cells": [str(curation / "relations.parquet")],
+        "curated_probes": [str(curation / "probes.parquet")],
+        "present_ablations": present,
+    }
+    rows = _ask(ABLATIONS, {"probes": probes}, files, "restorations")
+    missing = [(probe_id, tuple(queries)) for probe_id, _, queries in rows if queries]
+    blocks: list[AblationBlock] = []
+    for start in range(0, len(missing), size):
+        ids, queries = zip(*missing[start : start + size], strict=True)
+        every = tuple(sorted({query for each in queries for query in each}))
+        blocks.append(AblationBlock(ids, every, since, queries))
+    return sum(row[1] for row in rows), blocks
+
+
+def _ask(query: str, parameters: dict[str, int], files: dict[str, list[str]], empty: str) -> list[tuple[Any, ...]]:
+    """Runs a query over views of files; a view without a file has the columns of the table ``empty`` and no row."""
+    connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
+    try:
+        connection.execute("set preserve_insertion_order = false")
+        for view, paths in files.items():
+            if paths:
+                connection.read_parquet(paths, hive_partitioning=False).create_view(view)
+            else:
+                connection.from_arrow(TABLES[empty].empty_table()).create_view(view)
+        return connection.execute(query, parameters or None).fetchall()
+    except duckdb.Error as error:
+        fix = "`einfluence verify` names what is damaged, `--repair` sets it aside to be computed anew"
+        raise InputError("the store", str(error).strip(), "Parquet files that can be read", fix) from error
+    finally:
+        connection.close()
