@@ -10,8 +10,8 @@ from prefect.states import Completed
 
 from einfluence.score import Result, start_run
 from einfluence.spec import load_spec
+from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
-from einfluence.store.turns import turn
 from tasks import progress
 from tasks.runners import Runner, measure_blocks
 from tasks.steps import curate, plan, score
@@ -36,7 +36,7 @@ def measure(
         dask_address: A Dask scheduler that is there already.
         in_turn: Wait for a run that goes on with this store; and do nothing where another run waits already.
     """
-    with turn(Store(store).root) if in_turn else nullcontext(True) as mine:
+    with run_lock(Store(store).root) if in_turn else nullcontext(True) as mine:
         if not mine:
             return Completed(message="another run waits for its turn and will see all that this one would")
         return _measure(spec_file, store, runner, workers, dask_address)

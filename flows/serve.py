@@ -1,7 +1,7 @@
 """A measurement that goes on by itself: at set times, when its files change, on an event, or when asked.
 
 ``einfluence serve`` keeps one deployment of the flow at a Prefect server and runs it in this process's children.
-One run at a time: what falls due during a run becomes one run after it (:mod:`einfluence.store.turns`).
+One run at a time: what falls due during a run becomes one run after it (:mod:`einfluence.store.run_lock`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Curations read back: the samples, and the members of each probe."""
+"""Curations: what each part of a spec wants, written whole, and read back as samples and probes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,65 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from einfluence.errors import InputError
-from einfluence.samples import InTurn, Sample
+from einfluence.keys import content_hash
+from einfluence.samples import Curated, InTurn, Sample
+from einfluence.store.files import Files, bytes_digest, json_bytes, read_json, table_bytes
+
+CURATED = ("samples", "probes", "probe_members", "relations", "distances")
+
+
+class Curations:
+    """The curations of a store, and which of them each study uses now.
+
+    Args:
+        files: The store's files.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def all(self) -> list[Path]:
+        """Folders of all curations that are whole, by name."""
+        return sorted(path.parent for path in (self._files.root / "curations").glob("*/done.json"))
+
+    def current(self) -> list[Path]:
+        """Folders of the curations that the latest run of each study used, latest first."""
+        notes = [read_json(path) for path in (self._files.root / "studies").glob("*.json")]
+        notes.sort(key=lambda note: (note["order"], note["study"]), reverse=True)
+        found = (self.get(note["curation"]) for note in notes)
+        return list(dict.fromkeys(folder for folder in found if folder is not None))
+
+    def get(self, key: str) -> Path | None:
+        """The folder of a curation, or None when it is not there or not whole."""
+        folder = self._files.root / "curations" / key
+        whole = all((folder / name).is_file() for name in ("done.json", *(f"{name}.parquet" for name in CURATED)))
+        return folder if whole else None
+
+    def add(self, key: str, curated: Curated, about: Mapping[str, Any]) -> Path:
+        """Writes a curation; ``done.json`` goes last and holds the checksums, so a folder that has it is whole."""
+        folder = f"curations/{key}"
+        digests: dict[str, str] = {}
+        for name in (*CURATED, "report"):
+            data = table_bytes(getattr(curated, name))
+            digests[name] = bytes_digest(data)
+            self._files.put(f"{folder}/{name}.parquet", data)
+        self._files.put(f"{folder}/done.json", json_bytes({**about, "checksums": digests}))
+        return self._files.root / folder
+
+    def use(self, study: str, curation: str, order: int) -> None:
+        """Makes a curation the current one of a study (spec and part).
+
+        Samples and probes of a superseded curation stay, so that every number can still be traced; its relations are
+        deleted when the store is tidied and nobody can be reading them any more.
+        """
+        name = f"studies/{content_hash(study)}.json"
+        path = self._files.root / name
+        old = read_json(path)["curation"] if path.is_file() else None
+        if old == curation:
+            return
+        for table in ("relations", "distances") if old else ():
+            self._files.touch(f"curations/{old}/{table}.parquet")
+        self._files.put(name, json_bytes({"study": study, "curation": curation, "order": order}))
 
 
 @lru_cache(maxsize=2)

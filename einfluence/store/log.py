@@ -99,6 +99,10 @@ class Log:
             self._state.apply(version, _changes(read_entry(path.read_bytes(), path.name), version))
         return self._state
 
+    def forget(self) -> None:
+        """Reads the log from its beginning when it is asked next: entries were written anew."""
+        self._state = State()
+
     def commit(self, decide: Callable[[State], Change | None]) -> bool:
         """Adds an entry.
 

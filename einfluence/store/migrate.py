@@ -97,8 +97,8 @@ def _move_units(store: Store, arms: dict[str, Arm]) -> int:
         arm = moved(unit.arm, arms)
         tables = {name: _rows(store, unit, name) for name in PARTED}
         # Seeds that changed nothing, and recipes that differed in nothing, are one arm now: the first has the say.
-        left = store.new_rows(made.get(arm, []), tables, -1)
-        files = {name: store.write_part(arm, name, table) for name, table in left.items() if table.num_rows}
+        left = store.parts.new_rows(made.get(arm, []), tables, -1)
+        files = {name: store.parts.write(arm, name, table) for name, table in left.items() if table.num_rows}
         if files:
             made.setdefault(arm, []).append(Unit(arm, files, left["influence"].num_rows, unit.outcomes))
     units = tuple(unit for group in made.values() for unit in group)
@@ -140,7 +140,7 @@ def _move_deltas(store: Store, arms: dict[str, Arm]) -> None:
         new = moved(old, arms)
         path = store.files.get(name)
         if new != old and path is not None:
-            store.files.put(f"{store.deltas_folder(new)}/{file}", path.read_bytes())
+            store.files.put(f"{store.deltas.folder(new)}/{file}", path.read_bytes())
             store.files.delete(name)
 
 

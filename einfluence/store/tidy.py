@@ -7,37 +7,54 @@ sees either. The old files stay for a while: a query that began before may still
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from einfluence.store.files import TEMPORARY, Mirrored
-from einfluence.store.log import ArmKey, Change, State, Unit
+from einfluence.store.curations import Curations
+from einfluence.store.files import TEMPORARY, Files
+from einfluence.store.log import ArmKey, Change, Log, State, Unit
+from einfluence.store.mirror import Mirrored
+from einfluence.store.parts import Parts
 from einfluence.store.schema import PARTED, TABLES, completed
-
-if TYPE_CHECKING:
-    from einfluence.store.store import Store
+from einfluence.store.states import unnoted
 
 ROWS = 1 << 20  # of influence in a merged unit: what is lost at most when a file is lost
 FEW = 8  # units of an arm that are left as they are
 DAY = 86_400.0
 
 
-def tidy(store: Store, *, grace: float) -> None:
-    """Merges the small units of each arm, then removes files that no entry has named for ``grace`` seconds.
-
-    Args:
-        store: The store.
-        grace: Seconds; longer than any query takes.
-    """
-    for arm in dict.fromkeys(unit.arm for unit in store.units()):
-        small = [unit for unit in store.units(arm) if unit.rows < ROWS // 2]
+def merge_small(files: Files, log: Log, parts: Parts) -> None:
+    """Merges the small units of each arm."""
+    for arm in dict.fromkeys(unit.arm for unit in parts.units()):
+        small = [unit for unit in parts.units(arm) if unit.rows < ROWS // 2]
         if len(small) > FEW:
             for group in _groups(small):
-                _merge(store, arm, group)
-    _sweep(store, grace)
+                _merge(files, log, parts, arm, group)
+
+
+def sweep(files: Files, log: Log, curations: Curations, *, grace: float) -> None:
+    """Deletes what nobody has read for ``grace`` seconds: longer than any query takes."""
+    # Of an object its age is all that is known; a run that goes on may still be about to name a young one.
+    limit = DAY if isinstance(files, Mirrored) else grace
+    live = {name for unit in log.state().units.values() for name in unit.files.values()}
+    parts = (name for table in PARTED for name in files.names(table) if name not in live)
+    for name in (*parts, *unnoted(files), *_superseded(curations)):
+        if files.idle(name) > limit:
+            files.delete(name)
+    for name in files.names(TEMPORARY) if not isinstance(files, Mirrored) else ():
+        if files.idle(name) > DAY:
+            files.delete(name)
+
+
+def _superseded(curations: Curations) -> Iterator[str]:
+    """Relations of curations that no study uses."""
+    current = set(curations.current())
+    for folder in curations.all():
+        for table in ("relations", "distances") if folder not in current else ():
+            yield f"curations/{folder.name}/{table}.parquet"
 
 
 def _groups(units: list[Unit]) -> Iterator[list[Unit]]:
@@ -52,11 +69,11 @@ def _groups(units: list[Unit]) -> Iterator[list[Unit]]:
         yield group
 
 
-def _merge(store: Store, arm: ArmKey, units: list[Unit]) -> None:
-    paths = {name: [store.files.get(unit.files[name]) for unit in units if name in unit.files] for name in PARTED}
+def _merge(files: Files, log: Log, parts: Parts, arm: ArmKey, units: list[Unit]) -> None:
+    paths = {name: [files.get(unit.files[name]) for unit in units if name in unit.files] for name in PARTED}
     if any(path is None for found in paths.values() for path in found):
         return
-    files, rows = dict[str, str](), 0
+    made, rows = dict[str, str](), 0
     for name, found in paths.items():
         if found:
             own = pa.schema([field for field in TABLES[name] if field.name not in vars(arm)])
@@ -64,17 +81,17 @@ def _merge(store: Store, arm: ArmKey, units: list[Unit]) -> None:
             whole = pa.concat_tables([completed(table, own) for table in tables])
             whole = _best(whole) if name == "outcomes" else whole
             rows += whole.num_rows if name == "influence" else 0
-            files[name] = store.write_part(arm, name, whole)
-    merged = Unit(arm, files, rows, None)
+            made[name] = parts.write(arm, name, whole)
+    merged = Unit(arm, made, rows, None)
     old = frozenset(unit.unit_id for unit in units) - {merged.unit_id}
 
     def decide(state: State) -> Change | None:
         # Another run may have merged them, or taken one away, since they were read.
         return Change((merged,), old) if old and old <= set(state.units) else None
 
-    for name in {name for unit in units for name in unit.files.values()} - set(files.values()):
-        store.files.touch(name)
-    store.log.commit(decide)
+    for name in {name for unit in units for name in unit.files.values()} - set(made.values()):
+        files.touch(name)
+    log.commit(decide)
 
 
 def _best(outcomes: pa.Table) -> pa.Table:
@@ -83,22 +100,3 @@ def _best(outcomes: pa.Table) -> pa.Table:
     other = outcomes.filter(pc.field("status") != "done")
     known = pa.array(done["probe_id"].to_pylist(), pa.string())
     return pa.concat_tables([done, other.filter(~pc.field("probe_id").isin(known))])
-
-
-def _sweep(store: Store, grace: float) -> None:
-    files = store.files
-    # Of an object its age is all that is known; a run that goes on may still be about to name a young one.
-    limit = DAY if isinstance(files, Mirrored) else grace
-    live = {name for unit in store.log.state().units.values() for name in unit.files.values()}
-    for name in [name for table in PARTED for name in files.names(table)]:
-        if name not in live and files.idle(name) > limit:
-            files.delete(name)
-    current = set(store.current_curations())
-    for folder in store.curations():
-        for table in ("relations", "distances") if folder not in current else ():
-            name = f"curations/{folder.name}/{table}.parquet"
-            if files.idle(name) > limit:
-                files.delete(name)
-    for name in files.names(TEMPORARY) if not isinstance(files, Mirrored) else ():
-        if files.idle(name) > DAY:
-            files.delete(name)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from einfluence.errors import InputError
 from einfluence.keys import file_digest
-from einfluence.store.files import MARKER, TEMPORARY, Mirrored
-from einfluence.store.log import FOLDER, Change, Log, State, entry_name, replay, write_entry
+from einfluence.store.curations import CURATED
+from einfluence.store.files import MARKER, TEMPORARY
+from einfluence.store.log import FOLDER, Change, State, entry_name, replay, write_entry
 from einfluence.store.marker import write_marker
+from einfluence.store.mirror import Mirrored
 from einfluence.store.schema import PARTED
-from einfluence.store.store import CURATED
-
-if TYPE_CHECKING:
-    from einfluence.store.store import Store
+from einfluence.store.states import NOTE, noted, tensors_of
+from einfluence.store.store import Store
 
 ASIDE = ".aside"
 LOCKS = (".lock", ".going", ".waiting")
 OURS = tuple(f"{folder}/" for folder in (*PARTED, FOLDER, "curations", "studies", "runs"))
-CHECKED_BY_NAME = (*PARTED, "deltas", "bases", "recipes")
+CHECKED_BY_NAME = (*PARTED, "deltas", "states", "bases", "recipes")
+COUNTED = (*PARTED, "states")  # files of these count once something names them
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,19 @@ def verify(store: Store, *, repair: bool = False) -> tuple[int, list[Fault]]:
     names = [name for name in store.files.names("") if not name.startswith((f"{TEMPORARY}/", f"{ASIDE}/", *LOCKS))]
     if not any(name == MARKER or name.startswith(OURS) for name in names):
         raise InputError("--store", f"{store.url}, which holds no store", "what `einfluence run` has written to")
-    live = {name for unit in state.units.values() for name in unit.files.values()}
+    notes = noted(store.files)
+    live = {name for unit in state.units.values() for name in unit.files.values()} | notes.keys()
     for name in names:
         if not name.startswith(f"{FOLDER}/"):
             fault = _look_at(store, name, live)
             faults += [fault] if fault else []
     there = set(names)
-    faults += [Fault(name, "missing", "a part that the log names") for name in sorted(live - there)]
+    faults += [Fault(name, "missing", "what the log or a note names") for name in sorted(live - there)]
     faults += _missing_of_curations(store, there)
     if MARKER not in there:
         faults.append(Fault(MARKER, "missing", "the store's version"))
     if repair:
-        _repair(store, state, unread, faults)
+        _repair(store, state, unread, faults, notes)
     return len(names), faults
 
 
@@ -95,6 +98,8 @@ def _look_at(store: Store, name: str, live: set[str]) -> Fault | None:
     if path is None:
         return Fault(name, "missing", "gone while it was looked for")
     top = name.split("/", 1)[0]
+    if NOTE.fullmatch(name):
+        return _look_at_note(name, path)
     if top in CHECKED_BY_NAME:
         digest = path.stem.rsplit(".", 1)[-1]
         if path.suffix not in (".parquet", ".safetensors") or len(digest) != 20:
@@ -102,8 +107,8 @@ def _look_at(store: Store, name: str, live: set[str]) -> Fault | None:
         found = file_digest(path)
         if found != digest:
             return Fault(name, "damaged", f"checksum {found} ({path.stat().st_size:,} bytes)")
-        if top in PARTED and name not in live:
-            return Fault(name, "leftover", "no entry of the log counts it")
+        if top in COUNTED and name not in live:
+            return Fault(name, "leftover", "neither the log nor a note names it")
         return None
     if top == "curations":
         return _look_at_curation(store, name)
@@ -114,6 +119,14 @@ def _look_at(store: Store, name: str, live: set[str]) -> Fault | None:
         problem = _unparsable(str(path))
         return Fault(name, "damaged", problem) if problem else None
     return Fault(name, "foreign", "not a name that einfluence gives")
+
+
+def _look_at_note(name: str, path: Path) -> Fault | None:
+    try:
+        tensors_of(path)
+    except InputError as error:
+        return Fault(name, "damaged", error.found)
+    return None
 
 
 def _look_at_curation(store: Store, name: str) -> Fault | None:
@@ -167,7 +180,7 @@ def _json(path: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _repair(store: Store, state: State, unread: list[int], faults: list[Fault]) -> None:
+def _repair(store: Store, state: State, unread: list[int], faults: list[Fault], notes: Mapping[str, str]) -> None:
     for fault in faults:
         if fault.kind in ("damaged", "foreign"):
             _set_aside(store, fault.name)
@@ -176,6 +189,8 @@ def _repair(store: Store, state: State, unread: list[int], faults: list[Fault]) 
     lost = frozenset(unit.unit_id for unit in state.units.values() if bad.intersection(unit.files.values()))
     if lost:
         store.log.commit(lambda now: Change(remove=lost & frozenset(now.units)) if lost & set(now.units) else None)
+    for name in bad.intersection(notes):
+        _set_aside(store, notes[name])  # a state counts as long as its note is there
     if MARKER in bad:
         write_marker(store.files)
 
@@ -185,7 +200,7 @@ def _mend_log(store: Store, unread: list[int]) -> None:
     for version in unread:
         before, _ = replay(store.files, until=version)
         write_entry(store.files, version, before, Change())
-    store.log = Log(store.files)
+    store.log.forget()
 
 
 def _set_aside(store: Store, name: str) -> None:

@@ -3,48 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
 from einfluence.errors import InputError
+from einfluence.store.curations import Curations
+from einfluence.store.parts import Parts
 from einfluence.store.schema import PARTED, TABLES
-
-if TYPE_CHECKING:
-    from einfluence.store.store import Store
 
 OUTCOMES = (Path(__file__).parent / "outcomes.sql").read_text(encoding="utf-8")
 
 
-def connect(store: Store, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(root: Path, parts: Parts, curations: Curations, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
     """Opens an in-memory database with the views of :data:`einfluence.store.schema.TABLES` over a store.
 
     Args:
-        store: The store.
+        root: The store's folder.
+        parts: Its parts.
+        curations: Its curations.
         sealed: Only the store's own files can be reached and no setting can be changed; for SQL written by others.
     """
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
     connection.execute("set preserve_insertion_order = false")
     if sealed:
-        connection.execute("set allowed_directories = $1", [[str(store.root)]])
+        connection.execute("set allowed_directories = $1", [[str(root)]])
         connection.execute("set enable_external_access = false")
-    refresh(connection, store)
+    _create_views(connection, root, parts, curations)
     if sealed:
         connection.execute("set lock_configuration = true")
     return connection
 
 
-def refresh(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
-    """Points a connection's views at what the store holds now."""
-    current = store.current_curations()
-    every = [*current, *(path for path in store.curations() if path not in current)]
+def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Parts, curations: Curations) -> None:
+    current = curations.current()
+    every = [*current, *(path for path in curations.all() if path not in current)]
     for name in TABLES:
         if name == "outcomes":
-            _flat(connection, "outcomes_written", store.part_paths(name), name)
+            _flat(connection, "outcomes_written", parts.paths(name), name)
             connection.sql(OUTCOMES).create_view(name, replace=True)
         elif name in PARTED:
-            _flat(connection, name, store.part_paths(name))
+            _flat(connection, name, parts.paths(name))
         elif name in ("samples", "probes"):
             _first_of(connection, name, [path / f"{name}.parquet" for path in every], [TABLES[name].names[0]])
         elif name == "probe_members":
@@ -54,7 +53,7 @@ def refresh(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
             _first_of(connection, name, [path / f"{name}.parquet" for path in current], key)
         else:
             key = [] if name == "desiderata" else [TABLES[name].names[0]]
-            _first_of(connection, name, sorted((store.root / name).glob("*.parquet")), key)
+            _first_of(connection, name, sorted((root / name).glob("*.parquet")), key)
 
 
 def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,30 +125,27 @@ def test_all_else_follows_its_arm(old: Path) -> None:
 
 
 def test_killed_before_any_change_of_the_disk_it_can_be_done_again(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, real, left = written(old), Files.put, [0]
-    shutil.copytree(old, old.with_name("fresh"))
+    before, moments = written(old), list[Path]()
 
-    def put(self: Files, *arguments: Any, **more: Any) -> bool:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return real(self, *arguments, **more)
+    def watched(change: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            # Files are replaced, never changed, so that links keep them as they are at this moment.
+            moment = old.with_name(f"moment-{len(moments)}")
+            moments.append(Path(shutil.copytree(old, moment, copy_function=os.link)))
+            return change(*arguments, **more)
 
-    monkeypatch.setattr(Files, "put", put)
-    for moment in range(200):
-        shutil.rmtree(old)
-        shutil.copytree(old.with_name("fresh"), old)
-        left[0] = moment
-        try:
-            migrate(Store(old, check=False))
-        except KeyboardInterrupt:
-            left[0] = 10_000
-            migrate(Store(old, check=False))
-            assert cells(Store(old)) == before
-            assert missing(Store(old)) == 0
-        else:
-            assert moment > 20
-            return
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("put", "delete"):
+            patch.setattr(Files, name, watched(getattr(Files, name)))
+        migrate(Store(old, check=False))
+    assert len(moments) > 20
+    for moment in moments:
+        assert json.loads((moment / "einfluence.json").read_text())["store_version"] == 1
+        migrate(Store(moment, check=False))
+        assert cells(Store(moment)) == before
+        assert missing(Store(moment)) == 0
 
 
 def test_what_is_no_store_of_version_1_or_not_whole_is_refused(old: Path, tmp_path: Path) -> None:

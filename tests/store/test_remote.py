@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from einfluence.errors import InputError
-from einfluence.store.files import Mirrored
 from einfluence.store.migrate import migrate
+from einfluence.store.mirror import Mirrored
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from tests.store.made_up import ARM, computed, prepared, rows, run
@@ -200,6 +200,29 @@ def test_the_sizes_of_kept_deltas_cost_one_listing(
         )
     assert store.keep_deltas(ARM, {"f" * 20: {"w": torch.zeros(8)}}, 10**6) == 1
     assert calls.count("find") == 1 and "info" not in calls
+
+
+def test_a_state_is_the_same_on_every_machine(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    url, state = f"{bucket}/states", "5" * 20
+    _mirror(monkeypatch, tmp_path / "one")
+    first = prepared(url)
+    _mirror(monkeypatch, tmp_path / "two")
+    second = Store(url)
+    assert second.state(state) is None
+    made = first.add_state(state, {"a": torch.ones(3)}, {})
+    found = second.add_state(state, {"a": torch.zeros(3)}, {})
+    assert (found.name, found.read_bytes()) == (made.name, made.read_bytes()) and found != made
+    second.tidy(grace=0.0)
+    assert verify(Store(url))[1] == []
+    first.files.put(f"states/{made.name}", b"no tensors")
+    assert [(fault.name, fault.kind) for fault in verify(Store(url), repair=True)[1]] == [
+        (f"states/{made.name}", "damaged")
+    ]
+    assert Store(url).state(state) is None
+    assert Store(url).add_state(state, {"a": torch.zeros(3)}, {}).name != made.name
+    assert verify(Store(url))[1] == []
 
 
 def test_credentials_that_are_missing_or_wrong_are_told(

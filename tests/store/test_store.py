@@ -239,8 +239,8 @@ def test_part_names_are_the_checksums_of_their_bytes(tmp_path: Path) -> None:
 def test_equal_tables_give_equal_bytes_in_any_order(tmp_path: Path) -> None:
     store = prepared(tmp_path)
     table = computed(store.missing(tmp_path / "curations" / KEY, ARM, 2)[0])["influence"]
-    name = store.write_part(ARM, "influence", table)
-    assert store.write_part(ARM, "influence", table.take(list(range(table.num_rows))[::-1])) == name
+    name = store.parts.write(ARM, "influence", table)
+    assert store.parts.write(ARM, "influence", table.take(list(range(table.num_rows))[::-1])) == name
     assert pq.read_metadata(tmp_path / name).num_rows == 10
 
 

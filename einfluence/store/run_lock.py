@@ -1,7 +1,7 @@
-"""One run after the other, for runs that are started by clocks and events: at most one goes on and one waits.
+"""Runs that are started by clocks and events, one after the other: at most one runs and one waits.
 
-Runs may share a store at any time without harm; taking turns only spares computing the same cells twice. The kernel
-lets go of a lock when its process ends, however it ends, so that no killed run holds up the next.
+Runs may share a store at any time without harm; the lock only spares computing the same cells twice. The kernel
+releases a lock when its process ends, however it ends, so that no killed run blocks the next.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from einfluence.store.files import unwritable
 
 
 @contextmanager
-def turn(root: Path) -> Generator[bool]:
-    """Waits until no other run holds the turn, and holds it.
+def run_lock(root: Path) -> Generator[bool]:
+    """Waits until no other run holds the lock of a store, and holds it.
 
     Yields:
         False at once where another run waits already: it will see all that this one would have seen.

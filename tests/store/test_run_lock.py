@@ -1,4 +1,4 @@
-"""Runs that take turns: one goes on, one waits, the others need not."""
+"""Runs under one lock: one runs, one waits, the others need not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from einfluence.store.turns import turn
+from einfluence.store.run_lock import run_lock
 
 
 def test_what_falls_due_during_a_run_becomes_one_run_after_it(tmp_path: Path) -> None:
@@ -16,13 +16,13 @@ def test_what_falls_due_during_a_run_becomes_one_run_after_it(tmp_path: Path) ->
     at_once: list[bool] = []
 
     def run(name: str) -> None:
-        with turn(tmp_path) as mine:
+        with run_lock(tmp_path) as mine:
             if mine:
                 went.append(name)
             else:
                 at_once.append(True)
 
-    with turn(tmp_path) as mine:
+    with run_lock(tmp_path) as mine:
         assert mine
         threads = [threading.Thread(target=run, args=(f"{n}",)) for n in range(5)]
         for thread in threads:
@@ -33,14 +33,14 @@ def test_what_falls_due_during_a_run_becomes_one_run_after_it(tmp_path: Path) ->
     for thread in threads:
         thread.join()
     assert len(went) == 1 and len(at_once) == 4
-    with turn(tmp_path) as mine:
+    with run_lock(tmp_path) as mine:
         assert mine
 
 
 def test_a_killed_run_holds_up_nobody(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from einfluence.store.turns import turn\n"
-        "with turn(Path(sys.argv[1])):\n    print('mine', flush=True); time.sleep(100)"
+        "import sys, time; from pathlib import Path; from einfluence.store.run_lock import run_lock\n"
+        "with run_lock(Path(sys.argv[1])):\n    print('mine', flush=True); time.sleep(100)"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
@@ -48,5 +48,5 @@ def test_a_killed_run_holds_up_nobody(tmp_path: Path) -> None:
     process.kill()
     process.stdout.close()
     process.wait()
-    with turn(tmp_path) as mine:
+    with run_lock(tmp_path) as mine:
         assert mine
