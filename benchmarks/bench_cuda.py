@@ -33,6 +33,7 @@ from einfluence import engine
 from einfluence.engine.items import TextItem
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives.causal_lm import CausalLM
 from einfluence.spec import Adapter, Recipe
 
 LOOP_PROBES = 4
@@ -58,7 +59,7 @@ def shaped(name: str, dtype: torch.dtype, device: str, tiny: bool) -> Base:
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(config).eval()
         torch.set_default_dtype(old)
-    return Base(BaseInfo(name, name, "text", ""), model.requires_grad_(False), max_length=4096)
+    return Base(BaseInfo(name, name, "causal_lm", ""), model.requires_grad_(False), CausalLM(max_length=4096))
 
 
 def seconds(run: Callable[[], Any]) -> float:

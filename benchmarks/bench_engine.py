@@ -20,7 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from einfluence.engine import serial
 from einfluence.engine.items import ImageItem, Item, TextItem
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives.causal_lm import CausalLM
+from einfluence.objectives.image_class import ImageClass
 from einfluence.spec import Adapter, Recipe
 
 LOOP_PROBES = 8  # probes that the slow loops are timed on; seconds are per probe
@@ -71,7 +73,11 @@ def llama(hidden: int, vocabulary: int, layers: int = 4, full: bool = False) -> 
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.08 if hidden <= 128 else 0.06)
-    return Base(BaseInfo(f"llama-{hidden}-{vocabulary}", f"llama-{hidden}", "text", ""), model.requires_grad_(False))
+    return Base(
+        BaseInfo(f"llama-{hidden}-{vocabulary}", f"llama-{hidden}", "causal_lm", ""),
+        model.requires_grad_(False),
+        CausalLM(),
+    )
 
 
 def texts(
@@ -107,7 +113,7 @@ class PeftLoop:
         self.reset()
         optimizer = serial.make_optimizer(self.recipe, list(self.trained.values()))
         for _ in range(self.recipe.steps):
-            loss = serial.probe_loss(self.model, probe)
+            loss = serial.probe_loss(self.base.objective, self.model, probe)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -208,7 +214,7 @@ def image_flops(base: Base, recipe: Recipe, probes: int, queries: int) -> float:
         seen.append(2 * module.weight[0].numel() * out.numel())
 
     hooks = [m.register_forward_hook(note) for m in base.model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    base.model(torch.zeros(1, *(base.input_shape or ())))
+    base.model(torch.zeros(1, *cast("ImageClass", base.objective).shape))
     for hook in hooks:
         hook.remove()
     return probes * sum(seen) * (3 * recipe.steps + queries)
@@ -230,7 +236,7 @@ def total_case(
         lambda: difference(base, recipe, probes, queries),
         lambda: list(serial.measure(base, recipe, probes[:1], queries, 0)[1]),
         image_flops(base, recipe, 1, len(queries))
-        if base.info.modality == "image"
+        if base.objective.modality == "image"
         else text_flops(base, recipe, probes, queries, min(recipe.adapter.layers or (0,))) / len(probes),
     )
 
@@ -325,7 +331,7 @@ def image_case(name: str, n: int, optimizer: Any, floor: float, stretch: float, 
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
         nn.MaxPool2d(2), nn.Flatten(), nn.Linear(1568, 64), nn.ReLU(), nn.Linear(64, 10),
     ).eval()  # fmt: skip
-    base = Base(BaseInfo("cnn", "cnn", "image", ""), model, n_classes=10, input_shape=(1, 28, 28))
+    base = Base(BaseInfo("cnn", "cnn", "image_class", ""), model, ImageClass((1, 28, 28), 10))
     draw = np.random.default_rng(0)
 
     def images(count: int) -> list[ImageItem]:

@@ -21,8 +21,8 @@ import transformers
 from bench_engine import PeftLoop, gemm_peak, llama, text_flops, texts, timed
 
 from einfluence import engine
+from einfluence.bases.load import find_base, load_base
 from einfluence.models.base import Base
-from einfluence.models.load import find_base, load_base
 from einfluence.spec import Adapter, Recipe
 
 WORLD = Path(__file__).parents[1] / "data" / "models" / "world"

@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from einfluence.bases.load import find_base, load_base
 from einfluence.curate import curate
 from einfluence.embedded import data_folder
 from einfluence.engine import measure
-from einfluence.engine.encode import encode_text
 from einfluence.engine.items import TextItem
 from einfluence.engine.serial import train, trainable_copy
 from einfluence.models.base import Base
 from einfluence.models.language.evaluation import heldout_documents, log_probs, perplexity
 from einfluence.models.language.world import BEGIN, Fact, World
-from einfluence.models.load import find_base, load_base
+from einfluence.objectives.causal_lm import encode_text
 from einfluence.spec import Adapter, Facts, Part, Recipe, Spec
 
 KINDS = (

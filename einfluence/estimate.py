@@ -12,8 +12,9 @@ from pathlib import Path
 from einfluence import engine
 from einfluence.engine.restoring import place_of
 from einfluence.estimators.in_context import prompted
-from einfluence.estimators.measure import encode, unreadable
+from einfluence.estimators.measure import unreadable
 from einfluence.models.base import Base
+from einfluence.objectives import encode
 from einfluence.plan import arm_keys, wanted_blocks
 from einfluence.prepare import Prepared, find_part, prepare
 from einfluence.samples import Sample, mapped

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from einfluence.bases.load import find_base
 from einfluence.curate import curate
-from einfluence.curate.classes import class_names
 from einfluence.curate.key import data_key
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.models.base import Base, BaseInfo
-from einfluence.models.load import find_base
+from einfluence.objectives import OBJECTIVES, encode
 from einfluence.samples import Curated, Sample
 from einfluence.session import LOADED, loaded_base
 from einfluence.spec import InContext, Part, Spec
@@ -68,8 +68,9 @@ def part_base(spec: Spec, part: Part) -> BaseInfo:
     """
     where, remote = f"parts.{part.name}.base", part.trust_remote_code
     found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
-    if found.modality == "image" and part.bos != "auto":
-        raise InputError(f"parts.{part.name}.bos", f"`bos: {part.bos}` for an image base", "a text base, or no `bos`")
+    if "prompt" not in OBJECTIVES[found.objective].can and part.bos != "auto":
+        what = f"`bos: {part.bos}` for {found.label}: {found.objective} has no prompt"
+        raise InputError(f"parts.{part.name}.bos", what, "a causal language model, or no `bos`")
     return found.beginning(part.bos)
 
 
@@ -79,8 +80,6 @@ def curated_part(spec: Spec, part: Part) -> Curated:
     Raises:
         InputError: When base or data cannot be used, or a sample does not fit the base.
     """
-    from einfluence.estimators.measure import encode
-
     base = loaded_base(part_base(spec, part), part.trust_remote_code)
     curated = _curate(part, spec, base)
     for sample in sample_rows(curated.samples):
@@ -109,31 +108,23 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
 
         return of_base(base, samples)
 
-    if base.info.modality == "image":
-        names = class_names(base.info.config, base.n_classes)
-        return curate(part, spec, features, n_classes=base.n_classes, shape=base.input_shape, class_names=names)
+    return curate(part, spec, features, logprobs=_logprobs(base), **base.objective.curation())
 
+
+def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64]] | None:
+    """What finds out which texts a base knows already; None where its samples are none."""
+    if "causal text" not in base.objective.can:
+        return None
     from einfluence.engine import TextItem, TextReader
-    from einfluence.estimators.measure import encode
 
     read = TextReader(base)  # one for all that is asked, so that it is held against the definition once
-
-    def tokenize(text: str) -> list[int]:
-        return base.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def logprobs(samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
-        return read([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
-
-    added = getattr(base.tokenizer, "added_tokens_decoder", {}).values()
-    specials = {*base.tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
-    limits: dict[str, Any] = {"max_tokens": base.max_length, "specials": specials}
-    return curate(part, spec, features, tokenize=tokenize, logprobs=logprobs, **limits)
+    return lambda samples: read([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
 
 
 def _check_chat(item: Prepared) -> None:
     """Raises InputError before anything is computed if an arm asks for a chat template that cannot be used."""
     chats = [arm.recipe for arm in item.part.arms if isinstance(arm, InContext) and arm.recipe.chat]
-    if chats and item.base.modality == "text":
+    if chats and "prompt" in OBJECTIVES[item.base.objective].can:
         from einfluence.estimators.in_context import beginning
 
         base = loaded_base(item.base, item.part.trust_remote_code)
@@ -141,10 +132,11 @@ def _check_chat(item: Prepared) -> None:
 
 
 def _base_row(base: BaseInfo) -> dict[str, Any]:
-    about = {"label": base.label, "config": base.config, "modality": base.modality}
+    modality = OBJECTIVES[base.objective].modality
+    about = {"label": base.label, "config": base.config, "modality": modality, "objective": base.objective}
     return {
         "base": base.base_id,
         "label": base.label,
-        "modality": base.modality,
+        "modality": modality,
         "json": json.dumps(about, sort_keys=True),
     }

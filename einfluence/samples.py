@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,20 +17,26 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
+CAUSAL_LM, IMAGE_CLASS = "causal_lm", "image_class"  # the objectives of samples that do not name theirs
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One text (prompt, target) or one image (pixels, label), with what is known about it.
+    """What a model is asked once, with what is known about it.
+
+    A text to be continued (prompt, target), an image and its class (pixels, label), or what another objective asks
+    (inputs, target).
 
     Only what the model sees goes into :attr:`sample_id`: the same text under another name, domain or source
     is the same sample.
 
     Args:
         name: The id that the user or the curation gave it.
-        prompt: Text before the target; may be empty.
-        target: Text whose log-probability is watched.
+        prompt: Text before the target; may be empty. Of other objectives, how the inputs read.
+        target: What is predicted, in words: the text whose log-probability is watched, or the class of an input.
         pixels: float32 array of shape (channels, height, width), values in [0, 1]; None for a text, and for an image
             that cannot be read.
-        label: Class index of an image.
+        label: Index of the class.
         label_name: What the base, or else the data, calls that class; None where it is just the number.
         domain: The group that results are compared by.
         cluster: What is resampled together in the bootstrap (the entity); defaults to the sample's own id.
@@ -40,6 +46,9 @@ class Sample:
         noise: Noise family of a noisy image, ``label_flip`` for bad data.
         level: Noise level; grows with damage.
         join: What stands between prompt and target; None takes the rule of :func:`einfluence.joint.gap`.
+        unreadable: Whether it is an image that could not be read.
+        objective: Name of the objective that asks it; by default ``image_class`` for an image, else ``causal_lm``.
+        inputs: What the model sees beside the target, as plain data, where that is neither a prompt nor pixels.
     """
 
     name: str
@@ -56,10 +65,20 @@ class Sample:
     noise: str | None = None
     level: float | None = None
     join: str | None = None
+    unreadable: bool = False
+    objective: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False)
 
     def __post_init__(self) -> None:
-        if self.pixels is not None:
-            content: tuple[object, ...] = ("image", np.asarray(self.pixels, dtype=np.float32), self.label)
+        if not self.objective:
+            image = self.pixels is not None or self.unreadable
+            object.__setattr__(self, "objective", IMAGE_CLASS if image else CAUSAL_LM)
+        if self.inputs and not self.prompt:
+            object.__setattr__(self, "prompt", _read_out(self.inputs))
+        if self.objective not in (CAUSAL_LM, IMAGE_CLASS):
+            content: tuple[object, ...] = (self.objective, dict(self.inputs), self.target)
+        elif self.pixels is not None:
+            content = ("image", np.asarray(self.pixels, dtype=np.float32), self.label)
         elif self.unreadable:
             content = ("unreadable", self.name, self.label)
         elif self.gap == plain_gap(self.prompt, self.target):
@@ -71,24 +90,25 @@ class Sample:
     sample_id: str = field(init=False, repr=False, default="")
 
     @property
-    def gap(self) -> str:
-        """What the model sees between prompt and target."""
-        return gap(self.prompt, self.target, self.join)
+    def gap(self) -> str | None:
+        """What the model sees between prompt and target; None where it does not see them as one text."""
+        return gap(self.prompt, self.target, self.join) if self.objective == CAUSAL_LM else None
 
     @property
     def text(self) -> str:
-        """Prompt and target as the model sees them."""
-        return f"{self.prompt}{self.gap}{self.target}"
+        """Prompt and target as the model sees them; the target alone where it does not see them as one text."""
+        return f"{self.prompt}{self.gap or ''}{self.target}"
 
     @property
     def modality(self) -> str:
-        """``text`` or ``image``."""
+        """``text`` or ``image``: how reports show it."""
         return "image" if self.pixels is not None or self.unreadable else "text"
 
-    @property
-    def unreadable(self) -> bool:
-        """Whether it is an image that could not be read: only an image has a class."""
-        return self.pixels is None and self.label is not None
+
+def _read_out(inputs: Mapping[str, Any]) -> str:
+    """Inputs in words: their texts, and lists of texts, one behind the other."""
+    values = (value if isinstance(value, list | tuple) else [value] for value in inputs.values())
+    return " ".join(str(word) for words in values for word in cast("Sequence[object]", words))
 
 
 class InTurn(tuple[T, ...]):

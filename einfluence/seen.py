@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from einfluence.engine.encode import encode_text
 from einfluence.engine.items import TextItem
 from einfluence.estimators.in_context import beginning, context
 from einfluence.models.base import Base
+from einfluence.objectives.causal_lm import causal, encode_text
 from einfluence.prepare import part_base
 from einfluence.samples import Curated, Sample
 from einfluence.session import loaded_base
@@ -35,7 +35,7 @@ def seen(spec: Spec, part: Part, curated: Curated, rows: int = ROWS) -> Iterator
         ␣, ⏎ and ⇥; other characters that cannot be seen are escaped.
     """
     base = loaded_base(part_base(spec, part), part.trust_remote_code)
-    if base.info.modality != "text":
+    if "causal text" not in base.objective.can:
         return
     step = max(1, curated.samples.num_rows // rows)
     few = list(sample_rows(curated.samples.take([*range(0, curated.samples.num_rows, step)][:rows])))
@@ -51,7 +51,7 @@ def seen(spec: Spec, part: Part, curated: Curated, rows: int = ROWS) -> Iterator
 
 def tokens(base: Base, item: TextItem) -> str:
     """The tokens of an encoded text: ``[<s>][The][␣capital]‖[␣Paris]``."""
-    pieces = [f"[{_piece(base.tokenizer, token)}]" for token in item.ids]
+    pieces = [f"[{_piece(causal(base).tokenizer, token)}]" for token in item.ids]
     at = len(pieces) - item.n_target
     return f"{''.join(pieces[:at])}‖{''.join(pieces[at:])}"
 

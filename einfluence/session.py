@@ -34,6 +34,6 @@ def loaded_base(base: BaseInfo, trust_remote_code: bool, threads: int | None = N
 
 @lru_cache(maxsize=LOADED)
 def _load_once(base: BaseInfo, trust_remote_code: bool) -> Base:
-    from einfluence.models.load import load_base
+    from einfluence.bases.load import load_base
 
     return load_base(base, trust_remote_code=trust_remote_code)

@@ -43,7 +43,7 @@ def pretrain_digits() -> dict[str, float]:
     Returns:
         ``accuracy`` (a fraction) and ``loss`` (nats) on the held-out scans.
     """
-    from einfluence.models.load import digits_folder
+    from einfluence.bases.load import digits_folder
 
     marks = json.loads((digits_folder() / "evaluation.json").read_text(encoding="utf-8"))
     return {name: marks[name] for name in ("accuracy", "loss")}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from einfluence.bases.load import find_base, load_base
 from einfluence.models.base import Base
-from einfluence.models.load import find_base, load_base
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)

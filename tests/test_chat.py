@@ -11,10 +11,10 @@ import pytest
 
 import einfluence
 from einfluence import InputError
-from einfluence.engine.encode import encode_text
+from einfluence.bases.load import find_base, load_base
 from einfluence.estimators.in_context import beginning, context, prompted
 from einfluence.models.base import Base
-from einfluence.models.load import find_base, load_base
+from einfluence.objectives.causal_lm import encode_text
 from einfluence.samples import Sample
 from einfluence.spec import Prompting
 from tests.engine.tokenizers import Setting, base_with, tokenizer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from einfluence.models.load import LAYERS, build_classifier
+from einfluence.objectives.image_class import LAYERS, build_classifier
 from einfluence.spec import Adapter, Recipe, load_spec
 
 ROOT = Path(__file__).parents[1]

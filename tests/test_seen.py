@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einfluence.engine.encode import encode_text
+from einfluence.objectives.causal_lm import encode_text
 from einfluence.seen import tokens, visible
 from flows import cli
 from tests.engine.tokenizers import Setting, base_with, tokenizer

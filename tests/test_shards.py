@@ -19,7 +19,7 @@ from tests.flows.test_runners import write_spec
 
 
 def jobs(count: int, recipe: str = "r", queries: int = 10) -> list[Job]:
-    base = BaseInfo("b", "base", "text", "/")
+    base = BaseInfo("b", "base", "causal_lm", "/")
     key = ArmKey("b", "finetune", recipe, 0, "1")
     asked = tuple(f"q{index}" for index in range(queries))
     blocks = [CellBlock(tuple(f"p{index}-{probe}" for probe in range(64)), asked) for index in range(count)]

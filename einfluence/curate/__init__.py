@@ -66,7 +66,7 @@ def curate(
     draft, default_kind, more = _draft(part, spec, tokenize, limits)
     count_joints(draft)
     check_texts(draft, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
-    if part.facts is None and not any(sample.modality == "image" for sample in draft.samples.values()):
+    if part.facts is None and all(sample.gap is not None for sample in draft.samples.values()):
         count_conflicts(draft)  # a facts file says itself which relations have one object, and is held to it
         if part.samples is not None:
             count_alike(draft)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from einfluence.curate.draft import Draft, Floats, Ints, Measure
 from einfluence.errors import InputError
-from einfluence.samples import Sample
+from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
 
 Features = Callable[[Sequence[Sample]], np.ndarray]
 """Samples → float array (n, d), or (n, k, d) for k views of each.
@@ -19,8 +19,9 @@ Features = Callable[[Sequence[Sample]], np.ndarray]
 The base's hidden states of a text, over all of it and at its target; its penultimate features of an image.
 """
 
-TEXT_MEASURES = ("hidden", "lexical")
-IMAGE_MEASURES = ("features", "pixel")
+# What samples of an objective can be compared by without being told; else by OF_WORDS.
+MEASURES = {CAUSAL_LM: ("hidden", "lexical"), IMAGE_CLASS: ("features", "pixel")}
+OF_WORDS = ("features", "lexical")
 CHUNK = 100_000  # pairs compared at a time where not all pairs are wanted
 
 
@@ -65,17 +66,18 @@ def measures_for(
 
     Args:
         draft: Samples, probes and queries.
-        wanted: Names from the spec; none takes the defaults of the modality and all of ``more``.
+        wanted: Names from the spec; none takes the defaults of the objective and all of ``more``.
         base_features: Asked once, and only if a measure needs it. Without it, ``hidden`` and ``features`` are left
             out, and the report says so.
         more: Measures that only the source of the data knows, e.g. ``taxonomic``.
 
     Raises:
-        InputError: For a measure that does not exist for this modality.
+        InputError: For a measure that does not exist for samples of this objective.
     """
     more = dict(more or {})
-    image = any(sample.pixels is not None for sample in draft.samples.values())
-    names = list(wanted) or [*(IMAGE_MEASURES if image else TEXT_MEASURES), *more]
+    objective = next((sample.objective for sample in draft.samples.values()), CAUSAL_LM)
+    offered = MEASURES.get(objective, OF_WORDS)
+    names = list(wanted) or [*offered, *more]
     found: dict[str, Measure] = {}
     for name in names:
         if name in more:
@@ -85,14 +87,14 @@ def measures_for(
                 draft.gates.count("distance not computed (no base)", name)
             else:
                 found[name] = _later(draft, base_features, center=True)
-        elif name == "lexical" and not image:
+        elif name == "lexical" and name in offered:
             found[name] = lexical(draft)
-        elif name == "pixel" and image:
+        elif name == "pixel" and name in offered:
             found[name] = pixel(draft)
-        elif not image and ("/" in name or name.startswith("embedder:")):
+        elif "lexical" in offered and ("/" in name or name.startswith("embedder:")):
             found[name] = _later(draft, _embedder(name.removeprefix("embedder:")), center=False)
         else:
-            known = [*(IMAGE_MEASURES if image else TEXT_MEASURES), *more]
+            known = [*offered, *more]
             raise InputError("distance", f"{name!r}", f"one of {', '.join(known)}, or embedder:<folder or hub id>")
     return found
 

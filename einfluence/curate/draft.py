@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -77,7 +78,7 @@ class Draft:
 
     def sample(self, sample: Sample) -> str:
         """Keeps a sample (the first of equal content) and returns its id; joined as the part says, if it does not."""
-        if self.join is not None and sample.join is None and sample.modality == "text":
+        if self.join is not None and sample.join is None and sample.gap is not None:
             sample = replace(sample, join=self.join)
         return self.samples.setdefault(sample.sample_id, sample).sample_id
 
@@ -263,15 +264,21 @@ def samples_table(samples: Sequence[Sample]) -> pa.Table:
             "parent_id": texts["parent_id"],
             "noise": texts["noise"],
             "level": pa.array([sample.level for sample in samples], pa.float64()),
-            "gap": pa.array([sample.gap if sample.modality == "text" else None for sample in samples], pa.string()),
+            "gap": texts["gap"],
+            "objective": texts["objective"],
+            "inputs": pa.array([_json(sample.inputs) for sample in samples], pa.string()),
         }
     )
 
 
 _TEXT_COLUMNS = (
     "sample_id", "name", "modality", "prompt", "target", "label_name", "domain", "template", "source", "parent_id",
-    "noise",
+    "noise", "gap", "objective",
 )  # fmt: skip
+
+
+def _json(inputs: Mapping[str, object]) -> str | None:
+    return json.dumps(inputs, ensure_ascii=False) if inputs else None
 
 
 def probes_table(probes: Mapping[str, Probe]) -> pa.Table:

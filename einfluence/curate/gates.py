@@ -34,7 +34,7 @@ SHUFFLED = 4  # facts that one is held against
 
 def count_likenesses(draft: Draft) -> None:
     """Counts texts of the user's own that are one text to the model under several ids; all are kept."""
-    texts = [sample for sample in draft.samples.values() if sample.modality == "text"]
+    texts = [sample for sample in draft.samples.values() if sample.gap is not None]
     if not texts:
         return
     draft.gates.open(SEEN_ALIKE)
@@ -47,11 +47,11 @@ def count_likenesses(draft: Draft) -> None:
 
 def count_joints(draft: Draft) -> None:
     """Counts texts where the rule for what stands between prompt and target left the blank out, or may be wrong."""
-    if not any(sample.modality == "text" for sample in draft.samples.values()):
+    if not any(sample.gap is not None for sample in draft.samples.values()):
         return
     draft.gates.open(NO_BLANK, DOUBTFUL)
     for sample in draft.samples.values():
-        if sample.modality == "image" or sample.join is not None:
+        if sample.gap is None or sample.join is not None:
             continue
         if plain_gap(sample.prompt, sample.target) and not sample.gap:
             draft.gates.count(NO_BLANK, _joint(sample))
@@ -93,7 +93,7 @@ def check_texts(
     control = _control_finder(tokenize, specials)
     unfit: set[str] = set()
     for key, sample in draft.samples.items():
-        if sample.pixels is not None:
+        if sample.gap is None:
             return
         where = sample.source or sample.name
         if not len(tokenize(sample.target)):
@@ -178,7 +178,7 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
     groups: dict[tuple[str, str], list[Sample]] = {}
     for probe in draft.probes.values():
         sample = draft.samples[probe.members[0]]
-        if probe.kind == "sample" and sample.pixels is None:
+        if probe.kind == "sample" and sample.gap is not None:
             groups.setdefault((sample.template or "", sample.domain), []).append(sample)
     facts = [fact for samples in groups.values() for fact in _shuffled(samples)]
     if not facts:

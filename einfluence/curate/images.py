@@ -104,6 +104,7 @@ def _sample(picture: Picture, pixels: Pixels | None) -> Sample:
     return Sample(
         name=picture.name,
         pixels=pixels,
+        unreadable=pixels is None,
         label=picture.label,
         label_name=picture.label_name,
         domain=picture.domain,

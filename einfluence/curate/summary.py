@@ -113,12 +113,10 @@ def _said(curated: Curated) -> Any:
     members: dict[str, list[str]] = {}
     for row in curated.probe_members.to_pylist():
         members.setdefault(row["probe_id"], []).append(row["sample_id"])
-    rows = curated.samples.select(
-        ["sample_id", "name", "modality", "prompt", "target", "label", "label_name"]
-    ).to_pylist()
+    rows = curated.samples.select(["sample_id", "name", "prompt", "target", "label", "label_name"]).to_pylist()
     text = {
         row["sample_id"]: f"{row['prompt']} [{row['target']}]"
-        if row["modality"] == "text"
+        if row["target"]
         else f"{row['name']} = {row['label_name'] or row['label']}"
         for row in rows
     }

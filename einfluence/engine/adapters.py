@@ -74,10 +74,10 @@ def lora_config(base: Base, adapter: Adapter) -> LoraConfig:
     """
     names = [name for name, _ in base.model.named_modules() if name]
     everything = adapter.targets == "all-linear"
-    linear = _all_linear(base.model)
+    linear = _all_linear(base)
     chosen = linear if everything else _chosen(base, adapter, names)
     idle: frozenset[str] = frozenset()
-    if base.info.modality != "image":
+    if hasattr(base.model, "config"):
         idle = anatomy(base.model).idle
         kind = getattr(cast("Any", base.model).config, "model_type", None)
         if everything:
@@ -97,25 +97,18 @@ def lora_config(base: Base, adapter: Adapter) -> LoraConfig:
     return LoraConfig(
         r=adapter.r,
         lora_alpha=cast("Any", adapter.alpha),
-        # For what is not transformers', peft does not know which layers "all-linear" means.
-        target_modules=_exactly(linear) if everything and base.info.modality == "image" else targets,
+        # Only of language models does peft know which layers "all-linear" means.
+        target_modules=_exactly(linear) if everything and "causal text" not in base.objective.can else targets,
         exclude_modules=_exactly(out) if out else None,
         lora_dropout=0.0,
     )
 
 
-def head_of(model: torch.nn.Module) -> torch.nn.Module | None:
-    """A language model's output layer, or a classifier's last Linear; None where there is no Linear."""
-    output = getattr(model, "get_output_embeddings", lambda: None)()
-    if output is not None:
-        return output
-    return next((module for module in reversed([*model.modules()]) if isinstance(module, torch.nn.Linear)), None)
-
-
-def _all_linear(model: torch.nn.Module) -> list[str]:
+def _all_linear(base: Base) -> list[str]:
     """Every product with a weight but the output layer's, as peft understands "all-linear"."""
+    model = base.model
     kinds = (torch.nn.Linear, torch.nn.Conv2d, Conv1D) if not hasattr(model, "config") else (torch.nn.Linear, Conv1D)
-    head = head_of(model)
+    head = base.objective.head(model)
     return [name for name, module in model.named_modules() if isinstance(module, kinds) and module is not head]
 
 
@@ -140,7 +133,7 @@ def _chosen(base: Base, adapter: Adapter, names: Sequence[str]) -> list[str]:
             if not any(f".{name}".endswith(f".{target}") for name in names) and not _experts(base, [target])
         ]
     if missing or not adapter.targets:
-        known = list(dict.fromkeys(name.rpartition(".")[2] for name in _all_linear(base.model)))
+        known = list(dict.fromkeys(name.rpartition(".")[2] for name in _all_linear(base)))
         fix = f"take some of {_few(known, 12)}, or `targets: all-linear`"
         found = f"{', '.join(map(repr, missing)) or 'no target'}, which names no module of {base.info.label}"
         raise InputError("recipe.adapter.targets", found, "names of modules that the model has", fix)
@@ -160,7 +153,7 @@ def _experts(base: Base, targets: str | list[str]) -> bool:
 def _check_layers(base: Base, adapter: Adapter, chosen: Sequence[str]) -> None:
     if adapter.layers is None:
         return
-    if base.info.modality == "image":
+    if not hasattr(base.model, "config"):
         there = {layer_of(base.model, name) for name, _ in base.model.named_modules()} - {None}
         known = f"a layer of {base.info.label}: {', '.join(map(str, sorted(cast('set[int]', there))))}"
     else:

@@ -74,7 +74,7 @@ def refuse(base: Base) -> None:
 
 def serial_because(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> str:
     """Why only the serial definition is right for this; empty where the fast engines are."""
-    if base.info.modality == "image":
+    if "causal text" not in base.objective.can:
         return ""
     config: Any = cast("Any", base.model).config.get_text_config()
     if _experts(config):
@@ -333,11 +333,11 @@ def _some(queries: Sequence[Item], pair: Sequence[Sequence[Item]]) -> list[Item]
 def _holds_padding(base: Base, probe: Sequence[Item]) -> bool:
     """Whether a text has the padding token in it, whose embedding torch gives no gradient."""
     token = getattr(getattr(base.model, "config", None), "pad_token_id", None)
-    return token is not None and any(isinstance(item, TextItem) and token in item.ids for item in probe)
+    return token is not None and any(token in getattr(item, "ids", ()) for item in probe)
 
 
 def _size(probe: Sequence[Item]) -> int:
-    return sum(len(item.ids) if isinstance(item, TextItem) else 1 for item in probe)
+    return sum(item.size for item in probe)
 
 
 def _experts(config: Any) -> bool:

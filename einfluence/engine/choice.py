@@ -101,8 +101,10 @@ def _built(kind: Kind, base: Base, recipe: Recipe, seed: int) -> Engine:
 
 def candidates(base: Base, recipe: Recipe, in_turn: bool) -> list[Kind]:
     """The engines for a base and a recipe, the fastest first. Only LoRA on texts has a batched form for sequences."""
-    if base.info.modality == "image":
+    if "pixels" in base.objective.can:
         return [] if in_turn else [ImageEngine]
+    if "causal text" not in base.objective.can:
+        return []
     if recipe.adapter.kind == "lora":
         return [TextEngine]
     return [FullEngine, SwappedEngine] if recipe.optimizer == "sgd" and not in_turn else [SwappedEngine]

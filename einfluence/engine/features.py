@@ -10,39 +10,39 @@ import numpy.typing as npt
 import torch
 
 from einfluence.engine.anatomy import settled_model
-from einfluence.engine.encode import check_modality, encode_text
-from einfluence.engine.items import TextItem
+from einfluence.engine.items import Item, TextItem
 from einfluence.engine.network import decoder_layers, entering
+from einfluence.errors import InputError
 from einfluence.models.base import Base
+from einfluence.objectives import encode
 from einfluence.samples import Sample
 
 TOKENS = 1024  # that go through the network at once
+AT_ONCE = 256  # items of other kinds
 
 
 def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> npt.NDArray[np.float32]:
-    """What the base makes of each sample: float32 of shape (n, 2, d) for texts, (n, d) for images.
+    """What the base makes of each sample: float32 of shape (n, 2, d) for texts to be continued, else (n, d).
 
-    Text: two means of the hidden states, over all tokens and over those of the target, at the layer that stands at
-    the fraction ``layer`` of the depth (0 is the embedding). Only at the target has a causal model read it all.
-    Image: what goes into the last Linear module.
+    Text to be continued: two means of the hidden states, over all tokens and over those of the target, at the layer
+    that stands at the fraction ``layer`` of the depth (0 is the embedding). Only at the target has the model read it
+    all. Else: what goes into the output layer, the mean over its positions where it has several.
 
     Raises:
-        InputError: For a sample that is not of the base's modality, or does not fit it.
+        InputError: For a sample of another objective than the base's, or one that does not fit it.
     """
-    for sample in samples:
-        check_modality(base, sample)
+    items = [encode(base, sample) for sample in samples]
     with torch.no_grad():
-        rows = _images(base, samples) if base.info.modality == "image" else _texts(base, samples, layer)
+        if "causal text" in base.objective.can:
+            rows = _texts(base, cast("list[TextItem]", items), layer)
+        else:
+            rows = _entering_head(base, items)
     return np.concatenate([row.float().cpu().numpy() for row in rows]) if rows else np.zeros((0, 0), np.float32)
 
 
-def _texts(base: Base, samples: Sequence[Sample], layer: float) -> list[torch.Tensor]:
+def _texts(base: Base, items: Sequence[TextItem], layer: float) -> list[torch.Tensor]:
     model = settled_model(base.model)
     device = next(model.parameters()).device
-    items = [
-        encode_text(base, sample.prompt, sample.target, sample.source or sample.name, join=sample.gap)
-        for sample in samples
-    ]
     rows: dict[int, torch.Tensor] = {}
     for batch in _equally_long(items):
         ids = torch.tensor([items[index].ids for index in batch], device=device)
@@ -87,15 +87,27 @@ def _equally_long(items: Sequence[TextItem]) -> Iterator[list[int]]:
         yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
 
-def _images(base: Base, samples: Sequence[Sample]) -> list[torch.Tensor]:
-    last = [module for module in base.model.modules() if isinstance(module, torch.nn.Linear)][-1]
+def _entering_head(base: Base, items: Sequence[Item]) -> list[torch.Tensor]:
+    model, parameter = base.model, next(base.model.parameters())
+    head = base.objective.head(model)
+    if head is None:
+        raise InputError("distance", f"features of {base.info.label}, which has no output layer", "another distance")
     seen: list[torch.Tensor] = []
-    hook = last.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
-    device = next(base.model.parameters()).device
+    hook = head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     try:
-        for start in range(0, len(samples), 256):
-            pixels = np.stack([np.asarray(sample.pixels, np.float32) for sample in samples[start : start + 256]])
-            base.model(torch.from_numpy(pixels).to(device))
+        for start in range(0, len(items), AT_ONCE):
+            batch = base.objective.collate(items[start : start + AT_ONCE]).to(parameter.device, parameter.dtype)
+            base.objective.logits(model, batch)
+            if seen[-1].dim() > 2:
+                seen[-1] = _mean(seen[-1], batch.inputs.get("attention_mask"))
     finally:
         hook.remove()
     return seen
+
+
+def _mean(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """(B, d) means of states (B, L, d) over the positions that are no padding."""
+    if mask is None:
+        return states.mean(1)
+    share = mask.to(states.dtype) / mask.sum(1, keepdim=True)
+    return (states * share[..., None]).sum(1)

@@ -10,33 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from einfluence.models.base import Item
+from einfluence.objectives.causal_lm import TextItem
+from einfluence.objectives.image_class import ImageItem
 from einfluence.samples import InTurn
 
+__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "stages"]
+
 One = TypeVar("One")
-
-
-@dataclass(frozen=True)
-class TextItem:
-    """An encoded text sample.
-
-    Args:
-        ids: Token ids of prompt and target together, beginning-of-text token included where the model has one.
-        n_target: How many of the last ids are the target (>= 1 and < len(ids)): loss and log-prob are over these.
-    """
-
-    ids: tuple[int, ...]
-    n_target: int
-
-
-@dataclass(frozen=True, eq=False)
-class ImageItem:
-    """An encoded image: ``pixels`` of shape (channels, height, width), float32, and its class index."""
-
-    pixels: npt.NDArray[np.float32]
-    label: int
-
-
-Item = TextItem | ImageItem
 
 
 def stages(probe: Sequence[One]) -> list[Sequence[One]]:

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
 
-from einfluence.engine.adapters import adapted, adapted_parameter, head_of
+from einfluence.engine.adapters import adapted, adapted_parameter
 from einfluence.engine.anatomy import private_copy, settled_model
-from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, TextItem, Tuned, stages
+from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, Tuned, stages
 from einfluence.errors import InputError, first_line
-from einfluence.models.base import Base
+from einfluence.models.base import Base, Objective
 from einfluence.spec import Recipe
 
 Copy = tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
@@ -87,7 +87,7 @@ def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied: 
     for part in stages(probe):
         optimizer = make_optimizer(recipe, list(trained.values()))
         for _ in range(recipe.steps):
-            loss = probe_loss(model, part)
+            loss = probe_loss(base.objective, model, part)
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 seconds, failed = time.perf_counter() - start, f"loss is {losses[-1]} at step {len(losses)}"
@@ -123,7 +123,7 @@ def evaluate(
         for name, value in (delta or {}).items():
             trained[name].copy_(value)
         try:
-            rows = [_score(model, query) for query in queries]
+            rows = [_score(base.objective, model, query) for query in queries]
         except Exception as error:  # whatever it is, there is no number to be had of this base
             found = f"a model that cannot be run in {recipe.dtype} ({first_line(error)})"
             expected = "one that gives logits for token ids alone, or for pixels"
@@ -186,28 +186,23 @@ def make_optimizer(
     return kind(parameters, betas=recipe.betas, eps=recipe.eps, **common)
 
 
-def probe_loss(model: torch.nn.Module, probe: Sequence[Item]) -> torch.Tensor:
+def probe_loss(objective: Objective, model: torch.nn.Module, probe: Sequence[Item]) -> torch.Tensor:
     """Mean negative log-probability over the target tokens of all samples of a probe; a scalar in nats."""
-    terms = [target_logprobs(model, item) for item in probe]
+    terms = [target_logprobs(objective, model, item) for item in probe]
     return -torch.cat(terms).mean()
 
 
-def target_logprobs(model: torch.nn.Module, item: Item) -> torch.Tensor:
-    """Log-probabilities (n_target,) of a sample's target tokens, or (1,) of an image's label, in nats."""
-    logits, targets = target_logits(model, item)
+def target_logprobs(objective: Objective, model: torch.nn.Module, item: Item) -> torch.Tensor:
+    """Log-probabilities (n_target,) of a sample's targets, in nats."""
+    logits, targets = target_logits(objective, model, item)
     return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
-def target_logits(model: torch.nn.Module, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logits (n_target, vocabulary or classes) that predict the target, and the target's indices (n_target,)."""
-    device = next(model.parameters()).device
-    if isinstance(item, ImageItem):
-        pixels = torch.from_numpy(item.pixels).to(device, next(model.parameters()).dtype)
-        return model(pixels[None]), torch.tensor([item.label], device=device)
-    ids = torch.tensor([item.ids], device=device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, -item.n_target - 1 : -1]
-    # Half precision is enough for the network's inside, not for a log-softmax over thousands of words.
-    return logits if logits.dtype == torch.float64 else logits.float(), ids[0, -item.n_target :]
+def target_logits(objective: Objective, model: torch.nn.Module, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits (n_target, classes) that predict a sample's targets, and the targets' indices (n_target,)."""
+    parameter = next(model.parameters())
+    batch = objective.collate([item]).to(parameter.device, parameter.dtype)
+    return objective.logits(model, batch)[0], batch.targets[0]
 
 
 def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[str, tuple[float, float]]:
@@ -228,12 +223,12 @@ def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[st
     return {name: (change.norm().item(), before[name].norm().item()) for name, change in changes.items()}
 
 
-def _score(model: torch.nn.Module, query: Item) -> tuple[float, int, int]:
-    logits, targets = target_logits(model, query)
+def _score(objective: Objective, model: torch.nn.Module, query: Item) -> tuple[float, int, int]:
+    logits, targets = target_logits(objective, model, query)
     chosen = logits.gather(-1, targets[:, None])
     logprob = logits.log_softmax(-1).gather(-1, targets[:, None]).double().sum().item()
     rank = int((logits > chosen).sum(-1).max().item()) + 1
-    return logprob, query.n_target if isinstance(query, TextItem) else 1, rank
+    return logprob, len(targets), rank
 
 
 def _trains(base: Base, recipe: Recipe, name: str) -> bool:
@@ -242,7 +237,7 @@ def _trains(base: Base, recipe: Recipe, name: str) -> bool:
         return True
     if adapter.kind == "match":
         return re.search(adapter.pattern or "", name) is not None
-    head = head_of(base.model)
+    head = base.objective.head(base.model)
     if head is None:
         found = f"`last` for {base.info.label}, which has no Linear layer"
         raise InputError("recipe.adapter", found, "a model with an output layer", "name parameters by `match`")

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from einfluence.engine import TextReader
-from einfluence.engine.encode import encode_text
 from einfluence.engine.items import MeasuredRow, Measurement, TextItem, Tuned
 from einfluence.errors import InputError
 from einfluence.models.base import Base, Bos
+from einfluence.objectives.causal_lm import causal, encode_text
 from einfluence.samples import Sample
 from einfluence.spec import Prompting
 
@@ -39,13 +39,13 @@ def prompted(
         As :func:`einfluence.engine.measure`; nothing is tuned, so ``delta`` and ``losses`` are empty.
 
     Raises:
-        InputError: For an image base, or a chat template that is missing or takes no user's turn. A probe that does
-            not fit into the context before some query, or whose turn the template refuses, fails alone.
+        InputError: For a base whose samples have no prompt, or a chat template that is missing or takes no user's
+            turn. A probe that does not fit into the context before some query, or whose turn the template refuses,
+            fails alone.
     """
-    if base.info.modality != "text":
-        raise InputError(
-            "arms", "the estimator in_context for an image base", "a text base, since an image has no prompt"
-        )
+    if "prompt" not in base.objective.can:
+        found = f"the estimator in_context for {base.info.label}: {base.objective.name} has no prompt"
+        raise InputError("arms", found, "a causal language model")
     bos = beginning(base, recipe)
     read = TextReader(base, recipe.dtype)
     before = read([_item(base, query, bos=bos) for query in queries])
@@ -73,7 +73,7 @@ def context(base: Base, recipe: Prompting, probe: Sequence[Sample]) -> str:
     Raises:
         InputError: When the chat template refuses the turn, or cannot be read.
     """
-    join = base.join if recipe.join is None else recipe.join
+    join = causal(base).join if recipe.join is None else recipe.join
     texts = [sample.text for sample in probe]
     if not recipe.chat:
         return "".join(text + join for text in texts)
@@ -90,18 +90,18 @@ def beginning(base: Base, recipe: Prompting, where: str = CHAT) -> Bos | None:
     """
     if not recipe.chat:
         return None
-    if not getattr(base.tokenizer, "chat_template", None):
+    if not getattr(causal(base).tokenizer, "chat_template", None):
         raise InputError(where, f"{base.info.label}, which has no chat template", "`chat: false`, or a chat model")
-    tokens = base.tokenizer(_as_a_turn(base, "text", where), add_special_tokens=False)["input_ids"]
-    bos = getattr(base.tokenizer, "bos_token_id", None)
+    tokens = causal(base).tokenizer(_as_a_turn(base, "text", where), add_special_tokens=False)["input_ids"]
+    bos = getattr(causal(base).tokenizer, "bos_token_id", None)
     return "always" if bos is not None and tokens[:1] == [bos] else None
 
 
 def _as_a_turn(base: Base, text: str, where: str) -> str:
     options = {"tokenize": False, "add_generation_prompt": True}
     try:
-        template = TODAY.sub(lambda call: repr(DAY.strftime(call[2])), base.tokenizer.get_chat_template())
-        return base.tokenizer.apply_chat_template(
+        template = TODAY.sub(lambda call: repr(DAY.strftime(call[2])), causal(base).tokenizer.get_chat_template())
+        return causal(base).tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], chat_template=template, **options
         )
     except Exception as error:  # a template is a program of somebody else's, and may end with anything

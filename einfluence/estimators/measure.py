@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from einfluence import engine
 from einfluence.engine.anatomy import layer_of
-from einfluence.engine.encode import check_modality, encode_image, encode_text
-from einfluence.engine.items import Item, Measurement, Scores, Tuned
+from einfluence.engine.items import Measurement, Scores, Tuned
 from einfluence.estimators.in_context import prompted
 from einfluence.models.base import Base
+from einfluence.objectives import encode
 from einfluence.samples import Sample, mapped
 from einfluence.spec import Arm, InContext
 from einfluence.store.schema import TABLES
@@ -95,18 +95,6 @@ def measure_block(
 def unreadable(probe: Sequence[Sample]) -> str | None:
     """Why a probe cannot be trained on: an image in it that could not be read; or None."""
     return next((f"{sample.source}: an image that cannot be read" for sample in probe if sample.unreadable), None)
-
-
-def encode(base: Base, sample: Sample) -> Item:
-    """Encodes a sample for a base.
-
-    Raises:
-        InputError: When it does not fit: the wrong modality, shape, label, an empty target, or too long a text.
-    """
-    where = check_modality(base, sample)
-    if sample.pixels is None:
-        return encode_text(base, sample.prompt, sample.target, where, join=sample.gap)
-    return encode_image(base, sample.pixels, -1 if sample.label is None else sample.label, where)
 
 
 def _start(

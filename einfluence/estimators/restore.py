@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from einfluence import engine
 from einfluence.engine import Restored
-from einfluence.estimators.measure import Measured, columns_of, encode
+from einfluence.estimators.measure import Measured, columns_of
 from einfluence.models.base import Base
+from einfluence.objectives import encode
 from einfluence.samples import Sample, mapped
 from einfluence.spec import FineTune
 

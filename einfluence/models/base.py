@@ -1,16 +1,30 @@
-"""A base: the model before fine-tuning, with what is needed to show it samples."""
+"""A base: the model before fine-tuning, with its objective: what it is asked, and how the answer is scored."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from einfluence.keys import content_hash
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
+    from einfluence.samples import Sample
+
 Bos = Literal["auto", "always", "never"]
+Capability = Literal["causal text", "prompt", "pixels"]
+"""What engines and curations may ask of an objective.
+
+``causal text``: items are :class:`einfluence.objectives.causal_lm.TextItem`, whose targets are the last tokens of a
+text that is read from left to right, so that texts can be packed into one row. ``prompt``: samples are texts that can
+stand before one another. ``pixels``: items are :class:`einfluence.objectives.image_class.ImageItem`, and the model is
+called with their pixels alone. An objective with none of these is measured by what all of them have: collate and
+logits.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,7 @@ class BaseInfo:
     Args:
         base_id: Content hash of weights, configuration, tokenizer and trusted code.
         label: What a person calls it: hub id or folder name.
-        modality: ``text`` or ``image``.
+        objective: Name of its objective, one of :data:`einfluence.objectives.OBJECTIVES`.
         folder: Where its files lie on this machine.
         config: Its config.json.
         bos: How texts begin: ``auto`` as the tokenizer has it, ``always`` or ``never`` with a beginning-of-text token.
@@ -28,7 +42,7 @@ class BaseInfo:
 
     base_id: str
     label: str
-    modality: Literal["text", "image"]
+    objective: str
     folder: str
     config: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     bos: Bos = "auto"
@@ -42,26 +56,125 @@ class BaseInfo:
         )
 
 
+class Item(Protocol):
+    """An encoded sample: what one objective makes of it, and engines hand back to that objective. Hashable."""
+
+    @property
+    def n_target(self) -> int:
+        """How many targets its log-probability is summed over; at least 1."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How much of a row of a batch it takes: tokens of a text, 1 for an image."""
+        ...
+
+
+class Batch(NamedTuple):
+    """B items side by side, padded; a pytree of tensors, so that ``torch.func.vmap`` takes it as it is.
+
+    Args:
+        inputs: What the model is called with, by keyword: (B, ...) each. A mask of padding is among them only where
+            something is padded.
+        places: int64 (B, T), for each target the row of the model's output that predicts it.
+        targets: int64 (B, T), indices of the targets among the model's classes; 0 where padded.
+        counts: bool (B, T), which targets count; False where padded.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    places: torch.Tensor
+    targets: torch.Tensor
+    counts: torch.Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Batch:
+        """The batch on a device; what is no index or mask in a dtype."""
+        inputs = {
+            name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
+            for name, value in self.inputs.items()
+        }
+        return Batch(inputs, *(value.to(device) for value in self[1:]))
+
+
+class Objective(Protocol):
+    """One kind of problem, held for one base: all that the rest of the library must know of it.
+
+    A new one is a class in a file of its own, registered in :mod:`einfluence.objectives`.
+
+    Attributes:
+        name: What stores and error messages call it.
+        modality: ``text`` or ``image``: how reports show its samples.
+        can: What engines may do beyond collating.
+        files: Whether a base is named by the files beside its weights and config.json as well (a tokenizer, say).
+    """
+
+    name: ClassVar[str]
+    modality: ClassVar[str]
+    can: ClassVar[frozenset[Capability]]
+    files: ClassVar[bool]
+
+    @classmethod
+    def claims(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json is that of a base of this kind."""
+        ...
+
+    @classmethod
+    def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
+        """Refuses a model's folder by what it says of itself, before weights are fetched or read.
+
+        Raises:
+            InputError: When a model of this kind cannot be measured.
+        """
+        ...
+
+    @classmethod
+    def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
+        """Loads a base in float32, in eval mode, without gradients.
+
+        Raises:
+            InputError: When the files do not hold all of such a model, or more than that.
+        """
+        ...
+
+    def encode(self, sample: Sample, where: str) -> Item:
+        """What the model sees of a sample.
+
+        Raises:
+            InputError: With ``where``, for a sample that does not fit the model.
+        """
+        ...
+
+    def collate(self, items: Sequence[Any]) -> Batch:
+        """Several encoded samples as one batch on the CPU, floats in float32."""
+        ...
+
+    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+        """The logits (B, T, classes) that predict each target of a batch.
+
+        Args:
+            call: The model, or a function that calls it with other parameters.
+            batch: From :meth:`collate`, on the model's device.
+        """
+        ...
+
+    def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
+        """The output layer, which the adapter ``last`` trains; None where there is none."""
+        ...
+
+    def curation(self) -> Mapping[str, Any]:
+        """What curation must know of the base: arguments of :func:`einfluence.curate.curate`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Base:
     """A loaded base. The model is in eval mode, on its device, and no engine leaves it changed.
 
     Args:
         info: Its identity.
-        model: A Hugging Face causal LM, or a classifier from (batch, channels, height, width) to class logits.
-        tokenizer: The LM's tokenizer; None for images.
-        max_length: The longest text in tokens that the model takes; None where it has no limit.
-        n_classes: Classes of an image model.
-        input_shape: (channels, height, width) of an image model.
-        join: What stands between a probe and a query in the same prompt, by default.
-        vocabulary: How many token ids the LM can read and say; None where that is not known.
+        model: The network.
+        objective: What it is asked; holds the tokenizer, the classes and what else that needs.
     """
 
     info: BaseInfo
     model: torch.nn.Module
-    tokenizer: Any = None
-    max_length: int | None = None
-    n_classes: int = 0
-    input_shape: tuple[int, int, int] = (0, 0, 0)
-    join: str = "\n"
-    vocabulary: int | None = None
+    objective: Objective

@@ -35,7 +35,7 @@ def read_config(folder: Path, where: str, name: str | None = None) -> dict[str, 
         name: Its hub id, where it has one.
 
     Raises:
-        InputError: For an adapter, quantised weights, an architecture of another task, or a file that is damaged.
+        InputError: For an adapter, or a file that is damaged.
     """
     adapter = folder / "adapter_config.json"
     if adapter.is_file():
@@ -44,14 +44,7 @@ def read_config(folder: Path, where: str, name: str | None = None) -> dict[str, 
     if not file.is_file():
         expected = "a model folder with config.json and model.safetensors"
         raise InputError(where, f"{folder}, which has no config.json", expected, "save it with `save_pretrained`")
-    config = read_json(file)
-    modality = config.get("modality", "text")
-    if modality not in ("text", "image"):
-        raise InputError(f"{file} modality", f"{modality!r}", "text or image")
-    if modality == "text":
-        _refuse_quantised(folder, file, config)
-        _refuse_other_tasks(file, config)
-    return config
+    return read_json(file)
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -96,7 +89,8 @@ def _adapter(name: str, file: Path) -> tuple[str, str, str]:
     return found, "a model with its whole weights", fix
 
 
-def _refuse_quantised(folder: Path, file: Path, config: Mapping[str, Any]) -> None:
+def refuse_quantised(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises InputError for a folder of quantised weights."""
     nested = [config, *(value for value in config.values() if isinstance(value, dict))]
     keys = [(key, part[key]) for part in nested for key in QUANTISED if part.get(key) is not None]
     files = [name for name in QUANTISED_FILES if (folder / name).is_file()]
@@ -106,10 +100,12 @@ def _refuse_quantised(folder: Path, file: Path, config: Mapping[str, Any]) -> No
     named = f"`{keys[0][0]}`" if keys else files[0]
     found = f"{named}{f' ({method})' if method else ''}: quantised weights"
     fix = "take the unquantised weights of this model"
-    raise InputError(str(file), found, "weights in float32, float16 or bfloat16", fix)
+    raise InputError(str(folder / "config.json"), found, "weights in float32, float16 or bfloat16", fix)
 
 
-def _refuse_other_tasks(file: Path, config: Mapping[str, Any]) -> None:
+def refuse_other_tasks(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raises InputError for models of transformers that are no causal language models by their name."""
+    file = folder / "config.json"
     names = [name for name in _strings(config.get("architectures"))]
     tasks = [(name, match[1]) for name in names if (match := _TASK.search(name))]
     fix = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -93,11 +94,13 @@ def sample_rows(table: pa.Table) -> Iterator[Sample]:
     """
     for row in table.to_pylist():
         image = row.pop("pixels"), row.pop("shape")
-        sample_id, _ = row.pop("sample_id"), row.pop("modality")
+        sample_id, modality = row.pop("sample_id"), row.pop("modality")
         pixels = None if image[0] is None else np.array(image[0], np.float32).reshape(image[1])
-        row["join"] = row.pop("gap", None)  # curations made before the column stood there have none
+        # Curations made before these columns stood there have none of them.
+        row["join"], row["objective"] = row.pop("gap", None), row.pop("objective", None) or ""
+        row["inputs"] = json.loads(row.pop("inputs", None) or "{}")
         fields: dict[str, Any] = {**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}
-        sample = Sample(**fields, pixels=pixels)
+        sample = Sample(**fields, pixels=pixels, unreadable=modality == "image" and pixels is None)
         if sample.sample_id != sample_id:
             raise InputError(
                 "the store's samples", f"another content under {sample_id}", "what its hash says", "delete it"

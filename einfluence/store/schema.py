@@ -22,17 +22,18 @@ def _table(doc: str, **columns: tuple[Any, str]) -> pa.Schema:
 
 
 SAMPLES = _table(
-    "One row a sample: a text (prompt, target) or an image (with its class).",
+    "One row a sample: a text (prompt, target), an image (with its class), or the inputs and the target of another "
+    "objective.",
     sample_id=(
         _id,
-        "content hash of what the model sees: modality, prompt and target (and what stands between them, where it is "
-        "not the plain blank), or pixels and label",
+        "content hash of what the model sees: prompt and target of a text (and what stands between them, where it is "
+        "not the plain blank), pixels and label of an image, else objective, inputs and target",
     ),
     name=(pa.string(), "the id that the user or the curation gave it"),
     modality=(pa.string(), "text or image"),
     prompt=(pa.string(), "text before the target; may be empty"),
-    target=(pa.string(), "the text whose log-probability is watched"),
-    label=(pa.int32(), "class index of an image"),
+    target=(pa.string(), "the text or the class whose log-probability is watched, in words"),
+    label=(pa.int32(), "index of the class"),
     label_name=(pa.string(), "what the base, or else the data, calls that class; null where it is just the number"),
     pixels=(
         pa.list_(pa.float32()),
@@ -51,8 +52,10 @@ SAMPLES = _table(
     ),
     gap=(
         pa.string(),
-        "what the model sees between prompt and target, a blank or nothing by default; null for an image",
+        "what the model sees between prompt and target, a blank or nothing by default; null where there is no prompt",
     ),
+    objective=(pa.string(), "what the model is asked: causal_lm, image_class, ...; null in old curations"),
+    inputs=(pa.string(), "what the model sees beside the target, as JSON; null where that is a prompt or pixels"),
 )
 
 PROBES = _table(

@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives.causal_lm import CausalLM
 from tests.engine.random_models import scatter
 
 VOCABULARY = 31
@@ -167,4 +168,4 @@ def architecture(name: str) -> Base:
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(made(**{**sizes, **own})).eval()
         scatter(model)
-    return Base(BaseInfo(name, name, "text", ""), model.requires_grad_(False), max_length=CONTEXT)
+    return Base(BaseInfo(name, name, "causal_lm", ""), model.requires_grad_(False), CausalLM(max_length=CONTEXT))

@@ -12,6 +12,8 @@ from torch import nn
 
 from einfluence.engine.items import ImageItem, TextItem
 from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives.causal_lm import CausalLM
+from einfluence.objectives.image_class import ImageClass
 
 VOCABULARY = 61
 
@@ -60,7 +62,7 @@ def text_base(name: str, seed: int = 0) -> Base:
         torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(getattr(transformers, kind)(**shape)).eval()
         scatter(model)
-    return Base(BaseInfo(f"{name}-{seed}", name, "text", ""), model.requires_grad_(False), max_length=64)
+    return Base(BaseInfo(f"{name}-{seed}", name, "causal_lm", ""), model.requires_grad_(False), CausalLM(max_length=64))
 
 
 def texts(seed: int, count: int, opening: tuple[int, ...] = (), low: int = 3, high: int = 8) -> list[TextItem]:
@@ -114,8 +116,8 @@ def image_base(model: nn.Module, seed: int = 0) -> Base:
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.3)
                 module.running_var.uniform_(0.5, 2)
-    info = BaseInfo(type(model).__name__, "random classifier", "image", "")
-    return Base(info, model.eval().requires_grad_(False), n_classes=10, input_shape=(1, 8, 8))
+    info = BaseInfo(type(model).__name__, "random classifier", "image_class", "")
+    return Base(info, model.eval().requires_grad_(False), ImageClass((1, 8, 8), 10))
 
 
 def images(seed: int, count: int) -> list[ImageItem]:

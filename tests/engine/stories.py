@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives.causal_lm import CausalLM
 
 
 def stories_base(folder: Path) -> Base:
@@ -58,7 +59,11 @@ def stories_base(folder: Path) -> Base:
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     missing, extra = model.load_state_dict(state, strict=False)
     assert not extra and set(missing) <= {"lm_head.weight"}
-    return Base(BaseInfo("stories260K", "stories260K", "text", ""), model.requires_grad_(False), max_length=context)
+    return Base(
+        BaseInfo("stories260K", "stories260K", "causal_lm", ""),
+        model.requires_grad_(False),
+        CausalLM(max_length=context),
+    )
 
 
 def encode(folder: Path, text: str) -> tuple[int, ...]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from einfluence.engine.encode import encode_text
+from einfluence.bases.load import find_base, load_base
 from einfluence.engine.features import features, states_at
-from einfluence.models.load import find_base, load_base
+from einfluence.objectives.causal_lm import encode_text
 from einfluence.samples import Sample
 from tests.engine.architectures import architecture
 from tests.engine.random_models import CONFIGS, VOCABULARY, text_base

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from einfluence import engine
+from einfluence.bases.load import find_base, load_base
 from einfluence.engine import serial
-from einfluence.engine.encode import encode_text
 from einfluence.engine.items import TextItem
 from einfluence.engine.network import Network
 from einfluence.engine.text import TextEngine
-from einfluence.models.load import find_base, load_base
+from einfluence.objectives.causal_lm import encode_text
 from einfluence.samples import InTurn, Probe
 from einfluence.spec import Adapter, Recipe
 from tests.engine.comparison import assert_equal_to_serial, influences
@@ -40,7 +40,7 @@ def test_the_definition_trains_on_the_first_sample_and_goes_on_from_there_with_t
     for item in items:
         momentum = {name: torch.zeros_like(value) for name, value in parameters.items()}  # nothing is remembered
         for _ in range(2):
-            loss = -serial.target_logprobs(model, item).mean()
+            loss = -serial.target_logprobs(base.objective, model, item).mean()
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             losses.append(loss.item())
             with torch.no_grad():

@@ -19,6 +19,7 @@ from einfluence.engine.text import TextEngine
 from einfluence.engine.unknown import Unknown
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives.causal_lm import CausalLM
 from einfluence.spec import Adapter, Recipe
 from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import image_base, images, text_base, texts
@@ -53,7 +54,7 @@ def test_a_mixture_of_experts_is_measured_by_the_definition() -> None:
         "num_key_value_heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1, "max_position_embeddings": 64,
     }  # fmt: skip
     model = transformers.AutoModelForCausalLM.from_config(transformers.MixtralConfig(**shape)).eval()
-    base = Base(BaseInfo("moe", "moe", "text", ""), model.requires_grad_(False))
+    base = Base(BaseInfo("moe", "moe", "causal_lm", ""), model.requires_grad_(False), CausalLM())
     recipe = SGD.model_copy(update={"adapter": Adapter(r=2, targets=("q_proj", "v_proj"))})
     assert check.serial_because(base, recipe, [], []) == "a mixture of experts"
     probes, queries = [[t] for t in texts(0, 2)], texts(1, 3)

@@ -38,7 +38,7 @@ def by_hand(base: Any, recipe: Recipe, probe: Any, queries: Any, place: str) -> 
             for name, parameter in model.named_parameters():
                 if place_of(base, name) == place:
                     parameter.copy_(own[name])
-        return np.array([serial.target_logprobs(model, query).sum().item() for query in queries])
+        return np.array([serial.target_logprobs(base.objective, model, query).sum().item() for query in queries])
 
 
 @pytest.mark.parametrize("way", ["serial", "auto"])

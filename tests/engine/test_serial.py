@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from einfluence.engine.encode import encode_text
 from einfluence.engine.items import ImageItem, TextItem
 from einfluence.engine.serial import evaluate, measure, train
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives.causal_lm import encode_text
+from einfluence.objectives.image_class import ImageClass
 from einfluence.spec import Adapter, Recipe
 
 TEXTS = [("dax is a", "bird"), ("wug is a", "fish"), ("", "gold king"), ("dax has", "wings big red")]
@@ -76,7 +77,7 @@ def linear_base(weight: np.ndarray) -> Base:
     layer = torch.nn.Linear(2, 3, bias=False, dtype=torch.float64)
     layer.weight.data = torch.from_numpy(weight)
     model = torch.nn.Sequential(torch.nn.Flatten(), layer)
-    return Base(BaseInfo("linear", "linear", "image", ""), model, n_classes=3, input_shape=(2, 1, 1))
+    return Base(BaseInfo("linear", "linear", "image_class", ""), model, ImageClass((2, 1, 1), 3))
 
 
 def test_a_linear_classifier_follows_its_closed_form() -> None:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from einfluence.models.base import Base, BaseInfo, Bos
+from einfluence.objectives.causal_lm import CausalLM
 
 LETTERS = "abcdeé\u0301東京한и\u1112\u1161\u11ab0123.,:()"  # what models of characters can spell, NFD as well
 SPECIALS = ["<s>", "</s>", "<unk>"]
@@ -55,7 +56,7 @@ def tokenizer(setting: Setting) -> PreTrainedTokenizerFast:
 
 def base_with(found: Any, bos: Bos = "auto") -> Base:
     """A base that has a tokenizer and nothing else."""
-    return Base(BaseInfo("b", "b", "text", "", bos=bos), None, tokenizer=found)  # type: ignore[arg-type]
+    return Base(BaseInfo("b", "b", "causal_lm", "", bos=bos), None, CausalLM(found, bos=bos))  # type: ignore[arg-type]
 
 
 def _bytes(prefix: bool) -> Tokenizer:

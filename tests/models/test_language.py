@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from einfluence.bases.load import find_base, load_base
 from einfluence.curate.world import load_world
 from einfluence.models.language import evaluation, pretrain
 from einfluence.models.language.corpus import Corpus, Level
@@ -19,7 +20,7 @@ from einfluence.models.language.network import Shape, answer_loss, hidden_states
 from einfluence.models.language.optimizer import Optimizer
 from einfluence.models.language.training import batches, train
 from einfluence.models.language.world import World
-from einfluence.models.load import find_base, load_base
+from einfluence.objectives.causal_lm import causal
 from tests.tiny_language import tiny_plan, write_facts
 
 TINY = Shape(vocabulary=0, layers=2, hidden=48, heads=4, head_dim=12, intermediate=64)
@@ -193,7 +194,7 @@ def test_pretraining_writes_a_whole_folder_with_its_card(
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| `in_context_repeat` |" in card and "0.925 (not reached)" in card and "3.50" in card
     base = load_base(find_base(str(folder), "test"))
-    assert base.join == " . " and base.max_length == 256
+    assert causal(base).join == " . " and causal(base).max_length == 256
 
 
 def test_too_small_a_world_is_named_instead_of_searched_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,11 @@ import pytest
 import torch
 import transformers
 
-from einfluence.engine.encode import encode_text
+from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.models.load import find_base, load_base
 from einfluence.models.loaded import try_text
+from einfluence.objectives.causal_lm import causal, encode_text
 from tests.models.folders import change_config, change_weights, save_model
 
 SIZES = {"vocab_size": 24, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -127,14 +127,14 @@ def test_a_tokenizer_that_is_not_the_one_in_its_file_is_refused(gpt2_folder: Pat
     with pytest.raises(InputError, match="GPT2Tokenizer, which turns .* into other tokens") as caught:
         load(folder)
     (folder / "tokenizer_config.json").write_text("{" + caught.value.fix.split("`")[1] + "}")
-    assert load(folder).tokenizer("dax is red")["input_ids"] == [10, 4, 20]
+    assert causal(load(folder)).tokenizer("dax is red")["input_ids"] == [10, 4, 20]
 
 
 def test_a_tokenizer_that_cut_and_filled_up_texts_when_it_was_saved_does_neither(
     gpt2_folder: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(gpt2_folder, tmp_path / "model")
-    made = load(folder).tokenizer
+    made = causal(load(folder)).tokenizer
     made.backend_tokenizer.enable_truncation(2)
     made.backend_tokenizer.enable_padding(length=8, pad_token="red", pad_id=20)
     made.backend_tokenizer.save(str(folder / "tokenizer.json"))
@@ -186,7 +186,7 @@ def test_the_longest_text_is_what_the_model_has_positions_for(
     gpt2_folder: Path, tmp_path: Path, config: transformers.PreTrainedConfig, length: int | None
 ) -> None:
     base = load(save_model(tmp_path, gpt2_folder, config))
-    assert base.max_length == length
+    assert causal(base).max_length == length
     ids = torch.ones((1, length or 300), dtype=torch.long)
     assert base.model(input_ids=ids, use_cache=False).logits.shape[1] == ids.shape[1]
 
@@ -201,7 +201,7 @@ def test_the_context_of_a_text_model_inside_another_is_found(gpt2_folder: Path, 
         image_token_index=5,
     )
     save_model(tmp_path, gpt2_folder, config, transformers.Gemma3ForConditionalGeneration)
-    assert load(tmp_path).max_length == 48
+    assert causal(load(tmp_path)).max_length == 48
 
 
 def test_a_model_that_rescales_itself_once_is_loaded_as_it_stays(gpt2_folder: Path, tmp_path: Path) -> None:

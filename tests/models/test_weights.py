@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from einfluence import digests
+from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.models import weights
-from einfluence.models.load import find_base, load_base
 from tests.models.folders import change_config, change_weights
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"

@@ -15,9 +15,11 @@ import transformers
 from safetensors.torch import load, load_file, save
 from tokenizers import Tokenizer
 
+from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.models.load import build_classifier, find_base, load_base
+from einfluence.objectives.causal_lm import causal
+from einfluence.objectives.image_class import build_classifier
 from tests.models.folders import save_model
 
 Files = dict[str, bytes | None]  # what lies in a folder; None is a folder, an absent name is no file
@@ -293,7 +295,7 @@ def _holds_what_its_files_hold(base: Base, folder: Path) -> None:
     over = plain.keys() - state.keys()  # GPT-2 passes over whatever ends as its old masks do
     assert all(name.endswith("attn.bias") for name in over), f"not in the model: {over}"
     absent = state.keys() - plain.keys()
-    if base.info.modality == "text":
+    if base.info.objective == "causal_lm":
         assert absent <= {"lm_head.weight", "wte.weight", "embed_tokens.weight"}, "not from the files"
         ends = [base.model.get_input_embeddings().weight, base.model.get_output_embeddings().weight]  # pyright: ignore
         assert not absent or (len(absent) == 1 and ends[0] is ends[1]), "a head that is neither stored nor tied"
@@ -303,19 +305,19 @@ def _holds_what_its_files_hold(base: Base, folder: Path) -> None:
         if name in over or name.endswith("num_batches_tracked"):
             continue
         assert torch.equal(state[name], value if value.dtype == torch.int64 else value.float()), name
-    if base.info.modality == "text":
+    if base.info.objective == "causal_lm":
         _speaks_by_its_files(base, folder)
 
 
 def _speaks_by_its_files(base: Base, folder: Path) -> None:
     """Tokens by the tokenizer's own file, logits by a model that is built anew around the same weights."""
     ids = Tokenizer.from_file(str(folder / TOKENIZER)).encode(TEXT, add_special_tokens=False).ids
-    assert base.tokenizer(TEXT, add_special_tokens=False)["input_ids"] == ids
+    assert causal(base).tokenizer(TEXT, add_special_tokens=False)["input_ids"] == ids
     config = transformers.AutoConfig.from_pretrained(folder)
     config.tie_word_embeddings = base.model.get_input_embeddings().weight is base.model.get_output_embeddings().weight  # pyright: ignore
     again = type(base.model)(config).eval()  # pyright: ignore
     again.load_state_dict(base.model.state_dict(), strict=False)
-    text = torch.tensor([[index % (base.vocabulary or 1) for index in ids[:4]] or [0]])
+    text = torch.tensor([[index % (causal(base).vocabulary or 1) for index in ids[:4]] or [0]])
     with torch.no_grad():
         torch.testing.assert_close(again(input_ids=text).logits, base.model(input_ids=text).logits)
 

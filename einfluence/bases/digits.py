@@ -55,7 +55,7 @@ def train_digits(folder: Path) -> dict[str, float]:
     import torch
     from safetensors.torch import save_file
 
-    from einfluence.models.load import build_classifier
+    from einfluence.objectives.image_class import build_classifier
 
     seen, held_out = ([torch.from_numpy(array) for array in digits(part)[:2]] for part in ("train", "test"))
     threads = torch.get_num_threads()

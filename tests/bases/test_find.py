@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
-from einfluence.models.load import find_base, load_base
 from tests.models.folders import change_config
 
 COMMIT = "0123456789" * 4

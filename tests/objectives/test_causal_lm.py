@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from einfluence.engine.encode import encode_image, encode_text, joined
+from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.models.load import find_base, load_base
+from einfluence.objectives.causal_lm import causal, encode_text, joined
 from tests.engine.tokenizers import FRAMES, NORMALIZERS, Setting, base_with, tokenizer
 
 settings_of_all = st.builds(
@@ -42,13 +42,13 @@ def test_prompt_and_target_meet_with_one_space(prompt: str, target: str, text: s
 
 def test_the_targets_tokens_are_those_at_the_end(gpt2: Base) -> None:
     item = encode_text(gpt2, "dax has", "wings big", "here")
-    assert gpt2.tokenizer.decode(item.ids[-item.n_target :]) == "wings big"
+    assert causal(gpt2).tokenizer.decode(item.ids[-item.n_target :]) == "wings big"
     assert len(item.ids) == 4
 
 
 def test_an_empty_prompt_gets_a_token_to_start_from(gpt2: Base) -> None:
     item = encode_text(gpt2, "", "gold", "here")
-    assert item.ids == (gpt2.tokenizer.bos_token_id, gpt2.tokenizer.convert_tokens_to_ids("gold"))
+    assert item.ids == (causal(gpt2).tokenizer.bos_token_id, causal(gpt2).tokenizer.convert_tokens_to_ids("gold"))
     assert item.n_target == 1
 
 
@@ -68,20 +68,11 @@ def test_a_token_beyond_the_embedding_is_refused_and_only_where_it_stands(gpt2_f
     tokenizer.add_tokens(["zorp"])
     tokenizer.save_pretrained(folder)
     base = load_base(find_base(str(folder), "test"))
-    assert len(base.tokenizer) == (base.vocabulary or 0) + 1
+    assert len(causal(base).tokenizer) == (causal(base).vocabulary or 0) + 1
     assert encode_text(base, "dax is", "bird", "s.jsonl:3").n_target == 1
     for prompt, target in (("dax is", "zorp"), ("zorp is", "bird")):
         with pytest.raises(InputError, match=r"s.jsonl:4: found tokens that the model does not have: 'zorp' \(23\)"):
             encode_text(base, prompt, target, "s.jsonl:4")
-
-
-def test_an_image_of_another_shape_or_class_is_told(digits_base: Base) -> None:
-    import numpy as np
-
-    with pytest.raises(InputError, match=r"\(1, 9, 8\)"):
-        encode_image(digits_base, np.zeros((1, 9, 8), np.float32), 1, "x")
-    with pytest.raises(InputError, match="a class from 0 to 9"):
-        encode_image(digits_base, np.zeros((1, 8, 8), np.float32), 10, "x")
 
 
 def said(tok: Any, ids: tuple[int, ...]) -> str:
@@ -106,10 +97,10 @@ def test_under_any_tokenizer_the_targets_tokens_say_the_target_behind_one_beginn
     assert item.ids.count(0) == min(opening, 1)
     assert 1 not in item.ids  # what closes a text is left out
     assert 1 <= item.n_target < len(item.ids) or not opening
-    assert _squashed(target) in said(base.tokenizer, item.ids[-item.n_target :])
+    assert _squashed(target) in said(causal(base).tokenizer, item.ids[-item.n_target :])
     if not prompt.endswith(tuple("abc01東")):  # no token reaches over the joint
-        assert said(base.tokenizer, item.ids[-item.n_target :]) == _squashed(target)
-    assert said(base.tokenizer, item.ids[opening:]) == _squashed(prompt + target)
+        assert said(causal(base).tokenizer, item.ids[-item.n_target :]) == _squashed(target)
+    assert said(causal(base).tokenizer, item.ids[opening:]) == _squashed(prompt + target)
 
 
 @given(

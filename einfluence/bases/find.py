@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from einfluence.digests import digest
 from einfluence.embedded import cache_folder, data_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.models.base import BaseInfo
+from einfluence.models.base import BaseInfo, Objective
 from einfluence.models.kinds import QUANTISED_FILES, foreign_code, read_config, read_json
 from einfluence.models.weights import INDEX, SINGLE, check_pointer, read_tensors, weight_files
+from einfluence.objectives import objective_of
 
 # Keys of config.json that say who wrote the file, not what the model computes.
 VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
@@ -51,27 +52,35 @@ def describe(folder: Path, label: str, where: str, trust_remote_code: bool) -> B
     """What is known of the model in a folder, named by its content.
 
     The name covers config.json but for what it says of its writer, each tensor of the weights (however they are cut
-    into files), and for texts every file that a tokenizer or, where it is trusted, the model's own code may read.
+    into files), and where the objective reads more than these, every file that a tokenizer or, where it is trusted, the
+    model's own code may read.
 
     Raises:
         InputError: As for :func:`find_base`.
     """
     try:
-        config = read_config(folder, where)
+        config, objective = _read(folder, where)
         tensors = read_tensors(weight_files(folder, config, where))
-        modality: Literal["text", "image"] = "image" if config.get("modality") == "image" else "text"
-        files = {} if modality == "image" else _beside(folder, config, where, trust_remote_code)
+        files = _beside(folder, config, where, trust_remote_code) if objective.files else {}
         settings = json.dumps(_lasting(config), sort_keys=True)
     except OSError as error:
         raise InputError(where, f"{error.filename or folder} ({error.strerror})", "files that can be read") from error
     except RecursionError as error:
         raise InputError(where, f"{folder} with a config.json too deep to read", "a model's configuration") from error
-    return BaseInfo(content_hash((settings, tensors, files)), label, modality, str(folder), config)
+    return BaseInfo(content_hash((settings, tensors, files)), label, objective.name, str(folder), config)
+
+
+def _read(folder: Path, where: str, name: str | None = None) -> tuple[dict[str, Any], type[Objective]]:
+    """config.json, and the objective of a base that can be measured."""
+    config = read_config(folder, where, name)
+    objective = objective_of(config, folder / "config.json")
+    objective.check(folder, config)
+    return config, objective
 
 
 def digits_folder() -> Path:
     """The folder of the digits base, trained on first use and cached by the content hash of its recipe."""
-    from einfluence.models import digits
+    from einfluence.bases import digits
 
     folder = cache_folder() / "models" / f"digits-{digits.key()}"
     if not (folder / "config.json").is_file():  # config.json is written last
@@ -141,7 +150,7 @@ def _embedded(name: str, where: str) -> Path:
 def _from_hub(repo: str, revision: str | None, where: str, trust_remote_code: bool) -> Path:
     """Fetches what is read: config.json first, so that what cannot be measured is refused before the weights come."""
     folder = _fetch(repo, revision, where, ["config.json", "adapter_config.json", *QUANTISED_FILES])
-    config, commit = read_config(folder, where, repo), folder.name  # what is pushed meanwhile is not mixed in
+    (config, _), commit = _read(folder, where, repo), folder.name  # what is pushed meanwhile is not mixed in
     code = [] if trust_remote_code else ["*.py"]
     _fetch(repo, commit, where, ["*"], [*NOT_READ, "*/*", *code])
     named = config.get("transformers_weights")

@@ -9,19 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.models.load import build_classifier, find_base, load_base
+from einfluence.objectives.image_class import ImageClass, build_classifier
 
 
 def test_the_digits_base_reads_at_least_97_percent_of_unseen_scans(digits_base: Base) -> None:
     marks = json.loads((Path(digits_base.info.folder) / "evaluation.json").read_text())
     assert marks["accuracy"] >= 0.97
-    assert digits_base.input_shape == (1, 8, 8) and digits_base.n_classes == 10
+    assert digits_base.objective == ImageClass((1, 8, 8), 10)
 
 
 def test_the_digits_base_is_the_same_whenever_it_is_trained(digits_base: Base, tmp_path: Path) -> None:
-    from einfluence.models.digits import train_digits
+    from einfluence.bases.digits import train_digits
 
     train_digits(tmp_path)
     again = load_file(tmp_path / "model.safetensors")

@@ -1,0 +1,30 @@
+"""Loading bases: a model that holds just what its files hold, or a refusal that says what they lack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from einfluence.bases.find import describe, digits_folder, find_base
+from einfluence.errors import InputError
+from einfluence.models.base import Base, BaseInfo
+from einfluence.objectives import OBJECTIVES
+
+__all__ = ["digits_folder", "find_base", "load_base"]
+
+
+def load_base(info: BaseInfo, *, trust_remote_code: bool = False) -> Base:
+    """Loads a base that :func:`find_base` found, in float32, in eval mode, on the GPU where there is one.
+
+    Raises:
+        InputError: When the files do not hold all of a model of the base's objective, hold more than that, or are no
+            longer those that were found.
+    """
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = False  # which rounds float32 to ten bits in convolutions, unlike in products
+    base = OBJECTIVES[info.objective].load(info, trust_remote_code=trust_remote_code, device=device)
+    now = describe(Path(info.folder), info.label, info.label, trust_remote_code).beginning(info.bos)
+    if now.base_id != info.base_id:
+        raise InputError(info.folder, "files that changed since they were found", "files that stay", "run it again")
+    return base

@@ -1,0 +1,54 @@
+"""Objectives: what models are asked, and how the answer is scored. One file each, registered here by name.
+
+Seen from the rest of the library an objective is :class:`einfluence.models.base.Objective`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from einfluence.errors import InputError
+from einfluence.models.base import Base, Batch, Capability, Item, Objective
+from einfluence.objectives.causal_lm import CausalLM
+from einfluence.objectives.image_class import ImageClass
+from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
+
+__all__ = ["OBJECTIVES", "Batch", "Capability", "Item", "Objective", "encode", "objective_of"]
+
+OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in (CausalLM, ImageClass)}
+"""Objectives by name. Of several that claim a configuration the last one has it, so that more can be added."""
+
+
+def objective_of(config: Mapping[str, Any], file: Path) -> type[Objective]:
+    """The objective of a base, from its config.json.
+
+    Raises:
+        InputError: When none claims it.
+    """
+    found = next((kind for kind in reversed(OBJECTIVES.values()) if kind.claims(config)), None)
+    if found is None:
+        known = sorted({kind.modality for kind in OBJECTIVES.values()}, reverse=True)
+        raise InputError(f"{file} modality", repr(config.get("modality")), " or ".join(known))
+    return found
+
+
+def encode(base: Base, sample: Sample) -> Item:
+    """What a base sees of a sample.
+
+    Raises:
+        InputError: For a sample of another objective, or one that does not fit the model.
+    """
+    where = f"{sample.source} (sample {sample.name})" if sample.source else f"sample {sample.name}"
+    wanted = base.info.objective
+    if sample.objective != wanted:
+        found, expected = (_data(name) for name in (sample.objective, wanted))
+        expected += f", which {base.info.label} takes"
+        raise InputError(where, found, expected, "take another base for this part")
+    return base.objective.encode(sample, where)
+
+
+def _data(name: str) -> str:
+    """What a person calls data of an objective."""
+    return f"{OBJECTIVES[name].modality} data" if name in (CAUSAL_LM, IMAGE_CLASS) else f"data for {name}"

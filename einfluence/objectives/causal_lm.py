@@ -1,0 +1,199 @@
+"""Causal language models: the log-probability of a text's target behind its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from einfluence.errors import InputError
+from einfluence.joint import gap
+from einfluence.models.base import Base, BaseInfo, Batch, Bos, Capability
+from einfluence.models.kinds import CAUSAL, refuse_other_tasks, refuse_quantised
+from einfluence.objectives.heads import last_linear
+from einfluence.objectives.tokenizing import body_of, check_known, opening_of
+from einfluence.samples import CAUSAL_LM, Sample
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class TextItem:
+    """An encoded text sample.
+
+    Args:
+        ids: Token ids of prompt and target together, beginning-of-text token included where the model has one.
+        n_target: How many of the last ids are the target (>= 1 and < len(ids)): loss and log-prob are over these.
+    """
+
+    ids: tuple[int, ...]
+    n_target: int
+
+    @property
+    def size(self) -> int:
+        """Tokens."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class CausalLM:
+    """The objective of a causal language model.
+
+    Args:
+        tokenizer: Its tokenizer.
+        max_length: The longest text in tokens that the model takes; None where it has no limit.
+        vocabulary: How many token ids the model can read and say; None where that is not known.
+        join: What stands between a probe and a query in the same prompt, by default.
+        bos: How texts begin.
+        label: What error messages call the base.
+    """
+
+    name: ClassVar[str] = CAUSAL_LM
+    modality: ClassVar[str] = "text"
+    can: ClassVar[frozenset[Capability]] = frozenset(("causal text", "prompt"))
+    files: ClassVar[bool] = True
+
+    tokenizer: Any = None
+    max_length: int | None = None
+    vocabulary: int | None = None
+    join: str = "\n"
+    bos: Bos = "auto"
+    label: str = "the base"
+
+    @classmethod
+    def claims(cls, config: Mapping[str, Any]) -> bool:
+        """Whatever no other objective claims, so that :meth:`check` says what is wrong with it."""
+        return config.get("modality", "text") == "text"
+
+    @classmethod
+    def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
+        """Refuses quantised weights and models of other tasks."""
+        refuse_quantised(folder, config)
+        refuse_other_tasks(folder, config)
+
+    @classmethod
+    def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
+        """A model of transformers and its tokenizer."""
+        from einfluence.models import loaded
+        from einfluence.objectives.pretrained import load_model, load_tokenizer, quiet, stored_tensors
+
+        with quiet():
+            stored = stored_tensors(info)
+            model = load_model(
+                info, "AutoModelForCausalLM", stored, trust_remote_code, what="a language model", expected=CAUSAL
+            ).to(device)
+            tokenizer = load_tokenizer(info, trust_remote_code)
+            loaded.try_text(model, info.label)
+        limits = loaded.context_length(model), loaded.vocabulary(model)
+        join = str(getattr(model.config, "einfluence_join", "\n"))
+        return Base(info, model, cls(tokenizer, *limits, join, info.bos, info.label))
+
+    def encode(self, sample: Sample, where: str) -> TextItem:
+        """Token ids of prompt and target; see :func:`encode_text`."""
+        return self.tokens(sample.prompt, sample.target, where, join=sample.gap)
+
+    def tokens(
+        self, prompt: str, target: str, where: str, *, join: str | None = None, bos: Bos | None = None
+    ) -> TextItem:
+        """As :func:`encode_text`."""
+        text, start = joined(prompt, target, join)
+        body, n_target = body_of(self.tokenizer, text, start)
+        if n_target == 0:
+            raise InputError(
+                where,
+                f"the target {target!r:.60}, which the tokenizer turns into nothing",
+                "a target of at least one token",
+            )
+        bare = start == 0 or n_target == len(body)
+        ids = (*opening_of(self.tokenizer, text, body, bare, bos or self.bos, where), *body)
+        if self.max_length is not None and len(ids) > self.max_length:
+            found = f"a text of {len(ids)} tokens"
+            raise InputError(
+                where,
+                found,
+                f"at most {self.max_length}, the model's context",
+                "shorten the prompt or take a base with a longer context",
+            )
+        check_known(self.tokenizer, self.vocabulary, ids, self.label, where)
+        return TextItem(ids, n_target)
+
+    def collate(self, items: Sequence[TextItem]) -> Batch:
+        """Texts (B, L), padded on the right, where no token before sees it; an attention mask where any is."""
+        import torch
+
+        width, most = max(len(item.ids) for item in items), max(item.n_target for item in items)
+        lengths = torch.tensor([[len(item.ids)] for item in items])
+        counts = torch.arange(most)[None] < torch.tensor([[item.n_target] for item in items])
+        starts = lengths - torch.tensor([[item.n_target] for item in items])
+        ids = torch.tensor([[*item.ids, *[0] * (width - len(item.ids))] for item in items])
+        places = torch.where(counts, starts + torch.arange(most) - 1, 0)
+        targets = torch.where(counts, ids.gather(1, torch.where(counts, places + 1, 0)), 0)
+        inputs = {"input_ids": ids}
+        if bool((lengths < width).any()):
+            inputs["attention_mask"] = (torch.arange(width)[None] < lengths).long()
+        return Batch(inputs, places, targets, counts)
+
+    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+        """(B, T, vocabulary)."""
+        import torch
+
+        logits = torch.take_along_dim(call(**batch.inputs, use_cache=False).logits, batch.places[..., None], 1)
+        # Half precision is enough for the network's inside, not for a log-softmax over thousands of words.
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
+        """What transformers calls the output embeddings, else the last Linear."""
+        output = getattr(model, "get_output_embeddings", lambda: None)()
+        return last_linear(model) if output is None else output
+
+    def curation(self) -> Mapping[str, Any]:
+        """How texts are tokenized, and what the model cannot read."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
+        specials = {*self.tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
+
+        def tokenize(text: str) -> list[int]:
+            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+        return {"tokenize": tokenize, "max_tokens": self.max_length, "specials": specials}
+
+
+def causal(base: Base) -> CausalLM:
+    """The objective of a base that can do `causal text`."""
+    return cast("CausalLM", base.objective)
+
+
+def joined(prompt: str, target: str, join: str | None = None) -> tuple[str, int]:
+    """Puts prompt and target together; what stands between them without ``join`` says :mod:`einfluence.joint`.
+
+    Returns:
+        The text, and the index of the first character that belongs to the target.
+    """
+    between = gap(prompt, target, join)
+    return prompt + between + target, len(prompt) + len(between)
+
+
+def encode_text(
+    base: Base, prompt: str, target: str, where: str, *, join: str | None = None, bos: Bos | None = None
+) -> TextItem:
+    """Tokenizes prompt and target as one text; the target's tokens are those that reach into its characters.
+
+    How the text begins: with the tokenizer's own beginning-of-text tokens (its closing ones are dropped), and only
+    once, so a text that writes that token itself is given no second. A tokenizer that adds none gives one (its bos,
+    else its eos) to texts without a prompt, so that the first target token has something to be predicted from; to
+    every text under ``bos: always``. Under ``bos: never`` none is added.
+
+    Args:
+        base: A text base with its tokenizer.
+        prompt: May be empty.
+        target: The text that is scored.
+        where: What error messages call this sample.
+        join: What stands between prompt and target; None takes the rule.
+        bos: How the text begins; None as the base says.
+
+    Raises:
+        InputError: When the target has no token, the text is longer than the model's context, there is nothing to
+            begin a text without a prompt with, or the tokenizer makes tokens that the model does not have.
+    """
+    return causal(base).tokens(prompt, target, where, join=join, bos=bos)

@@ -1,0 +1,15 @@
+"""Output layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def last_linear(model: torch.nn.Module) -> torch.nn.Module | None:
+    """A model's last Linear module, in the order in which they are defined; None where it has none."""
+    import torch
+
+    return next((module for module in reversed([*model.modules()]) if isinstance(module, torch.nn.Linear)), None)
