@@ -34,7 +34,7 @@ from einfluence.engine.items import TextItem
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import AdamW, Full, Lora, Recipe, Sgd
 
 LOOP_PROBES = 4
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -103,7 +103,7 @@ def precision(device: str) -> dict[str, float]:
 
     def influence(dtype: str, tf32: bool = False) -> np.ndarray:
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        recipe = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=3, dtype=dtype)  # pyright: ignore[reportArgumentType]
+        recipe = Recipe(adapter=Lora(r=8), optimizer=AdamW(lr=3e-3), steps=3, dtype=dtype)  # pyright: ignore[reportArgumentType]
         before, rows = engine.measure(base, recipe, probes, queries, 0)
         found = np.array([after.logprob - before.logprob for _, _, after in rows if after is not None])
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -136,7 +136,7 @@ def lora(name: str, device: str, given: argparse.Namespace) -> dict[str, float]:
     vocabulary = base.model.config.vocab_size
     probes, queries = [[t] for t in texts(given.probes, 32, 32, vocabulary, 1)], asked(given.queries, vocabulary, 0)
     begun = asked(given.queries, vocabulary, 24)
-    recipe = Recipe(adapter=Adapter(r=16), lr=1e-3, steps=3, dtype=dtype)
+    recipe = Recipe(adapter=Lora(r=16), optimizer=AdamW(lr=1e-3), steps=3, dtype=dtype)
     row = dict(
         zip(("loop train, ms a probe", "loop read, ms a probe"), by_loop(base, recipe, probes, queries), strict=True)
     )
@@ -175,7 +175,7 @@ def guarded(name: str, device: str, given: argparse.Namespace) -> dict[str, floa
     base = shaped(name, getattr(torch, given.dtype), device, given.tiny)
     vocabulary = base.model.config.vocab_size
     probes, queries = [[t] for t in texts(32, 32, 32, vocabulary, 1)], asked(32, vocabulary, 0)
-    recipe = Recipe(adapter=Adapter(r=16), lr=1e-3, steps=3, dtype=given.dtype)
+    recipe = Recipe(adapter=Lora(r=16), optimizer=AdamW(lr=1e-3), steps=3, dtype=given.dtype)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
 
@@ -197,7 +197,7 @@ def full(device: str, given: argparse.Namespace) -> dict[str, float]:
     base = shaped("qwen2.5-0.5b", torch.float32, device, given.tiny)
     vocabulary = base.model.config.vocab_size
     probes, queries = [[t] for t in texts(32, 32, 32, vocabulary, 1)], asked(32, vocabulary, 0)
-    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=1e-3, steps=3)
+    recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=1e-3), steps=3)
     slow = sum(by_loop(base, recipe, probes, queries)) / 1e3
     list(engine.measure(base, recipe, probes[:4], queries, 0)[1])
     fast = seconds(lambda: list(engine.measure(base, recipe, probes, queries, 0)[1])) / len(probes)

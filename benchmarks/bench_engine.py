@@ -34,7 +34,7 @@ from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import AdamW, Full, Lora, Optimizer, Recipe, Sgd
 
 LOOP_PROBES = 8  # probes that the slow loops are timed on; seconds are per probe
 
@@ -266,7 +266,7 @@ def train_case(name: str, base: Base, recipe: Recipe, probes: Any, floor: float,
 
 def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float) -> Case:
     base = llama(128, 4096)
-    recipe = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=1)
+    recipe = Recipe(adapter=Lora(r=8), optimizer=AdamW(lr=3e-3), steps=1)
     probes = [[text] for text in texts(32, 12, 12, 4096, 1)]
     queries = texts(64, rest, rest, 4096, 2, shared=shared, target=2)
 
@@ -292,9 +292,9 @@ def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float
 def cases(quick: bool) -> list[Callable[[], Case]]:
     """What is measured, made one at a time."""
     n = 32 if quick else 64
-    lora = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=5)
-    sgd = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, steps=3)
-    upper = Recipe(adapter=Adapter(r=8, layers=(2, 3)), lr=3e-3, steps=5)
+    lora = Recipe(adapter=Lora(r=8), optimizer=AdamW(lr=3e-3), steps=5)
+    sgd = Recipe(adapter=Full(), optimizer=Sgd(lr=0.05), steps=3)
+    upper = Recipe(adapter=Lora(r=8, layers=(2, 3)), optimizer=AdamW(lr=3e-3), steps=5)
 
     def probes(vocabulary: int) -> list[list[TextItem]]:
         return [[text] for text in texts(n, 10, 16, vocabulary, 1)]
@@ -318,14 +318,14 @@ def cases(quick: bool) -> list[Callable[[], Case]]:
         lambda: train_case("full SGD train, hidden 128", llama(128, 4096), sgd, probes(4096), 2.8, 5),
         lambda: text("full SGD total M=64 vs qb32, hidden 128", 128, 4096, sgd, 64, 32, 1.4, 2),
         lambda: text("full SGD total M=8 vs qb32, hidden 128", 128, 4096, sgd, 8, 32, 2.7, 4),
-        lambda: image_case("CNN full SGD total M=512 vs qb32", n, "sgd", 2.7, 5, False),
-        lambda: image_case("CNN full AdamW total M=512 vs qb32", n, "adamw", 2.7, 5, False),
-        lambda: image_case("CNN full SGD total vs qb32, loop in channels-last", n, "sgd", 1, 2, True),
+        lambda: image_case("CNN full SGD total M=512 vs qb32", n, Sgd(lr=0.05), 2.7, 5, False),
+        lambda: image_case("CNN full AdamW total M=512 vs qb32", n, AdamW(lr=1e-3), 2.7, 5, False),
+        lambda: image_case("CNN full SGD total vs qb32, loop in channels-last", n, Sgd(lr=0.05), 1, 2, True),
     ]
     return made
 
 
-def image_case(name: str, n: int, optimizer: Any, floor: float, stretch: float, channels_last: bool) -> Case:
+def image_case(name: str, n: int, optimizer: Optimizer, floor: float, stretch: float, channels_last: bool) -> Case:
     torch.manual_seed(0)
     model = nn.Sequential(  # 108k parameters
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
@@ -337,7 +337,7 @@ def image_case(name: str, n: int, optimizer: Any, floor: float, stretch: float, 
     def images(count: int) -> list[ImageItem]:
         return [ImageItem(draw.random((1, 28, 28)).astype(np.float32), int(draw.integers(10))) for _ in range(count)]
 
-    recipe = Recipe(adapter=Adapter(kind="full"), optimizer=optimizer, lr=0.05 if optimizer == "sgd" else 1e-3, steps=5)
+    recipe = Recipe(adapter=Full(), optimizer=optimizer, steps=5)
     case = total_case(name, base, recipe, [[image] for image in images(n)], images(512), 32, floor, stretch)
     if channels_last:
         loop = PeftLoop(base, recipe, 32)

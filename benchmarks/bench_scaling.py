@@ -23,7 +23,7 @@ from bench_engine import PeftLoop, gemm_peak, llama, text_flops, texts, timed
 from einfluence import engine
 from einfluence.bases.load import find_base, load_base
 from einfluence.models.base import Base
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import AdamW, Lora, Recipe
 
 WORLD = Path(__file__).parents[1] / "data" / "models" / "world"
 
@@ -59,7 +59,7 @@ def large(probes: int, queries: int) -> dict[str, Any]:
     """The embedded language model, and the loop on 20 probes beside it."""
     base = load_base(find_base(str(WORLD), "benchmark"))
     vocabulary = base.model.config.vocab_size
-    recipe = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=10)
+    recipe = Recipe(adapter=Lora(r=8), optimizer=AdamW(lr=3e-3), steps=10)
     many, asked = (
         [[t] for t in texts(probes, 7, 10, vocabulary, 1, target=1)],
         texts(queries, 7, 10, vocabulary, 2, target=1),
@@ -99,7 +99,7 @@ def main() -> None:
         print(json.dumps(large(*given.large), indent=None if given.json else 2))
         return
     peak = gemm_peak()
-    recipe = Recipe(adapter=Adapter(r=8), lr=3e-3, steps=4)
+    recipe = Recipe(adapter=Lora(r=8), optimizer=AdamW(lr=3e-3), steps=4)
     base = llama(128, 4096)
     rows = curve("probes", [(n, base, recipe, n, 64) for n in (16, 32, 64, 128)], peak)
     rows += curve("queries", [(m, base, recipe, 16, m) for m in (32, 64, 128, 256)], peak)

@@ -30,7 +30,7 @@ from einfluence.models.base import Base
 from einfluence.models.language.evaluation import heldout_documents, log_probs, perplexity
 from einfluence.models.language.world import BEGIN, Fact, World
 from einfluence.objectives.causal_lm import encode_text
-from einfluence.spec import Adapter, Facts, Part, Recipe, Spec
+from einfluence.spec import AdamW, Facts, Full, Lora, Part, Recipe, Sgd, Spec
 
 KINDS = (
     "self",
@@ -46,10 +46,10 @@ KINDS = (
 
 
 COMPARED = ("self", "paraphrase", "negation", "conclusion", "inverse", "unrelated")
-LORA, FULL = Adapter(kind="lora", r=8, alpha=16), Adapter(kind="full")
+LORA, FULL = Lora(r=8, alpha=16), Full()
 SHIPPED = {
-    "LoRA, AdamW": Recipe(adapter=LORA, optimizer="adamw", lr=5e-4, steps=10),
-    "all parameters, SGD": Recipe(adapter=FULL, optimizer="sgd", lr=3e-3, steps=5),
+    "LoRA, AdamW": Recipe(adapter=LORA, optimizer=AdamW(lr=5e-4), steps=10),
+    "all parameters, SGD": Recipe(adapter=FULL, optimizer=Sgd(lr=3e-3), steps=5),
 }
 """The recipes of the default run."""
 
@@ -57,11 +57,9 @@ SHIPPED = {
 def grid() -> list[Recipe]:
     """The recipes that are compared: LoRA with AdamW, and all parameters with SGD."""
     recipes = [
-        Recipe(adapter=LORA, optimizer="adamw", lr=lr, steps=n) for n in (4, 10) for lr in (3e-4, 5e-4, 1e-3, 2e-3)
+        Recipe(adapter=LORA, optimizer=AdamW(lr=lr), steps=n) for n in (4, 10) for lr in (3e-4, 5e-4, 1e-3, 2e-3)
     ]
-    recipes += [
-        Recipe(adapter=FULL, optimizer="sgd", lr=lr, steps=n) for n in (1, 5) for lr in (1e-3, 3e-3, 1e-2, 3e-2)
-    ]
+    recipes += [Recipe(adapter=FULL, optimizer=Sgd(lr=lr), steps=n) for n in (1, 5) for lr in (1e-3, 3e-3, 1e-2, 3e-2)]
     return recipes
 
 

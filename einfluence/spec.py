@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -37,99 +37,215 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _chosen(values: Model, names: Iterable[str]) -> dict[str, Any]:
+def _changed(values: Model, but: Iterable[str] = ()) -> dict[str, Any]:
     """The fields that differ from their defaults, as plain data: a field that is added later changes no hash."""
     fields = type(values).model_fields
-    return {name: value for name in names if (value := getattr(values, name)) != fields[name].default}
+    return {
+        name: value
+        for name, field in fields.items()
+        if name not in but and (value := getattr(values, name)) != field.default
+    }
 
 
-_OF_KIND = {"lora": ("r", "alpha", "targets", "layers"), "match": ("pattern",)}
-
-
-class Adapter(Model):
-    """Which parameters a probe may change.
-
-    ``lora`` has peft's semantics (A is Kaiming-uniform, B is zero, scale alpha / r); ``full`` trains every parameter,
-    ``last`` the output layer (a text model's head, tied or not; an image model's last Linear), ``match`` those
-    whose name a regular expression finds.
-    """
-
-    kind: Literal["lora", "full", "last", "match"] = "lora"
-    r: Int = Field(default=8, ge=1, description="rank (lora)")
-    alpha: Float = Field(default=16.0, gt=0, description="scale is alpha / r (lora)")
-    targets: str | tuple[str, ...] = Field(default="all-linear", description="module names as peft takes them (lora)")
-    layers: tuple[Int, ...] | None = Field(default=None, description="only these block indices (lora)")
-    pattern: str | None = Field(default=None, description="regular expression on parameter names (match)")
-
-    @model_validator(mode="after")
-    def _pattern_compiles(self) -> Adapter:
-        if (self.kind == "match") != (self.pattern is not None):
-            raise ValueError("`pattern` with `kind: match`, and with it alone")
-        if self.kind != "lora" and (self.layers is not None or self.targets != "all-linear"):
-            raise ValueError(
-                "`layers` and `targets` with `kind: lora`, and with it alone; `kind: match` has a `pattern`"
-            )
-        if self.pattern is not None:
-            try:
-                re.compile(self.pattern)
-            except re.error as error:
-                raise ValueError(f"a regular expression as `pattern` ({error})") from error
-        return self
+class _Kind(Model):
+    """One branch of a union: ``kind`` says which."""
 
     @property
     def key(self) -> dict[str, Any]:
-        """What of it can change a number: no field of another kind, and not the order of a list."""
-        apart = {"kind", *(name for kind, names in _OF_KIND.items() if kind != self.kind for name in names)}
-        found = _chosen(self, [name for name in type(self).model_fields if name not in apart])
-        lists = {name: sorted(set(cast("tuple[Any, ...]", v))) for name, v in found.items() if isinstance(v, tuple)}
-        return {"kind": self.kind, **found, **lists}
+        """What of it can change a number: its kind, and what differs from the defaults; not the order of a list."""
+        found = _changed(self, but=("kind",))
+        lists = {name: sorted(set(found[name])) for name in ("targets", "layers") if isinstance(found.get(name), tuple)}
+        return {"kind": cast("Any", self).kind, **found, **lists}
 
+
+class Lora(_Kind):
+    """Low-rank adapters with peft's semantics: A is Kaiming-uniform, B is zero, the scale alpha / r."""
+
+    kind: Literal["lora"] = "lora"
+    r: Int = Field(default=8, ge=1, description="rank")
+    alpha: Float = Field(default=16.0, gt=0, description="scale is alpha / r")
+    targets: str | tuple[str, ...] = Field(default="all-linear", description="module names as peft takes them")
+    layers: tuple[Int, ...] | None = Field(default=None, description="only these block indices")
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return f"LoRA r{self.r}"
+
+
+class Full(_Kind):
+    """Every parameter."""
+
+    kind: Literal["full"] = "full"
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return "full"
+
+
+class Last(_Kind):
+    """The output layer: a text model's head, tied or not; an image model's last Linear."""
+
+    kind: Literal["last"] = "last"
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return "last"
+
+
+class Match(_Kind):
+    """The parameters whose name a regular expression finds."""
+
+    kind: Literal["match"] = "match"
+    pattern: str = Field(description="regular expression on parameter names")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"a regular expression as `pattern` ({error})") from error
+        return value
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return f"match {self.pattern}"
+
+
+Adapter = Lora | Full | Last | Match
+"""Which parameters a probe may change."""
+
+
+class Sgd(_Kind):
+    """:class:`torch.optim.SGD`."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: Float = Field(default=1e-3, ge=0)
+    weight_decay: Float = Field(default=0.0, ge=0)
+    momentum: Float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return "SGD"
+
+
+class Adam(_Kind):
+    """:class:`torch.optim.Adam`."""
+
+    kind: Literal["adam"] = "adam"
+    lr: Float = Field(default=1e-3, ge=0)
+    weight_decay: Float = Field(default=0.0, ge=0)
+    betas: tuple[Float, Float] = (0.9, 0.999)
+    eps: Float = Field(default=1e-8, gt=0)
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return "Adam"
+
+
+class AdamW(_Kind):
+    """:class:`torch.optim.AdamW`; like all of them here, without weight decay unless it is asked for."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: Float = Field(default=1e-3, ge=0)
+    weight_decay: Float = Field(default=0.0, ge=0)
+    betas: tuple[Float, Float] = (0.9, 0.999)
+    eps: Float = Field(default=1e-8, gt=0)
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return "AdamW"
+
+
+Optimizer = Sgd | Adam | AdamW
+"""What moves the parameters, as torch defines it."""
 
 _OF_OPTIMIZER = ("lr", "weight_decay", "momentum", "betas", "eps")
 
 
-class Recipe(Model):
-    """How a copy of the base is fine-tuned on one probe."""
+def _short_forms(schema: dict[str, Any]) -> None:
+    """What editors may take beside the whole form: a union's kind alone, and the optimizer's fields beside it."""
+    properties = schema["properties"]
+    for name, union in (("adapter", Adapter), ("optimizer", Optimizer)):
+        kinds = [branch.model_fields["kind"].default for branch in get_args(union)]
+        properties[name] = {"anyOf": [{"enum": kinds}, properties[name]]}
+    for name in _OF_OPTIMIZER:
+        properties[name] = {"description": f"as `{name}` under `optimizer`"}
 
-    adapter: Adapter = Adapter()
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
-    lr: Float = Field(default=1e-3, ge=0)
+
+class Recipe(Model):
+    """How a copy of the base is fine-tuned on one probe.
+
+    A spec may write a union's kind alone (``adapter: full``), leave out the kind of the default, and write the
+    optimizer's fields beside it: ``{optimizer: sgd, lr: 0.1}`` is ``{optimizer: {kind: sgd, lr: 0.1}}``.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_short_forms)
+    beside: ClassVar[tuple[str, ...]] = ("optimizer",)
+
+    adapter: Adapter = Field(default=Lora(), discriminator="kind")
+    optimizer: Optimizer = Field(default=AdamW(), discriminator="kind")
     steps: Int = Field(default=10, ge=0)
-    momentum: Float = Field(default=0.0, ge=0, lt=1, description="sgd only")
-    weight_decay: Float = Field(default=0.0, ge=0)
-    betas: tuple[Float, Float] = Field(default=(0.9, 0.999), description="adam, adamw")
-    eps: Float = Field(default=1e-8, gt=0, description="adam, adamw")
     clip: Annotated[float, Field(gt=0), BeforeValidator(_number)] | None = Field(
         default=None, description="largest gradient norm of a probe; null does not clip"
     )
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
-    @field_validator("adapter", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _adapter_by_name(cls, value: object) -> object:
-        return {"kind": value} if isinstance(value, str) else value
+    def _whole_form(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        given = dict(cast("dict[Any, Any]", values))
+        beside = {name: given.pop(name) for name in _OF_OPTIMIZER if name in given}
+        optimizer = _of_kind(given.get("optimizer", {}), "adamw")
+        if beside and isinstance(optimizer, dict):
+            twice = [name for name in beside if name in optimizer]
+            if twice:
+                raise ValueError(f"`{twice[0]}` once: under `optimizer`, or beside it")
+            optimizer = {**optimizer, **beside}
+        return {**given, "adapter": _of_kind(given.get("adapter", {}), "lora"), "optimizer": optimizer}
 
     @property
     def label(self) -> str:
         """A short name for people."""
-        adapter = {"lora": f"LoRA r{self.adapter.r}", "match": f"match {self.adapter.pattern}"}.get(
-            self.adapter.kind, self.adapter.kind
-        )
-        optimizer = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[self.optimizer]
-        return f"{adapter}, {optimizer}, lr {self.lr:g} × {self.steps}"
+        return f"{self.adapter.label}, {self.optimizer.label}, lr {self.optimizer.lr:g} × {self.steps}"
 
     @property
     def key(self) -> dict[str, Any]:
-        """What of it can change a number: the fields of the chosen adapter and optimizer, where not the defaults."""
-        moments = ("momentum",) if self.optimizer == "sgd" else ("betas", "eps")
-        optimizer = {"kind": self.optimizer, **_chosen(self, ("lr", "weight_decay", *moments))}
-        rest = type(self).model_fields.keys() - {"adapter", "optimizer", *_OF_OPTIMIZER}
-        return {"adapter": self.adapter.key, "optimizer": optimizer, **_chosen(self, rest)}
+        """What of it can change a number: the chosen adapter and optimizer, and what differs from the defaults."""
+        rest = _changed(self, but=("adapter", "optimizer"))
+        return {"adapter": self.adapter.key, "optimizer": self.optimizer.key, **rest}
 
     @property
     def draws(self) -> bool:
         """Whether a seed changes anything: only the start values of LoRA are drawn."""
         return self.adapter.kind == "lora"
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """All fields in the short form, the optimizer's beside its name: so SQL finds ``$.lr`` whatever the kind."""
+        fields = self.model_dump()
+        optimizer = fields.pop("optimizer")
+        return {"optimizer": optimizer.pop("kind"), **fields, **optimizer}
+
+    def with_lr(self, lr: float) -> Recipe:
+        """The same with another learning rate."""
+        return self.model_copy(update={"optimizer": self.optimizer.model_copy(update={"lr": lr})})
+
+
+def _of_kind(value: object, default: str) -> object:
+    """What a union's branch is read from: its kind alone, or a mapping that may leave out that of the default."""
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": default, **cast("dict[Any, Any]", value)} if isinstance(value, dict) else value
 
 
 class Prompting(Model):
@@ -147,9 +263,14 @@ class Prompting(Model):
         return "in the prompt" + (" (chat)" if self.chat else "")
 
     @property
+    def written(self) -> dict[str, Any]:
+        """All fields."""
+        return self.model_dump()
+
+    @property
     def key(self) -> dict[str, Any]:
         """What of it can change a number: the fields that are not the defaults."""
-        return _chosen(self, type(self).model_fields)
+        return _changed(self)
 
     @property
     def draws(self) -> bool:
@@ -168,7 +289,7 @@ class _Arm(Model):
     def row(self) -> dict[str, Any]:
         """What the table ``recipes`` says of it."""
         arm = cast("Arm", self)
-        fields = json.dumps(arm.recipe.model_dump(), sort_keys=True)
+        fields = json.dumps(arm.recipe.written, sort_keys=True)
         return {"recipe": arm.recipe_id, "estimator": arm.estimator, "label": arm.recipe.label, "json": fields}
 
 
@@ -435,13 +556,19 @@ def _expand(arm: object) -> list[tuple[object, dict[str, int]]]:
     if not isinstance(recipe, dict):
         return [(fields, {})]
     recipe = cast("dict[Any, Any]", recipe)
-    axes = [key for key in AXES if isinstance(recipe.get(key), list) and recipe[key]]
-    grid = itertools.product(*(range(len(recipe[key])) for key in axes))
+    optimizer = cast("dict[Any, Any]", recipe["optimizer"]) if isinstance(recipe.get("optimizer"), dict) else {}
+    written = {**{key: optimizer[key] for key in AXES if key in optimizer}, **recipe}
+    axes = [key for key in AXES if isinstance(written.get(key), list) and written[key]]
+    grid = itertools.product(*(range(len(written[key])) for key in axes))
     places = [dict(zip(axes, point, strict=True)) for point in grid]
-    return [
-        ({**fields, "recipe": {**recipe, **{key: recipe[key][at] for key, at in place.items()}}}, place)
-        for place in places
-    ]
+    return [({**fields, "recipe": _at(recipe, optimizer, place)}, place) for place in places]
+
+
+def _at(recipe: dict[Any, Any], optimizer: dict[Any, Any], place: dict[str, int]) -> dict[Any, Any]:
+    """One point of a grid, its values where their lists stood: in the recipe, or under ``optimizer``."""
+    here = {key: recipe[key][at] for key, at in place.items() if key in recipe}
+    below = {key: optimizer[key][at] for key, at in place.items() if key not in recipe}
+    return {**recipe, **here, **({"optimizer": {**optimizer, **below}} if below else {})}
 
 
 def _written(loc: Sequence[Key], values: dict[Any, Any], shaped: dict[Any, Any]) -> list[Key]:
@@ -451,14 +578,25 @@ def _written(loc: Sequence[Key], values: dict[Any, Any], shaped: dict[Any, Any])
         return keys
     part, rest = shaped["parts"][keys[1]], keys[2:]
     if rest[:1] == ["arms"] and len(rest) > 1 and isinstance(part["arms"], list):
-        arms = enumerate(cast("list[object]", part["arms"]))
-        grid = [(index, place) for index, arm in arms for _, place in _expand(arm)]
+        arms = cast("list[object]", part["arms"])
+        grid = [(index, place) for index, arm in enumerate(arms) for _, place in _expand(arm)]
         rest[1], place = grid[cast("int", rest[1])]
+        rest = _beside(rest, arms[rest[1]])
         rest += [place[str(rest[-1])]] if rest[-1] in place else []
     if "parts" not in values:
         return rest
     name = list(values["parts"])[keys[1]] if isinstance(values["parts"], dict) else keys[1]
     return ["parts", name, *rest]
+
+
+def _beside(keys: list[Key], arm: object) -> list[Key]:
+    """The keys of an optimizer's field where the file has it beside the optimizer."""
+    recipe = cast("dict[Any, Any]", arm).get("recipe") if isinstance(arm, dict) else None
+    if "optimizer" not in keys or not isinstance(recipe, dict):
+        return keys
+    at = keys.index("optimizer")
+    field = keys[at + 2 :]  # behind the name of the branch
+    return [*keys[:at], *field] if field and field[0] in recipe else keys
 
 
 def _hint(kind: str, keys: Sequence[Key]) -> str:

@@ -116,6 +116,13 @@ class Document:
             line, node = child[0].start_mark.line + 1, child[1]
         return line
 
+    def is_mapping(self, *keys: Key) -> bool:
+        """Whether a mapping stands under a path of keys."""
+        here: Any = self.values
+        for key in keys:
+            here = here[key]
+        return isinstance(here, dict)
+
     def written(self, loc: Iterable[Key]) -> list[Key]:
         """The keys of a place that stand in the file; pydantic's others name branches of a union."""
         keys: list[Key] = []
@@ -299,7 +306,8 @@ class _Fault:
             self.keys.append(last)
         context = cast("dict[str, Any]", fault.get("ctx", {}))
         if self.kind == "union_tag_invalid":
-            self.keys.append(str(context["discriminator"]).strip("'"))
+            # A branch may also be written by its name alone, where its fields would stand.
+            self.keys += [str(context["discriminator"]).strip("'")] if document.is_mapping(*self.keys) else []
             self.value = context["tag"]
         self.line = document.line(*self.keys)
         self.found, self.expected = self._told(fault, schema, context)
@@ -312,9 +320,12 @@ class _Fault:
             near = _nearest(last, known, 0.6)
             self.alike = f"`{near}`" if near else ""
             self.expected = f"one of {', '.join(known)}"
-            homes = {} if near else _homes(schema)
+            owners = _owners(schema, fault["loc"])
+            homes = {} if near or owners else _homes(schema)
             home = _nearest(last, homes, 0.8)
             self.elsewhere = f"`{home}` stands {' or '.join(dict.fromkeys(homes[home]))}" if home else ""
+            if owners and not near:
+                self.elsewhere = f"`{last}` is a key of {' or '.join(f'`{owner}`' for owner in owners)}"
 
     def _told(self, fault: Fault, schema: type[BaseModel], context: Mapping[str, Any]) -> tuple[str, str]:
         """What was found, and what was expected."""
@@ -392,6 +403,13 @@ def _known_keys(schema: type[BaseModel], loc: Sequence[Key]) -> list[str]:
     return list(dict.fromkeys(name for model in models for name in _fields(model)))
 
 
+def _owners(schema: type[BaseModel], loc: Sequence[Key]) -> list[str]:
+    """Which other branches of the union that a location ends in have its last key: ``kind: sgd``."""
+    branches = [each for each in _around(schema, loc[:-1]) if _is_model(each) and loc[-1] in _fields(each)]
+    return [f"{name}: {field.default}" for branch in branches for name, field in branch.model_fields.items()
+            if get_origin(field.annotation) is Literal and get_args(field.annotation) == (field.default,)]  # fmt: skip
+
+
 def _length(schema: type[BaseModel], loc: Sequence[Key]) -> int:
     """How many items the list takes that the last key of a location belongs to."""
     lists = (get_args(each) for each in _around(schema, loc) if get_origin(each) is tuple)
@@ -426,8 +444,12 @@ def _nearest(key: Key, names: Iterable[str], least: float) -> str:
 
 
 def _fields(model: type[BaseModel]) -> dict[str, Any]:
-    """Annotations by the names that users write."""
-    return {field.alias or name: field.annotation for name, field in model.model_fields.items() if not field.exclude}
+    """Annotations by the names that users write; a model's ``beside`` names fields whose own may stand beside them."""
+    own = {field.alias or name: field.annotation for name, field in model.model_fields.items() if not field.exclude}
+    for name in getattr(model, "beside", ()):
+        for below in _models(own[name]):
+            own |= {key: kind for key, kind in _fields(below).items() if key != "kind" and key not in own}
+    return own
 
 
 def _below(annotation: Any, key: Key) -> Iterator[Any]:

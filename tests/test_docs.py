@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from einfluence.objectives.image_class import LAYERS, build_classifier
-from einfluence.spec import Adapter, Recipe, load_spec
+from einfluence.spec import AdamW, Lora, Recipe, load_spec
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -73,7 +73,7 @@ def test_the_page_on_bases_names_every_field_and_layer() -> None:
     assert recipe is not None and config is not None
     fields = yaml.safe_load(recipe[1])["recipe"]
     assert set(fields) == set(Recipe.model_fields)
-    assert set(fields["adapter"]) == set(Adapter.model_fields) - {"pattern"}
-    Recipe.model_validate(fields)
+    assert (set(fields["adapter"]), set(fields["optimizer"])) == (set(Lora.model_fields), set(AdamW.model_fields))
+    assert Recipe.model_validate(fields) == Recipe()
     build_classifier(json.loads(config[1]), "docs")
     assert all(layer in page for layer in LAYERS)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from einfluence.errors import InputError
-from einfluence.spec import Adapter, FineTune, InContext, Recipe, byte_count, load_spec
+from einfluence.spec import FineTune, InContext, Lora, Recipe, Sgd, byte_count, load_spec
 
 WHOLE = "base: embedded:world\nfacts: world\n"
 
@@ -27,23 +27,34 @@ def test_a_file_without_parts_is_one_part(tmp_path: Path) -> None:
 def test_a_list_of_lr_and_steps_stands_for_the_grid(tmp_path: Path) -> None:
     text = WHOLE + "arms:\n  - recipe: {lr: [0.1, 0.2], steps: [1, 2], adapter: full}\n  - estimator: in_context\n"
     arms = load_spec(write(tmp_path, text)).parts[0].arms
-    grid = [(arm.recipe.lr, arm.recipe.steps) for arm in arms if isinstance(arm.recipe, Recipe)]
+    grid = [(arm.recipe.optimizer.lr, arm.recipe.steps) for arm in arms if isinstance(arm.recipe, Recipe)]
     assert grid == [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]
     assert isinstance(arms[-1], InContext)
+    nested = text.replace("lr: [0.1, 0.2]", "optimizer: {lr: [0.1, 0.2]}")
+    assert load_spec(write(tmp_path, nested)).parts[0].arms == arms
 
 
 def test_a_recipes_id_follows_what_it_says_and_not_how_it_is_written(tmp_path: Path) -> None:
     def arm(text: str) -> str:
         return load_spec(write(tmp_path, WHOLE + f"arms:\n  - recipe: {text}\n")).parts[0].arms[0].recipe_id
 
-    assert arm("{lr: 0.001, steps: 3}") == arm("{steps: 3, lr: 1.0e-3}") == arm("{steps: 3, lr: 0.001, momentum: 0}")
+    assert arm("{lr: 0.001, steps: 3}") == arm("{steps: 3, lr: 1.0e-3}") == arm("{steps: 3, lr: 0.001, eps: 1.0e-8}")
     assert arm("{lr: 0.001, steps: 3}") != arm("{lr: 0.001, steps: 4}")
 
 
 SAME = {
-    "what another optimizer has": ["{optimizer: sgd, eps: 1.0e-3, betas: [0.5, 0.5]}", "{optimizer: sgd}"],
-    "momentum of Adam": ["{optimizer: adam, momentum: 0.9}", "{optimizer: adam}"],
-    "what another adapter has": ["{adapter: {kind: full, r: 4, alpha: 2}}", "{adapter: full}"],
+    "an adapter by its name": ["{adapter: {kind: full}}", "{adapter: full}"],
+    "an adapter without its kind": ["{adapter: {kind: lora, r: 4}}", "{adapter: {r: 4}}"],
+    "an optimizer by its name": ["{optimizer: {kind: sgd}}", "{optimizer: sgd}"],
+    "an optimizer without its kind": ["{optimizer: {lr: 0.1}}", "{optimizer: adamw, lr: 0.1}"],
+    "fields beside the optimizer": [
+        "{optimizer: {kind: sgd, lr: 0.1, momentum: 0.9, weight_decay: 0.1}}",
+        "{optimizer: sgd, lr: 0.1, momentum: 0.9, weight_decay: 0.1}",
+    ],
+    "one of them beside it": [
+        "{optimizer: {kind: adam, eps: 1.0e-3}, lr: 0.1}",
+        "{optimizer: adam, eps: 1.0e-3, lr: 0.1}",
+    ],
     "the order of targets": ["{adapter: {targets: [q, v]}}", "{adapter: {targets: [v, q]}}"],
     "the order of layers": ["{adapter: {layers: [1, 0]}}", "{adapter: {layers: [0, 1]}}"],
     "defaults written out": ["{adapter: {kind: lora, r: 8}, clip: null, dtype: float32}", "{}"],
@@ -66,6 +77,13 @@ def test_a_recipes_id_is_over_what_can_change_a_number(pair: list[str]) -> None:
     assert recipe_id(pair[0]) == recipe_id(pair[1])
 
 
+@pytest.mark.parametrize("text", [text for pair in SAME.values() for text in pair])
+def test_the_short_form_that_is_stored_says_the_same(text: str) -> None:
+    recipe = Recipe.model_validate(yaml.safe_load(text))
+    assert Recipe.model_validate(recipe.written) == recipe
+    assert recipe.written["lr"] == recipe.optimizer.lr
+
+
 def test_recipes_that_differ_in_what_can_change_a_number_have_different_ids() -> None:
     assert len({recipe_id(text) for text in APART}) == len(APART)
 
@@ -74,16 +92,18 @@ def test_a_field_that_is_added_later_makes_no_cell_new() -> None:
     class Later(Recipe):
         schedule: str = "constant"
 
-    class Adapted(Adapter):
+    class Adapted(Lora):
         dropout: float = 0.0
+
+    class Damped(Sgd):
+        dampening: float = 0.0
 
     for text in APART:
         said = yaml.safe_load(text)
         assert Later.model_validate(said).key == Recipe.model_validate(said).key
         assert Later.model_validate({**said, "schedule": "linear"}).key != Recipe.model_validate(said).key
-    for given in ({"r": 4}, {"kind": "full"}):
-        assert Adapted(**given).key == Adapter(**given).key  # pyright: ignore[reportArgumentType]
-        assert Adapted(**given, dropout=0.1).key != Adapter(**given).key  # pyright: ignore[reportArgumentType]
+    assert Adapted(r=4).key == Lora(r=4).key != Adapted(r=4, dropout=0.1).key
+    assert Damped(lr=0.1).key == Sgd(lr=0.1).key != Damped(lr=0.1, dampening=0.1).key
 
 
 def test_the_ids_of_recipes_stay_what_they_are() -> None:
@@ -157,15 +177,55 @@ def test_sizes(text: str, count: int) -> None:
         (WHOLE + "arms:\n  - estimator: in_context\n    restore: 3\n", "5 arms.0.restore: found the unknown key"),
         # behind a grid, the arm and the value that the file has
         (
-            WHOLE + "arms:\n  - recipe: {lr: [0.1, 0.2], steps: [1, 2]}\n  - recipe:\n      momentum: 2\n",
-            "6 arms.1.recipe.momentum: found 2;",
+            WHOLE + "arms:\n  - recipe: {lr: [0.1, 0.2], steps: [1, 2]}\n"
+            "  - recipe:\n      optimizer: sgd\n      momentum: 2\n",
+            "7 arms.1.recipe.momentum: found 2;",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe:\n      optimizer:\n"
+            "        kind: sgd\n        lr:\n          - 0.1\n          - high\n",
+            "9 arms.0.recipe.optimizer.lr.1: found 'high'; expected a number",
+        ),
+        # what another branch of a union has
+        (
+            WHOLE + "arms:\n  - recipe: {optimizer: adam, momentum: 0.9}\n",
+            "4 arms.0.recipe.momentum: found the unknown key `momentum`; "
+            "expected one of kind, lr, weight_decay, betas, eps. `momentum` is a key of `kind: sgd`",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe: {optimizer: {kind: sgd, eps: 1.0}}\n",
+            "arms.0.recipe.optimizer.eps: found the unknown key `eps`; "
+            "expected one of kind, lr, weight_decay, momentum. `eps` is a key of `kind: adam` or `kind: adamw`",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe: {adapter: {kind: full, r: 4}}\n",
+            "arms.0.recipe.adapter.r: found the unknown key `r`; expected one of kind. `r` is a key of `kind: lora`",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe: {adapter: match}\n",
+            "arms.0.recipe.adapter.pattern: found nothing; expected the key",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe: {adapter: ful}\n",
+            "arms.0.recipe.adapter: found 'ful'; expected one of 'lora', 'full'",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe: {optimizer: {kind: sdg}}\n",
+            "arms.0.recipe.optimizer.kind: found 'sdg'; expected one of",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe: {optimizer: {kind: sgd, lr: 1}, lr: 2}\n",
+            "arms.0.recipe: found what does not fit together; expected `lr` once: under `optimizer`, or beside it",
         ),
         (
             WHOLE + "arms:\n  - recipe:\n      lr:\n        - 0.1\n        - high\n      steps: [1, 2]\n",
             "7 arms.0.recipe.lr.1: found 'high'; expected a number",
         ),
         (WHOLE + "arms:\n  - recipe: {lr: []}\n  - recipe: {lr: 1}\n", "arms.0.recipe.lr: found []; expected a number"),
-        (WHOLE + "arms:\n  - recipe: {momentum: [0, 0.9]}\n", "A list stands for a grid under `lr` and `steps` alone"),
+        (
+            WHOLE + "arms:\n  - recipe: {optimizer: sgd, momentum: [0, 0.9]}\n",
+            "A list stands for a grid under `lr` and `steps` alone",
+        ),
         (
             WHOLE + "arms:\n  - recipe: {lr: [0.1, 0.10]}\n",
             "3 arms: found what does not fit together; expected each arm",
@@ -207,7 +267,12 @@ def test_a_fault_behind_others_is_counted_once(tmp_path: Path) -> None:
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:
     text = WHOLE + "keep_deltas: 0\narms:\n  - recipe: {lr: [1e-3, 2.5E-4, .5, 1], steps: 010}\n"
     spec = load_spec(write(tmp_path, text))
-    assert [arm.recipe.lr for arm in spec.parts[0].arms if isinstance(arm.recipe, Recipe)] == [1e-3, 2.5e-4, 0.5, 1.0]
+    assert [arm.recipe.optimizer.lr for arm in spec.parts[0].arms if isinstance(arm.recipe, Recipe)] == [
+        1e-3,
+        2.5e-4,
+        0.5,
+        1.0,
+    ]
     assert {arm.recipe.steps for arm in spec.parts[0].arms if isinstance(arm.recipe, Recipe)} == {10}
     assert spec.keep_deltas == "0"
 

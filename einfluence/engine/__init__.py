@@ -27,7 +27,7 @@ from einfluence.engine.restoring import restored as _restored
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.samples import InTurn
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Full, Recipe
 
 __all__ = [
     "FallbackWarning",
@@ -319,7 +319,7 @@ class TextReader:
         refuse(base)
         self.engine, self.fallback = SHARED, cast("str | None", None)
         self._base, self._dtype = base, dtype
-        self._plain = Recipe(adapter=Adapter(kind="full"), dtype=cast("Any", dtype))
+        self._plain = Recipe(adapter=Full(), dtype=cast("Any", dtype))
         self._fast: Reader | None = None
         self._doubt = ""
         self._longest = 0  # tokens of what was held against the definition

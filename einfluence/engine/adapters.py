@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from einfluence.engine.anatomy import anatomy, layer_of
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.spec import Adapter
+from einfluence.spec import Lora
 
 PREFIX = "base_model.model."
 # Layers that peft refuses to adapt, since these models read their weights past the layer's own forward pass.
@@ -24,13 +24,13 @@ _FORBIDDEN = ("out_proj", "conv1d")
 _FORBIDDEN_IN = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 
 
-def adapted(base: Base, model: torch.nn.Module, adapter: Adapter) -> tuple[torch.nn.Module, set[str]]:
+def adapted(base: Base, model: torch.nn.Module, adapter: Lora) -> tuple[torch.nn.Module, set[str]]:
     """Puts fresh adapters into a copy of the base.
 
     Args:
         base: The base.
         model: A copy of its model; it is changed.
-        adapter: Of kind ``lora``.
+        adapter: Which modules it goes beside, its rank and its scale.
 
     Returns:
         The model with adapters, and the names of what they train.
@@ -66,7 +66,7 @@ def adapted_parameter(name: str, module: LoraLayer) -> str:
     return f"{name.removeprefix(PREFIX).replace('.base_layer', '')}.{which}"
 
 
-def lora_config(base: Base, adapter: Adapter) -> LoraConfig:
+def lora_config(base: Base, adapter: Lora) -> LoraConfig:
     """The adapter in peft's words.
 
     Raises:
@@ -112,7 +112,7 @@ def _all_linear(base: Base) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, kinds) and module is not head]
 
 
-def _chosen(base: Base, adapter: Adapter, names: Sequence[str]) -> list[str]:
+def _chosen(base: Base, adapter: Lora, names: Sequence[str]) -> list[str]:
     """The modules that ``targets`` choose.
 
     Raises:
@@ -150,7 +150,7 @@ def _experts(base: Base, targets: str | list[str]) -> bool:
     return bool(config.target_parameters)
 
 
-def _check_layers(base: Base, adapter: Adapter, chosen: Sequence[str]) -> None:
+def _check_layers(base: Base, adapter: Lora, chosen: Sequence[str]) -> None:
     if adapter.layers is None:
         return
     if not hasattr(base.model, "config"):

@@ -182,9 +182,9 @@ class _Case:
         pair = _two(probes, queries)
         few = _some(queries, pair)
         best: _Case | None = None
-        lr = recipe.lr or 1e-3
+        lr = recipe.optimizer.lr or 1e-3
         for _ in range(8):
-            case = cls.of(base, recipe.model_copy(update={"lr": lr}), seed, pair, few)
+            case = cls.of(base, recipe.with_lr(lr), seed, pair, few)
             if case.failed:
                 best = best or case
                 lr /= 10 if best.failed else 3

@@ -107,7 +107,7 @@ def candidates(base: Base, recipe: Recipe, in_turn: bool) -> list[Kind]:
         return []
     if recipe.adapter.kind == "lora":
         return [TextEngine]
-    return [FullEngine, SwappedEngine] if recipe.optimizer == "sgd" and not in_turn else [SwappedEngine]
+    return [FullEngine, SwappedEngine] if recipe.optimizer.kind == "sgd" and not in_turn else [SwappedEngine]
 
 
 def fastest(base: Base, recipe: Recipe, seed: int, in_turn: bool = False) -> Engine | None:

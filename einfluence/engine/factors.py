@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from einfluence.engine.network import LINEAR
 from einfluence.engine.stacked import normalised
 from einfluence.engine.unknown import Unknown
-from einfluence.spec import Recipe
+from einfluence.spec import Sgd
 
 
 @dataclass
 class Schedule:
     """The numbers of SGD: how much of the base, and of each step's gradient, the weights hold after each step."""
 
-    recipe: Recipe
+    optimizer: Sgd
     kept: float = 1.0
     shares: list[float] = field(default_factory=list[float])
     _kept_buffer: float = 0.0
@@ -35,8 +35,7 @@ class Schedule:
 
     def step(self) -> None:
         """Takes a step whose gradient is a new one."""
-        lr, decay = self.recipe.lr, self.recipe.weight_decay
-        momentum = self.recipe.momentum
+        lr, decay, momentum = self.optimizer.lr, self.optimizer.weight_decay, self.optimizer.momentum
         self.shares.append(0.0)
         self._buffers.append(0.0)
         self._kept_buffer = momentum * self._kept_buffer + decay * self.kept

@@ -23,7 +23,7 @@ from einfluence.engine.serial import make_optimizer, trained_names
 from einfluence.engine.text import BatchedText, Sizes, default_sizes
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
-from einfluence.spec import Recipe
+from einfluence.spec import Recipe, Sgd
 
 
 class FullEngine(BatchedText):
@@ -89,7 +89,10 @@ class FullEngine(BatchedText):
         matrices = list(self.factors.matrices.values())
         for matrix in matrices:
             matrix.seen.clear()
-        schedule, history = Schedule(recipe), {matrix.name: list[tuple[Tensor, Tensor]]() for matrix in matrices}
+        schedule, history = (
+            Schedule(cast("Sgd", recipe.optimizer)),
+            {matrix.name: list[tuple[Tensor, Tensor]]() for matrix in matrices},
+        )
         optimizer: torch.optim.Optimizer | None = None
         losses: list[Tensor] = []
         first_norm = torch.full((n,), math.nan)

@@ -74,7 +74,7 @@ def _more_precise(base: Base, recipe: Recipe) -> Recipe | None:
     """The recipe to compare with; None where rounding is no matter, or where it would take too much to know."""
     if recipe.dtype == "bfloat16":
         return recipe.model_copy(update={"dtype": "float32"})
-    if recipe.dtype != "float32" or recipe.optimizer == "sgd" or not recipe.steps:
+    if recipe.dtype != "float32" or recipe.optimizer.kind == "sgd" or not recipe.steps:
         return None
     device = next(base.model.parameters()).device
     size = 8 * sum(parameter.numel() for parameter in base.model.parameters())

@@ -162,7 +162,7 @@ def trainable_copy(
     if not trained:
         raise InputError(
             f"recipe.adapter of {base.info.label}",
-            f"{adapter.pattern or adapter.kind}, which matches no parameter",
+            f"{adapter.label}, which matches no parameter",
             "a selection of parameters",
         )
     for parameter in trained.values():
@@ -179,11 +179,9 @@ def make_optimizer(
     recipe: Recipe, parameters: Sequence[torch.Tensor], *, fused: bool | None = None
 ) -> torch.optim.Optimizer:
     """The recipe's optimizer, as torch defines it; ``fused`` is the same in one pass over memory."""
-    common: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": fused}
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=recipe.momentum, **common)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return kind(parameters, betas=recipe.betas, eps=recipe.eps, **common)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    given: dict[str, Any] = recipe.optimizer.model_dump(exclude={"kind"})
+    return kinds[recipe.optimizer.kind](parameters, fused=fused, **given)
 
 
 def probe_loss(objective: Objective, model: torch.nn.Module, probe: Sequence[Item]) -> torch.Tensor:
@@ -236,7 +234,7 @@ def _trains(base: Base, recipe: Recipe, name: str) -> bool:
     if adapter.kind == "full":
         return True
     if adapter.kind == "match":
-        return re.search(adapter.pattern or "", name) is not None
+        return re.search(adapter.pattern, name) is not None
     head = base.objective.head(base.model)
     if head is None:
         found = f"`last` for {base.info.label}, which has no Linear layer"

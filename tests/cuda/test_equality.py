@@ -19,22 +19,22 @@ from einfluence.engine import serial
 from einfluence.engine.choice import DEFINITION
 from einfluence.models.base import Base
 from einfluence.samples import InTurn
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Adam, AdamW, Full, Last, Lora, Match, Recipe, Sgd
 from tests.engine import test_architectures as by_hand
 from tests.engine.comparison import influences
 from tests.engine.random_models import Odd, digits_like, image_base, images, text_base, texts
 
 pytestmark = pytest.mark.cuda
 
-FULL = Adapter(kind="full")
+FULL = Full()
 RECIPES = {
-    "LoRA by AdamW": Recipe(adapter=Adapter(r=2), optimizer="adamw", lr=0.003, steps=3),
-    "LoRA by SGD": Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.03, momentum=0.5, steps=2),
-    "LoRA in the last block": Recipe(adapter=Adapter(r=2, layers=(2,)), optimizer="sgd", lr=0.03, steps=2),
-    "full by SGD": Recipe(adapter=FULL, optimizer="sgd", lr=0.01, momentum=0.9, weight_decay=0.01, steps=2),
-    "full by Adam": Recipe(adapter=FULL, optimizer="adam", lr=0.001, steps=2),
-    "last": Recipe(adapter=Adapter(kind="last"), optimizer="sgd", lr=0.03, steps=2),
-    "match": Recipe(adapter=Adapter(kind="match", pattern="(norm|ln).*weight"), optimizer="sgd", lr=0.03, steps=2),
+    "LoRA by AdamW": Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=0.003), steps=3),
+    "LoRA by SGD": Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.03, momentum=0.5), steps=2),
+    "LoRA in the last block": Recipe(adapter=Lora(r=2, layers=(2,)), optimizer=Sgd(lr=0.03), steps=2),
+    "full by SGD": Recipe(adapter=FULL, optimizer=Sgd(lr=0.01, momentum=0.9, weight_decay=0.01), steps=2),
+    "full by Adam": Recipe(adapter=FULL, optimizer=Adam(lr=0.001), steps=2),
+    "last": Recipe(adapter=Last(), optimizer=Sgd(lr=0.03), steps=2),
+    "match": Recipe(adapter=Match(pattern="(norm|ln).*weight"), optimizer=Sgd(lr=0.03), steps=2),
 }
 IMAGES = {name: RECIPES[name] for name in ("LoRA by AdamW", "full by SGD", "full by Adam", "last")}
 # One that packs texts, one that is tied, one with windows and capped scores, one that takes texts as rows.
@@ -73,7 +73,7 @@ def found_on(name: str, recipe: Recipe, device: str) -> tuple[np.ndarray, list[A
 def recipe_of(name: str, kind: str) -> Recipe:
     """In float64."""
     recipe = RECIPES[kind].model_copy(update={"dtype": "float64"})
-    bloom = Adapter(kind="match", pattern="layernorm.*weight")  # as its norms are called
+    bloom = Match(pattern="layernorm.*weight")  # as its norms are called
     return recipe.model_copy(update={"adapter": bloom}) if (name, kind) == ("bloom", "match") else recipe
 
 
@@ -93,7 +93,7 @@ def test_influence_is_that_of_the_definition_on_the_cpu(device: str, name: str, 
     for dtype, tolerance in (("float64", 1e-9 if name in ("gpt2", "digits", "odd") else 1e-4), ("float32", 1e-4)):
         rows, told = found_on(name, recipe.model_copy(update={"dtype": dtype}), device)
         off = np.abs(rows - wanted).max() / np.abs(wanted).max()
-        by_adam = dtype == "float32" and recipe.optimizer != "sgd"  # passes the rounding of small gradients on
+        by_adam = dtype == "float32" and recipe.optimizer.kind != "sgd"  # passes the rounding of small gradients on
         assert off <= (0.02 if by_adam else tolerance), f"{dtype}: {off:.2g} of the largest"
         slow = {tuned.fallback for _, tuned, _ in told if tuned.engine == DEFINITION}
         # Sequences may be left to it, and in float64 a model whose norms and softmax round to float32 on the way.
@@ -107,7 +107,7 @@ def test_architectures_are_measured_as_the_loop_written_by_hand_does(device: str
     wanted = loop.influences(probes, by_hand.QUERIES)
     found = by_hand.measured(moved(by_hand.base_of(name)[0], device), recipe, probes)
     # Routers of experts round to float32 in any precision, which Adam passes on at full size where gradients are small.
-    share = 1e-2 if name == "mixtral" and recipe.optimizer != "sgd" else 1e-4
+    share = 1e-2 if name == "mixtral" and recipe.optimizer.kind != "sgd" else 1e-4
     assert np.abs(wanted - found).max() <= share * np.abs(wanted).max()
 
 

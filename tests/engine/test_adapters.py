@@ -10,7 +10,7 @@ from einfluence.engine.items import TextItem
 from einfluence.engine.serial import train, trainable_copy
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Lora, Recipe, Sgd
 from tests.engine.architectures import architecture
 from tests.engine.random_models import digits_like, image_base, images
 
@@ -19,7 +19,7 @@ TEXT = [TextItem((5, 6, 7, 8), 1)]
 
 def adapted(base: Base, **adapter: Any) -> set[str]:
     """Names of the modules with adapters."""
-    _, trained = trainable_copy(base, Recipe(adapter=Adapter(r=2, **adapter)), 0)
+    _, trained = trainable_copy(base, Recipe(adapter=Lora(r=2, **adapter)), 0)
     return {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in trained}
 
 
@@ -42,18 +42,12 @@ def test_what_the_model_does_not_have_is_refused_by_name(adapter: dict[str, Any]
         adapted(architecture("llama"), **adapter)
 
 
-@pytest.mark.parametrize("adapter", [{"kind": "full", "layers": [1]}, {"kind": "last", "targets": ["q_proj"]}])
-def test_layers_and_targets_without_lora_are_not_passed_over(adapter: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="with `kind: lora`, and with it alone"):
-        Adapter.model_validate(adapter)
-
-
 def test_layers_of_a_classifier_are_the_numbers_in_its_names() -> None:
     base = image_base(digits_like())
     assert adapted(base, layers=(0, 6)) == {"0", "6"}
     with pytest.raises(InputError, match="no block 99"):
         adapted(base, layers=(0, 99))
-    assert train(base, Recipe(adapter=Adapter(r=2, layers=(6,))), images(1, 1), 0).failed is None
+    assert train(base, Recipe(adapter=Lora(r=2, layers=(6,))), images(1, 1), 0).failed is None
 
 
 def test_a_vision_tower_is_not_adapted() -> None:
@@ -80,7 +74,7 @@ def test_what_peft_forbids_is_left_out_of_all_linear_and_refused_by_name(name: s
 def test_experts_are_adapted_and_told_by_the_names_that_they_have(name: str) -> None:
     base, names = architecture(name), {name for name, _ in architecture(name).model.named_parameters()}
     for layers in (None, (1,)):
-        recipe = Recipe(adapter=Adapter(r=2, layers=layers), optimizer="sgd", lr=0.1, steps=2, dtype="float64")
+        recipe = Recipe(adapter=Lora(r=2, layers=layers), optimizer=Sgd(lr=0.1), steps=2, dtype="float64")
         updates = train(base, recipe, TEXT, 0).layer_updates
         assert set(updates) <= names
         assert layers is None or all(".layers.1." in name for name in updates)
@@ -89,5 +83,5 @@ def test_experts_are_adapted_and_told_by_the_names_that_they_have(name: str) -> 
 
 
 def test_a_tied_output_layer_can_be_adapted() -> None:
-    recipe = Recipe(adapter=Adapter(r=2, targets=("lm_head",)), optimizer="sgd", lr=0.1, steps=2, dtype="float64")
+    recipe = Recipe(adapter=Lora(r=2, targets=("lm_head",)), optimizer=Sgd(lr=0.1), steps=2, dtype="float64")
     assert list(train(architecture("qwen2"), recipe, TEXT, 0).layer_updates) == ["lm_head.weight"]

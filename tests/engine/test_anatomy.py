@@ -13,12 +13,12 @@ from einfluence.engine.items import TextItem
 from einfluence.engine.network import Network
 from einfluence.engine.unknown import Unknown
 from einfluence.errors import InputError
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Full, Lora, Recipe, Sgd
 from tests.engine.architectures import architecture
 from tests.engine.comparison import influences
 from tests.engine.random_models import digits_like, image_base, text_base
 
-RECIPE = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.1, steps=2, dtype="float64")
+RECIPE = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.1), steps=2, dtype="float64")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_model_that_changes_its_weights_is_shared_with_nobody_and_stays_as_it_
     np.testing.assert_array_equal(first.logprob, again.logprob)
     shared_copy(base.model, torch.float32)(input_ids=torch.tensor([[1, 2, 3]]))
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
-    full = RECIPE.model_copy(update={"adapter": Adapter(kind="full"), "lr": 0.0})
+    full = RECIPE.with_lr(0.0).model_copy(update={"adapter": Full()})
     _, rows = serial.measure(base, full, [items[:1]], items, 0)
     tuned, after = next(iter(rows))[1:]
     assert tuned.update_norm == 0 and after is not None

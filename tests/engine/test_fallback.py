@@ -17,18 +17,18 @@ from einfluence.engine import check, serial
 from einfluence.engine.exam import Reader
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import Item, TextItem
-from einfluence.engine.lora import Lora
+from einfluence.engine.lora import Lora as LoraNetwork
 from einfluence.engine.swapped import SwappedEngine
 from einfluence.engine.text import TextEngine
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.samples import InTurn
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Full, Last, Lora, Recipe, Sgd
 from tests.engine.comparison import influences
 from tests.engine.random_models import image_base, images, text_base, texts
 
-LORA = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.05, steps=2)
-FULL = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.02, steps=2)
+LORA = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=2)
+FULL = Recipe(adapter=Full(), optimizer=Sgd(lr=0.02), steps=2)
 Patch = pytest.MonkeyPatch
 
 
@@ -132,7 +132,7 @@ def test_an_engine_that_is_wrong_for_bundles_alone(llama: Base, monkeypatch: Pat
 
 def test_an_engine_that_is_wrong_with_layers_alone(llama: Base, monkeypatch: Patch) -> None:
     spoiled(monkeypatch, lambda self, probes, tuned: [doubled(t) for t in tuned if self.network.start] and None)
-    upper = LORA.model_copy(update={"adapter": Adapter(r=2, layers=(1, 2))})
+    upper = LORA.model_copy(update={"adapter": Lora(r=2, layers=(1, 2))})
     assert measured(llama, LORA, singles(2), texts(1, 3))[1] == ["batched lora"] * 2
     assert_fell_back(llama, upper, singles(2), texts(1, 3), "influence is off by")
 
@@ -142,24 +142,24 @@ def test_an_engine_that_is_wrong_at_a_learning_rate_that_moves_nothing(
     llama: Base, lr: float, monkeypatch: Patch
 ) -> None:
     spoiled(monkeypatch, lambda self, probes, tuned: [doubled(one) for one in tuned] and None)
-    assert_fell_back(llama, LORA.model_copy(update={"lr": lr}), singles(2), texts(1, 3), "influence is off by")
+    assert_fell_back(llama, LORA.with_lr(lr), singles(2), texts(1, 3), "influence is off by")
 
 
 def test_a_right_engine_is_believed_at_every_learning_rate(llama: Base) -> None:
     for lr in (0.0, 1e-9, 0.05, 5.0):
         for recipe in (LORA, FULL):
-            _, names, fallbacks, told = measured(llama, recipe.model_copy(update={"lr": lr}), singles(2), texts(1, 3))
+            _, names, fallbacks, told = measured(llama, recipe.with_lr(lr), singles(2), texts(1, 3))
             assert "definition" not in names and not told and set(fallbacks) == {None}
 
 
 def test_an_engine_that_scores_wrongly(llama: Base, monkeypatch: Patch) -> None:
-    right = Lora.put
+    right = LoraNetwork.put
 
-    def wrong(self: Lora, values: Any) -> None:
+    def wrong(self: LoraNetwork, values: Any) -> None:
         right(self, values)
         self.layers[0].scale = 1.2
 
-    monkeypatch.setattr(Lora, "put", wrong)
+    monkeypatch.setattr(LoraNetwork, "put", wrong)
     assert_fell_back(llama, LORA, singles(2), texts(1, 3), "batched lora: ")
 
 
@@ -351,8 +351,8 @@ def test_an_earlier_training_by_another_engine_is_not_read_but_done_again(llama:
 
 def test_the_last_layer_of_a_model_without_one_is_refused() -> None:
     base = image_base(nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten()))
-    last = FULL.model_copy(update={"adapter": Adapter(kind="last")})
+    last = FULL.model_copy(update={"adapter": Last()})
     with pytest.raises(InputError, match="`last` for random classifier, which has no Linear layer"):
         engine.measure(base, last, [[image] for image in images(0, 2)], images(1, 3), 0)
-    convolutions = FULL.model_copy(update={"adapter": Adapter(r=2)})
+    convolutions = FULL.model_copy(update={"adapter": Lora(r=2)})
     assert measured(base, convolutions, [[image] for image in images(0, 2)], images(1, 3))[1][0] is not None

@@ -15,14 +15,14 @@ from einfluence.engine.full import FullEngine
 from einfluence.engine.items import TextItem
 from einfluence.engine.text import Sizes
 from einfluence.errors import InputError
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Adapter, Full, Last, Match, Recipe, Sgd
 from tests.engine.architectures import architecture
 from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import FULL_PRECISION, text_base, texts
 
 PROBES = [[text] for text in texts(1, 3)] + [texts(2, 2)]
 QUERIES = [*texts(3, 4, opening=(5, 6, 7, 8, 9, 10)), *texts(5, 3)]
-FULL = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.02, steps=3)
+FULL = Recipe(adapter=Full(), optimizer=Sgd(lr=0.02), steps=3)
 
 
 @pytest.mark.parametrize("name", ["llama", "llama-tied", "qwen2", "qwen3", "gemma2", "gpt-neox", "gpt2"])
@@ -43,13 +43,13 @@ def test_equals_serial_for_every_architecture(name: str, alone: int) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"momentum": 0.9, "weight_decay": 0.1},
+        {"optimizer": Sgd(lr=0.02, momentum=0.9, weight_decay=0.1)},
         {"clip": 0.5},
-        {"clip": 0.5, "momentum": 0.5},
-        {"adapter": Adapter(kind="last")},
-        {"adapter": Adapter(kind="match", pattern=r"mlp|ln_2")},
-        {"adapter": Adapter(kind="match", pattern=r"h\.2\.attn")},
-        {"adapter": Adapter(kind="match", pattern="bias"), "lr": 0.3},
+        {"clip": 0.5, "optimizer": Sgd(lr=0.02, momentum=0.5)},
+        {"adapter": Last()},
+        {"adapter": Match(pattern=r"mlp|ln_2")},
+        {"adapter": Match(pattern=r"h\.2\.attn")},
+        {"adapter": Match(pattern="bias"), "optimizer": Sgd(lr=0.3)},
     ],
 )
 def test_equals_serial_with_momentum_decay_clipping_and_some_parameters_only(change: dict[str, Any]) -> None:
@@ -60,8 +60,8 @@ def test_equals_serial_with_momentum_decay_clipping_and_some_parameters_only(cha
         assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 0, 1e-9)
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
-def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, float]) -> None:
+@pytest.mark.parametrize("change", [{"steps": 0}, {"optimizer": Sgd(lr=0.0)}])
+def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, Any]) -> None:
     base = text_base("llama-tied")
     for alone in (1, 1000):
         engine = FullEngine(base, FULL.model_copy(update=change), 0, Sizes(alone=alone))
@@ -85,11 +85,10 @@ def test_kept_deltas_are_used_instead_of_training() -> None:
 
 
 def test_the_schedule_follows_torch_sgd() -> None:
-    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.3, momentum=0.7, weight_decay=0.2, steps=4)
     gradients = np.random.default_rng(0).normal(size=4)
     weight = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=0.3, momentum=0.7, weight_decay=0.2)
-    schedule = Schedule(recipe)
+    schedule = Schedule(Sgd(lr=0.3, momentum=0.7, weight_decay=0.2))
     for gradient in gradients:
         weight.grad = torch.tensor([gradient])
         optimizer.step()
@@ -97,15 +96,13 @@ def test_the_schedule_follows_torch_sgd() -> None:
     assert weight.item() == pytest.approx(schedule.kept * 2.0 + float(np.dot(schedule.shares, gradients)), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "adapter", [Adapter(kind="full"), Adapter(kind="last"), Adapter(kind="match", pattern="embed")]
-)
+@pytest.mark.parametrize("adapter", [Full(), Last(), Match(pattern="embed")])
 def test_the_padding_tokens_own_row_learns_nothing_where_it_is_read(adapter: Adapter) -> None:
     """torch gives the row of an embedding's `padding_idx` no gradient, also where that token stands in a text."""
     base = text_base("llama-tied")
     assert base.model.get_input_embeddings().padding_idx == 0
     probes = [[TextItem((5, 0, 6, 0, 7, 8), 1)], [TextItem((0, 9, 10, 0), 2)]]
-    recipe = FULL.model_copy(update={"adapter": adapter, "dtype": "float64", "weight_decay": 0.05})
+    recipe = Recipe(adapter=adapter, optimizer=Sgd(lr=0.02, weight_decay=0.05), steps=3, dtype="float64")
     assert_equal_to_serial(FullEngine(base, recipe, 0), base, recipe, probes, [*QUERIES, probes[0][0]], 0, 1e-6)
 
 

@@ -9,18 +9,18 @@ from torch import nn
 
 from einfluence.engine.images import ImageEngine, ImageSizes
 from einfluence.errors import InputError
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Adam, AdamW, Full, Last, Lora, Match, Optimizer, Recipe, Sgd
 from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import Odd, digits_like, image_base, images
 
 PROBES = [[image] for image in images(1, 5)] + [images(2, 2), images(3, 2)]
 QUERIES = images(4, 9)
 RECIPES = {
-    "full sgd": Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.1, momentum=0.5, weight_decay=0.01, steps=3),
-    "full adamw": Recipe(adapter=Adapter(kind="full"), optimizer="adamw", lr=1e-3, steps=3, clip=0.5),
-    "last adam": Recipe(adapter=Adapter(kind="last"), optimizer="adam", lr=1e-2, steps=3),
-    "match": Recipe(adapter=Adapter(kind="match", pattern="bias"), optimizer="sgd", lr=0.2, steps=3),
-    "lora": Recipe(adapter=Adapter(r=2), optimizer="adamw", lr=1e-2, steps=3),
+    "full sgd": Recipe(adapter=Full(), optimizer=Sgd(lr=0.1, momentum=0.5, weight_decay=0.01), steps=3),
+    "full adamw": Recipe(adapter=Full(), optimizer=AdamW(lr=1e-3), steps=3, clip=0.5),
+    "last adam": Recipe(adapter=Last(), optimizer=Adam(lr=1e-2), steps=3),
+    "match": Recipe(adapter=Match(pattern="bias"), optimizer=Sgd(lr=0.2), steps=3),
+    "lora": Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=1e-2), steps=3),
 }
 
 
@@ -53,8 +53,8 @@ def test_equals_serial_whatever_the_pooling_and_what_is_kept(pool: nn.Module, ke
         assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, 1e-9)
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
-def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, float]) -> None:
+@pytest.mark.parametrize("change", [{"steps": 0}, {"optimizer": Sgd(lr=0.0)}])
+def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, object]) -> None:
     base = image_base(digits_like())
     for recipe in RECIPES.values():
         engine = ImageEngine(base, recipe.model_copy(update=change), 0)
@@ -88,14 +88,14 @@ def test_kept_deltas_are_used_instead_of_training() -> None:
 def test_influence_grows_symmetric_as_the_rate_of_sgd_falls_and_with_adam_it_does_not() -> None:
     base, samples = image_base(digits_like()), images(5, 8)
 
-    def phi(optimizer: str, lr: float) -> float:
-        recipe = Recipe(adapter=Adapter(kind="full"), optimizer=optimizer, lr=lr, steps=1, dtype="float64")  # type: ignore[arg-type]
+    def phi(optimizer: Optimizer) -> float:
+        recipe = Recipe(adapter=Full(), optimizer=optimizer, steps=1, dtype="float64")
         matrix = influences(ImageEngine(base, recipe, 0).measure([[one] for one in samples], samples, {}))
         i, j = np.triu_indices(len(samples), 1)
         there, back = matrix[i, j], matrix[j, i]
         return float(((there - back) ** 2).sum() / (2 * (there**2 + back**2).sum()))
 
-    sgd = [phi("sgd", lr) for lr in (1e-1, 1e-2, 1e-3)]
+    sgd = [phi(Sgd(lr=lr)) for lr in (1e-1, 1e-2, 1e-3)]
     assert sgd[0] > 10 * sgd[1] > 100 * sgd[2]  # the part that is not symmetric falls with lr, and phi is its square
     assert sgd[2] < 1e-6
-    assert phi("adam", 1e-5) > 1e-3  # its first step is lr * sign(g): what remains is no tangent kernel
+    assert phi(Adam(lr=1e-5)) > 1e-3  # its first step is lr * sign(g): what remains is no tangent kernel

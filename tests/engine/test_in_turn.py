@@ -16,15 +16,15 @@ from einfluence.engine.network import Network
 from einfluence.engine.text import TextEngine
 from einfluence.objectives.causal_lm import encode_text
 from einfluence.samples import InTurn, Probe
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Adam, AdamW, Adapter, Full, Lora, Recipe, Sgd
 from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
 RECIPES = {
-    "LoRA, Adam": Recipe(adapter=Adapter(kind="lora", r=2), optimizer="adamw", lr=0.003, steps=3, dtype="float64"),
-    "LoRA, SGD": Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.3, momentum=0.5, steps=2, dtype="float64"),
-    "full SGD": Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, momentum=0.9, steps=2, dtype="float64"),
-    "full Adam": Recipe(adapter=Adapter(kind="full"), optimizer="adam", lr=0.001, steps=2, dtype="float64"),
+    "LoRA, Adam": Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=0.003), steps=3, dtype="float64"),
+    "LoRA, SGD": Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.3, momentum=0.5), steps=2, dtype="float64"),
+    "full SGD": Recipe(adapter=Full(), optimizer=Sgd(lr=0.05, momentum=0.9), steps=2, dtype="float64"),
+    "full Adam": Recipe(adapter=Full(), optimizer=Adam(lr=0.001), steps=2, dtype="float64"),
 }
 
 
@@ -70,7 +70,7 @@ def test_lora_trains_many_sequences_in_one_batch() -> None:
 
 def test_image_sequences_follow_the_definition() -> None:
     base, items = image_base(digits_like()), images(2, 5)
-    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, steps=2)
+    recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=0.05), steps=2)
     before, rows = engine.measure(base, recipe, [[items[3]], InTurn(items[:2])], items, 0)
     _, truth = serial.measure(base, recipe, [[items[3]], InTurn(items[:2])], items, 0)
     for (index, _, found), (same, _, meant) in zip(rows, truth, strict=True):
@@ -83,7 +83,7 @@ def test_the_last_sample_has_the_last_word() -> None:
     """Two samples that want different answers to the same question: the later one wins."""
     base = text_base("gpt2")
     one, other = TextItem((1, 5, 6, 7, 10), 1), TextItem((1, 5, 6, 7, 20), 1)
-    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.1, steps=10)
+    recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=0.1), steps=10)
     before, rows = engine.measure(base, recipe, [InTurn([one, other]), InTurn([other, one])], [one, other], 0)
     (_, _, first), (_, _, second) = rows
     assert first.logprob[1] > first.logprob[0]
@@ -91,10 +91,10 @@ def test_the_last_sample_has_the_last_word() -> None:
     assert not np.allclose(first.logprob, before.logprob)
 
 
-@pytest.mark.parametrize("adapter", ["lora", "full"])
-def test_no_step_is_exactly_nothing(adapter: Any) -> None:
+@pytest.mark.parametrize("adapter", [Lora(), Full()])
+def test_no_step_is_exactly_nothing(adapter: Adapter) -> None:
     base, items = text_base("gpt2"), texts(2, 5)
-    recipe = Recipe(adapter=Adapter(kind=adapter), optimizer="sgd", steps=0)
+    recipe = Recipe(adapter=adapter, optimizer=Sgd(), steps=0)
     before, rows = engine.measure(base, recipe, [[items[0]], InTurn(items[:2])], items, 0)
     for _, _, after in rows:
         np.testing.assert_array_equal(after.logprob, before.logprob)
@@ -118,7 +118,7 @@ def test_the_second_sample_passes_the_lower_blocks_itself(adapter: dict[str, Any
     """Where the adapters leave out the first block, what goes into the next one is kept, but of one sample alone."""
     base = load_base(find_base("embedded:world", "test"))
     a, b = (encode_text(base, *text, "test") for text in (("dax is a", "bird"), ("wug is a", "fish")))
-    recipe = Recipe(adapter=Adapter(r=4, **adapter), optimizer="sgd", lr=0.05, steps=3, dtype="float64")
+    recipe = Recipe(adapter=Lora(r=4, **adapter), optimizer=Sgd(lr=0.05), steps=3, dtype="float64")
     probes = [InTurn([a, b]), InTurn([b, a])]
     truth = influences(serial.measure(base, recipe, probes, [a, b], 0))
     found = influences(TextEngine(base, recipe, 0).measure(probes, [a, b], {}))
@@ -136,7 +136,7 @@ def test_an_engine_that_forgets_it_is_not_believed(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Network, "below", below)
     base, items = text_base("llama", seed=5), texts(2, 4, low=6, high=6)
-    recipe = RECIPES["LoRA, SGD"].model_copy(update={"adapter": Adapter(r=2, layers=(1, 2))})
+    recipe = RECIPES["LoRA, SGD"].model_copy(update={"adapter": Lora(r=2, layers=(1, 2))})
     probes = [InTurn(items[:2]), InTurn(items[2:])]
     truth = influences(serial.measure(base, recipe, probes, items, 0))
     with pytest.warns(engine.FallbackWarning, match="batched lora"):

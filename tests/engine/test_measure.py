@@ -20,11 +20,11 @@ from einfluence.engine.unknown import Unknown
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Adam, AdamW, Adapter, Full, Last, Lora, Recipe, Sgd
 from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import image_base, images, text_base, texts
 
-SGD = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.05, steps=2)
+SGD = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=2)
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_a_mixture_of_experts_is_measured_by_the_definition() -> None:
     }  # fmt: skip
     model = transformers.AutoModelForCausalLM.from_config(transformers.MixtralConfig(**shape)).eval()
     base = Base(BaseInfo("moe", "moe", "causal_lm", ""), model.requires_grad_(False), CausalLM())
-    recipe = SGD.model_copy(update={"adapter": Adapter(r=2, targets=("q_proj", "v_proj"))})
+    recipe = SGD.model_copy(update={"adapter": Lora(r=2, targets=("q_proj", "v_proj"))})
     assert check.serial_because(base, recipe, [], []) == "a mixture of experts"
     probes, queries = [[t] for t in texts(0, 2)], texts(1, 3)
     fast = influences(engine.measure(base, recipe, probes, queries, 0))
@@ -87,10 +87,10 @@ def test_lora_on_a_subclass_of_linear_is_left_to_the_definition() -> None:
     np.testing.assert_array_equal(found, influences(serial.measure(base, SGD, probes, queries, 0)))
 
 
-@pytest.mark.parametrize("kind", ["full", "last", "lora"])
-def test_every_adapter_is_measured_as_the_definition_says(kind: Any) -> None:
+@pytest.mark.parametrize("adapter", [Full(), Last(), Lora(r=2)])
+def test_every_adapter_is_measured_as_the_definition_says(adapter: Adapter) -> None:
     base = text_base("gpt2")
-    recipe = Recipe(adapter=Adapter(kind=kind, r=2), optimizer="adam", lr=1e-3, steps=2, dtype="float64")
+    recipe = Recipe(adapter=adapter, optimizer=Adam(lr=1e-3), steps=2, dtype="float64")
     probes, queries = [[t] for t in texts(0, 3)], texts(1, 4)
     truth = influences(serial.measure(base, recipe, probes, queries, 0))
     found = influences(engine.measure(base, recipe, probes, queries, 0))
@@ -99,7 +99,7 @@ def test_every_adapter_is_measured_as_the_definition_says(kind: Any) -> None:
 
 def test_images_go_through_the_same_call() -> None:
     base = image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
-    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.1, steps=2)
+    recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=0.1), steps=2)
     found = influences(engine.measure(base, recipe, [[i] for i in images(0, 4)], images(1, 5), 0))
     truth = influences(serial.measure(base, recipe, [[i] for i in images(0, 4)], images(1, 5), 0))
     np.testing.assert_allclose(found, truth, atol=1e-5)
@@ -111,22 +111,22 @@ def test_the_reader_scores_as_the_definition_does(name: str) -> None:
     items = texts(3, 6, opening=tuple(range(5, 14))) + texts(4, 3) + [TextItem((4, 5, 6), 2)]
     said, meant = (
         engine.TextReader(base)(items),
-        serial.evaluate(base, SGD.model_copy(update={"adapter": Adapter(kind="full")}), items),
+        serial.evaluate(base, SGD.model_copy(update={"adapter": Full()}), items),
     )
     np.testing.assert_allclose(said.logprob, meant.logprob, atol=2e-5)
     np.testing.assert_array_equal(said.rank, meant.rank)
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("gemma3", "full"), ("bloom", "full"), ("gpt2", "last"), ("llama-tied", "full")]
+    ("name", "adapter"), [("gemma3", Full()), ("bloom", Full()), ("gpt2", Last()), ("llama-tied", Full())]
 )
-def test_what_is_not_low_rank_is_trained_by_the_definition_and_read_at_once(name: str, kind: Any) -> None:
+def test_what_is_not_low_rank_is_trained_by_the_definition_and_read_at_once(name: str, adapter: Adapter) -> None:
     base = text_base(name)
-    recipe = Recipe(adapter=Adapter(kind=kind), optimizer="adamw", lr=2e-3, steps=2)
+    recipe = Recipe(adapter=adapter, optimizer=AdamW(lr=2e-3), steps=2)
     probes, queries = [[t] for t in texts(0, 3)], texts(1, 5)
     fast = SwappedEngine(base, recipe, 0)
     assert_equal_to_serial(fast, base, recipe, probes, queries, 0, 1e-4)
-    none = SwappedEngine(base, recipe.model_copy(update={"lr": 0.0}), 0)
+    none = SwappedEngine(base, recipe.with_lr(0.0), 0)
     assert (influences(none.measure(probes, queries, {})) == 0).all()
 
 
@@ -138,8 +138,8 @@ def test_an_engine_that_does_not_exist_is_refused() -> None:
 def test_half_precision_tells_its_noise_and_warns_where_that_is_large() -> None:
     base = text_base("llama")
     probes, queries = [[t] for t in texts(0, 4)], texts(1, 6)
-    strong = Recipe(adapter=Adapter(r=2), lr=3e-2, steps=5, dtype="bfloat16")
-    weak = strong.model_copy(update={"lr": 1e-5, "steps": 1})
+    strong = Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=3e-2), steps=5, dtype="bfloat16")
+    weak = strong.with_lr(1e-5).model_copy(update={"steps": 1})
     noises: list[float] = []
     for recipe in (strong, weak):
         with warnings.catch_warnings(record=True) as heard:
@@ -150,13 +150,14 @@ def test_half_precision_tells_its_noise_and_warns_where_that_is_large() -> None:
         if recipe is weak:
             assert any(issubclass(one.category, engine.NoiseWarning) for one in heard)
     assert all(noise > 0 for noise in noises)
-    exact = engine.measure(base, strong.model_copy(update={"dtype": "float32", "optimizer": "sgd"}), probes, queries, 0)
+    exact = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=3e-2), steps=5)
+    exact = engine.measure(base, exact, probes, queries, 0)
     assert next(exact[1])[1].noise_rms is None
 
 
 def test_adam_in_float32_tells_how_far_rounding_reaches() -> None:
     base, probes, queries = text_base("llama"), [[t] for t in texts(0, 5)], texts(1, 6)
-    recipe = Recipe(adapter=Adapter(r=2), lr=3e-2, steps=4)
+    recipe = Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=3e-2), steps=4)
     exact = recipe.model_copy(update={"dtype": "float64"})
     for way in ("auto", "serial"):
         rows = list(engine.measure(base, recipe, probes, queries, 0, engine=way)[1])
@@ -172,5 +173,5 @@ def test_adam_in_float32_tells_how_far_rounding_reaches() -> None:
 def test_the_noise_is_left_out_where_the_base_does_not_fit_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     base, probes, queries = text_base("llama"), [[t] for t in texts(0, 2)], texts(1, 3)
     monkeypatch.setenv("EINFLUENCE_MEMORY", "100KB")
-    _, rows = engine.measure(base, Recipe(adapter=Adapter(r=2), steps=1), probes, queries, 0)
+    _, rows = engine.measure(base, Recipe(adapter=Lora(r=2), steps=1), probes, queries, 0)
     assert {tuned.noise_rms for _, tuned, _ in rows} == {None}

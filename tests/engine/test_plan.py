@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from einfluence import engine
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Adam, AdamW, Adapter, Full, Lora, Optimizer, Recipe, Sgd
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
 
 @pytest.mark.parametrize(
     ("adapter", "optimizer", "path"),
     [
-        (Adapter(r=2), "adamw", "batched lora"),
-        (Adapter(kind="full"), "sgd", "low-rank sgd"),
-        (Adapter(kind="full"), "adam", "one by one"),
+        (Lora(r=2), AdamW(), "batched lora"),
+        (Full(), Sgd(), "low-rank sgd"),
+        (Full(), Adam(), "one by one"),
     ],
 )
-def test_texts_are_planned_by_adapter_and_optimizer(adapter: Adapter, optimizer: Any, path: str) -> None:
+def test_texts_are_planned_by_adapter_and_optimizer(adapter: Adapter, optimizer: Optimizer, path: str) -> None:
     recipe = Recipe(adapter=adapter, optimizer=optimizer, steps=1)
     found = engine.plan(text_base("gpt2"), recipe, [[t] for t in texts(0, 5)], texts(1, 6))
     assert found.path == path
@@ -28,7 +26,7 @@ def test_texts_are_planned_by_adapter_and_optimizer(adapter: Adapter, optimizer:
 
 
 def test_images_are_planned() -> None:
-    recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.1, steps=1)
+    recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=0.1), steps=1)
     found = engine.plan(image_base(digits_like()), recipe, [[i] for i in images(0, 3)], images(1, 4))
     assert found.path == "images" and "batched form" in str(found)
 
@@ -36,5 +34,5 @@ def test_images_are_planned() -> None:
 def test_what_only_the_definition_can_do_is_said_with_the_reason() -> None:
     base = text_base("llama")
     base.model.config.num_local_experts = 4
-    found = engine.plan(base, Recipe(adapter=Adapter(r=2), steps=1), [[t] for t in texts(0, 2)], texts(1, 2))
+    found = engine.plan(base, Recipe(adapter=Lora(r=2), steps=1), [[t] for t in texts(0, 2)], texts(1, 2))
     assert (found.path, found.why) == ("definition", "a mixture of experts")

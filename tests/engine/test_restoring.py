@@ -12,14 +12,14 @@ from peft.tuners.lora import LoraLayer
 from einfluence import engine
 from einfluence.engine import serial
 from einfluence.engine.restoring import place_of
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import Adam, AdamW, Full, Lora, Recipe, Sgd
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
 RECIPES = {
-    "LoRA": Recipe(adapter=Adapter(kind="lora", r=2), optimizer="adamw", lr=0.01, steps=3),
-    "full SGD": Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, steps=3),
-    "full SGD with decay": Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, steps=2, weight_decay=0.1),
-    "full Adam": Recipe(adapter=Adapter(kind="full"), optimizer="adam", lr=0.003, steps=2),
+    "LoRA": Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=0.01), steps=3),
+    "full SGD": Recipe(adapter=Full(), optimizer=Sgd(lr=0.05), steps=3),
+    "full SGD with decay": Recipe(adapter=Full(), optimizer=Sgd(lr=0.05, weight_decay=0.1), steps=2),
+    "full Adam": Recipe(adapter=Full(), optimizer=Adam(lr=0.003), steps=2),
 }
 
 
@@ -85,7 +85,7 @@ def test_a_kept_delta_is_used_instead_of_a_new_training() -> None:
 
 def test_a_probe_that_fails_tells_why_and_takes_no_other_with_it() -> None:
     base, items = text_base("gpt2"), texts(5, 4)
-    wild = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=1e30, steps=3)
+    wild = Recipe(adapter=Full(), optimizer=Sgd(lr=1e30), steps=3)
     found = list(engine.restored(base, wild, [[items[0]]], [items], 0))
     assert found[0][1] is None
     assert "not finite" in str(found[0][2]) or "loss is" in str(found[0][2])

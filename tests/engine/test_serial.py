@@ -14,7 +14,7 @@ from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import encode_text
 from einfluence.objectives.image_class import ImageClass
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import AdamW, Last, Match, Recipe
 
 TEXTS = [("dax is a", "bird"), ("wug is a", "fish"), ("", "gold king"), ("dax has", "wings big red")]
 
@@ -27,7 +27,9 @@ def full(optimizer: str = "sgd", **fields: object) -> Recipe:
     return Recipe.model_validate({"adapter": "full", "optimizer": optimizer, "dtype": "float64", **fields})
 
 
-@pytest.mark.parametrize("recipe", [Recipe(steps=0), Recipe(lr=0.0, steps=3), full(steps=0), full("adam", lr=0.0)])
+@pytest.mark.parametrize(
+    "recipe", [Recipe(steps=0), Recipe(optimizer=AdamW(lr=0.0), steps=3), full(steps=0), full("adam", lr=0.0)]
+)
 def test_a_probe_that_trains_nothing_has_influence_exactly_zero(gpt2: Base, recipe: Recipe) -> None:
     before, found = measure(gpt2, recipe, [[item] for item in items(gpt2)], items(gpt2), seed=0)
     for _, tuned, after in found:
@@ -35,7 +37,7 @@ def test_a_probe_that_trains_nothing_has_influence_exactly_zero(gpt2: Base, reci
         assert np.array_equal(after.logprob, before.logprob) and np.array_equal(after.rank, before.rank)
 
 
-@pytest.mark.parametrize("recipe", [Recipe(lr=0.1), Recipe(adapter=Adapter(kind="last")), full(lr=0.1)])
+@pytest.mark.parametrize("recipe", [Recipe(optimizer=AdamW(lr=0.1)), Recipe(adapter=Last()), full(lr=0.1)])
 def test_the_base_is_bit_identical_afterwards(gpt2: Base, recipe: Recipe) -> None:
     weights = copy.deepcopy(gpt2.model.state_dict())
     list(measure(gpt2, recipe, [items(gpt2)[:1], items(gpt2)[1:3]], items(gpt2), seed=0)[1])
@@ -118,7 +120,7 @@ def test_log_probabilities_are_the_sum_over_the_targets_positions(gpt2: Base) ->
 
 def test_training_helps_the_probe_itself(gpt2: Base) -> None:
     queries = items(gpt2)
-    for recipe in (Recipe(lr=1e-2, steps=20), full(lr=0.1, steps=5), full("adam", lr=1e-3)):
+    for recipe in (Recipe(optimizer=AdamW(lr=1e-2), steps=20), full(lr=0.1, steps=5), full("adam", lr=1e-3)):
         before, found = measure(gpt2, recipe, [[query] for query in queries], queries, seed=0)
         for index, tuned, after in found:
             assert after is not None and after.logprob[index] > before.logprob[index]
@@ -126,7 +128,7 @@ def test_training_helps_the_probe_itself(gpt2: Base) -> None:
 
 
 def test_a_kept_delta_gives_the_same_numbers_without_training(gpt2: Base) -> None:
-    for recipe in (Recipe(lr=1e-2), full(lr=0.1)):
+    for recipe in (Recipe(optimizer=AdamW(lr=1e-2)), full(lr=0.1)):
         probes = [[item] for item in items(gpt2)]
         fresh = list(measure(gpt2, recipe, probes, items(gpt2), seed=3)[1])
         kept = {index: tuned.delta for index, tuned, _ in fresh}
@@ -145,4 +147,4 @@ def test_a_loss_that_explodes_fails_that_probe_alone(gpt2: Base) -> None:
 
 def test_a_pattern_that_matches_nothing_is_told(gpt2: Base) -> None:
     with pytest.raises(InputError, match="matches no parameter"):
-        train(gpt2, Recipe(adapter=Adapter(kind="match", pattern="no such")), items(gpt2)[:1], seed=0)
+        train(gpt2, Recipe(adapter=Match(pattern="no such")), items(gpt2)[:1], seed=0)

@@ -11,7 +11,7 @@ from einfluence.engine.full import FullEngine
 from einfluence.engine.items import TextItem
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import AdamW, Full, Lora, Recipe, Sgd
 from tests.conftest import RealData
 from tests.engine.comparison import assert_equal_to_serial
 from tests.engine.stories import encode, stories_base
@@ -33,7 +33,7 @@ def base(folder: Path) -> Base:
 def test_the_converted_model_knows_how_stories_begin(folder: Path, base: Base) -> None:
     ids = encode(folder, STORY)
     item = TextItem(ids, len(ids) - 1)
-    scores = serial.evaluate(base, Recipe(adapter=Adapter(kind="full")), [item])
+    scores = serial.evaluate(base, Recipe(adapter=Full()), [item])
     assert -scores.logprob[0] / item.n_target < 1.0  # nats a token; guessing is 6.2
 
 
@@ -48,9 +48,9 @@ def test_engines_equal_serial(folder: Path, base: Base, kind: str) -> None:
     probes = [[item(name, "swim")] for name in NAMES[:2]]
     queries = [item(name, ending) for name in NAMES[1:] for ending in ("swim", "run")]
     if kind == "lora":
-        recipe = Recipe(adapter=Adapter(r=4), optimizer="adamw", lr=3e-3, steps=4)
+        recipe = Recipe(adapter=Lora(r=4), optimizer=AdamW(lr=3e-3), steps=4)
         engine = TextEngine(base, recipe, 0)
     else:
-        recipe = Recipe(adapter=Adapter(kind="full"), optimizer="sgd", lr=0.05, steps=4)
+        recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=0.05), steps=4)
         engine = FullEngine(base, recipe, 0)
     assert_equal_to_serial(engine, base, recipe, probes, queries, 0, 1e-4)

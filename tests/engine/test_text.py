@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from einfluence.engine.items import TextItem
 from einfluence.engine.text import Sizes, TextEngine
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import AdamW, Lora, Recipe, Sgd
 from tests.engine.comparison import assert_equal_to_serial, influences
 from tests.engine.random_models import CONFIGS, FULL_PRECISION, text_base, texts
 
@@ -25,8 +25,8 @@ QUERIES = [
     TextItem((5, 6, 7, 8, 9, 10, 20, 22), 1),
     TextItem((5, 6, 7, 8, 9, 10, 20, 21, 30), 2),
 ]
-SGD = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.05, momentum=0.5, weight_decay=0.01, steps=3)
-ADAM = Recipe(adapter=Adapter(r=2), optimizer="adamw", lr=0.01, steps=3, clip=1.0)
+SGD = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05, momentum=0.5, weight_decay=0.01), steps=3)
+ADAM = Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=0.01), steps=3, clip=1.0)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -50,14 +50,14 @@ def test_adam_with_clipping_equals_serial_in_float64(name: str) -> None:
 @pytest.mark.parametrize("layers", [(1,), (2,), (1, 2)])
 def test_layers_below_the_adapters_are_run_once_and_change_nothing(layers: tuple[int, ...]) -> None:
     base = text_base("gpt2")
-    recipe = Recipe(adapter=Adapter(r=2, layers=layers), optimizer="sgd", lr=0.5, steps=3, dtype="float64")
+    recipe = Recipe(adapter=Lora(r=2, layers=layers), optimizer=Sgd(lr=0.5), steps=3, dtype="float64")
     engine = TextEngine(base, recipe, 1, Sizes(train=40, score=60))
     assert engine.network.start == layers[0]
     assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, 1e-9)
 
 
-@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
-def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, float]) -> None:
+@pytest.mark.parametrize("change", [{"steps": 0}, {"optimizer": Sgd(lr=0.0)}])
+def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, object]) -> None:
     base = text_base("llama")
     for recipe in (SGD, ADAM):
         engine = TextEngine(base, recipe.model_copy(update=change), 0, Sizes(score=50, window=3))
@@ -84,7 +84,7 @@ def test_runs_repeat_bit_for_bit() -> None:
 def test_a_probe_with_a_loss_that_is_not_finite_fails_alone() -> None:
     base = text_base("gpt2")
     probes = [[text] for text in texts(8, 4, low=5, high=5)]
-    recipe = Recipe(adapter=Adapter(r=2), optimizer="sgd", lr=0.05, steps=3)
+    recipe = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=3)
     weight = base.model.get_input_embeddings().weight
     token = 60
     probes[2] = [TextItem((3, token, 4, 5), 1)]

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from einfluence.engine.text import TextEngine
-from einfluence.spec import Adapter, Recipe
+from einfluence.spec import AdamW, Lora, Recipe
 from tests.engine.comparison import influences
 from tests.engine.random_models import text_base, texts
 
 
 def test_threads_on_one_base_do_not_disturb_each_other() -> None:
     base, queries = text_base("llama"), texts(1, 5)
-    recipe = Recipe(adapter=Adapter(r=2), lr=1e-2, steps=3)
+    recipe = Recipe(adapter=Lora(r=2), optimizer=AdamW(lr=1e-2), steps=3)
 
     def run(seed: int) -> np.ndarray:
         return influences(TextEngine(base, recipe, seed).measure([[t] for t in texts(seed, 3)], queries, {}))

@@ -25,7 +25,7 @@ from einfluence.spec import FineTune, Part, Spec
 from einfluence.store import migrate as module
 from einfluence.store.files import Files
 from einfluence.store.log import ArmKey
-from einfluence.store.migrate import migrate
+from einfluence.store.migrate import chosen, migrate
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from flows.cli import app
@@ -55,7 +55,9 @@ def cells(store: Store) -> list[tuple[Any, ...]]:
 def part(root: Path) -> Part:
     """The part that the run was of, as its note has it."""
     note = json.loads(next((root / "runs").glob("*.json")).read_text())
-    return Part.model_validate(note["spec"]["parts"][0])
+    fields = note["spec"]["parts"][0]
+    arms = [{**arm, "recipe": chosen(arm["recipe"])} for arm in fields["arms"]]
+    return Part.model_validate({**fields, "arms": arms})
 
 
 def missing(store: Store) -> int:
