@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def _taken_or_refused(spec: Path) -> None:
             if part.images is None and part.source is None:
                 curate(part, loaded)
     except InputError as error:
-        assert "\n" not in str(error)[:20] and error.where and error.expected
+        assert error.where.strip() and error.found.strip() and error.expected.strip()
+        assert "\n" not in error.where
+        assert [char for char in str(error) if unicodedata.category(char) == "Cc" and char not in "\t\n"] == []
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import suppress
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -241,29 +242,31 @@ def test_credentials_that_are_missing_or_wrong_are_told(
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def _run_whole(url: str, shard: int, cache: str) -> None:
+def _run_whole(url: str, shard: int, cache: str, start: Barrier) -> None:
     import os
 
     os.environ["EINFLUENCE_CACHE"] = cache
-    run(Store(url), KEY, shard=shard)
+    store = Store(url)
+    start.wait()
+    run(store, KEY, shard=shard)
 
 
-@pytest.mark.slow
-def test_runs_at_the_same_time_in_a_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_fill_a_bucket_at_the_same_time(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _mirror(monkeypatch, tmp_path / "main")
-    url = f"{bucket}/both"
-    prepared(url, probes=30)
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_run_whole, args=(url, shard, str(tmp_path / f"cache{shard}"))) for shard in (2, 3)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert rows(Store(url)).num_rows == 150
-    assert rows(Store(url), "outcomes").num_rows == 30
+    url, context = f"{bucket}/both", multiprocessing.get_context("spawn")
+    prepared(url, probes=12)
+    start = context.Barrier(2)
+    other = context.Process(target=_run_whole, args=(url, 2, str(tmp_path / "other"), start))
+    other.start()
+    _run_whole(url, 3, str(tmp_path / "main"), start)
+    other.join()
+    assert other.exitcode == 0
+    _mirror(monkeypatch, tmp_path / "third")
+    assert rows(Store(url)).num_rows == 60
+    assert rows(Store(url), "outcomes").num_rows == 12
+    assert verify(Store(url))[1] == []
 
 
 @pytest.mark.slow
