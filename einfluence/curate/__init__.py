@@ -9,7 +9,7 @@ import numpy as np
 from einfluence.curate.classes import ImageLimits
 from einfluence.curate.distance import measures_for
 from einfluence.curate.draft import Codes, Draft, Ints, Measure, finish
-from einfluence.curate.files import draft_from_files
+from einfluence.curate.files import Rows, draft_from_files
 from einfluence.curate.gates import (
     Tokenizer,
     check_texts,
@@ -40,6 +40,7 @@ def curate(
     n_classes: int | None = None,
     shape: tuple[int, int, int] | None = None,
     class_names: Mapping[str, int] | None = None,
+    rows: Rows | None = None,
 ) -> Curated:
     """Makes what one part of a spec is to measure.
 
@@ -57,13 +58,14 @@ def curate(
         n_classes: Classes of the image base; labels beyond are refused.
         shape: (channels, height, width) of the image base; other images are refused.
         class_names: Indices by name of the base's classes, where it names them; the part's own `classes` come first.
+        rows: How a samples file is read for a base that takes neither texts to be continued nor images.
 
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
     """
     written = part.classes is not None
     limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written)
-    draft, default_kind, more = _draft(part, spec, tokenize, limits)
+    draft, default_kind, more = _draft(part, spec, tokenize, limits, rows)
     count_joints(draft)
     check_texts(draft, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
     if part.facts is None and all(sample.gap is not None for sample in draft.samples.values()):
@@ -76,13 +78,13 @@ def curate(
 
 
 def _draft(
-    part: Part, spec: Spec, tokenize: Tokenizer | None, limits: ImageLimits
+    part: Part, spec: Spec, tokenize: Tokenizer | None, limits: ImageLimits, rows: Rows | None
 ) -> tuple[Draft, DefaultKind | None, Mapping[str, Measure]]:
     if part.samples is not None:
         probes, queries, relations = (
             spec.path(name) if name else None for name in (part.probes, part.queries, part.relations)
         )
-        return draft_from_files(spec.path(part.samples), probes, queries, relations, limits, part.join), None, {}
+        return draft_from_files(spec.path(part.samples), probes, queries, relations, limits, part.join, rows), None, {}
     if part.images is not None:
         from einfluence.curate.images import draft_images
 

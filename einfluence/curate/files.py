@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,24 @@ EQUAL_PROBES = "probes of equal samples"
 MORE_FIELDS = ("group", "cluster", "template", "join")
 
 
+@dataclass(frozen=True)
+class Rows:
+    """How a row of a samples file becomes a sample of an objective that asks for other than texts and images.
+
+    Args:
+        objective: Its name.
+        required: Columns that a row must have beside its `id`.
+        optional: Columns that it may have beside `group`, `cluster` and `template`.
+        read: Place and fields of a row to what is the objective's own in a sample: ``inputs``, ``target`` and, where
+            there are classes, ``label``, as arguments of :class:`einfluence.samples.Sample`. Raises InputError.
+    """
+
+    objective: str
+    required: tuple[str, ...]
+    read: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+    optional: tuple[str, ...] = ()
+
+
 def draft_from_files(
     samples: Path,
     probes: Path | None = None,
@@ -28,17 +47,20 @@ def draft_from_files(
     relations: Path | None = None,
     limits: ImageLimits | None = None,
     join: str | None = None,
+    rows: Rows | None = None,
 ) -> Draft:
     """Reads a user's files into a draft: by default every sample is a probe and a query.
 
-    ``join`` is what stands between prompt and target of rows that do not say it themselves.
+    ``join`` is what stands between prompt and target of rows that do not say it themselves. Without ``rows`` the first
+    row says whether the file holds texts or images.
 
     Raises:
         InputError: Naming file and line of the first fault.
     """
     draft = Draft(join=join)
     draft.gates.open("samples of equal content")
-    ids = _read_samples(samples, draft, limits or ImageLimits())
+    found = _own_samples(samples, rows) if rows else _texts_or_images(samples, draft, limits or ImageLimits())
+    ids = _keep_samples(found, draft)
     probe_ids = _read_probes(probes, draft, ids) if probes else _each_sample(draft, ids)
     for sample_id in _read_queries(queries, ids) if queries else ids.values():
         draft.query(sample_id)
@@ -47,31 +69,45 @@ def draft_from_files(
     return draft
 
 
-def _read_samples(path: Path, draft: Draft, limits: ImageLimits) -> dict[str, str]:
+def _keep_samples(samples: Iterable[Sample], draft: Draft) -> dict[str, str]:
     """Fills the draft's samples and returns ``sample_id`` by the user's id."""
+    ids: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for sample in samples:
+        where, name = sample.source, sample.name
+        if name in ids:
+            raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
+        if sample.sample_id in draft.samples:
+            draft.gates.count("samples of equal content", f"{where} {name} = {draft.samples[sample.sample_id].name}")
+        ids[name], places[name] = draft.sample(sample), where
+    return ids
+
+
+def _own_samples(path: Path, rows: Rows) -> Iterator[Sample]:
+    for where, fields in read_records(path, ("id", *rows.required), (*rows.optional, *MORE_FIELDS[:3])):
+        yield Sample(
+            name=id_field(where, fields, "id"),
+            objective=rows.objective,
+            domain=text_field(where, fields, "group", ""),
+            cluster=text_field(where, fields, "cluster", ""),
+            template=text_field(where, fields, "template") if "template" in fields else None,
+            source=where,
+            **rows.read(where, fields),
+        )
+
+
+def _texts_or_images(path: Path, draft: Draft, limits: ImageLimits) -> Iterator[Sample]:
     known = (*TEXT_FIELDS, *IMAGE_FIELDS[1:], "file_name", *MORE_FIELDS)
     records = [(where, as_image_row(where, fields)) for where, fields in read_records(path, (), known)]
     is_image = _are_images(*records[0])
     if not is_image and limits.written:
         raise InputError("classes", "classes for texts", "`classes` beside `images`, or `samples` that are images")
-    required = IMAGE_FIELDS if is_image else TEXT_FIELDS
-    ids: dict[str, str] = {}
-    places: dict[str, str] = {}
     images = ImageRows(path.parent, limits, draft.gates)
     for where, fields in records:
         if "id" not in fields:
             raise misfit(where, fields, [], ("id",), known)
         name = id_field(where, fields, "id")
-        if name in ids:
-            raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
-        if is_image:
-            sample = images.sample(where, fields, name)
-        else:
-            sample = _text(where, fields, name, required)
-        if sample.sample_id in draft.samples:
-            draft.gates.count("samples of equal content", f"{where} {name} = {draft.samples[sample.sample_id].name}")
-        ids[name], places[name] = draft.sample(sample), where
-    return ids
+        yield images.sample(where, fields, name) if is_image else _text(where, fields, name)
 
 
 def _are_images(where: str, fields: Mapping[str, Any]) -> bool:
@@ -80,10 +116,10 @@ def _are_images(where: str, fields: Mapping[str, Any]) -> bool:
     return "image" in fields or "label" in fields
 
 
-def _text(where: str, fields: Mapping[str, Any], name: str, required: tuple[str, ...]) -> Sample:
+def _text(where: str, fields: Mapping[str, Any], name: str) -> Sample:
     for key in ("image", "label"):
         if key in fields:
-            raise InputError(where, f"`{key}` in a file of texts", f"the fields {', '.join(required)}")
+            raise InputError(where, f"`{key}` in a file of texts", f"the fields {', '.join(TEXT_FIELDS)}")
     target = text_field(where, fields, "target", "")
     if not target.strip():
         raise InputError(f"{where} target", "an empty target", "text, as the loss is over the target's tokens")
