@@ -38,8 +38,9 @@ def curated(probes: Sequence[Sample], queries: Sequence[Sample]) -> Curated:
     }
     members = {"probe_id": ids, "position": pa.array([0] * n, pa.int32()), "sample_id": [p.members[0] for p in made]}
     named = {"probe_id": ids, "name": [probe.name for probe in made], "kind": ["sample"] * n}
+    columns |= {"shape": pa.nulls(len(every), pa.list_(pa.int32())), "inputs": pa.nulls(len(every), pa.string())}
     return Curated(
-        samples=pa.table({**columns, "shape": pa.nulls(len(every), pa.list_(pa.int32()))}, TABLES["samples"]),
+        samples=pa.table(columns, TABLES["samples"]),
         probes=pa.table(named, TABLES["probes"]),
         probe_members=pa.table(members, TABLES["probe_members"]),
         relations=pa.table(relations, TABLES["relations"]),
