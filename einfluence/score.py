@@ -75,12 +75,12 @@ def finish_run(
 
 def score_store(store: Store, user_sql: Path | None = None) -> pa.Table:
     """Computes all desiderata from the store's tables, then the user's own, and writes them back."""
-    from einfluence.metrics import score
+    from einfluence.metrics import scored
 
     with store.connect() as connection:
-        table = score(connection, user_sql=user_sql)
-    store.write_desiderata(table)
-    return table
+        tables = scored(connection, user_sql=user_sql)
+    store.write_scores(tables)
+    return tables["desiderata"]
 
 
 def report_store(store: Store, out: Path, run: dict[str, Any]) -> Path:
@@ -108,11 +108,11 @@ def provenance(spec: Spec, run: dict[str, Any], result: Result) -> dict[str, Any
 
 
 def metrics_digest(spec: Spec) -> str:
-    """Content hash of the SQL that the scorecard is computed with, the user's own included."""
-    folders = [Path(__file__).parent / "metrics", *([spec.path(spec.metrics)] if spec.metrics else [])]
-    return content_hash(
-        [(path.name, file_digest(path)) for folder in folders for path in sorted(folder.rglob("*.sql"))]
-    )
+    """Content hash of what the scorecard is computed with: our SQL and Python, and the user's own SQL."""
+    ours, own = Path(__file__).parent / "metrics", [spec.path(spec.metrics)] if spec.metrics else []
+    files = [path for path in sorted(ours.rglob("*")) if path.suffix in (".sql", ".py")]
+    files += [path for folder in own for path in sorted(folder.rglob("*.sql"))]
+    return content_hash([(path.name, file_digest(path)) for path in files])
 
 
 def _version(package: str) -> str:

@@ -80,7 +80,8 @@ def compare(
             from einfluence.report import write_comparison
 
             write_comparison(connection_a, connection_b, out, names=(a, b), table=table)
-    columns = ["estimator", "desideratum", "variant", "value_a", "value_b", "difference", "ci_low", "ci_high", "n"]
+    columns = ["estimator", "desideratum", "variant", "value_a", "value_b", "difference", "ci_low", "ci_high", "n",
+               "verdict_a", "verdict_b"]  # fmt: skip
     print_table(table.select(columns))
     if out is not None and out.suffix != ".html":
         _save(table, out)
@@ -88,7 +89,7 @@ def compare(
 
 def check(
     require: Annotated[
-        list[str], typer.Option(help='E.g. "negation>=0.2" or "paraphrase>=baseline-0.05"; repeatable.')
+        list[str], typer.Option(help='E.g. "negation=met", "negation>=0.2" or "paraphrase>=baseline-0.05"; repeatable.')
     ],
     store: StoreRoot = DEFAULT_STORE,
     baseline: Annotated[str | None, typer.Option(help="The store that `baseline` means.")] = None,

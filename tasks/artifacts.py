@@ -55,6 +55,7 @@ def show_result(result: Result, store: Store) -> None:
         "ideal",
         "null_value",
         "n",
+        "verdict",
     ]
     with store.connect() as connection:
         rows = connection.view("desiderata").filter("domain = 'all'").to_arrow_table().select(columns).to_pylist()

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from einfluence.errors import InputError
+from einfluence.metrics.verdicts import decided
 
 PRIMARY = {
     "gate": "learned", "semantic_decay": "spearman", "sparseness": "gini", "leakage": "score", "paraphrase": "score",
@@ -22,7 +23,9 @@ PRIMARY = {
 VERDICTS = pa.schema(
     [
         pa.field("requirement", pa.string(), metadata={"doc": "as it was written"}),
-        pa.field("verdict", pa.string(), metadata={"doc": "met, short, or undecided: the interval holds the bound"}),
+        pa.field(
+            "verdict", pa.string(), metadata={"doc": "met, violated, or cannot tell: the interval holds the bound"}
+        ),
         pa.field("estimator", pa.string(), metadata={"doc": "the estimator"}),
         pa.field("base", pa.string(), metadata={"doc": "the base"}),
         pa.field("recipe", pa.string(), metadata={"doc": "the recipe"}),
@@ -34,29 +37,33 @@ VERDICTS = pa.schema(
         ),
         pa.field("ci_low", pa.float64(), metadata={"doc": "lower end of its 95% interval"}),
         pa.field("ci_high", pa.float64(), metadata={"doc": "upper end of its 95% interval"}),
-        pa.field("bound", pa.float64(), metadata={"doc": "what the interval must lie beyond"}),
+        pa.field("bound", pa.float64(), metadata={"doc": "what the interval must reach"}),
         pa.field("note", pa.string(), metadata={"doc": "what else to know"}),
     ]
 )
 
 _GRAMMAR = re.compile(
     r"""\s*(?:(?P<estimator>\w+):)?(?P<desideratum>\w+)(?:/(?P<variant>.+?))?(?:\[(?P<domain>[^\]]+)\])?
-    \s*(?P<sign>>=|<=)\s*(?P<baseline>baseline)?\s*(?P<number>[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)?\s*""",
+    \s*(?:=\s*(?P<met>met)|
+    (?P<sign>>=|<=)\s*(?P<baseline>baseline)?\s*(?P<number>[+-]?\s*(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)?)\s*""",
     re.VERBOSE,
 )
-_EXPECTED = "[estimator:]desideratum[/variant][[domain]] >= or <= a number, `baseline`, or `baseline` plus or minus one"
+_EXPECTED = (
+    "[estimator:]desideratum[/variant][[domain]], then `=met`, or >= or <= and a number, `baseline`, or `baseline` "
+    "plus or minus one"
+)
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement, read: ``estimator:desideratum/variant[domain] >= baseline + number``."""
+    """One requirement, read: ``estimator:desideratum/variant[domain] >= baseline + number``, or ``= met``."""
 
     text: str
     estimator: str
     desideratum: str
     variant: str | None
     domain: str
-    at_least: bool
+    better: str | None  # higher or lower than the bound; None asks for the scorecard's own verdict
     baseline: bool
     number: float
 
@@ -68,7 +75,7 @@ class Requirement:
             InputError: When it does not follow the grammar.
         """
         match = _GRAMMAR.fullmatch(text)
-        if match is None or not (match["baseline"] or match["number"]):
+        if match is None or not (match["met"] or match["baseline"] or match["number"]):
             raise InputError(
                 f"--require {text!r}", "something else than a requirement", _EXPECTED, 'e.g. "negation>=0.2"'
             )
@@ -82,7 +89,7 @@ class Requirement:
             desideratum=match["desideratum"],
             variant=match["variant"] or PRIMARY.get(match["desideratum"]),
             domain=match["domain"] or "all",
-            at_least=match["sign"] == ">=",
+            better={">=": "higher", "<=": "lower"}.get(match["sign"] or ""),
             baseline=bool(match["baseline"]),
             number=float((match["number"] or "0").replace(" ", "")),
         )
@@ -99,13 +106,14 @@ class Requirement:
 def check(desiderata: pa.Table, requirements: Sequence[str], baseline: pa.Table | None = None) -> pa.Table:
     """Holds a scorecard against requirements.
 
-    A requirement is ``met`` when the whole 95% interval lies on the right side of its bound, ``short`` when the whole
-    interval lies on the wrong side, and ``undecided`` otherwise; it is about every arm of its estimator (``finetune``
-    unless it names one) and, without a variant, about the variant in :data:`PRIMARY` (or else all of them).
+    A requirement is ``met`` when the whole 95% interval lies on the right side of its bound, ``violated`` when the
+    whole interval lies on the wrong side, and ``cannot tell`` otherwise; ``=met`` asks for the scorecard's own verdict
+    by its bar. It is about every arm of its estimator (``finetune`` unless it names one) and, without a variant, about
+    the variant in :data:`PRIMARY` (or else all of them).
 
     Args:
         desiderata: The scorecard.
-        requirements: E.g. ``negation>=0.2``, ``paraphrase>=baseline-0.05``, ``leakage/nats<=0.1``,
+        requirements: E.g. ``negation=met``, ``negation>=0.2``, ``paraphrase>=baseline-0.05``, ``leakage/nats<=0.1``,
             ``in_context:negation[animals]>=0``.
         baseline: The scorecard that ``baseline`` means; its arm of the same recipe, or else its only arm.
 
@@ -140,25 +148,28 @@ def _choices(rows: list[dict[str, Any]], requirement: Requirement) -> str:
 
 
 def _verdict(requirement: Requirement, row: dict[str, Any], baseline: list[dict[str, Any]] | None) -> dict[str, Any]:
-    names = ("estimator", "base", "recipe", "domain", "desideratum", "variant")
+    names = ("estimator", "base", "recipe", "domain", "desideratum", "variant", "value", "ci_low", "ci_high", "note")
     out = {"requirement": requirement.text, "bound": requirement.number, **{name: row[name] for name in names}}
     value, low, high = row["value"], row["ci_low"], row["ci_high"]
+    if requirement.better is None:
+        if row["verdict"] is None:
+            raise InputError(f"--require {requirement.text!r}", "a scorecard without verdicts", "one of this version",
+                             "`einfluence run` scores the store anew")  # fmt: skip
+        return {**out, "bound": row["bar"], "verdict": row["verdict"]}
     if value is None:
-        return {**out, "verdict": "undecided", "note": row["note"]}
+        return {**out, "verdict": "cannot tell"}
     if requirement.baseline:
         other = _counterpart(requirement, row, baseline)
         if other["value"] is None:
-            return {**out, "verdict": "undecided", "note": f"baseline: {other['note']}"}
+            return {**out, "verdict": "cannot tell", "note": f"baseline: {other['note']}"}
         # The interval of a difference of two independent estimates from their own (Zou and Donner 2008); where the two
         # were measured on the same probes it is a wide one: `compare` pairs them.
         below = float(np.hypot(value - low, other["ci_high"] - other["value"]))
         above = float(np.hypot(high - value, other["value"] - other["ci_low"]))
         value = value - other["value"]
         low, high = value - below, value + above
-    beyond = (low >= requirement.number) if requirement.at_least else (high <= requirement.number)
-    wrong = (high < requirement.number) if requirement.at_least else (low > requirement.number)
-    verdict = "met" if beyond else "short" if wrong else "undecided"
-    return {**out, "verdict": verdict, "value": value, "ci_low": low, "ci_high": high, "note": row["note"]}
+    verdict = decided(low, high, requirement.number, requirement.better)
+    return {**out, "verdict": verdict, "value": value, "ci_low": low, "ci_high": high}
 
 
 def _counterpart(

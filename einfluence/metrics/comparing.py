@@ -35,6 +35,8 @@ COMPARISON = pa.schema(
         pa.field("ci_high", pa.float64(), metadata={"doc": "upper end of the 95% interval of the difference"}),
         pa.field("p_value", pa.float64(), metadata={"doc": "two-sided p of no difference"}),
         pa.field("n", pa.int32(), metadata={"doc": "probes that both have"}),
+        pa.field("verdict_a", pa.string(), metadata={"doc": "the verdict on A's scorecard, over all of its probes"}),
+        pa.field("verdict_b", pa.string(), metadata={"doc": "the verdict on B's"}),
         pa.field("note", pa.string(), metadata={"doc": "what else to know"}),
     ]
 )
@@ -87,8 +89,20 @@ def compare(
             "measure the same probes on both sides, or choose the arms to compare",
         )
     resampling = Resampling(draws=draws, seed=seed)
-    rows = [row for one, other in pairs for row in _differences(one, other, arms_a[one], arms_b[other], resampling)]
+    known_a, known_b = _verdicts(connection_a), _verdicts(connection_b)
+    rows: list[dict[str, Any]] = []
+    for one, other in pairs:
+        for row in _differences(one, other, arms_a[one], arms_b[other], resampling):
+            kind = row["desideratum"], row["variant"]
+            rows.append({**row, "verdict_a": known_a.get((*one, *kind)), "verdict_b": known_b.get((*other, *kind))})
     return pa.Table.from_pylist(rows, schema=COMPARISON)
+
+
+def _verdicts(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, ...], str | None]:
+    """The verdicts that the scorecard has, by arm, desideratum and variant."""
+    names = "estimator, base, recipe, desideratum, variant, verdict"
+    rows = connection.table("desiderata").filter("domain = 'all'").project(names).fetchall()
+    return {tuple(key): verdict for *key, verdict in rows}
 
 
 def _names(arms: Mapping[Arm, Scores]) -> str:

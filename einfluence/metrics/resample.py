@@ -125,6 +125,20 @@ class Resampling:
         return (1 + reached) / (1 + self.draws)
 
 
+def estimate(value: Floats, cluster: Ints, summary: Summary) -> Estimate:
+    """A summary with the interval that the scorecard has; no ends (NaN) under :data:`LEAST_CLUSTERS` clusters.
+
+    Args:
+        value: Of at least one probe, finite.
+        cluster: The cluster of each, any integers.
+        summary: ``mean`` or ``median``.
+    """
+    nothing = np.full(len(value), np.nan)
+    if len(np.unique(cluster)) < LEAST_CLUSTERS:
+        return Estimate(point(value, nothing, summary), *[float("nan")] * 4)
+    return Resampling().estimate(Column(value, cluster, nothing, nothing), summary)
+
+
 @lru_cache(maxsize=1024)
 def tails(clusters: int) -> tuple[float, float]:
     """The quantiles of the draws that an interval of 95% runs between.

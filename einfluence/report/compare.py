@@ -16,8 +16,7 @@ from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.page import asset, environment, variables, write_whole
 from einfluence.report.query import Arm, Part, Rows, parts_of, prepared
-from einfluence.report.scorecard import headline, scorecard
-from einfluence.report.words import direction, position
+from einfluence.report.scorecard import headline, position, scorecard
 
 Connection = duckdb.DuckDBPyConnection
 Key = tuple[str, str, str]
@@ -105,7 +104,7 @@ def _line(row: dict[str, Any], arm: Arm, old: dict[str, Any], new: dict[str, Any
     """A difference with its verdicts before and after, and as a share of the way from null to ideal."""
     ends = [None if row[key] is None else _share(old, row[key]) for key in ("difference", "ci_low", "ci_high")]
     low, high = (ends[0] if end is None else end for end in ends[1:])
-    described = direction(old) == 0 or ends[0] is None or low is None or high is None
+    described = old["bar"] is None or ends[0] is None or low is None or high is None
     return {
         **row,
         "title": old["title"],

@@ -9,7 +9,7 @@ import duckdb
 from rich.console import Console
 
 from einfluence.errors import InputError
-from einfluence.report import charts, export, sections
+from einfluence.report import charts, export
 from einfluence.report.page import summary_of
 from einfluence.report.query import parts_of, prepared, rows
 from einfluence.report.terminal import show_probe
@@ -30,10 +30,10 @@ def read(connection: duckdb.DuckDBPyConnection, *, dark: bool = False) -> View:
     """Draws everything there is to see in a store now."""
     theme = export.THEMES["dark" if dark else "light"]
     with prepared(connection):
-        parts, pairs = parts_of(connection), sections.pairs(connection)
+        parts = parts_of(connection)
         view = View("What one sample teaches", summary_of(parts, rows(connection, "failures")))
         for part in parts:
-            for figure in export.figures_of(connection, part, pairs):
+            for figure in export.figures_of(connection, part):
                 kind = figure.name.split("-")[0]
                 view.figures.setdefault(kind, []).append((_drawn(figure.draw(theme, False), theme), figure.caption))
             for name, chart in export.matrices_of(connection, part, theme).items():

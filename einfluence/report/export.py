@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 import numpy as np
@@ -17,9 +17,9 @@ from einfluence.report import charts, images, matrix, sections
 from einfluence.report.figure import Figure
 from einfluence.report.page import variables
 from einfluence.report.query import Part, parts_of, prepared
-from einfluence.report.recipes import doses, few_arms, recipes
+from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
-from einfluence.report.scorecard import scorecard
+from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
 
 Format = Literal["svg", "pdf", "png"]
@@ -55,26 +55,25 @@ def figures(
     theme = THEMES[look]
     drawn: dict[str, charts.Chart] = {}
     with prepared(connection):
-        pairs = sections.pairs(connection)
         for part in parts_of(connection):
-            drawn |= {figure.name: figure.draw(theme, False) for figure in figures_of(connection, part, pairs)}
+            drawn |= {figure.name: figure.draw(theme, False) for figure in figures_of(connection, part)}
             drawn |= matrices_of(connection, part, theme)
     return [_write(folder / f"{name}.{format}", chart, theme, format) for name, chart in drawn.items()]
 
 
-def figures_of(connection: duckdb.DuckDBPyConnection, part: Part, pairs: list[dict[str, Any]]) -> list[Figure]:
+def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> list[Figure]:
     """The figures of a part, without the heat maps; needs :func:`~einfluence.report.query.prepared`."""
-    dose = doses(pairs, part)
-    few = few_arms(part, dose)
-    card = scorecard(connection, part, few)
-    rescued, grid = rescue(card["lines"], few), recipes(connection, card["lines"], part, dose)
+    card, grids = scorecard(connection, part), grids_of(connection, part)
+    lines, dose = card["lines"], doses(card["lines"])
+    few = few_arms(part, dose, grids)
+    rescued, grid = rescue(lines, few), recipes(lines, part, dose, grids)
     found: list[Figure | None] = [
-        card["figure"],
-        sections.slopes(pairs, few),
+        scorecard_figure(lines, few),
+        sections.slopes(connection, few),
         rescued.figure if rescued else None,
         sections.distance(connection, few),
-        *sections.noise(connection, part, card["lines"]),
-        *(figure for _, made in sections.layers(connection, few, card["lines"]) for figure in made),
+        *sections.noise(part, lines),
+        *(figure for _, made in sections.layers(connection, few, lines) for figure in made),
         grid.figure if grid else None,
     ]
     return [figure for figure in found if figure]

@@ -22,15 +22,17 @@ from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
 from einfluence.report.provenance import provenance
 from einfluence.report.query import Part, Rows, parts_of, prepared, rows
-from einfluence.report.recipes import doses, few_arms, recipes
+from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
-from einfluence.report.scorecard import scorecard
+from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
 from einfluence.report.words import level_name, noise_name, sentence
 from einfluence.visible import visible
 
 LEAD = 4  # sentences on each part that open the page
 QUIET = ("gate", "asymmetry", "sparseness")  # desiderata that it does not open with
+NOISE = ("noise_invariance", "noise_quality")
+FLIP = "label_flip"  # the kind of noise that leaves the picture as it is
 _SIGNS = {
     "light": ("#0b6b45", "#a02c12", "#0b57a0", "#2f78c0", "#c96a12"),
     "dark": ("#62cf9b", "#f39a80", "#7fbcf5", "#6db4f4", "#f2a661"),
@@ -58,8 +60,7 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
 def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script: Future[str]) -> str:
     parts = parts_of(connection)
     samples = payload.Samples()
-    pairs = sections.pairs(connection)
-    shown = [_part(connection, part, place, samples, pairs) for place, part in enumerate(parts)]
+    shown = [_part(connection, part, place, samples) for place, part in enumerate(parts)]
     probes = [probe for place, part in enumerate(parts) for probe in payload.probes(connection, part, place, samples)]
     data = {
         **samples.payload(connection),
@@ -94,13 +95,11 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
     )
 
 
-def _part(
-    connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples, pairs: Rows
-) -> dict[str, Any]:
-    dose = doses(pairs, part)
-    few = few_arms(part, dose)
-    card = scorecard(connection, part, few)
-    noise = sections.noise(connection, part, card["lines"])
+def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples) -> dict[str, Any]:
+    card, grids = scorecard(connection, part), grids_of(connection, part)
+    lines, dose = card["lines"], doses(card["lines"])
+    few = few_arms(part, dose, grids)
+    noise = sections.noise(part, lines)
     most = max(part.arms, key=lambda arm: arm.cells)
     return {
         "place": place,
@@ -111,19 +110,21 @@ def _part(
         "arms": part.arms,
         "few": few.arms,
         "counts": f"{part.label}, {most.probes:,} probes × {most.queries:,} queries",
-        "scorecard": card,
+        "scorecard": card | {"figure": scorecard_figure(lines, few)},
         "lead": _lead(card, part.modality),
         "matrix": payload.matrices(connection, part, samples),
         "noisy": bool(noise),
-        "slopes": sections.slopes(pairs, few),
-        "rescue": rescue(card["lines"], few),
+        "slopes": sections.slopes(connection, few),
+        "rescue": rescue(lines, few),
         "distance": sections.distance(connection, few),
         "noise": noise,
-        "flips": [line for line in card["lines"] if line["variant"].startswith("label_flip") and line["n"]],
+        "flips": [
+            line for line in lines if line["kind"] == FLIP and line["desideratum"] == "noise_quality" and line["n"]
+        ],
         "examples": _examples(connection) if noise and part.modality == "image" else [],
-        "layers": sections.layers(connection, few, card["lines"]),
-        "restored": any(line["desideratum"] == "layer_restoration" for line in card["lines"]),
-        "recipes": recipes(connection, card["lines"], part, dose),
+        "layers": sections.layers(connection, few, lines),
+        "restored": any(line["desideratum"] == "layer_restoration" for line in lines),
+        "recipes": recipes(lines, part, dose, grids),
     }
 
 
@@ -148,7 +149,7 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
             "levels": [{"name": level, "pictures": pictures} for level, pictures in levels.items()],
         }
         for name, levels in families.items()
-        if name != "label_flip"
+        if name != FLIP
     ]
 
 
@@ -190,20 +191,20 @@ def _lead(card: Mapping[str, Any], modality: str) -> Rows:
 
 def _told(line: dict[str, Any]) -> tuple[str, str]:
     """Lines that one sentence can tell together: those of all noise families, where their verdict is the same."""
-    together = line["desideratum"].startswith("noise_") and not line["variant"].startswith("label_flip")
+    together = line["desideratum"] in NOISE and line["kind"] != FLIP
     return line["desideratum"] + ("" if together else line["variant"]), line["verdict"]
 
 
 def _sentence(lines: Rows, modality: str) -> dict[str, Any]:
-    first, names = lines[0], [noise_name(line["variant"]) for line in lines]
-    joined = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-    together = {**first, "variant": joined}
-    against = first["against"]
+    first, against = lines[0], lines[0]["against"]
+    said = first["sentence"]
+    if len(lines) > 1:
+        names = [noise_name(line["kind"]) for line in lines]
+        noise = f"{', '.join(names[:-1])} or {names[-1]}"
+        said = sentence(first, first["arm"].estimator, modality, noise=noise)
     return {
         **first,
-        "sentence": first["sentence"]
-        if len(names) == 1
-        else sentence(together, first["verdict"], first["arm"].estimator, modality),
+        "sentence": said,
         "tail": first["alone"] + (f"Not so when {' or '.join(against)}." if against else ""),
         "weight": 2 * bool(against) + (first["verdict"] == "violated"),
     }

@@ -16,6 +16,7 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 
+from einfluence.metrics import clusters
 from einfluence.report.theme import SHAPES
 from einfluence.visible import visible
 
@@ -62,6 +63,7 @@ _NUMBER = re.compile(r"((?:(?<![\w.)])-)?\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
 @contextmanager
 def prepared(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
     """Keeps the cells at hand under small integers, read once: every section joins and groups them again."""
+    connection.register("report_clusters", clusters(connection))
     for name in _PREPARED:
         connection.execute(_sql(f"prepare/{name}"))
     try:
@@ -72,7 +74,7 @@ def prepared(connection: duckdb.DuckDBPyConnection) -> Generator[None]:
         connection.execute(_sql("prepare/release"))
 
 
-_REGISTERED = ("report_rows", "report_columns", "report_chosen", "report_samples")
+_REGISTERED = ("report_clusters", "report_rows", "report_columns", "report_chosen", "report_samples")
 _PREPARED = ("arms", "probes", "queries", "pairs", "cells")
 
 
@@ -175,8 +177,8 @@ _UNCOUNTED = {"cells": 0, "probes": 0, "queries": 0, "seeds": 0}
 
 def _part(found: Sequence[dict[str, Any]]) -> Part:
     labels = [row["recipe_label"] or row["recipe"] for row in found]
-    shorts = _apart([_short(row) for row in found], labels)
-    shorts = _apart(shorts, [f"{label} ({row['recipe'][:6]})" for label, row in zip(labels, found, strict=True)])
+    shorts = apart([_short(row) for row in found], labels)
+    shorts = apart(shorts, [f"{label} ({row['recipe'][:6]})" for label, row in zip(labels, found, strict=True)])
     arms = tuple(
         Arm(
             base=row["base"],
@@ -199,7 +201,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
     return Part(arms[0].base, arms[0].base_label, arms[0].modality, arms)
 
 
-def _apart(names: Sequence[str], longer: Sequence[str]) -> list[str]:
+def apart(names: Sequence[str], longer: Sequence[str]) -> list[str]:
     """The names, each made longer that several have."""
     twice = {name for name, count in Counter(names).items() if count > 1}
     return [long if name in twice else name for name, long in zip(names, longer, strict=True)]
@@ -218,8 +220,7 @@ def _verb(estimator: str) -> str:
 
 
 def _short(row: dict[str, Any]) -> str:
-    settings = _settings(row)
-    recipe = settings.get("recipe", settings)
-    optimizer = recipe.get("optimizer") if isinstance(recipe, dict) else None
+    found = _settings(row).get("optimizer")
+    optimizer = cast("dict[str, Any]", found).get("kind") if isinstance(found, dict) else found
     names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
     return _verb(row["estimator"]) + (f", {names.get(optimizer, optimizer)}" if isinstance(optimizer, str) else "")

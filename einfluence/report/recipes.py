@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import duckdb
 import numpy as np
 
-from einfluence.metrics import matched
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
-from einfluence.report.query import Arm, Part, Rows, of_arm
+from einfluence.report.query import Arm, Part, Rows, apart, rows
 from einfluence.report.scorecard import headline, line_of
 
-FEW = 6  # arms of a part that its charts show all; of more, one of each family
+FEW = 6  # arms of a part that its charts show all; of more, one of each grid
 Doses = Mapping[Arm, float]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Recipes that differ in learning rate and steps alone, with their scorecard where they taught equally much."""
+
+    label: str
+    nats: float
+    arms: tuple[Arm, ...]
+    rows: Rows = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -25,72 +33,73 @@ class Recipes:
     """Desiderata against the dose, and how the families compare where they were learned equally well."""
 
     figure: Figure
-    nats: float
+    nats: float | None
     families: Sequence[Arm]
     table: list[tuple[str, list[dict[str, Any] | None]]]
 
 
-def doses(found: Rows, part: Part) -> dict[Arm, float]:
-    """How strongly each fine-tuning arm taught its probes: their mean influence on themselves, in nats."""
-    own = [(arm, row["influence"]) for arm, row in of_arm(found, part) if row["kind"] == "self"]
+def grids_of(connection: duckdb.DuckDBPyConnection, part: Part) -> list[Grid]:
+    """The grids of a part's fine-tuning arms, from the table ``matched``."""
+    found: dict[str, Rows] = {}
+    for row in rows(connection, "matched"):
+        if (row["base"], row["estimator"]) == (part.base, "finetune"):
+            found.setdefault(row["grid"], []).append(row)
+    labels = [mine[0]["label"] for mine in found.values()]
+    labels = apart(labels, [f"{label} ({grid[:6]})" for label, grid in zip(labels, found, strict=True)])
+    tuned = [arm for arm in part.arms if arm.estimator == "finetune"]
+    return [
+        Grid(label, mine[0]["nats"], tuple(arm for arm in tuned if arm.recipe in mine[0]["recipes"]), mine)
+        for label, mine in zip(labels, found.values(), strict=True)
+    ]
+
+
+def doses(lines: Rows) -> dict[Arm, float]:
+    """How strongly each fine-tuning arm taught its probes: the median of their influence on themselves, in nats."""
     return {
-        arm: float(np.mean([value for other, value in own if other is arm]))
-        for arm in part.arms
-        if arm.estimator == "finetune" and any(other is arm for other, _ in own)
+        line["arm"]: line["value"]
+        for line in lines
+        if (line["desideratum"], line["variant"]) == ("gate", "nats")
+        and line["arm"].estimator == "finetune"
+        and line["value"] is not None
     }
 
 
-def few_arms(part: Part, dose: Doses) -> Part:
-    """The part with all its arms where they are few; else with one of each family, learned about equally well."""
+def few_arms(part: Part, dose: Doses, grids: Sequence[Grid]) -> Part:
+    """The part with all its arms where they are few; else with one of each grid, learned about equally well."""
     if len(part.arms) <= FEW:
         return part
-    grids = _grids(dose)
-    target = _common(dose, grids)
-    nearest = [min(grid, key=lambda arm: _apart(dose[arm], target)) for grid in grids.values()]
-    return replace(part, arms=tuple(arm for arm in part.arms if arm in nearest or arm not in dose))
+    nearest = [min(grid.arms, key=lambda arm: _away(dose.get(arm, 0.0), grid.nats)) for grid in grids if grid.arms]
+    left_out = {arm for grid in grids for arm in grid.arms} - set(nearest)
+    return replace(part, arms=tuple(arm for arm in part.arms if arm not in left_out))
 
 
-def recipes(connection: duckdb.DuckDBPyConnection, lines: Rows, part: Part, dose: Doses) -> Recipes | None:
-    """The section on recipes, where there are three fine-tuning recipes or more."""
-    if len(dose) < 3:
-        return None
-    grids = _grids(dose)
-    families = [
-        replace(grid[0], short=grid[0].label.split(", lr ")[0] if len(grid) > 1 else grid[0].label, index=index)
-        for index, grid in enumerate(grids.values())
-    ]
-    target = _common(dose, grids)
-    return Recipes(
-        _figure(lines, part, dose, dict(zip(grids, families, strict=True)), target),
-        target,
-        families,
-        _matched(connection, part, dict(zip(grids, families, strict=True)), target),
-    )
-
-
-def _family(arm: Arm) -> str:
-    """What a recipe has in common with those that differ from it in ``lr`` and ``steps`` alone."""
-    return json.dumps({key: value for key, value in sorted(arm.settings.items()) if key not in ("lr", "steps")})
-
-
-def _grids(dose: Doses) -> dict[str, list[Arm]]:
-    grids: dict[str, list[Arm]] = {}
-    for arm in dose:
-        grids.setdefault(_family(arm), []).append(arm)
-    return grids
-
-
-def _common(dose: Doses, grids: Mapping[str, Sequence[Arm]]) -> float:
-    """The dose that every family has a recipe nearest to."""
-    known = [value for value in dose.values() if value > 0] or [1.0]
-    return min(known, key=lambda at: max(min(_apart(dose[arm], at) for arm in grid) for grid in grids.values()))
-
-
-def _apart(dose: float, at: float) -> float:
+def _away(dose: float, at: float) -> float:
     return abs(float(np.log(dose / at))) if dose > 0 else float("inf")
 
 
-def _figure(lines: Rows, part: Part, dose: Doses, families: Mapping[str, Arm], target: float) -> Figure:
+def recipes(lines: Rows, part: Part, dose: Doses, grids: Sequence[Grid]) -> Recipes | None:
+    """The section on recipes, where there are three fine-tuning recipes or more."""
+    if len(dose) < 3:
+        return None
+    grid_of = {arm: grid for grid in grids for arm in grid.arms}
+    members = dict.fromkeys(grid_of.get(arm, arm) for arm in part.arms if arm in dose)
+    families: dict[Arm | Grid, Arm] = {
+        one: replace(one, short=one.label, index=index)
+        if isinstance(one, Arm)
+        else replace(one.arms[0], short=one.label, index=index)
+        for index, one in enumerate(members)
+    }
+    family_of = {arm: families[grid_of.get(arm, arm)] for arm in part.arms if arm in dose}
+    nats = grids[0].nats if grids else None
+    return Recipes(
+        _figure(lines, part, dose, family_of, nats),
+        nats,
+        list(families.values()),
+        _matched(part, {families[grid]: grid for grid in grids if grid in families}, list(families.values())),
+    )
+
+
+def _figure(lines: Rows, part: Part, dose: Doses, family_of: Mapping[Arm, Arm], nats: float | None) -> Figure:
     drawn: Rows = []
     for line in headline(lines):
         arm: Arm = line["arm"]
@@ -99,7 +108,7 @@ def _figure(lines: Rows, part: Part, dose: Doses, families: Mapping[str, Arm], t
             drawn.append(
                 {
                     "family": line["title"],
-                    "arm": families[_family(arm)].short,
+                    "arm": family_of[arm].short,
                     "label": arm.label,
                     "x": dose[arm],
                     "value": line["value"],
@@ -115,13 +124,13 @@ def _figure(lines: Rows, part: Part, dose: Doses, families: Mapping[str, Arm], t
         alt="Desiderata by recipe: " + "; ".join(row["description"] for row in drawn),
         draw=lambda theme, narrow: charts.curves(
             drawn,
-            list(families.values()),
+            list(dict.fromkeys(family_of.values())),
             ("influence on itself, nats", "value"),
             theme,
             size=(285 if narrow else 300, 160),
             columns=1 if narrow else 3,
             rules=(),
-            upright=target,
+            upright=nats,
         ),
         head=("desideratum", "recipe", "on itself, nats", "value", "95% interval"),
         numbers=[
@@ -132,15 +141,12 @@ def _figure(lines: Rows, part: Part, dose: Doses, families: Mapping[str, Arm], t
 
 
 def _matched(
-    connection: duckdb.DuckDBPyConnection, part: Part, families: Mapping[str, Arm], target: float
+    part: Part, grids: Mapping[Arm, Grid], families: Sequence[Arm]
 ) -> list[tuple[str, list[dict[str, Any] | None]]]:
     """A row a desideratum: its line in each family, where it could be matched."""
-    lines: Rows = []
-    for row in cast("Rows", matched(connection, nats=target).to_pylist()):
-        arm = families.get(row["recipe"].split(" nats: ", 1)[-1])
-        if arm and row["base"] == part.base and row["domain"] == "all":
-            lines.append(line_of(arm, row, part, {}))
-    heads = headline(lines)
-    titles = dict.fromkeys(line["title"] for line in heads)
+    heads = headline(
+        [line_of(arm, row, part, {}) for arm, grid in grids.items() for row in grid.rows if row["domain"] == "all"]
+    )
     found = {(line["title"], line["arm"].index): line for line in heads}
-    return [(title, [found.get((title, arm.index)) for arm in families.values()]) for title in titles]
+    titles = dict.fromkeys(line["title"] for line in heads)
+    return [(title, [found.get((title, arm.index)) for arm in families]) for title in titles]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from einfluence.metrics.verdicts import LEAST, way
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows
 from einfluence.report.scorecard import headline
-from einfluence.report.words import LEAST, direction, span
+from einfluence.report.words import SYMBOLS
 
-Answer = Literal["better", "worse", "alike", "cannot tell"]
-SYMBOLS: dict[Answer, str] = {"better": "▲", "worse": "▼", "alike": "=", "cannot tell": "?"}
+ANSWERS = ("better", "worse", "alike", "cannot tell")
 
 
 @dataclass(frozen=True)
@@ -21,21 +21,26 @@ class Rescue:
     """The figure, and for each trained arm which desiderata the prompt serves better, worse or alike."""
 
     figure: Figure
-    told: list[tuple[Arm, list[tuple[Answer, str, list[str]]]]]
+    told: list[tuple[Arm, list[tuple[str, str, list[str]]]]]
 
 
 def rescue(lines: Rows, part: Part) -> Rescue | None:
     """Reads the ``prompt_rescue`` lines of a part's scorecard; None where there are none.
 
-    A difference is counted as a share of the way from null to ideal of the desideratum that it belongs to, so that one
-    axis serves all, and a tenth of the way is the least that is called better or worse.
+    A difference is drawn as a share of the way from null to ideal of the desideratum that it belongs to, so that one
+    axis serves all.
     """
-    found = {(line["arm"].key, line["variant"]): line for line in lines if line["desideratum"] == "prompt_rescue"}
+    prompts = {line["partner"] for line in lines if line["about"]}
+    names = {arm.recipe: f", {arm.label}" if len(prompts) > 1 else "" for arm in part.arms}
+    found: dict[tuple[Any, ...], Rows] = {}
+    for line in lines:
+        if line["about"]:
+            found.setdefault(_key(line, line["about"]), []).append(line)
     drawn: Rows = []
     for line in headline([line for line in lines if line["arm"] in part.arms]):
-        mine = found.get((line["arm"].key, f"{line['desideratum']}: {line['variant']}"))
-        if mine and mine["value"] is not None and mine["ci_low"] is not None and direction(line) != 0:
-            drawn.append(_mark(line, mine))
+        for mine in found.get(_key(line, line["desideratum"]), []):
+            if mine["verdict"] in ANSWERS and mine["ci_low"] is not None:
+                drawn.append(_mark({**line, "title": line["title"] + names.get(mine["partner"], "")}, mine))
     if not drawn:
         return None
     arms = [arm for arm in part.arms if any(row["arm"] == arm.short for row in drawn)]
@@ -54,20 +59,15 @@ def rescue(lines: Rows, part: Part) -> Rescue | None:
     return Rescue(figure, [(arm, _told([row for row in drawn if row["arm"] == arm.short])) for arm in arms])
 
 
-def decide(low: float, high: float) -> Answer:
-    """The answer by the interval of a share of the way."""
-    if low >= LEAST:
-        return "better"
-    if high <= -LEAST:
-        return "worse"
-    return "alike" if -LEAST < low and high < LEAST else "cannot tell"
+def _key(line: Mapping[str, Any], desideratum: str) -> tuple[Any, ...]:
+    return line["arm"].key, desideratum, *(line[name] for name in ("formula", "kind", "level", "place"))
 
 
 def _mark(line: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, Any]:
-    way = span(line)
-    at, *ends = (difference[key] / way for key in ("value", "ci_low", "ci_high"))
+    length = way(line)
+    at, *ends = (difference[key] / length for key in ("value", "ci_low", "ci_high"))
     low, high = sorted(ends)
-    answer = decide(low, high)
+    answer = difference["verdict"]
     shown = interval(difference["ci_low"], difference["ci_high"])
     cut = charts.RESCUE.cut
     return {
@@ -87,10 +87,10 @@ def _mark(line: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _told(drawn: Rows) -> list[tuple[Answer, str, list[str]]]:
-    told: list[tuple[Answer, str, list[str]]] = []
-    for answer, symbol in SYMBOLS.items():
+def _told(drawn: Rows) -> list[tuple[str, str, list[str]]]:
+    told: list[tuple[str, str, list[str]]] = []
+    for answer in ANSWERS:
         titles = [row["title"] for row in drawn if row["answer"] == answer]
         if titles:
-            told.append((answer, symbol, titles))
+            told.append((answer, SYMBOLS[answer], titles))
     return told

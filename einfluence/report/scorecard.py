@@ -1,4 +1,4 @@
-"""The scorecard of a part: its lines with their verdicts, which of them stand on the page, and their chart."""
+"""The scorecard of a part: its lines, which of them stand on the page, and their chart; verdicts are in the table."""
 
 from __future__ import annotations
 
@@ -7,47 +7,37 @@ from typing import Any
 
 import duckdb
 
+from einfluence.metrics.verdicts import way
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
-from einfluence.report.query import Arm, Part, Rows, in_order, of_arm, rows
-from einfluence.report.words import (
-    SYMBOLS,
-    Verdict,
-    bar_of,
-    decide,
-    direction,
-    is_headline,
-    position,
-    sentence,
-    start,
-    words_of,
-)
+from einfluence.report.query import Arm, Part, Rows, of_arm, rows
+from einfluence.report.words import SYMBOLS, UNJUDGED, is_headline, sentence, spoken_of, words_of
+
+COUNTED = ("met", "violated", "cannot tell")  # verdicts that the page counts
 
 
-def scorecard(connection: duckdb.DuckDBPyConnection, part: Part, few: Part | None = None) -> dict[str, Any]:
-    """The verdicts of a part: ``desiderata`` on the page with a line an arm, ``figure``, all ``lines``, ``domains``.
+def scorecard(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, Any]:
+    """The verdicts of a part: ``desiderata`` on the page with a line an arm, all ``lines``, and those of ``domains``.
 
-    The figure shows the arms of ``few``, by default all. ``missing`` names what the page has words for and no pairs,
-    ``tally`` counts each arm's verdicts.
+    ``missing`` names what the page has words for and no pairs, ``tally`` counts each arm's verdicts.
     """
     found = of_arm(rows(connection, "scorecard"), part)
     values: dict[tuple[object, ...], float | None] = {
         (arm.key, row["domain"], *_kind(row)): row["value"] for arm, row in found
     }
     lines = [line_of(arm, row, part, values) for arm, row in found if row["domain"] == "all"]
-    lines.sort(key=lambda line: (line["order"], line["desideratum"], in_order(line["variant"]), line["arm"].index))
+    lines.sort(key=lambda line: (line["order"], line["desideratum"], *_place(line), line["arm"].index))
     heads = headline(lines)
     desiderata: list[dict[str, Any]] = []
     for name, variant in dict.fromkeys(_kind(line) for line in heads):
         mine = [line for line in heads if _kind(line) == (name, variant)]
-        words = words_of(name, variant)
+        words = words_of(mine[0])
         asked = any(item["question"] == words.question for item in desiderata)
         question = "" if asked else words.question
         desiderata.append({"name": name, "title": words.title, "question": question, "lines": mine, **_ends(mine)})
-    wanted = {line["title"] for line in lines if is_headline(*_kind(line))}
+    wanted = {line["title"] for line in lines if is_headline(line)}
     return {
         "desiderata": desiderata,
-        "figure": _figure([line for line in heads if line["arm"] in (few or part).arms], few or part),
         "lines": lines,
         "domains": [line_of(arm, row, part, values) for arm, row in found if row["domain"] != "all"],
         "missing": sorted(wanted - {line["title"] for line in heads}),
@@ -55,13 +45,27 @@ def scorecard(connection: duckdb.DuckDBPyConnection, part: Part, few: Part | Non
     }
 
 
-def _tally(verdicts: list[Verdict]) -> list[tuple[Verdict, str, int]]:
-    return [(name, SYMBOLS[name], verdicts.count(name)) for name in SYMBOLS if name != "described"]
+def _tally(verdicts: list[str]) -> list[tuple[str, str, int]]:
+    return [(name, SYMBOLS[name], verdicts.count(name)) for name in COUNTED]
+
+
+def _place(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Sorts the lines of a desideratum: by layer, by kind, then the whole before its levels."""
+    layer, level = line["layer"], line["level"]
+    return (
+        layer is None,
+        layer or 0,
+        line["place"] or "",
+        line["kind"] or "",
+        level is not None,
+        level or 0.0,
+        line["variant"],
+    )
 
 
 def _ends(lines: Rows) -> dict[str, str]:
     """Where the way of these lines begins and ends, in words; no ``null`` where it differs from line to line."""
-    nulls = {_plain(value) for line in lines if (value := start(line)) is not None}
+    nulls = {_plain(line["start"]) for line in lines if line["start"] is not None}
     ideals = {_plain(line["ideal"]) for line in lines if line["ideal"] is not None}
     return {
         name: f"{name} {next(iter(found))}" if len(found) == 1 else ""
@@ -76,19 +80,17 @@ def _plain(value: float) -> str:
 def line_of(
     arm: Arm, row: dict[str, Any], part: Part, values: Mapping[tuple[object, ...], float | None]
 ) -> dict[str, Any]:
-    """A row of the scorecard with its verdict and its words; ``values`` holds those of all rows."""
-    verdict: Verdict = decide(row)
-    words = words_of(row["desideratum"], row["variant"] or "")
+    """A row of the scorecard with its words; ``values`` holds those of all rows."""
+    row = {**row, "variant": row["variant"] or "", "verdict": row["verdict"] or UNJUDGED}
+    words = words_of(row)
     beside = values.get((arm.key, row["domain"], row["desideratum"], words.beside))
     return {
         **row,
-        "variant": row["variant"] or "",
         "arm": arm,
         "title": words.title,
         "order": words.order,
-        "verdict": verdict,
-        "symbol": SYMBOLS[verdict],
-        "sentence": sentence(row, verdict, arm.estimator, part.modality, beside) or row["note"] or "",
+        "symbol": SYMBOLS.get(row["verdict"], "–"),
+        "sentence": sentence(row, arm.estimator, part.modality, beside=beside) or row["note"] or "",
         "shown": number(row["value"], 0 if row["desideratum"] == "checks" else 2),
         "interval": interval(row["ci_low"], row["ci_high"]) if row["ci_low"] is not None else "–",
     }
@@ -100,7 +102,7 @@ def _kind(line: Mapping[str, Any]) -> tuple[str, str]:
 
 def headline(lines: Rows) -> Rows:
     """The lines that stand on the scorecard: those that the words choose, where an arm has pairs for them."""
-    chosen = [line for line in lines if is_headline(*_kind(line))]
+    chosen = [line for line in lines if is_headline(line)]
     measured = {_kind(line) for line in chosen if line["value"] is not None or line["n"]}
     places = {kind: place for place, kind in enumerate(dict.fromkeys(_kind(line) for line in chosen))}
     kept = [line for line in chosen if _kind(line) in measured]
@@ -108,14 +110,15 @@ def headline(lines: Rows) -> Rows:
 
 
 def _rank(line: dict[str, Any]) -> int:
-    words = words_of(line["desideratum"])
+    words = spoken_of(line["desideratum"])
     if words.headline:
         return words.headline.index(line["variant"]) if line["variant"] in words.headline else 0
     return line["variant"] in words.lines  # those with words of their own come last
 
 
-def _figure(heads: Rows, part: Part) -> Figure | None:
-    drawn = [mark for line in heads if (mark := _mark(line))]
+def scorecard_figure(lines: Rows, part: Part) -> Figure | None:
+    """The chart of the lines that stand on the scorecard, for the arms of ``part``."""
+    drawn = [mark for line in headline(lines) if line["arm"] in part.arms and (mark := _mark(line))]
     if not drawn:
         return None
     return Figure(
@@ -129,7 +132,7 @@ def _figure(heads: Rows, part: Part) -> Figure | None:
 def _mark(line: dict[str, Any]) -> dict[str, Any] | None:
     at = position(line, line["value"])
     low, high = position(line, line["ci_low"]), position(line, line["ci_high"])
-    if at is None or direction(line) == 0:
+    if at is None or line["bar"] is None:
         return None
     low, high = sorted((at if low is None else low, at if high is None else high))
     cut = charts.WAY.cut
@@ -140,8 +143,13 @@ def _mark(line: dict[str, Any]) -> dict[str, Any] | None:
         "at": cut(at),
         "low": cut(low),
         "high": cut(high),
-        "bar": bar_of(line),
+        "bar": position(line, line["bar"]),
         "sign": line["symbol"],
         "text": line["shown"],
         "description": f"{name}: {line['shown']} ({line['interval']}), {line['verdict']}. {line['sentence']}",
     }
+
+
+def position(line: Mapping[str, Any], number: float | None) -> float | None:
+    """Where a number stands between start (0) and ideal (1); without an ideal, its distance from the start."""
+    return None if number is None or line["start"] is None else (number - line["start"]) / way(line)

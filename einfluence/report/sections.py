@@ -9,6 +9,8 @@ import duckdb
 import numpy as np
 
 from einfluence.curate.noise import UNITS
+from einfluence.metrics import estimate
+from einfluence.metrics.resample import Summary
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows, of_arm, rows
@@ -23,25 +25,21 @@ KINDS = {
     "sibling": "sibling (does not follow)",
 }
 LINES = 200  # probes drawn one by one in the slopes
-NORMAL = 1.96  # standard errors to each side of a 95% interval
 
 
-def median(values: Sequence[float], draws: int = 1000) -> tuple[float, float, float]:
-    """Median and its 95% bootstrap interval (seeded)."""
-    given = np.asarray(values, dtype=float)
-    picks = np.random.default_rng(0).integers(0, len(given), (draws, len(given)))
-    low, high = np.quantile(np.median(given[picks], axis=1), [0.025, 0.975])
-    return float(np.median(given)), float(low), float(high)
+def _estimated(mine: Rows, name: str, summary: Summary, digits: int = 2) -> dict[str, Any]:
+    """The summary of a column over probes, with the interval that the scorecard has, as a mark of a chart."""
+    value = np.array([row[name] for row in mine], dtype=float)
+    found = estimate(value, np.array([row["cluster"] for row in mine]), summary)
+    known = bool(np.isfinite(found.low))
+    ends = (found.low, found.high) if known else (found.value, found.value)
+    shown = interval(*ends, digits) if known else "too few probes for an interval"
+    return {"value": found.value, "low": ends[0], "high": ends[1], "interval": shown, "n": len(mine)}
 
 
-def pairs(connection: duckdb.DuckDBPyConnection) -> Rows:
-    """Influence by probe, arm and kind of relation, for :func:`slopes` and the section on recipes."""
-    return rows(connection, "pairs")
-
-
-def slopes(found: Rows, part: Part) -> Figure | None:
+def slopes(connection: duckdb.DuckDBPyConnection, part: Part) -> Figure | None:
     """Each probe's influence on its paraphrases, negations and so on, by arm."""
-    known = [(arm, row) for arm, row in of_arm(found, part) if row["relative"] is not None]
+    known = [(arm, row) for arm, row in of_arm(rows(connection, "pairs"), part) if row["relative"] is not None]
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for _, row in known)]
     if not kinds or len(part.arms) < 2:
         return None
@@ -56,9 +54,9 @@ def slopes(found: Rows, part: Part) -> Figure | None:
             if row["probe_id"] in few
         ]
         for arm in part.arms:
-            values = [row["relative"] for other, row in mine if other is arm]
-            if values:
-                middles.append(_middle(KINDS[kind], arm, values))
+            own = [row for other, row in mine if other is arm]
+            if own:
+                middles.append(_middle(KINDS[kind], arm, own))
     return Figure(
         name=f"arms-{part.modality}",
         caption=caption("slopes"),
@@ -67,44 +65,27 @@ def slopes(found: Rows, part: Part) -> Figure | None:
             lines, middles, part.arms, theme, 300 if narrow else 310, 1 if narrow else 3
         ),
         head=("kind", "arm", "median", "95% interval", "probes"),
-        numbers=[
-            (row["kind"], row["arm"], number(row["value"]), interval(row["low"], row["high"]), row["n"])
-            for row in middles
-        ],
+        numbers=[(row["kind"], row["arm"], number(row["value"]), row["interval"], row["n"]) for row in middles],
     )
 
 
-def _middle(kind: str, arm: Arm, values: Sequence[float]) -> dict[str, Any]:
-    middle, low, high = median(values)
-    text = f"{kind}, {arm.short}: {number(middle)} ({interval(low, high)}), {len(values)} probes"
-    return {
-        "kind": kind,
-        "arm": arm.short,
-        "value": middle,
-        "low": low,
-        "high": high,
-        "n": len(values),
-        "description": text,
-    }
+def _middle(kind: str, arm: Arm, mine: Rows) -> dict[str, Any]:
+    found = _estimated(mine, "relative", "median")
+    text = f"{kind}, {arm.short}: {number(found['value'])} ({found['interval']}), {found['n']} probes"
+    return {**found, "kind": kind, "arm": arm.short, "description": text}
 
 
 def distance(connection: duckdb.DuckDBPyConnection, part: Part) -> Figure | None:
     """Mean |influence| in tenths of the distance."""
-    drawn: Rows = []
+    groups: dict[tuple[Arm, int], Rows] = {}
     for arm, row in of_arm(rows(connection, "distance_bins"), part):
-        half, size = NORMAL * row["standard_error"], row["size"]
-        text = f"{arm.short}: distance {row['distance']:.2f}, {number(size, 3)} nats ± {half:.3f}"
-        drawn.append(
-            {
-                "arm": arm.short,
-                "x": row["distance"],
-                "value": size,
-                "low": max(0, size - half),
-                "high": size + half,
-                "cells": row["cells"],
-                "description": f"{text}, {row['cells']} cells",
-            }
-        )
+        groups.setdefault((arm, row["bin"]), []).append(row)
+    drawn: Rows = []
+    for (arm, _), mine in groups.items():
+        found = _estimated(mine, "size", "mean", 3)
+        at, cells = float(np.mean([row["distance"] for row in mine])), sum(row["cells"] for row in mine)
+        text = f"{arm.short}: distance {at:.2f}, {number(found['value'], 3)} nats ({found['interval']}), {cells} cells"
+        drawn.append({**found, "arm": arm.short, "x": at, "cells": cells, "description": text})
     if not drawn:
         return None
     return Figure(
@@ -120,58 +101,43 @@ def distance(connection: duckdb.DuckDBPyConnection, part: Part) -> Figure | None
         ),
         head=("arm", "distance", "mean |I|, nats", "95% interval", "cells"),
         numbers=[
-            (row["arm"], number(row["x"]), number(row["value"], 3), interval(row["low"], row["high"], 3), row["cells"])
-            for row in drawn
+            (row["arm"], number(row["x"]), number(row["value"], 3), row["interval"], row["cells"]) for row in drawn
         ],
     )
 
 
-def noise(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> list[Figure]:
+def noise(part: Part, lines: Rows) -> list[Figure]:
     """What noise does to a lesson, by family and level: quality and invariance, as the scorecard's lines have them."""
-    levels = of_arm(rows(connection, "noise_levels"), part)
-    found = [(arm, row) for arm, row in levels if row["noise"] != "label_flip" and row["level"] is not None]
-    scored = {(line["desideratum"], line["variant"], line["arm"].key): line for line in lines}
+    levels = [line for line in lines if line["level"] is not None and line["value"] is not None]
     figures = [
-        _noise_figure(found, scored, part, "quality", "share of the clean lesson"),
-        _noise_figure(found, scored, part, "invariance", "cosine with the clean row"),
+        _noise_figure(levels, part, "quality", "share of the clean lesson"),
+        _noise_figure(levels, part, "invariance", "cosine with the clean row"),
     ]
     return [figure for figure in figures if figure]
 
 
-def _noise_figure(
-    found: Sequence[tuple[Arm, dict[str, Any]]],
-    scored: Mapping[tuple[str, str, tuple[str, str, str]], dict[str, Any]],
-    part: Part,
-    measure: str,
-    y_title: str,
-) -> Figure | None:
+def _noise_figure(levels: Rows, part: Part, measure: str, y_title: str) -> Figure | None:
+    mine = [line for line in levels if line["desideratum"] == f"noise_{measure}"]
     drawn: Rows = []
-    for arm, row in found:
-        value, half = row[measure], NORMAL * (row[f"{measure}_error"] or 0)
-        if value is None:
-            continue
-        ends = (value - half, value + half)
-        line = scored.get((f"noise_{measure}", f"{row['noise']}@{row['level']:g}", arm.key))
-        if line and line["value"] is not None and line["ci_low"] is not None:
-            value, ends = line["value"], (line["ci_low"], line["ci_high"])
-        name, level = noise_name(row["noise"]), level_name(row["noise"], row["level"])
-        shown = f"{number(value)} ({interval(*ends)}), {row['probes']} probes"
+    for line in mine:
+        name, level = noise_name(line["kind"]), level_name(line["kind"], line["level"])
+        arm, value = line["arm"].short, line["value"]
         drawn.append(
             {
                 "family": name,
-                "arm": arm.short,
-                "x": row["level"],
+                "arm": arm,
+                "x": line["level"],
                 "level": level,
                 "value": value,
-                "low": ends[0],
-                "high": ends[1],
-                "n": row["probes"],
-                "description": f"{name}, {level}, {arm.short}: {shown}",
+                "low": value if line["ci_low"] is None else line["ci_low"],
+                "high": value if line["ci_high"] is None else line["ci_high"],
+                "n": line["n"],
+                "description": f"{name}, {level}, {arm}: {number(value)} ({line['interval']}), {line['n']} probes",
             }
         )
     if not drawn:
         return None
-    decibel = all(UNITS.get(row["noise"]) == "dB" for _, row in found)
+    decibel = all(UNITS.get(line["kind"]) == "dB" for line in mine)
     return Figure(
         name=f"noise-{measure}-{part.modality}",
         caption=caption(f"noise_{measure}"),
@@ -242,14 +208,12 @@ CLAIMS = {
 
 def restored(lines: Rows, arm: Arm) -> Figure | None:
     """Which layers mattered: what an arm's probes lose when one layer's change is undone, by claim."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in lines:
-        place, _, claim = line["variant"].partition(": ")
-        if line["desideratum"] == "layer_restoration" and line["arm"] == arm and claim in CLAIMS:
-            found[place.removeprefix("layer ").removesuffix(" the layers"), claim] = line
-    if not found:
+    mine = [line for line in lines if line["desideratum"] == "layer_restoration" and line["formula"] == "share"]
+    mine = [line for line in mine if line["arm"] == arm and line["kind"] in CLAIMS]
+    if not mine:
         return None
-    layers = sorted({layer for layer, _ in found}, key=lambda name: (not name.isdigit(), name.zfill(4)))
+    found = {(_layer(line), line["kind"]): line for line in mine}
+    layers = list(dict.fromkeys(_layer(line) for line in mine))  # as the lines are sorted: outside the layers last
     drawn: Rows = []
     for layer in layers:
         null = next((found[key]["null_value"] for key in found if key[0] == layer), None)
@@ -269,6 +233,10 @@ def restored(lines: Rows, arm: Arm) -> Figure | None:
         head=("layer", "", "value", "95% interval", "probes"),
         numbers=[(row["layer"], row["claim"], row["text"], row["interval"], row["n"]) for row in drawn],
     )
+
+
+def _layer(line: Mapping[str, Any]) -> str:
+    return "outside" if line["layer"] is None else str(line["layer"])
 
 
 def _tile(layer: str, claim: str, value: float, text: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import duckdb
@@ -15,24 +14,19 @@ from einfluence.errors import InputError
 from einfluence.report.figure import number, short
 from einfluence.report.images import class_of
 from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows
-from einfluence.report.recipes import FEW, doses, few_arms
-from einfluence.report.rescue import Answer, rescue
-from einfluence.report.scorecard import scorecard
-from einfluence.report.sections import pairs
-from einfluence.report.words import position
+from einfluence.report.recipes import doses, few_arms, grids_of
+from einfluence.report.rescue import rescue
+from einfluence.report.scorecard import position, scorecard
 
 ARMS = 3  # side by side in a terminal of 80 columns
 BAR = 8  # characters from the null to the ideal
 _BLOCKS = " ▏▎▍▌▋▊▉█"
-_STYLES = {"met": "green", "violated": "red", "cannot tell": "dim", "described": "dim"}
+_STYLES = {"met": "green", "violated": "red"}
 
 
 def show_scorecard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
     """The verdicts of all parts; a bar runs from the null to the ideal."""
-    parts = parts_uncounted(connection)
-    # Cells, of which there may be millions, are read only where it takes them to choose among many arms.
-    with prepared(connection) if any(len(part.arms) > FEW for part in parts) else nullcontext():
-        return Group(*(_card(connection, part) for part in parts), _KEY)
+    return Group(*(_card(connection, part) for part in parts_uncounted(connection)), _KEY)
 
 
 _KEY = Text("✓ met  ✗ violated  ? cannot tell, by the 95% interval; bars run from the null to the ideal", style="dim")
@@ -41,7 +35,7 @@ _KEY = Text("✓ met  ✗ violated  ? cannot tell, by the 95% interval; bars run
 def _card(connection: duckdb.DuckDBPyConnection, part: Part) -> RenderableType:
     card = scorecard(connection, part)
     tables = [_table(card, part, part.arms[start : start + ARMS]) for start in range(0, len(part.arms), ARMS)]
-    few = few_arms(part, doses(pairs(connection), part)) if len(part.arms) > FEW else part
+    few = few_arms(part, doses(card["lines"]), grids_of(connection, part))
     rescued = rescue(card["lines"], few)
     prompted = [_rescued(arm, told) for arm, told in (rescued.told if rescued else [])]
     return Group(*tables, *prompted, *_failed(failures(connection, part.arms)))
@@ -62,7 +56,7 @@ def _table(card: dict[str, Any], part: Part, arms: Sequence[Arm]) -> RenderableT
     return Group(table, Text(""))
 
 
-def _rescued(arm: Arm, told: Sequence[tuple[Answer, str, list[str]]]) -> RenderableType:
+def _rescued(arm: Arm, told: Sequence[tuple[str, str, list[str]]]) -> RenderableType:
     lines = [f"{symbol} {answer}: {', '.join(titles)}" for answer, symbol, titles in told]
     return Group(Text(f"In the prompt rather than {arm.short}", "bold"), *map(Text, lines), Text(""))
 
@@ -70,7 +64,9 @@ def _rescued(arm: Arm, told: Sequence[tuple[Answer, str, list[str]]]) -> Rendera
 def _verdict(line: dict[str, Any]) -> Text:
     at = position(line, line["value"])
     bar = " " * BAR if at is None or line["verdict"] == "described" else bar_of(at)
-    return Text.assemble((f"{line['symbol']} ", _STYLES[line["verdict"]]), (bar, "blue"), f" {line['shown']}")
+    return Text.assemble(
+        (f"{line['symbol']} ", _STYLES.get(line["verdict"], "dim")), (bar, "blue"), f" {line['shown']}"
+    )
 
 
 def bar_of(share: float, width: int = BAR) -> str:

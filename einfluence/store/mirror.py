@@ -20,7 +20,7 @@ from einfluence.embedded import cache_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.store.files import MARKER, Files, unreadable, unwritable
-from einfluence.store.schema import PARTED
+from einfluence.store.schema import PARTED, SCORED
 
 
 class Mirrored(Files):
@@ -33,7 +33,7 @@ class Mirrored(Files):
     """
 
     LAZY = (*(f"{table}/" for table in PARTED), "deltas/", "states/", "log/", ".aside/")
-    CHANGING = ("studies/", "desiderata/", "report.html", MARKER)
+    CHANGING = ("studies/", *(f"{table}/" for table in SCORED), "report.html", MARKER)
 
     def __init__(self, url: str) -> None:
         super().__init__(cache_folder() / "stores" / content_hash(url.rstrip("/")))

@@ -187,23 +187,52 @@ RESTORATIONS = _table(
     engine_version=(pa.string(), "version of the definition of the numbers"),
 )
 
+_SCORE: dict[str, tuple[Any, str]] = {
+    "domain": (pa.string(), "the group compared; 'all' for the whole"),
+    "desideratum": (pa.string(), "the property, e.g. negation"),
+    "variant": (pa.string(), "which of its numbers, for people; the next eight columns say it in pieces"),
+    "formula": (pa.string(), "how the number comes about, e.g. score, nats, contrast"),
+    "kind": (pa.string(), "of what: noise family, claim, kind of pair or of control, together or in turn; else null"),
+    "level": (pa.float64(), "noise level, steps of inference, or which fifth by distance; else null"),
+    "place": (pa.string(), "where in the network: layer <k>, outside the layers, module <name>; else null"),
+    "layer": (pa.int32(), "index of that layer; null where the place is no layer"),
+    "about": (pa.string(), "of prompt_rescue: the desideratum whose difference it is; else null"),
+    "partner": (_id, "of prompt_rescue: the recipe that it prompts with; else null"),
+    "value": (pa.float64(), "the estimate; null with too few probes"),
+    "ci_low": (pa.float64(), "lower end of the 95% interval"),
+    "ci_high": (pa.float64(), "upper end of the 95% interval"),
+    "ideal": (pa.float64(), "what ideal learning would give"),
+    "null_value": (pa.float64(), "what no learning of this kind would give, here"),
+    "p_value": (pa.float64(), "two-sided p of the null"),
+    "start": (pa.float64(), "where the way to the ideal starts: at the null, or at what the model names as the worst"),
+    "better": (pa.string(), "higher, lower, or neither: described, not judged"),
+    "bar": (pa.float64(), "what the whole interval must reach; null where nothing is judged"),
+    "verdict": (
+        pa.string(),
+        "met, violated, cannot tell or described; of prompt_rescue better, worse, alike, cannot tell or described",
+    ),
+    "n": (pa.int32(), "probes that count"),
+    "excluded": (pa.int32(), "probes left out: not learned (the gate) or without the pairs it needs"),
+    "note": (pa.string(), "what else to know, e.g. not enough probes (n=4)"),
+}
+
 DESIDERATA = _table(
     "One row for each desideratum, arm and domain: the scorecard.",
     estimator=(pa.string(), "the estimator"),
     base=(_id, "the base"),
     recipe=(_id, "the recipe"),
-    domain=(pa.string(), "the group compared; 'all' for the whole"),
-    desideratum=(pa.string(), "the property, e.g. negation"),
-    variant=(pa.string(), "which of its formulas, or noise family and level"),
-    value=(pa.float64(), "the estimate; null with too few probes"),
-    ci_low=(pa.float64(), "lower end of the 95% interval"),
-    ci_high=(pa.float64(), "upper end of the 95% interval"),
-    ideal=(pa.float64(), "what ideal learning would give"),
-    null_value=(pa.float64(), "what no learning of this kind would give, here"),
-    p_value=(pa.float64(), "two-sided p of the null"),
-    n=(pa.int32(), "probes that count"),
-    excluded=(pa.int32(), "probes left out: not learned (the gate) or without the pairs it needs"),
-    note=(pa.string(), "what else to know, e.g. not enough probes (n=4)"),
+    **_SCORE,
+)
+
+MATCHED = _table(
+    "One row for each desideratum, grid of recipes and domain: the scorecard where all its probes learned as much.",
+    estimator=(pa.string(), "the estimator"),
+    base=(_id, "the base"),
+    grid=(_id, "content hash of what the recipes have in common: all but lr and steps"),
+    label=(pa.string(), "what the recipes are called, as far as their labels agree"),
+    recipes=(pa.list_(pa.string()), "the recipes"),
+    nats=(pa.float64(), "the influence of a probe on itself that the grid is read off at; one for all grids of a base"),
+    **_SCORE,
 )
 
 TABLES: dict[str, pa.Schema] = {
@@ -219,7 +248,11 @@ TABLES: dict[str, pa.Schema] = {
     "layer_updates": LAYER_UPDATES,
     "restorations": RESTORATIONS,
     "desiderata": DESIDERATA,
+    "matched": MATCHED,
 }
+
+SCORED = ("desiderata", "matched")
+"""The tables that scoring writes whole, each in one file."""
 
 PARTED = ("influence", "outcomes", "layer_updates", "restorations")
 """The tables that arms write part by part, partitioned by base and estimator."""

@@ -27,7 +27,7 @@ from einfluence.store.marker import check_version, write_marker
 from einfluence.store.mirror import files_at
 from einfluence.store.missing import AblationBlock, CellBlock, missing_ablations, missing_cells
 from einfluence.store.parts import Parts
-from einfluence.store.schema import TABLES
+from einfluence.store.schema import SCORED, TABLES
 from einfluence.store.states import States
 from einfluence.store.tidy import merge_small, sweep
 from einfluence.store.views import connect
@@ -152,9 +152,10 @@ class Store:
         """Writes what an estimator fitted, named by the content hash of all that made it (:meth:`.States.add`)."""
         return self._states.add(state_id, tensors, about)
 
-    def write_desiderata(self, table: pa.Table) -> None:
-        """Replaces the scorecard."""
-        self.files.put("desiderata/current.parquet", table_bytes(table))
+    def write_scores(self, tables: Mapping[str, pa.Table]) -> None:
+        """Replaces the tables of :data:`einfluence.store.schema.SCORED`, the scorecard last."""
+        for name in reversed(SCORED):
+            self.files.put(f"{name}/current.parquet", table_bytes(tables[name]))
 
     def write_run(self, note: Mapping[str, Any]) -> None:
         """Adds the note of a run; ``note["started"]`` (UTC, ISO 8601) names its file."""

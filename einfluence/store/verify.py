@@ -18,7 +18,7 @@ from einfluence.store.files import MARKER, TEMPORARY
 from einfluence.store.log import FOLDER, Change, State, entry_name, replay, write_entry
 from einfluence.store.marker import write_marker
 from einfluence.store.mirror import Mirrored
-from einfluence.store.schema import PARTED
+from einfluence.store.schema import PARTED, SCORED
 from einfluence.store.states import NOTE, noted, tensors_of
 from einfluence.store.store import Store
 
@@ -115,7 +115,7 @@ def _look_at(store: Store, name: str, live: set[str]) -> Fault | None:
     if name == MARKER:
         known = isinstance((_json(str(path)) or {}).get("store_version"), int)
         return None if known else Fault(name, "damaged", "JSON that says no version of a store")
-    if top == "desiderata" or name == "report.html" or top in ("studies", "runs"):
+    if top in SCORED or name == "report.html" or top in ("studies", "runs"):
         problem = _unparsable(str(path))
         return Fault(name, "damaged", problem) if problem else None
     return Fault(name, "foreign", "not a name that einfluence gives")

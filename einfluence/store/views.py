@@ -10,7 +10,7 @@ import pyarrow as pa
 from einfluence.errors import InputError
 from einfluence.store.curations import Curations
 from einfluence.store.parts import Parts
-from einfluence.store.schema import PARTED, TABLES
+from einfluence.store.schema import PARTED, SCORED, TABLES
 
 OUTCOMES = (Path(__file__).parent / "outcomes.sql").read_text(encoding="utf-8")
 
@@ -52,7 +52,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
             key = ["probe_id", "query_id"] if name == "relations" else ["probe_id", "query_id", "measure"]
             _first_of(connection, name, [path / f"{name}.parquet" for path in current], key)
         else:
-            key = [] if name == "desiderata" else [TABLES[name].names[0]]
+            key = [] if name in SCORED else [TABLES[name].names[0]]
             _first_of(connection, name, sorted((root / name).glob("*.parquet")), key)
 
 

@@ -122,6 +122,36 @@ def test_a_users_own_model_joins_the_scorecard(store, tmp_path: Path) -> None:
     assert row["ci_low"] < row["value"] < row["ci_high"]
 
 
+def test_a_users_model_may_say_what_its_numbers_are_and_which_way_is_better(store, tmp_path: Path) -> None:
+    text = """
+        select run, probe, 'far, nats' as variant, 'nats' as formula, 'far' as kind, 2 as level, 'lower' as better,
+            self_influence as value, 0.5 as null_value
+        from mart_samples
+        union all
+        select run, probe, 'near' as variant, null, null, null, null, self_influence, 0.5 from mart_samples
+    """
+    rows = rows_of(store(CELLS), "mine", user_sql=user_file(tmp_path, text))
+    far, near = rows["far, nats"], rows["near"]
+    assert [far[name] for name in ("formula", "kind", "level", "place")] == ["nats", "far", 2.0, None]
+    assert (far["better"], far["bar"], far["verdict"]) == ("lower", 0.4, "violated")  # the probes stand at 1 to 8
+    assert [near[name] for name in ("formula", "kind", "level", "better", "verdict")] == [
+        "near", None, None, "neither", "described",
+    ]  # fmt: skip
+
+
+def test_a_users_model_of_the_old_columns_alone_is_described_by_its_variant(store, tmp_path: Path) -> None:
+    text = """
+        select run, probe, 'double' as variant, self_influence * 2 as value, null::double as weight,
+            0.0 as null_value, 20.0 as ideal, 'median' as summary
+        from mart_samples
+    """
+    row = rows_of(store(CELLS), "mine", user_sql=user_file(tmp_path, text))["double"]
+    assert (row["value"], row["formula"], row["bar"], row["verdict"]) == (9.0, "double", 5.0, row["verdict"])
+    assert {row[name] for name in ("kind", "level", "place", "layer", "about", "partner")} == {None}
+    # A quarter of the way from 0 to 20 is 5; the probes stand at 2, 4, … 16.
+    assert row["verdict"] == ("met" if row["ci_low"] >= 5 else "cannot tell")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -131,6 +161,8 @@ def test_a_users_own_model_joins_the_scorecard(store, tmp_path: Path) -> None:
         ("select run, probe, query, influence as value from stg_cells union all from stg_cells select run, probe, 1, 2",
          "several rows for one run, probe and variant"),
         ("select run, probe, 1.0 as value, 'mode' as summary from mart_samples", "mean, median or ratio"),
+        ("select run, probe, 1.0 as value, 'up' as better from mart_samples", "higher, lower or neither"),
+        ("select run, probe, 1.0 as value, probe as level from mart_samples", "level: found several"),
         ("create temp table x as select 1 as y", "no column probe, run, value"),
     ],
 )  # fmt: skip

@@ -78,12 +78,12 @@ CARD = scorecard({"value": 0.3, "ci_low": 0.2, "ci_high": 0.4})
     [
         ("negation>=0.1", "met"),
         ("negation >= 0.2", "met"),
-        ("negation>=0.25", "undecided"),  # the point would do, the interval does not
-        ("negation>=0.35", "undecided"),
-        ("negation>=0.5", "short"),
+        ("negation>=0.25", "cannot tell"),  # the point would do, the interval does not
+        ("negation>=0.35", "cannot tell"),
+        ("negation>=0.5", "violated"),
         ("negation<=0.5", "met"),
-        ("negation<=.25", "undecided"),
-        ("negation<=-1e-1", "short"),
+        ("negation<=.25", "cannot tell"),
+        ("negation<=-1e-1", "violated"),
         ("finetune:negation/contrast[all]>=0.1", "met"),
     ],
 )
@@ -91,28 +91,37 @@ def test_requirements_are_decided_on_the_interval(requirement: str, verdict: str
     assert check(CARD, [requirement]).to_pylist()[0]["verdict"] == verdict
 
 
+def test_a_requirement_may_ask_for_the_verdict_of_the_scorecard() -> None:
+    met = {"value": 0.3, "ci_low": 0.2, "ci_high": 0.4, "bar": 0.2, "verdict": "met"}
+    card = scorecard(met, {**met, "recipe": "q", "bar": 0.25, "verdict": "violated"})
+    rows = check(card, ["negation = met"]).to_pylist()
+    assert [(row["verdict"], row["bound"]) for row in rows] == [("met", 0.2), ("violated", 0.25)]
+    with pytest.raises(InputError, match="without verdicts"):
+        check(CARD, ["negation=met"])
+
+
 def test_a_requirement_holds_for_every_arm_and_domain_that_it_names() -> None:
     rows = [{"recipe": recipe, "domain": domain, "value": value, "ci_low": value, "ci_high": value}
             for recipe, domain, value in (("r", "all", 1.0), ("q", "all", 0.0), ("r", "birds", 0.5))]  # fmt: skip
     card = scorecard(*rows)
-    assert [row["verdict"] for row in check(card, ["negation>=0.4"]).to_pylist()] == ["met", "short"]
+    assert [row["verdict"] for row in check(card, ["negation>=0.4"]).to_pylist()] == ["met", "violated"]
     assert [row["value"] for row in check(card, ["negation[birds]>=0.4"]).to_pylist()] == [0.5]
 
 
 def test_a_baseline_is_met_when_the_interval_of_the_difference_is() -> None:
     baseline = scorecard({"value": 0.3, "ci_low": 0.27, "ci_high": 0.33, "base": "old"})
     # Difference 0 ± hypot(0.1, 0.03) = 0.104.
-    for margin, verdict in ((0.11, "met"), (0.1, "undecided"), (0, "undecided")):
+    for margin, verdict in ((0.11, "met"), (0.1, "cannot tell"), (0, "cannot tell")):
         row = check(CARD, [f"negation>=baseline-{margin}"], baseline).to_pylist()[0]
         assert row["verdict"] == verdict
     assert row["ci_low"] == pytest.approx(-((0.1**2 + 0.03**2) ** 0.5))
-    assert check(CARD, ["negation>=baseline+0.2"], baseline).to_pylist()[0]["verdict"] == "short"
+    assert check(CARD, ["negation>=baseline+0.2"], baseline).to_pylist()[0]["verdict"] == "violated"
 
 
 def test_too_few_probes_decide_nothing() -> None:
     card = scorecard({"n": 4, "note": "not enough probes (n=4)"})
     row = check(card, ["negation>=0.2"]).to_pylist()[0]
-    assert (row["verdict"], row["note"]) == ("undecided", "not enough probes (n=4)")
+    assert (row["verdict"], row["note"]) == ("cannot tell", "not enough probes (n=4)")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +130,8 @@ def test_too_few_probes_decide_nothing() -> None:
         ("negation", "something else than a requirement"),
         ("negation>0.2", "something else than a requirement"),
         ("negation>=", "something else than a requirement"),
+        ("negation=short", "something else than a requirement"),
+        ("negation>=met", "something else than a requirement"),
         ("negation>=baseline 0.2", "plus or minus"),
         ("negatoin>=0.2", "desideratum one of negation"),
         ("in_context:negation>=0.2", "estimator one of finetune"),

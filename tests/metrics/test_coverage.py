@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -18,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from einfluence.metrics.models import modelled
 from einfluence.metrics.resample import Column, Interval, Resampling
-from einfluence.metrics.scoring import _scored as models_of
-from einfluence.metrics.scoring import summarised
+from einfluence.metrics.summaries import Rows, summarised
 from einfluence.store.schema import TABLES
 
 SIMULATIONS = int(os.environ.get("EINFLUENCE_SIMULATIONS", "2000"))
@@ -138,16 +137,16 @@ def truth() -> dict[tuple[str, str], float]:
     return found
 
 
-def scored(connection: duckdb.DuckDBPyConnection, seed: int, interval: Interval = "percentile") -> list[dict[str, Any]]:
+def scored(connection: duckdb.DuckDBPyConnection, seed: int, interval: Interval = "percentile") -> Rows:
     """The scorecard's rows that are watched, of fine-tuning; the rest is not resampled, to save the time."""
-    with models_of(connection, None) as models:
-        table, arms = models.scores(), models.arms()
+    with modelled(connection) as models:
+        table, arms, described = models.scores(), models.arms(), models.described()
     tuned = [number for number, arm in arms.items() if arm["estimator"] == "finetune"]
     keys = [
         (row["desideratum"], row["variant"]) in WATCHED for row in table.select(["desideratum", "variant"]).to_pylist()
     ]
     table = table.filter(pa.array(keys)).filter(pc.field("arm").isin(tuned))
-    return list(summarised(table, arms, Resampling(DRAWS, seed, interval)))
+    return summarised(table, arms, described, Resampling(DRAWS, seed, interval))
 
 
 @pytest.mark.slow

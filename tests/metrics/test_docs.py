@@ -11,15 +11,15 @@ import pytest
 import einfluence.metrics
 from einfluence.metrics import per_probe, score
 from einfluence.metrics.checking import PRIMARY
-from einfluence.metrics.scoring import desiderata
+from einfluence.metrics.models import desiderata
 from einfluence.metrics.synthetic import synthetic
 from einfluence.store.schema import DESIDERATA
 
 PACKAGE = Path(einfluence.metrics.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "desiderata.md").read_text(encoding="utf-8")
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
-PROSE = {"How a number comes about", "Columns of the scorecard", "checks", "Your own", "Side by side, and as a gate",
-         "Are the intervals right?", "How long does it take?"}  # fmt: skip
+PROSE = {"How a number comes about", "Columns of the scorecard", "Verdicts", "checks", "Your own",
+         "Side by side, and as a gate", "Are the intervals right?", "How long does it take?"}  # fmt: skip
 
 
 def first_column(section: str) -> list[str]:
@@ -66,6 +66,17 @@ def test_every_variant_is_documented_and_every_documented_variant_exists(
 @pytest.mark.parametrize("name", [name for name in desiderata() if name not in ("controls", "layers")])
 def test_every_section_says_what_the_number_does_not_say(name: str) -> None:
     assert re.search(r"\*Does not say\*|less is better|so read", SECTIONS[name])
+
+
+def test_the_columns_beside_a_variant_tell_it_from_every_other() -> None:
+    connection = duckdb.connect(config={"python_enable_replacements": False})
+    synthetic(connection, probes=60, queries=60, seeds=2, arms=2)
+    pieces = ("desideratum", "formula", "kind", "level", "place", "about")
+    found: dict[tuple[object, ...], set[str]] = {}
+    for row in score(connection, draws=20).to_pylist():
+        if row["desideratum"] != "checks":
+            found.setdefault(tuple(row[name] for name in pieces), set()).add(row["variant"])
+    assert len(found) > 100 and all(len(variants) == 1 for variants in found.values())
 
 
 def test_the_primary_variant_is_the_first_in_its_table() -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from einfluence.keys import content_hash
+from einfluence.metrics import matched
+from einfluence.metrics.verdicts import with_verdicts
 from einfluence.samples import Probe, Sample
 from einfluence.store.schema import TABLES
 
@@ -41,7 +43,7 @@ TEXT_ARMS = (
     ),
     (
         "finetune",
-        {"adapter": {"kind": "lora", "r": 8}, "optimizer": "adamw", "lr": 0.003, "steps": 10},
+        {"adapter": {"kind": "lora", "r": 8}, "optimizer": {"kind": "adamw", "lr": 0.003}, "steps": 10},
         "LoRA r8, AdamW, lr 0.003 × 10",
         1.0,
     ),
@@ -73,7 +75,8 @@ class Tables:
             shape = None if sample.pixels is None else list(sample.pixels.shape)
             fields = {name: getattr(sample, name, None) for name in TABLES["samples"].names}
             cluster = sample.cluster or sample.sample_id
-            self.rows["samples"].append({**fields, "pixels": pixels, "shape": shape, "cluster": cluster})
+            more = {"pixels": pixels, "shape": shape, "inputs": None}
+            self.rows["samples"].append({**fields, **more, "cluster": cluster})
         return sample
 
     def probe(self, probe: Probe) -> Probe:
@@ -171,13 +174,17 @@ class Tables:
         variant: str = "",
         **more: Any,
     ) -> None:
-        """Adds a line of the scorecard; its interval is the value ± 0.06 unless `half` says otherwise."""
+        """Adds a line of the scorecard; its interval is the value ± 0.06 unless `half` says otherwise.
+
+        What the columns beside the variant say of it (``kind``, ``level`` …) is in ``more``; verdicts are added later.
+        """
         half = float(more.pop("half", 0.06))
         row = {
             **arm,
             "domain": "all",
             "desideratum": name,
             "variant": variant,
+            "formula": variant,
             "value": value,
             "ci_low": value - half,
             "ci_high": value + half,
@@ -191,10 +198,11 @@ class Tables:
         self.rows["desiderata"].append({**row, **more})
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A connection with the views of a store."""
+        """A connection with the views of a store; lines of the scorecard get the verdicts that their numbers give."""
         connection = duckdb.connect(config={"python_enable_replacements": False})
         for name, schema in TABLES.items():
-            table = pa.Table.from_pylist(self.rows[name], schema=schema)
+            rows = with_verdicts(self.rows[name]) if name == "desiderata" else self.rows[name]
+            table = pa.Table.from_pylist(rows, schema=schema)
             if name == "influence":
                 gain = pa.compute.subtract(table["logprob_after"], table["logprob_before"])
                 table = table.set_column(table.schema.get_field_index("influence"), "influence", gain)
@@ -254,7 +262,7 @@ def text_part(tables: Tables, facts: int = 24, hostile: bool = False, arms: Sequ
             )
             tables.relation(probe, query, kind, float(distance[i, j]))
     for estimator, recipe, label, strength in arms:
-        arm = tables.arm(base, estimator, recipe, label)
+        arm, own = tables.arm(base, estimator, recipe, label), []
         for i, probe in enumerate(probes):
             gain = np.zeros(len(queries))
             for j in range(len(queries)):
@@ -264,23 +272,29 @@ def text_part(tables: Tables, facts: int = 24, hostile: bool = False, arms: Sequ
                     0.7 + 0.6 * tables.rng.random()
                 ) + 0.15 * tables.rng.standard_normal() * (1.5 - distance[i, j])
             tables.cells(arm, probe, queries, gain)
+            own.append(gain[6 * i])
             if estimator == "finetune":
                 tables.outcome(arm, probe, gain[6 * i], status="failed" if i == 3 and "SGD" in label else "done")
         prompting = estimator == "in_context"
         tables.verdict(arm, "gate", 0.98, 1.0, 0.5, "learned")
         tables.verdict(arm, "semantic_decay", 0.41, 1.0, 0.0, "spearman")
         tables.verdict(arm, "sparseness", 0.7, 1.0, 0.41, "gini")
-        tables.verdict(arm, "leakage", 0.03, 0.0, 0.01, "score", half=0.01)
+        tables.verdict(arm, "leakage", 0.03, 0.0, 0.01, "score", half=0.01, start=1.0, bar=0.1)
         tables.verdict(arm, "paraphrase", 0.66, 1.0, 0.02, "score")
         tables.verdict(arm, "negation", 0.9 if prompting else 0.08, 1.0, 0.0, variant="contrast")
         tables.verdict(arm, "negation", 1.0 if prompting else 0.0, 1.0, 0.5, "P(negation < 0)", half=0.0)
         tables.verdict(arm, "transitivity", 0.55, 1.0, 0.5, variant="P(entailed > sibling)", half=0.12)
         tables.verdict(arm, "asymmetry", 0.4, None, 0.5, "phi")
+        tables.verdict(arm, "gate", float(np.median(own)), None, 0.0, "nats")
         if not prompting:
-            tables.verdict(arm, "prompt_rescue", 0.82, None, 0.0, "negation: contrast")
-            for place, lost in (("layer 0", 0.1), ("layer 1", 0.4), ("layer 2", 0.7), ("outside the layers", -0.05)):
+            rescued = {"about": "negation", "formula": "contrast", "partner": "in the prompt"}
+            tables.verdict(arm, "prompt_rescue", 0.82, None, 0.0, "negation: contrast", **rescued)
+            for layer, lost in ((0, 0.1), (1, 0.4), (2, 0.7), (None, -0.05)):
+                place = "outside the layers" if layer is None else f"layer {layer}"
+                where = {"formula": "share", "place": place, "layer": layer}
                 for claim in ("self", "paraphrase", "negation", "conclusion"):
-                    tables.verdict(arm, "layer_restoration", lost, None, 0.25, f"{place}: {claim}")
+                    name = f"{place}: {claim}"
+                    tables.verdict(arm, "layer_restoration", lost, None, 0.25, name, kind=claim, **where)
     assert len(by_id) == len(queries)
 
 
@@ -358,13 +372,18 @@ def image_part(tables: Tables, clean: int = 20, extra: int = 20) -> None:
         tables.verdict(arm, "gate", 1.0, 1.0, 0.5, "learned", half=0.0)
         tables.verdict(arm, "semantic_decay", 0.6, 1.0, 0.0, "spearman")
         for family, levels in FAMILIES.items():
-            tables.verdict(arm, "noise_invariance", 0.75, 1.0, 0.0, variant=family)
-            tables.verdict(arm, "noise_quality", 0.75, None, 1.0, variant=family, half=0.4 if family == "blur" else 0.1)
+            same: dict[str, Any] = {"kind": family, "formula": "cosine"}
+            less: dict[str, Any] = {"kind": family, "formula": "score", "better": "lower"}
+            tables.verdict(arm, "noise_invariance", 0.75, 1.0, 0.0, family, **same)
+            tables.verdict(arm, "noise_quality", 0.75, None, 1.0, family, half=0.4 if family == "blur" else 0.1, **less)
             for position, level in enumerate(levels):
-                tables.verdict(arm, "noise_invariance", 0.95 - 0.2 * position, 1.0, 0.0, variant=f"{family}@{level:g}")
-                tables.verdict(arm, "noise_quality", 1 - 0.25 * position, None, 1.0, variant=f"{family}@{level:g}")
-        tables.verdict(arm, "noise_quality", 0.98, 1.0, 0.0, "label_flip", half=0.01)
-        tables.verdict(arm, "noise_quality", -0.6, None, 2.0, "label_flip, nats")
+                at = f"{family}@{level:g}"
+                tables.verdict(arm, "noise_invariance", 0.95 - 0.2 * position, 1.0, 0.0, at, level=level, **same)
+                tables.verdict(arm, "noise_quality", 1 - 0.25 * position, None, 1.0, at, level=level, **less)
+        flip = {"kind": "label_flip", "formula": "contrast"}
+        tables.verdict(arm, "noise_quality", 0.98, 1.0, 0.0, "label_flip", half=0.01, **flip)
+        flip = {"kind": "label_flip", "formula": "nats", "better": "neither"}
+        tables.verdict(arm, "noise_quality", -0.6, None, 2.0, "label_flip, nats", **flip)
 
 
 def grid_store() -> duckdb.DuckDBPyConnection:
@@ -387,7 +406,11 @@ def grid_store() -> duckdb.DuckDBPyConnection:
         for lr in (0.002, 0.005, 0.01)
     )
     text_part(tables, facts=10, arms=(*grid, TEXT_ARMS[-1]))
-    return tables.connect()
+    connection = tables.connect()
+    connection.register("_matched", matched(connection, draws=200))
+    connection.execute("insert into matched select * from _matched")
+    connection.unregister("_matched")
+    return connection
 
 
 def tall_store(probes: int = 1100, queries: int = 40) -> duckdb.DuckDBPyConnection:

@@ -5,84 +5,34 @@ from typing import Any
 import pytest
 
 from einfluence.curate.noise import FAMILIES
+from einfluence.metrics.verdicts import judged
 from einfluence.report.query import in_order
-from einfluence.report.rescue import decide as rescued
-from einfluence.report.words import (
-    decide,
-    is_headline,
-    level_name,
-    noise_name,
-    position,
-    sentence,
-    vocabulary,
-    words_of,
-)
+from einfluence.report.scorecard import position
+from einfluence.report.words import UNJUDGED, is_headline, level_name, noise_name, sentence, vocabulary, words_of
+
+PIECES = dict.fromkeys(("kind", "level", "place", "layer", "about", "partner"))
 
 
-def row(desideratum: str = "semantic_decay", variant: str = "spearman", **numbers: Any) -> dict[str, Any]:
+def row(desideratum: str = "semantic_decay", variant: str = "spearman", **said: Any) -> dict[str, Any]:
     base = {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6, "ideal": 1.0, "null_value": 0.0}
-    return {"desideratum": desideratum, "variant": variant, **base, **numbers}
-
-
-@pytest.mark.parametrize(
-    ("numbers", "verdict"),
-    [
-        ({}, "met"),
-        ({"ci_low": 0.25}, "met"),
-        ({"value": 0.3, "ci_low": 0.2, "ci_high": 0.4}, "cannot tell"),  # straddles the quarter
-        ({"value": 0.1, "ci_low": 0.05, "ci_high": 0.2}, "violated"),  # better than the null, but hardly
-        ({"value": -0.5, "ci_low": -0.7, "ci_high": -0.3}, "violated"),
-        ({"value": 0.1, "ci_low": -0.4, "ci_high": 0.6}, "cannot tell"),
-        ({"value": None, "ci_low": None, "ci_high": None}, "cannot tell"),
-        ({"ci_low": None, "ci_high": None}, "cannot tell"),
-    ],
-)
-def test_the_verdict_asks_that_the_interval_reach_a_quarter_of_the_way(numbers: dict[str, Any], verdict: str) -> None:
-    assert decide(row(**numbers)) == verdict
-
-
-def test_where_less_is_better_the_interval_is_read_the_other_way_round() -> None:
-    less = {"ideal": None, "null_value": 1.0}
-    assert decide(row("noise_quality", "blur", value=0.4, ci_low=0.3, ci_high=0.5, **less)) == "met"
-    assert decide(row("noise_quality", "blur", value=1.2, ci_low=1.1, ci_high=1.3, **less)) == "violated"
-    assert decide(row("noise_quality", "blur", value=0.9, ci_low=0.7, ci_high=1.1, **less)) == "cannot tell"
-
-
-def test_where_no_ideal_is_stated_a_tenth_is_the_least_that_counts() -> None:
-    start = {"ideal": None, "null_value": 0.0}
-    assert decide(row("synergy", "synergy", value=0.04, ci_low=0.02, ci_high=0.06, **start)) == "violated"
-    assert decide(row("synergy", "synergy", value=0.2, ci_low=0.11, ci_high=0.3, **start)) == "met"
-    assert decide(row("synergy", "synergy", value=0.1, ci_low=0.02, ci_high=0.2, **start)) == "cannot tell"
-
-
-@pytest.mark.parametrize(
-    ("ends", "answer"),
-    [((0.1, 0.4), "better"), ((-0.4, -0.1), "worse"), ((-0.05, 0.06), "alike"), ((0.02, 0.4), "cannot tell")],
-)
-def test_the_prompt_is_better_worse_or_alike_by_the_whole_interval(ends: tuple[float, float], answer: str) -> None:
-    assert rescued(*ends) == answer
+    line = {"desideratum": desideratum, "variant": variant, "formula": variant, **PIECES, **base, **said}
+    return {**line, **judged(line), **said}
 
 
 def test_a_violated_negation_says_how_much_it_rose_beside_itself() -> None:
-    said = sentence(row("negation", "contrast"), "violated", "finetune", "text", 0.62)
+    line = row("negation", "contrast", verdict="violated")
+    said = sentence(line, "finetune", "text", beside=0.62)
     assert said == "Training on a fact raises its negation along with its paraphrase, 0.62 times as much as itself."
-    assert "times" not in sentence(row("negation", "contrast"), "violated", "finetune", "text", -0.1)
+    assert "times" not in sentence(line, "finetune", "text", beside=-0.1)
 
 
-def test_leakage_is_measured_from_as_much_as_itself_to_nothing() -> None:
-    small = row("leakage", "score", value=0.02, ci_low=0.01, ci_high=0.03, ideal=0.0, null_value=0.02)
-    assert decide(small) == "met"
-    assert position(small, 1.0) == 0 and position(small, 0.0) == 1
-    assert decide({**small, "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}) == "violated"
-
-
-def test_asymmetry_is_described_not_judged() -> None:
-    assert decide(row("asymmetry", "phi", ideal=None, null_value=0.5)) == "described"
-
-
-def test_a_position_is_the_share_of_the_way_from_null_to_ideal() -> None:
+def test_a_position_is_the_share_of_the_way_from_start_to_ideal() -> None:
     assert position(row(ideal=-1.0, null_value=1.0), 0.5) == pytest.approx(0.25)
     assert position(row(), None) is None
+    leakage = row("leakage", "score", ideal=0.0, null_value=0.02, start=1.0, bar=0.1)
+    assert [position(leakage, at) for at in (1.0, 0.0, 0.1)] == [0, 1, pytest.approx(0.9)]
+    assert position(row(ideal=None, null_value=0.5, better="lower"), 0.4) == pytest.approx(0.1)
+    assert position(row(ideal=None, null_value=None), 0.4) is None
 
 
 def test_every_sentence_can_be_said_of_texts_and_of_images() -> None:
@@ -90,37 +40,41 @@ def test_every_sentence_can_be_said_of_texts_and_of_images() -> None:
         for variant in ("", *words.lines):
             for verdict in ("met", "violated", "cannot tell", "described"):
                 for estimator in ("finetune", "in_context", "grad_dot"):
-                    said = sentence(row(name, variant), verdict, estimator, "image")
+                    said = sentence(row(name, variant, verdict=verdict), estimator, "image")
                     assert "{" not in said and "a image" not in said
 
 
+def test_of_a_row_without_a_verdict_nothing_is_said() -> None:
+    assert sentence(row("negation", "contrast", verdict=UNJUDGED), "finetune", "text") == ""
+
+
 def test_a_desideratum_of_the_users_own_is_called_by_its_name_and_stands_on_the_scorecard() -> None:
-    assert words_of("my_own_score").title == "My own score"
-    assert is_headline("my_own_score", "") and is_headline("my_own_score", "first")
+    assert words_of(row("my_own_score", "my_own_score")).title == "My own score"
+    assert words_of(row("my_own_score", "a_first")).title == "My own score: a first"
+    assert is_headline(row("my_own_score", "")) and is_headline(row("my_own_score", "first", level=2.0))
 
 
 def test_levels_and_slopes_of_noise_stand_in_the_table_alone() -> None:
-    assert is_headline("noise_quality", "blur")
-    assert not is_headline("noise_quality", "blur@0.5") and not is_headline("noise_quality", "blur slope")
-    assert not is_headline("noise_quality", "blur, nats") and is_headline("noise_quality", "label_flip, nats")
-    assert is_headline("my_own_score", "bread@2") and is_headline("my_own_score", "a slope")
+    def shown(variant: str, formula: str = "score", level: float | None = None) -> bool:
+        return is_headline(row("noise_quality", variant, kind="blur", formula=formula, level=level))
+
+    assert shown("blur") and not shown("blur@0.5", level=0.5) and not shown("blur slope", "slope")
+    assert not shown("blur, nats", "nats") and shown("label_flip, nats", "nats")
 
 
 def test_every_level_of_noise_has_its_familys_unit() -> None:
     for family in FAMILIES:
-        assert level_name(family, -6.0) == "−6 dB" and noise_name(f"{family}@-6").endswith(" at −6 dB")
+        assert level_name(family, -6.0) == "−6 dB" and noise_name(family, -6.0).endswith(" at −6 dB")
     assert level_name("label_flip", 1.0) == "" and level_name("of_their_own", 0.5) == "0.5"
-    assert words_of("noise_quality", "gaussian@-12").title == "Less from bad data: Gaussian, −12 dB"
-    assert words_of("noise_quality", "shot slope").title == "Less from bad data: shot slope"
+    title = words_of(row("noise_quality", "gaussian@-12", kind="gaussian", level=-12.0, formula="score")).title
+    assert title == "Less from bad data: Gaussian, −12 dB"
+    slope = words_of(row("noise_quality", "shot slope", kind="shot", formula="slope"))
+    assert slope.title == "Less from bad data: shot slope"
 
 
-def test_a_wrong_label_is_judged_by_a_contrast_and_described_in_nats() -> None:
-    ends = {"ideal": 1.0, "null_value": 0.0}
-    assert decide(row("noise_quality", "label_flip", value=0.98, ci_low=0.97, ci_high=1.0, **ends)) == "met"
-    assert decide(row("noise_quality", "label_flip", value=0.1, ci_low=0.05, ci_high=0.2, **ends)) == "violated"
-    harm = row("noise_quality", "label_flip, nats", value=-8.1, ci_low=-9.0, ci_high=-7.0, ideal=None, null_value=0.08)
-    assert decide(harm) == "described"
-    assert "by −8.10 nats" in sentence(harm, "described", "finetune", "image")
+def test_the_sentence_on_a_wrong_label_is_in_nats() -> None:
+    harm = row("noise_quality", "label_flip, nats", value=-8.1, kind="label_flip", verdict="described")
+    assert "by −8.10 nats" in sentence(harm, "finetune", "image")
 
 
 def test_names_are_sorted_by_the_numbers_in_them() -> None:

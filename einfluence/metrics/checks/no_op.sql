@@ -3,7 +3,7 @@ with recipes as (
     select
         recipe,
         coalesce(json ->> '$.recipe.steps', json ->> '$.steps') as steps,
-        coalesce(json ->> '$.recipe.lr', json ->> '$.lr') as lr
+        coalesce(json ->> '$.recipe.lr', json ->> '$.optimizer.lr', json ->> '$.lr') as lr
     from recipes
 ),
 

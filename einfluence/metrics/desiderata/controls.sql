@@ -7,6 +7,8 @@ select
     run,
     probe,
     control || ': nats' as variant,
+    'nats' as formula,
+    control as kind,
     size as value,
     cast(null as double) as null_value,
     0.0 as ideal,

@@ -28,6 +28,8 @@ select
     run,
     probe,
     'contrast' as variant,
+    'contrast' as formula,
+    cast(null as varchar) as kind,
     case
         when learned then (contrapositive - reverse) / nullif(abs(contrapositive) + abs(reverse), 0)
     end as value,
@@ -42,6 +44,8 @@ select
     run,
     probe,
     'reversed score' as variant,
+    'score' as formula,
+    'reversed' as kind,
     reverse / strength as value,
     coalesce(unrelated_influence, 0) / strength as null_value,
     0.0 as ideal,
@@ -54,6 +58,8 @@ select
     run,
     probe,
     'nats' as variant,
+    'nats' as formula,
+    cast(null as varchar) as kind,
     case when learned then contrapositive - reverse end as value,
     0.0 as null_value,
     cast(null as double) as ideal,

@@ -4,6 +4,7 @@ with restored as (
         runs.run,
         probes.probe,
         restorations.place,
+        try_cast(regexp_extract(restorations.place, '^layer (\d+)$', 1) as integer) as layer,
         case
             when samples.own_query = queries.query then 'self'
             when relations.kind = 'entailed' then 'conclusion'
@@ -29,12 +30,13 @@ summed as (
         run,
         probe,
         place,
+        layer,
         claim,
         avg(influence) as influence,
         avg(lost) as lost
     from restored
     where claim in ('self', 'paraphrase', 'negation', 'conclusion')
-    group by run, probe, place, claim
+    group by run, probe, place, layer, claim
 ),
 
 learned as (
@@ -73,6 +75,7 @@ compared as (
         summed.run,
         summed.probe,
         summed.place,
+        summed.layer,
         summed.claim,
         shares.share,
         case when learned.probe is not null then summed.lost end as lost,
@@ -88,6 +91,10 @@ select
     run,
     probe,
     place || ': ' || claim as variant,
+    'share' as formula,
+    claim as kind,
+    place,
+    layer,
     lost_share as value,
     share as null_value,
     cast(null as double) as ideal,
@@ -100,6 +107,10 @@ select
     run,
     probe,
     place || ': ' || claim || ', nats' as variant,
+    'nats' as formula,
+    claim as kind,
+    place,
+    layer,
     lost as value,
     0.0 as null_value,
     cast(null as double) as ideal,

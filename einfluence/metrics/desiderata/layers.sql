@@ -27,6 +27,7 @@ places as (
         run,
         probe,
         coalesce('layer ' || layer, 'outside the layers') as place,
+        layer,
         square,
         relative_update
     from updates
@@ -35,6 +36,7 @@ places as (
         run,
         probe,
         'module ' || module as place,
+        null as layer,
         square,
         relative_update
     from updates
@@ -45,17 +47,21 @@ summed as (
         places.run,
         places.probe,
         places.place,
+        places.layer,
         sum(places.square) / nullif(any_value(totals.square), 0) as share,
         avg(places.relative_update) filter (where isfinite(places.relative_update)) as relative_update
     from places
     inner join totals using (run, probe)
-    group by places.run, places.probe, places.place
+    group by places.run, places.probe, places.place, places.layer
 )
 
 select
     run,
     probe,
     place || ': share' as variant,
+    'share' as formula,
+    place,
+    layer,
     share as value,
     cast(null as double) as null_value,
     cast(null as double) as ideal,
@@ -68,6 +74,9 @@ select
     run,
     probe,
     place || ': relative' as variant,
+    'relative' as formula,
+    place,
+    layer,
     relative_update as value,
     cast(null as double) as null_value,
     cast(null as double) as ideal,

@@ -1,9 +1,14 @@
 -- One row a (run of finetune, probe, variant): what prompting with the probe does better, paired by probe.
-with values_by_run as (
-    select * from mart_values
+with variants as (
+    select * from mart_variants
     where
         desideratum not in ('noise_invariance', 'noise_quality', 'controls', 'layers', 'reliability')
-        and variant not like '%fifth%'
+        and not (desideratum = 'semantic_decay' and level is not null)
+),
+
+values_by_run as (
+    select * from mart_values
+    semi join variants using (run, desideratum, variant)
 ),
 
 runs as (
@@ -67,9 +72,17 @@ select
     tuned.probe,
     tuned.desideratum || ': ' || tuned.variant
     || case when prompted.n_recipes > 1 then ' (prompt ' || prompted.recipe[:6] || ')' else '' end as variant,
+    variants.formula,
+    variants.kind,
+    variants.level,
+    variants.place,
+    variants.layer,
+    tuned.desideratum as about,
+    prompted.recipe as partner,
     prompted.value - tuned.value as value,
     0.0 as null_value,
     cast(null as double) as ideal,
     case tuned.summary when 'ratio' then 'mean' else tuned.summary end as summary
 from tuned
 inner join prompted using (base, desideratum, variant, probe)
+inner join variants using (run, desideratum, variant)

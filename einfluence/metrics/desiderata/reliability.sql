@@ -22,6 +22,8 @@ select
     run,
     probe,
     'spearman across seeds' as variant,
+    'spearman' as formula,
+    'neither' as better,
     avg(correlation) as value,
     0.0 as null_value,
     1.0 as ideal,

@@ -4,7 +4,8 @@ with bundles as (
         probes.probe,
         probes.probe_id,
         probes.kind,
-        case when probes.kind = 'sequence' then ', in turn' else '' end as way
+        case when probes.kind = 'sequence' then 'in turn' else 'together' end as way,
+        case when probes.kind = 'sequence' then ', in turn' else '' end as suffix
     from stg_probes as probes
     where probes.kind in ('bundle', 'sequence') and probes.n_members = 2
 ),
@@ -54,12 +55,13 @@ averaged as (
         single.run,
         single.probe,
         bundles.way,
+        bundles.suffix,
         avg(case when single.n_parts = 2 then single.joint - single.apart end) as synergy,
         avg(case when single.n_parts = 2 then single.joint - single.better end) as gain,
         avg(single.joint) as joint
     from single
     inner join bundles using (probe)
-    group by single.run, single.probe, bundles.way
+    group by single.run, single.probe, bundles.way, bundles.suffix
 ),
 
 -- A pair's premises, whatever their order, and which of them comes first.
@@ -101,7 +103,10 @@ together as (
 select
     run,
     probe,
-    'synergy' || way as variant,
+    'synergy' || suffix as variant,
+    'synergy' as formula,
+    way as kind,
+    'higher' as better,
     synergy as value,
     0.0 as null_value,
     cast(null as double) as ideal,
@@ -113,7 +118,10 @@ union all
 select
     run,
     probe,
-    'gain over the better premise' || way as variant,
+    'gain over the better premise' || suffix as variant,
+    'gain over the better premise' as formula,
+    way as kind,
+    'higher' as better,
     gain as value,
     0.0 as null_value,
     cast(null as double) as ideal,
@@ -125,7 +133,10 @@ union all
 select
     one.run,
     one.probe,
-    'effect of order' || one.way as variant,
+    'effect of order' || one.suffix as variant,
+    'effect of order' as formula,
+    one.way as kind,
+    cast(null as varchar) as better,
     abs(one.joint - other.joint) as value,
     cast(null as double) as null_value,
     0.0 as ideal,
@@ -140,6 +151,9 @@ select
     averaged.run,
     averaged.probe,
     'in turn beyond together' as variant,
+    'beyond together' as formula,
+    'in turn' as kind,
+    'higher' as better,
     averaged.joint - together.joint as value,
     0.0 as null_value,
     cast(null as double) as ideal,

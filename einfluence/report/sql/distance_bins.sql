@@ -1,4 +1,4 @@
--- grain: one row an arm and tenth of the distances: mean |influence| over probes (self left out), with standard error
+-- grain: one row an arm, tenth of the distances and probe: its mean |influence| there (itself left out)
 with
 report_arms as (select * from report_arms),
 
@@ -50,26 +50,18 @@ by_probe as (
     from binned
     where bin is not null
     group by arm, bin, probe
-),
-
-by_bin as (
-    select
-        arm,
-        bin,
-        avg(distance) as distance,
-        avg(size) as size,
-        coalesce(stddev_samp(size), 0) / sqrt(count(*)) as standard_error,
-        count(*) as probes,
-        sum(cells)::bigint as cells
-    from by_probe
-    group by arm, bin
 )
 
 select
     report_arms.base,
     report_arms.estimator,
     report_arms.recipe,
-    by_bin.*
-from by_bin
-inner join report_arms on by_bin.arm = report_arms.arm
-order by by_bin.arm, by_bin.bin
+    by_probe.bin,
+    by_probe.size,
+    by_probe.distance,
+    by_probe.cells,
+    report_probes.cluster
+from by_probe
+inner join report_arms on by_probe.arm = report_arms.arm
+inner join report_probes on by_probe.probe = report_probes.probe
+order by by_probe.arm, by_probe.bin, by_probe.probe

@@ -1,4 +1,4 @@
--- grain: one row a probe, arm and kind of relation: the mean influence on the queries of that kind, in nats and
+-- grain: one row a probe, arm and kind of relation: the median influence on the queries of that kind, in nats and
 -- relative to the probe's influence on itself (null where the probe did not learn itself)
 with
 report_arms as (select * from report_arms),
@@ -12,13 +12,13 @@ by_kind as (
         report_cells.arm,
         report_cells.probe,
         report_cells.kind,
-        avg(report_cells.influence) as influence
+        median(report_cells.influence) as influence
     from report_cells
     inner join report_probes on report_cells.probe = report_probes.probe
     where
         report_probes.kind = 'sample'
         and report_cells.kind in (
-            'self', 'paraphrase', 'negation', 'entailed', 'contrapositive', 'reversed', 'sibling', 'unrelated'
+            'self', 'paraphrase', 'negation', 'entailed', 'contrapositive', 'reversed', 'sibling'
         )
     group by report_cells.arm, report_cells.probe, report_cells.kind
 ),
@@ -30,6 +30,7 @@ select
     report_arms.estimator,
     report_arms.recipe,
     report_probes.probe_id,
+    report_probes.cluster,
     by_kind.kind,
     by_kind.influence,
     case when own.influence > 0 then by_kind.influence / own.influence end as relative
