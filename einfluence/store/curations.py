@@ -76,7 +76,7 @@ class Curations:
 
 @lru_cache(maxsize=2)
 def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, Sequence[str]]]:
-    """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order (or in turn)."""
+    """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order."""
     rows = pq.read_table(folder / "samples.parquet")
     members: dict[str, Any] = {}
     for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():

@@ -104,7 +104,7 @@ class Files:
         return time.time() - found.st_mtime if found else 0.0
 
     def _stat(self, name: str) -> os.stat_result | None:
-        try:  # not asked beforehand: another run may take it away between the two
+        try:  # no question beforehand: another run may delete it between the two
             return (self.root / name).stat()
         except FileNotFoundError:
             return None
@@ -151,18 +151,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def bytes_digest(data: bytes) -> str:
-    """The checksum that stands in file names: the same as :func:`einfluence.keys.file_digest` of the file."""
+    """The checksum in file names: the same as :func:`einfluence.keys.file_digest` of the file."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def unwritable(where: str, error: Exception) -> InputError:
-    """What a user hears when a store cannot be written."""
-    fix = "make room or choose another --store; what was finished is kept and the next run goes on from there"
+    """The error for a store that cannot be written."""
+    fix = "make room or choose another --store; what was finished is kept and the next run resumes from there"
     return InputError(where, _reason(error), "a store that can be written", fix)
 
 
 def unreadable(where: str, error: Exception) -> InputError:
-    """What a user hears when a store cannot be read."""
+    """The error for a store that cannot be read."""
     fix = "Credentials, region and endpoint come from the environment: docs/operations.md, A store on S3"
     return InputError(where, _reason(error), "a store that can be reached and read", fix)
 

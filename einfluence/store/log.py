@@ -65,14 +65,14 @@ class Change:
 
 
 @dataclass
-class State:
+class LogState:
     """The units that count after an entry."""
 
     version: int = 0
     units: dict[str, Unit] = field(default_factory=dict[str, Unit])
 
     def apply(self, version: int, change: Change) -> None:
-        """Goes on to an entry."""
+        """Advances to an entry."""
         for unit_id in change.remove:
             self.units.pop(unit_id, None)
         self.units |= {unit.unit_id: unit for unit in change.add}
@@ -84,9 +84,9 @@ class Log:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self._state = State()
+        self._state = LogState()
 
-    def state(self) -> State:
+    def state(self) -> LogState:
         """The units that count now.
 
         Raises:
@@ -100,10 +100,10 @@ class Log:
         return self._state
 
     def forget(self) -> None:
-        """Reads the log from its beginning when it is asked next: entries were written anew."""
-        self._state = State()
+        """Reads the log from its beginning next time: entries were written anew."""
+        self._state = LogState()
 
-    def commit(self, decide: Callable[[State], Change | None]) -> bool:
+    def commit(self, decide: Callable[[LogState], Change | None]) -> bool:
         """Adds an entry.
 
         Args:
@@ -136,7 +136,7 @@ class Log:
             if path is None:
                 raise damaged(entry_name(whole), "nothing")
             entry = read_entry(path.read_bytes(), path.name)
-            self._state = State(whole, {unit.unit_id: unit for unit in _units(entry["all"], whole)})
+            self._state = LogState(whole, {unit.unit_id: unit for unit in _units(entry["all"], whole)})
 
 
 def entry_name(version: int) -> str:
@@ -166,12 +166,12 @@ def read_entry(data: bytes, name: str) -> dict[str, Any]:
     return entry
 
 
-def write_entry(files: Files, version: int, state: State, change: Change) -> None:
+def write_entry(files: Files, version: int, state: LogState, change: Change) -> None:
     """Puts an entry in place of a damaged or lost one."""
     files.put(entry_name(version), _entry(state, version, change))
 
 
-def replay(files: Files, until: int | None = None) -> tuple[State, list[int]]:
+def replay(files: Files, until: int | None = None) -> tuple[LogState, list[int]]:
     """Reads every entry from the first on, past those that are damaged or lost.
 
     Args:
@@ -181,7 +181,7 @@ def replay(files: Files, until: int | None = None) -> tuple[State, list[int]]:
     Returns:
         The state, and the numbers of the entries that could not be read.
     """
-    state, bad = State(), list[int]()
+    state, bad = LogState(), list[int]()
     for version in range(1, max(entry_numbers(files), default=0) + 1 if until is None else until):
         path = files.get(entry_name(version))
         try:
@@ -198,7 +198,7 @@ def replay(files: Files, until: int | None = None) -> tuple[State, list[int]]:
 
 
 def damaged(name: str, found: str) -> InputError:
-    """What a user hears when the log cannot be read."""
+    """The error for a log that cannot be read."""
     fix = "`einfluence verify --repair` mends it; what the entry added is computed anew by the next run"
     return InputError(f"the store's log, {name}", found, "an entry that agrees with its checksum", fix)
 
@@ -212,14 +212,14 @@ def _units(found: Iterable[Mapping[str, Any]], version: int) -> Iterable[Unit]:
         yield Unit(ArmKey(**unit["arm"]), unit["files"], unit["rows"], unit["outcomes"], unit.get("version", version))
 
 
-def _entry(state: State, version: int, change: Change) -> bytes:
+def _entry(state: LogState, version: int, change: Change) -> bytes:
     entry: dict[str, Any] = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "add": [_plain(unit, version) for unit in change.add],
         "remove": sorted(change.remove),
     }
     if version % WHOLE_EVERY == 0:
-        after = State(state.version, dict(state.units))
+        after = LogState(state.version, dict(state.units))
         after.apply(version, change)
         entry["all"] = [_plain(unit, unit.version or version) for unit in after.units.values()]
     return json_bytes({**entry, "digest": content_hash(entry)})

@@ -18,7 +18,7 @@ from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.spec import Adapter, Arm, Optimizer
 from einfluence.store.files import MARKER, json_bytes, table_bytes
-from einfluence.store.log import ArmKey, Change, State, Unit
+from einfluence.store.log import ArmKey, Change, LogState, Unit
 from einfluence.store.marker import read_marker
 from einfluence.store.schema import PARTED, STORE_VERSION, TABLES, completed
 from einfluence.store.store import Store
@@ -110,14 +110,14 @@ def _move_units(store: Store, arms: dict[str, Arm]) -> int:
     for unit in sorted(ours.values(), key=lambda unit: unit.arm.seed):
         arm = moved(unit.arm, arms)
         tables = {name: _rows(store, unit, name) for name in PARTED}
-        # Seeds that changed nothing, and recipes that differed in nothing, are one arm now: the first has the say.
+        # Seeds that changed nothing, and recipes that differed in nothing, are one arm now: the first takes precedence.
         left = store.parts.new_rows(made.get(arm, []), tables, -1)
         files = {name: store.parts.write(arm, name, table) for name, table in left.items() if table.num_rows}
         if files:
             made.setdefault(arm, []).append(Unit(arm, files, left["influence"].num_rows, unit.outcomes))
     units = tuple(unit for group in made.values() for unit in group)
 
-    def decide(state: State) -> Change | None:
+    def decide(state: LogState) -> Change | None:
         if not ours.keys() <= state.units.keys():
             raise InputError(store.url, "another writer", "nobody else who writes while a store is carried over")
         return Change(units, frozenset(ours)) if ours else None

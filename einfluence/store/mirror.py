@@ -106,7 +106,7 @@ class Mirrored(Files):
         shutil.rmtree(gone, ignore_errors=True)
 
     def pull(self) -> None:
-        """Mirrors what is small and read often; parts of tables are fetched when they are asked for.
+        """Mirrors what is small and read often; parts of tables are fetched when they are read.
 
         Other processes of the machine read the same mirror meanwhile: what has changed is replaced in one step, and
         what they have put there since the listing stays.
@@ -115,7 +115,7 @@ class Mirrored(Files):
         there = self._listed("")
         marker = self._mirrored(MARKER)
         if marker is not None and MARKER in there and marker != self._bytes(MARKER):
-            self.forget()  # another store stands there now
+            self.forget()  # another store is there now
         for name in super().names(""):
             if name not in there and not name.startswith("."):
                 stat = self._stat(name)

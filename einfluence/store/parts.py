@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from einfluence.errors import InputError
 from einfluence.store.files import Files, bytes_digest, table_bytes
-from einfluence.store.log import ArmKey, Change, Log, State, Unit
+from einfluence.store.log import ArmKey, Change, Log, LogState, Unit
 from einfluence.store.schema import PARTED, TABLES
 
 CELL = ("probe_id", "query_id")
@@ -82,7 +82,7 @@ class Parts:
         """
         added = 0
 
-        def decide(state: State) -> Change | None:
+        def decide(state: LogState) -> Change | None:
             nonlocal added
             there = {unit.unit_id for unit in self.units(arm)}
             mine = [unit for unit in state.units.values() if unit.arm == arm]

@@ -167,7 +167,7 @@ LAYER_UPDATES = _table(
     probe_id=(_id, "the probe"),
     seed=(pa.int64(), "the seed"),
     parameter=(pa.string(), "the parameter's name in the base"),
-    layer=(pa.int32(), "index of the block it stands in; null outside the blocks"),
+    layer=(pa.int32(), "index of the block it is in; null outside the blocks"),
     update_norm=(pa.float64(), "Frobenius norm of its change"),
     relative_update=(pa.float64(), "that, over the norm of the parameter before"),
 )

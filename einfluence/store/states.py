@@ -75,7 +75,7 @@ class States:
         said = json_bytes({"about": dict(about), "bytes": len(data), "checksum": checksum})
         self._files.put(name, data)
         if not self._files.put(note, said, new=True) and self.get(state_id) is None:
-            self._files.put(note, said)  # the note that stands there names a file that was lost
+            self._files.put(note, said)  # the note that is there names a file that was lost
         path = self.get(state_id)
         if path is None:
             raise InputError(self._files.url, f"no {name} after writing it", "a store that nobody deletes")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from einfluence.store.curations import Curations
 from einfluence.store.files import TEMPORARY, Files
-from einfluence.store.log import ArmKey, Change, Log, State, Unit
+from einfluence.store.log import ArmKey, Change, Log, LogState, Unit
 from einfluence.store.mirror import Mirrored
 from einfluence.store.parts import Parts
 from einfluence.store.schema import PARTED, TABLES, completed
@@ -37,7 +37,7 @@ def merge_small(files: Files, log: Log, parts: Parts) -> None:
 
 def sweep(files: Files, log: Log, curations: Curations, *, grace: float) -> None:
     """Deletes what nobody has read for ``grace`` seconds: longer than any query takes."""
-    # Of an object its age is all that is known; a run that goes on may still be about to name a young one.
+    # Of an object its age is all that is known; a run may still be about to name a young one.
     limit = DAY if isinstance(files, Mirrored) else grace
     live = {name for unit in log.state().units.values() for name in unit.files.values()}
     parts = (name for table in PARTED for name in files.names(table) if name not in live)
@@ -85,7 +85,7 @@ def _merge(files: Files, log: Log, parts: Parts, arm: ArmKey, units: list[Unit])
     merged = Unit(arm, made, rows, None)
     old = frozenset(unit.unit_id for unit in units) - {merged.unit_id}
 
-    def decide(state: State) -> Change | None:
+    def decide(state: LogState) -> Change | None:
         # Another run may have merged them, or taken one away, since they were read.
         return Change((merged,), old) if old and old <= set(state.units) else None
 

@@ -15,7 +15,7 @@ from einfluence.errors import InputError
 from einfluence.keys import file_digest
 from einfluence.store.curations import CURATED
 from einfluence.store.files import MARKER, TEMPORARY
-from einfluence.store.log import FOLDER, Change, State, entry_name, replay, write_entry
+from einfluence.store.log import FOLDER, Change, LogState, entry_name, replay, write_entry
 from einfluence.store.marker import write_marker
 from einfluence.store.mirror import Mirrored
 from einfluence.store.schema import PARTED, SCORED
@@ -82,7 +82,7 @@ def verify(store: Store, *, repair: bool = False) -> tuple[int, list[Fault]]:
     return len(names), faults
 
 
-def _log_faults(store: Store, state: State, unread: list[int]) -> Iterator[Fault]:
+def _log_faults(store: Store, state: LogState, unread: list[int]) -> Iterator[Fault]:
     for version in unread:
         name = entry_name(version)
         found = store.files.present([name])
@@ -180,7 +180,7 @@ def _json(path: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _repair(store: Store, state: State, unread: list[int], faults: list[Fault], notes: Mapping[str, str]) -> None:
+def _repair(store: Store, state: LogState, unread: list[int], faults: list[Fault], notes: Mapping[str, str]) -> None:
     for fault in faults:
         if fault.kind in ("damaged", "foreign"):
             _set_aside(store, fault.name)

@@ -94,7 +94,7 @@ def _columns(connection: duckdb.DuckDBPyConnection, files: duckdb.DuckDBPyRelati
 
 
 def _first_of(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path], key: list[str]) -> None:
-    """The rows of several files, where the earliest file has the say about a key that stands in more than one."""
+    """The rows of several files, where the first file takes precedence for a key that is in more than one."""
     names = [str(path) for path in paths if path.is_file()]
     if len(names) < 2 or not key:
         return _flat(connection, name, names)

@@ -386,6 +386,6 @@ def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
 
 def _probes(store: Path) -> set[str]:
     """Probes with an outcome, each of which stands in one unit alone."""
-    found = [probe for unit in Store(store).units() for probe in Store(store).statuses(unit)]
+    found = [probe for unit in Store(store).units() for probe in Store(store).parts.statuses(unit)]
     assert len(found) == len(set(found)), "no probe was finished twice"
     return set(found)

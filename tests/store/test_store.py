@@ -191,7 +191,7 @@ def test_of_two_entries_of_one_number_the_later_reads_on(tmp_path: Path) -> None
     first, second = Log(files), Log(files)
     tries: list[int] = []
 
-    def decide(state: log_module.State) -> Change:
+    def decide(state: log_module.LogState) -> Change:
         tries.append(state.version)
         if len(tries) == 1:
             first.commit(lambda _: Change())
