@@ -31,7 +31,8 @@ class Rows:
         required: Columns that a row must have beside its `id`.
         optional: Columns that it may have beside `group`, `cluster` and `template`.
         read: Place and fields of a row to what is the objective's own in a sample: ``inputs``, ``target`` and, where
-            there are classes, ``label``, as arguments of :class:`einfluence.samples.Sample`. Raises InputError.
+            there are classes, ``label`` and a ``domain`` for rows without a `group`, as arguments of
+            :class:`einfluence.samples.Sample`. Raises InputError.
     """
 
     objective: str
@@ -85,14 +86,16 @@ def _keep_samples(samples: Iterable[Sample], draft: Draft) -> dict[str, str]:
 
 def _own_samples(path: Path, rows: Rows) -> Iterator[Sample]:
     for where, fields in read_records(path, ("id", *rows.required), (*rows.optional, *MORE_FIELDS[:3])):
+        own = dict(rows.read(where, fields))
+        domain = text_field(where, fields, "group", own.pop("domain", ""))
         yield Sample(
             name=id_field(where, fields, "id"),
             objective=rows.objective,
-            domain=text_field(where, fields, "group", ""),
+            domain=domain,
             cluster=text_field(where, fields, "cluster", ""),
             template=text_field(where, fields, "template") if "template" in fields else None,
             source=where,
-            **rows.read(where, fields),
+            **own,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -55,7 +55,7 @@ def check_filled(model: nn.Module, report: Mapping[str, Any], stored: Mapping[st
         found = f"weights that the model of config.json does not have: {some(extra)}"
         fix = (
             "mend config.json, or save the model without them: "
-            "`AutoModelForCausalLM.from_pretrained(folder).save_pretrained(other)`"
+            f"`{type(model).__name__}.from_pretrained(folder).save_pretrained(other)`"
         )
         raise InputError(where, found, f"the tensors of {type(model).__name__} alone", fix)
     _check_unambiguous(model, stored, where)
@@ -82,30 +82,50 @@ def try_text(model: nn.Module, where: str) -> None:
     Raises:
         InputError: When the model cannot read a text by itself, reads ahead, draws at random, or changes as it reads.
     """
-    one, other = _two_texts(model)
-    try:
-        first = _logits(model, one)
-        before = _fingerprint(model)
-        again, ahead = _logits(model, one), _logits(model, other)
-    except Exception as error:  # the model's code may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(where, f"a model that fails on a text alone ({reason})", CAUSAL) from error
-    if _fingerprint(model) != before:
-        raise InputError(
-            where, "a model whose weights change whenever it reads a text", "weights that stay as they are"
-        )
-    rounding = SAME * float(first.abs().max())
-    if not bool(torch.isfinite(first).all()):
-        raise InputError(where, "a model whose logits are not finite", CAUSAL)
-    if float((first - again).abs().max()) > rounding:
-        raise InputError(where, "a model that gives another answer each time (it draws at random)", CAUSAL)
-    if float((first - ahead)[:-1].abs().max()) > rounding:
+    texts = _two_texts(model)
+    first, ahead = _steady(model, lambda: torch.stack([_logits(model, ids) for ids in texts]), where, CAUSAL)
+    if float((first - ahead)[:-1].abs().max()) > SAME * float(first.abs().max()):
         kind = type(model).__name__
         found = f"{kind}, which reads ahead: what it says of a token depends on later ones"
         key = {"XLNetLMHeadModel": '"attn_type": "uni"', "XLMWithLMHeadModel": '"causal": true'}.get(kind)
         key = key or ('"is_decoder": true' if hasattr(model.config, "is_decoder") else "")
         fix = f"if it was trained to continue texts, say so in config.json ({key})" if key else ""
         raise InputError(where, found, CAUSAL, fix)
+
+
+@torch.no_grad()
+def try_classes(model: nn.Module, classes: int, where: str, expected: str) -> None:
+    """Reads a few tokens with a classifier of texts, as :func:`try_text` does.
+
+    Raises:
+        InputError: When it cannot read a text by itself, gives other than one logit a class, draws at random, or
+            changes as it reads.
+    """
+    ids, _ = _two_texts(model)
+    logits = _steady(model, lambda: _logits(model, ids), where, expected)
+    if logits.shape != (classes,):
+        found = f"a model that turns a text into {tuple(logits.shape)} logits"
+        raise InputError(where, found, f"one for each of the {classes} classes in `id2label`")
+
+
+def _steady(model: nn.Module, read: Callable[[], Tensor], where: str, expected: str) -> Tensor:
+    """What a model says, once it is sure that it says the same again and changes nothing."""
+    try:
+        first = read()
+        before = _fingerprint(model)
+        again = read()
+    except Exception as error:  # the model's code may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise InputError(where, f"a model that fails on a text alone ({reason})", expected) from error
+    if _fingerprint(model) != before:
+        raise InputError(
+            where, "a model whose weights change whenever it reads a text", "weights that stay as they are"
+        )
+    if not bool(torch.isfinite(first).all()):
+        raise InputError(where, "a model whose logits are not finite", expected)
+    if float((first - again).abs().max()) > SAME * float(first.abs().max()):
+        raise InputError(where, "a model that gives another answer each time (it draws at random)", expected)
+    return first
 
 
 @torch.no_grad()

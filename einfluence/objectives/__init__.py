@@ -13,11 +13,12 @@ from einfluence.errors import InputError
 from einfluence.models.base import Base, Batch, Capability, Item, Objective
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass
+from einfluence.objectives.sequence_class import SequenceClass
 from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
 
 __all__ = ["OBJECTIVES", "Batch", "Capability", "Item", "Objective", "encode", "objective_of"]
 
-OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in (CausalLM, ImageClass)}
+OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in (CausalLM, ImageClass, SequenceClass)}
 """Objectives by name. Of several that claim a configuration the last one has it, so that more can be added."""
 
 

@@ -154,7 +154,7 @@ def test_quantised_kinds_are_refused_before_weights_are_read(folder: Path, key: 
     [
         ("ViTForImageClassification", "image classifier of transformers"),
         ("BertForMaskedLM", "reads both ways"),
-        ("LlamaForSequenceClassification", "classifier of texts"),
+        ("LlamaForTokenClassification", "tagger of tokens"),
         ("SomeForNewTask", "another task"),
     ],
 )

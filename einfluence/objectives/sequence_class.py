@@ -1,0 +1,181 @@
+"""Text classification: the log-probability of the class of a text, or of a pair of texts."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from einfluence.curate.files import Rows
+from einfluence.curate.records import text_field
+from einfluence.errors import InputError
+from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.models.kinds import refuse_quantised
+from einfluence.objectives.tokenizing import check_known
+from einfluence.samples import Sample
+
+if TYPE_CHECKING:
+    import torch
+
+EXPECTED = "a text classifier of transformers (…ForSequenceClassification)"
+_OTHER_LOSSES = ("regression", "multi_label_classification")
+
+
+@dataclass(frozen=True)
+class SequenceItem:
+    """An encoded text or pair of texts.
+
+    Args:
+        ids: Token ids, with the special tokens that the tokenizer puts around and between texts.
+        kinds: For each of them, which of the two texts it belongs to; empty where the model does not ask.
+        label: Index of the class.
+    """
+
+    ids: tuple[int, ...]
+    kinds: tuple[int, ...]
+    label: int
+    n_target: int = field(default=1, init=False)
+
+    @property
+    def size(self) -> int:
+        """Tokens."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class SequenceClass:
+    """The objective of a text classifier of transformers.
+
+    Args:
+        labels: Names of its classes, in order (``id2label``).
+        tokenizer: Its tokenizer.
+        max_length: The longest text in tokens that the model takes; None where it has no limit.
+        vocabulary: How many token ids the model can read; None where that is not known.
+        pad: The token that a batch is padded with, by which some models find the last token of a text; None where
+            the model has none, so that texts cannot be padded.
+        kinds: Whether the model is told which of two texts a token belongs to.
+        label: What error messages call the base.
+    """
+
+    name: ClassVar[str] = "sequence_class"
+    modality: ClassVar[str] = "text"
+    can: ClassVar[frozenset[Capability]] = frozenset()
+    files: ClassVar[bool] = True
+
+    labels: tuple[str, ...]
+    tokenizer: Any = None
+    max_length: int | None = None
+    vocabulary: int | None = None
+    pad: int | None = None
+    kinds: bool = False
+    label: str = "the base"
+
+    @classmethod
+    def claims(cls, config: Mapping[str, Any]) -> bool:
+        """A configuration whose architectures are text classifiers."""
+        names = config.get("architectures")
+        listed = names if isinstance(names, list) else []
+        return bool(listed) and all(str(name).endswith("ForSequenceClassification") for name in listed)
+
+    @classmethod
+    def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
+        """Refuses quantised weights, regressions and classifiers of several labels at once."""
+        refuse_quantised(folder, config)
+        problem = config.get("problem_type")
+        if problem in _OTHER_LOSSES:
+            expected = "a classifier of one class a text (single_label_classification)"
+            raise InputError(f"{folder / 'config.json'} problem_type", repr(problem), expected)
+
+    @classmethod
+    def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
+        """A model of transformers with its trained head, and its tokenizer."""
+        from einfluence.models import loaded
+        from einfluence.objectives.pretrained import load_model, load_tokenizer, quiet, stored_tensors
+
+        auto, what = "AutoModelForSequenceClassification", "a text classifier"
+        with quiet():
+            stored = stored_tensors(info)
+            model = load_model(info, auto, stored, trust_remote_code, what=what, expected=EXPECTED).to(device)
+            tokenizer = load_tokenizer(info, trust_remote_code)
+            labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
+            if len(labels) < 2 or len(set(labels)) < len(labels):
+                found = f"the classes {', '.join(labels)}"
+                raise InputError(f"{info.folder}/config.json id2label", found, "two or more, each with its own name")
+            loaded.try_classes(model, len(labels), info.label, EXPECTED)
+        limits = loaded.context_length(model), loaded.vocabulary(model)
+        pad = getattr(model.config.get_text_config(), "pad_token_id", None)
+        # As in `model(**tokenizer(text))`: GPT-2 would take them too, but its tokenizer gives none.
+        asks = "token_type_ids" in inspect.signature(model.forward).parameters
+        kinds = asks and "token_type_ids" in tokenizer("a")
+        return Base(info, model, cls(labels, tokenizer, *limits, pad, kinds, info.label))
+
+    def encode(self, sample: Sample, where: str) -> SequenceItem:
+        """The tokens of the text, or of both, as the tokenizer puts them together."""
+        texts = [sample.inputs[name] for name in ("text", "text_b") if name in sample.inputs]
+        encoded: Any = self.tokenizer(*texts)
+        ids = tuple(int(token) for token in encoded["input_ids"])
+        kinds = tuple(int(kind) for kind in encoded["token_type_ids"]) if self.kinds else ()
+        if not any(self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts):
+            raise InputError(f"{where} text", f"{texts[0]!r:.60}, which tokenizes to nothing", "at least one token")
+        if self.max_length is not None and len(ids) > self.max_length:
+            expected = f"at most {self.max_length}, the model's context"
+            raise InputError(where, f"a text of {len(ids)} tokens", expected, "shorten it")
+        check_known(self.tokenizer, self.vocabulary, ids, self.label, where)
+        return SequenceItem(ids, kinds, self.labels.index(sample.target))
+
+    def collate(self, items: Sequence[SequenceItem]) -> Batch:
+        """Texts (B, L), padded on the right, with an attention mask where any is padded; one target each."""
+        import torch
+
+        width = max(len(item.ids) for item in items)
+        padded = any(len(item.ids) < width for item in items)
+        if padded and self.pad is None:
+            raise ValueError(f"{self.label} has no padding token, so its texts cannot stand in one batch")
+
+        def rows(values: Callable[[SequenceItem], Sequence[int]], fill: int) -> torch.Tensor:
+            return torch.tensor([[*values(item), *[fill] * (width - len(item.ids))] for item in items])
+
+        inputs = {"input_ids": rows(lambda item: item.ids, self.pad or 0)}
+        if padded:
+            inputs["attention_mask"] = rows(lambda item: [1] * len(item.ids), 0)
+        if self.kinds:
+            inputs["token_type_ids"] = rows(lambda item: item.kinds, 0)
+        targets = torch.tensor([[item.label] for item in items])
+        return Batch(inputs, torch.zeros_like(targets), targets, torch.ones_like(targets, dtype=torch.bool))
+
+    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+        """(B, 1, classes)."""
+        import torch
+
+        logits = call(**batch.inputs).logits[:, None]
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
+        """The last Linear that gives one number a class: `classifier`, `classifier.out_proj`, `score`."""
+        import torch
+
+        linear = (module for module in reversed([*model.modules()]) if isinstance(module, torch.nn.Linear))
+        return next((module for module in linear if module.out_features == len(self.labels)), None)
+
+    def curation(self) -> Mapping[str, Any]:
+        """Rows of {id, text, label}, and `text_b` where there are two texts."""
+        return {"rows": Rows(self.name, ("text", "label"), self._row, ("text_b",))}
+
+    def _row(self, where: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        texts = {name: text_field(where, fields, name) for name in ("text", "text_b") if name in fields}
+        label = self._class(f"{where} label", fields["label"])
+        name = self.labels[label]
+        return {"inputs": texts, "target": name, "label": label, "label_name": name, "domain": name}
+
+    def _class(self, where: str, value: object) -> int:
+        """The class that a row means: by its name, else by its index."""
+        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        if text in self.labels:
+            return self.labels.index(text)
+        if text.isdecimal() and text.isascii() and int(text) < len(self.labels):
+            return int(text)
+        shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
+        fix = "`id2label` in config.json names the classes of the base"
+        raise InputError(where, f"{value!r:.80}", f"{shown}, or an index from 0 to {len(self.labels) - 1}", fix)

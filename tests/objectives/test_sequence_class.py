@@ -1,0 +1,228 @@
+"""Text classification: what transformers' own loop says of many architectures, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
+
+import einfluence
+from einfluence import engine
+from einfluence.bases.load import find_base, load_base
+from einfluence.errors import InputError
+from einfluence.models.base import Base
+from einfluence.objectives import encode
+from einfluence.objectives.sequence_class import SequenceClass
+from einfluence.samples import Sample
+from einfluence.spec import Recipe
+from tests.engine.random_models import scatter
+from tests.models.folders import change_config, change_weights
+
+WORDS = "[PAD] [UNK] [CLS] [SEP] a bad bird dull film fine fish good is likes nobody sees that the this".split()
+LABELS = ["negative", "neutral", "positive"]
+TEXTS = [
+    ("this film is good", None, "positive"),
+    ("the film is bad", None, "negative"),
+    ("nobody likes that dull dull film", None, "negative"),
+    ("the bird sees a fish", "the fish is fine", "neutral"),
+]
+_SHAPE = {
+    "vocab_size": len(WORDS), "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "pad_token_id": 0,
+    "num_attention_heads": 2, "max_position_embeddings": 24, "id2label": dict(enumerate(LABELS)),
+    "label2id": {name: index for index, name in enumerate(LABELS)},
+}  # fmt: skip
+_MODERN = {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3, "layer_types": None}
+_TOKENS = {"bos_token_id": 2, "eos_token_id": 3}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "Bert": {},
+    "DistilBert": {"dim": 16, "hidden_dim": 24, "n_layers": 2, "n_heads": 2},
+    "Roberta": {**_TOKENS, "max_position_embeddings": 26, "type_vocab_size": 2},
+    "DebertaV2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 8},
+    "ModernBert": {**_MODERN, "global_attn_every_n_layers": 2, "local_attention": 8},
+    "Qwen3": {**_TOKENS, "num_key_value_heads": 1, "head_dim": 8},
+    "Electra": {"embedding_size": 16},
+    "GPT2": {**_TOKENS, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 24},
+}
+HEADS = {  # the last Linear, where it has another name
+    "RobertaForSequenceClassification": "classifier.out_proj",
+    "ElectraForSequenceClassification": "classifier.out_proj",
+    "Qwen3ForSequenceClassification": "score",
+    "GPT2ForSequenceClassification": "score",
+}
+
+
+def save(folder: Path, name: str) -> Path:
+    """A random classifier as `save_pretrained` writes it, with a tokenizer that frames texts as BERT's does."""
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep")}
+    names = ["input_ids", "attention_mask"] + ["token_type_ids"] * (name in ("Bert", "Electra"))
+    made = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=names, **special)
+    made.save_pretrained(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = getattr(transformers, f"{name}Config")(**{**_SHAPE, **ARCHITECTURES[name]})
+        model = getattr(transformers, f"{name}ForSequenceClassification")(config)
+        scatter(model)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return load(save(tmp_path_factory.mktemp("classifier"), request.param))
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    return save(tmp_path / "bert", "Bert")
+
+
+def load(folder: Path) -> Base:
+    return load_base(find_base(str(folder), "test"))
+
+
+def sample(text: str, more: str | None, label: str) -> Sample:
+    inputs = {"text": text} if more is None else {"text": text, "text_b": more}
+    return Sample("s", objective="sequence_class", inputs=inputs, target=label)
+
+
+def by_transformers(folder: str, adapter: str, probe: int) -> Iterator[float]:
+    """Influence as transformers' own tokenizer, loss and logits have it: two steps of SGD."""
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(folder).double().eval()
+    trained = model if adapter == "full" else model.get_submodule(HEADS.get(type(model).__name__, "classifier"))
+
+    def inputs(index: int) -> dict[str, Tensor]:
+        text, more, _ = TEXTS[index]
+        return dict(tokenizer(text, more, return_tensors="pt"))
+
+    @torch.no_grad()
+    def logprobs() -> list[float]:
+        said = [model(**inputs(index)).logits.log_softmax(-1)[0] for index in range(len(TEXTS))]
+        return [float(each[LABELS.index(TEXTS[index][2])]) for index, each in enumerate(said)]
+
+    before = logprobs()
+    optimizer = torch.optim.SGD(trained.parameters(), lr=0.02)
+    for _ in range(2):
+        loss = model(**inputs(probe), labels=torch.tensor([LABELS.index(TEXTS[probe][2])])).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return (after - start for after, start in zip(logprobs(), before, strict=True))
+
+
+@pytest.mark.parametrize("adapter", ["full", "last"])
+def test_influence_is_what_a_loop_of_transformers_says(base: Base, adapter: str) -> None:
+    recipe = Recipe.model_validate({"adapter": adapter, "optimizer": "sgd", "lr": 0.02, "steps": 2, "dtype": "float64"})
+    items = [encode(base, sample(*text)) for text in TEXTS]
+    found = engine.measure(base, recipe, [[items[0]], [items[3]]], items, 0)
+    for probe, row in zip((0, 3), found.rows, strict=True):
+        assert row.after is not None
+        influence = row.after.logprob - found.before.logprob
+        wanted = np.array(list(by_transformers(base.info.folder, adapter, probe)))
+        assert np.abs(wanted).max() > 1e-3
+        np.testing.assert_allclose(influence, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_adapters_train_the_body_and_leave_the_base_alone(base: Base) -> None:
+    recipe = Recipe.model_validate({"adapter": {"kind": "lora", "r": 2}, "optimizer": "adamw", "lr": 0.01, "steps": 2})
+    items = [encode(base, sample(*text)) for text in TEXTS]
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    found = engine.measure(base, recipe, [items[:2]], items, 0)
+    (row,) = found.rows
+    assert row.after is not None and np.abs(row.after.logprob - found.before.logprob).max() > 1e-3
+    assert row.tuned.layer_updates.keys().isdisjoint({"classifier.weight", "score.weight"})
+    assert all(value.equal(before[name]) for name, value in base.model.state_dict().items())
+
+
+@torch.no_grad()
+def test_a_padded_batch_says_what_each_text_says_alone(base: Base) -> None:
+    items = [encode(base, sample(*text)) for text in TEXTS]
+    together = base.objective.logits(base.model, base.objective.collate(items))
+    for item, logits in zip(items, together, strict=True):
+        alone = base.objective.logits(base.model, base.objective.collate([item]))[0]
+        torch.testing.assert_close(logits, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_of_texts_and_labels_is_measured_to_the_store(bert: Path) -> None:
+    rows = [
+        {"id": str(index), "text": text, **({"text_b": more} if more else {}), "label": label}
+        for index, (text, more, label) in enumerate(TEXTS)
+    ]
+    (bert.parent / "texts.jsonl").write_text("\n".join(map(json.dumps, [*rows, {**rows[0], "id": "4", "label": 0}])))
+    arms = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
+    spec = bert.parent / "spec.yaml"
+    spec.write_text(json.dumps({"base": "bert", "samples": "texts.jsonl", "arms": arms}))
+    result = einfluence.measure(spec, bert.parent / "store")
+    assert (result.computed, result.failed) == (25, 0)
+    with einfluence.Store(bert.parent / "store").connect() as connection:
+        found = connection.sql("select name, domain, target, label, objective from samples order by name").fetchall()
+        selves = connection.sql(
+            "select influence from influence join relations using (probe_id, query_id) where kind = 'self'"
+        ).fetchall()
+        distances = connection.sql("select count(distance), min(distance) from relations").fetchall()
+    assert found[3:] == [
+        ("3", "neutral", "neutral", 1, "sequence_class"),
+        ("4", "negative", "negative", 0, "sequence_class"),
+    ]
+    assert len(selves) == 5 and all(influence > 0 for (influence,) in selves)
+    assert distances[0][0] == 25 and distances[0][1] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"text": "a film", "label": "great"}, "label: found 'great'; expected negative, neutral, positive, or an"),
+        ({"text": "a film", "label": 3}, "label: found 3; expected .*from 0 to 2"),
+        ({"text": "a film", "label": True}, "label: found True"),
+        ({"text": 7, "label": 1}, "text: found 7; expected text"),
+        ({"text": " ", "label": 1}, "which tokenizes to nothing"),
+        ({"text": "a " * 30, "label": 1}, "a text of 32 tokens; expected at most 24"),
+        ({"prompt": "a", "target": "film"}, "no `text` and `label`"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_told_with_its_place(bert: Path, row: dict[str, Any], says: str) -> None:
+    (bert.parent / "texts.jsonl").write_text(json.dumps({"id": "a", **row}))
+    spec = bert.parent / "spec.yaml"
+    spec.write_text(json.dumps({"base": "bert", "samples": "texts.jsonl"}))
+    with pytest.raises(InputError, match=rf"texts.jsonl:1.*{says}"):
+        einfluence.measure(spec, bert.parent / "store", report=False)
+
+
+def test_a_classifier_without_its_head_is_refused(bert: Path) -> None:
+    change_weights(bert, lambda old: {name: value for name, value in old.items() if "classifier" not in name})
+    with pytest.raises(InputError, match=r"classifier\.bias, classifier\.weight are missing"):
+        load(bert)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"problem_type": "multi_label_classification"}, "expected a classifier of one class"),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}, "weights of other shapes"),
+        ({"id2label": {"0": "a", "1": "b", "2": "b"}, "label2id": {"a": 0, "b": 1}}, "each with its own name"),
+        ({"architectures": ["BertForTokenClassification"]}, "a tagger of tokens"),
+    ],
+)
+def test_other_problems_than_one_class_a_text_are_refused(bert: Path, change: dict[str, Any], says: str) -> None:
+    change_config(bert, **change)
+    with pytest.raises(InputError, match=says):
+        load(bert)
+
+
+def test_labels_are_those_of_the_configuration(bert: Path) -> None:
+    objective = load(bert).objective
+    assert isinstance(objective, SequenceClass) and objective.labels == tuple(LABELS)
+    assert objective.max_length == 24 and objective.kinds and objective.pad == 0
