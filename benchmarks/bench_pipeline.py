@@ -27,6 +27,7 @@ import pyarrow as pa
 from einfluence.embedded import data_folder
 from einfluence.plan import plan
 from einfluence.prepare import prepare
+from einfluence.session import Session
 from einfluence.spec import load_spec
 from einfluence.store.store import CellBlock, Store
 from tests.store.made_up import ARM, curated, samples_of, without_arm
@@ -174,7 +175,7 @@ def rerun_times(root: Path, probes: int) -> dict[str, float]:
     queries = range(10**5, 10**5 + QUERIES)
     file, store = world_spec(root / "all", range(probes), queries), Store(root / "store")
     spec = load_spec(file)
-    for prepared in [prepare(spec, part, store) for part in spec.parts]:
+    for prepared in [prepare(spec, part, store, Session()) for part in spec.parts]:
         jobs = plan(spec, [prepared], store).jobs
         for some in (jobs[start : start + SHARD] for start in range(0, len(jobs), SHARD)):
             made = [made_up(block) for job in some for block in job.blocks]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from einfluence.samples import mapped
-from einfluence.session import loaded_base
+from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.spec import FineTune
-from einfluence.store.curations import curated_rows
 from einfluence.store.schema import PARTED, TABLES
 from einfluence.store.store import AblationBlock, ArmKey, Store
-
-_engine = threading.Lock()  # engines change the model that they measure, and draw from torch's one generator
 
 
 @dataclass(frozen=True)
@@ -30,13 +26,13 @@ class Done:
     seconds: float = 0.0
 
 
-def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int | None = None) -> Done:
+def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: None) -> Done:
     """Computes one job's cells and commits them to the store.
 
     Args:
         job: The job.
+        session: Of the worker that computes it.
         on_probe: Called after each probe, for progress.
-        threads: Most threads that torch may use; None takes all cores. A small base is always given one.
 
     Raises:
         InputError: When a sample does not fit the base, or the store cannot be written.
@@ -45,14 +41,14 @@ def compute(job: Job, on_probe: Callable[[], None] = lambda: None, threads: int 
     from einfluence.estimators.restore import restore_block
 
     store = Store(job.store)
-    base = loaded_base(job.base, job.trust_remote_code, threads)
-    samples, members = curated_rows(store.root / "curations" / job.curation)
+    base = session.base(job.base, job.trust_remote_code)
+    samples, members = session.curation(store.root / "curations" / job.curation)
     kept = store.kept_deltas(job.key, job.probe_ids).get
     begun = time.perf_counter()
     tables, deltas, failed, cells = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str](), 0
     for block in job.blocks:
         probes = {probe: mapped(members[probe], samples.__getitem__) for probe in block.probe_ids}
-        with _engine:
+        with session.computing(base):
             if isinstance(block, AblationBlock) and isinstance(job.arm, FineTune):
                 asked = [[samples[query] for query in queries] for queries in block.wanted]
                 measured = restore_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)

@@ -18,9 +18,9 @@ from einfluence.objectives import encode
 from einfluence.plan import arm_keys, wanted_blocks
 from einfluence.prepare import Prepared, find_part, prepare
 from einfluence.samples import Sample, mapped
-from einfluence.session import loaded_base
+from einfluence.session import Session, session_here
 from einfluence.spec import Arm, InContext, Spec
-from einfluence.store.curations import curated_rows
+from einfluence.store.curations import Curation
 from einfluence.store.store import AblationBlock, CellBlock, Store
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
@@ -81,38 +81,41 @@ def estimate(spec: Spec, store: Store) -> Estimate:
     """
     folder = Path(tempfile.mkdtemp(prefix="einfluence-plan-"))
     try:
-        scratch = Store(folder / "store")
+        scratch, session = Store(folder / "store"), session_here("auto", None)
         rows: list[Row] = []
         for part in spec.parts:
             found = find_part(spec, part)
             curation = store.curation(found.curation)
             if curation is None:
-                prepare(spec, part, scratch)
+                prepare(spec, part, scratch, session)
                 curation = scratch.root / "curations" / found.curation
-            rows += _rows(spec, found, curation, store)
+            rows += _rows(spec, found, curation, store, session)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Estimate(tuple(rows), sum(row.missing for row in rows) * BYTES_PER_CELL)
 
 
-def _rows(spec: Spec, item: Prepared, folder: Path, store: Store) -> list[Row]:
-    base = loaded_base(item.base, item.part.trust_remote_code)
+def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Session) -> list[Row]:
+    base = session.base(item.base, item.part.trust_remote_code)
     rows: list[Row] = []
     for arm, key in arm_keys(item):
         wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{arm.recipe.label}, seed {key.seed}"
-        seconds, memory, how = _rehearsal(base, arm, key.seed, folder, blocks) if blocks else (0.0, 0, "nothing to do")
+        seconds, memory, how = 0.0, 0, "nothing to do"
+        if blocks:
+            with session.computing(base):
+                seconds, memory, how = _rehearsal(base, arm, key.seed, session.curation(folder), blocks)
         rows.append(Row(item.part.name, label, wanted, missing, len(probes), seconds, memory, how))
     return rows
 
 
-def _rehearsal(base: Base, arm: Arm, seed: int, folder: Path, blocks: list[CellBlock]) -> tuple[float, int, str]:
+def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list[CellBlock]) -> tuple[float, int, str]:
     """Seconds, peak bytes and the engine's words for all blocks, from a few probes and queries of theirs.
 
     A restoration is counted as its queries asked once for each place; what retraining adds is not.
     """
-    samples, members = curated_rows(folder)
+    samples, members = curation
     places = len({place_of(base, name) for name, _ in base.model.named_parameters()})
     cells = sum(block.cells * (places if isinstance(block, AblationBlock) else 1) for block in blocks)
     blocks = [block for block in blocks if not isinstance(block, AblationBlock)] or blocks

@@ -16,7 +16,7 @@ from einfluence.keys import content_hash
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives import OBJECTIVES, encode
 from einfluence.samples import Curated, Sample
-from einfluence.session import LOADED, loaded_base
+from einfluence.session import BASES, Session
 from einfluence.spec import InContext, Part, Spec
 from einfluence.store.curations import sample_rows
 from einfluence.store.store import Store
@@ -35,7 +35,7 @@ class Prepared:
     curation: str
 
 
-def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
+def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     """Finds a part's base and curates its data, unless that very curation is in the store.
 
     Raises:
@@ -43,10 +43,10 @@ def prepare(spec: Spec, part: Part, store: Store) -> Prepared:
     """
     study = f"{spec.name}/{part.name}"
     found = find_part(spec, part)
-    _check_chat(found)
+    _check_chat(found, session)
     store.open_for_writing()
     if store.curation(found.curation) is None:
-        curated = curated_part(spec, part)
+        curated = curated_part(spec, part, session)
         store.add_curation(found.curation, curated, {"origin": study, "part": json.loads(part.model_dump_json())})
     store.add_rows("bases", [_base_row(found.base)])
     store.add_rows("recipes", [arm.row for arm in part.arms])
@@ -74,32 +74,34 @@ def part_base(spec: Spec, part: Part) -> BaseInfo:
     return found.beginning(part.bos)
 
 
-def curated_part(spec: Spec, part: Part) -> Curated:
+def curated_part(spec: Spec, part: Part, session: Session) -> Curated:
     """Curates a part's data for its base, without a store.
 
     Raises:
         InputError: When base or data cannot be used, or a sample does not fit the base.
     """
-    base = loaded_base(part_base(spec, part), part.trust_remote_code)
-    curated = _curate(part, spec, base)
+    base = session.base(part_base(spec, part), part.trust_remote_code)
+    with session.computing(base):
+        curated = _curate(part, spec, base)
     for sample in sample_rows(curated.samples):
         if not sample.unreadable:
             encode(base, sample)
     return curated
 
 
-def load_ahead(spec: Spec, store: Store, *, computes: bool = True) -> None:
+def load_ahead(spec: Spec, store: Store, session: Session, *, computes: bool = True) -> None:
     """Loads the bases that this process will need, so that it can be done while something else is waited for.
 
     Args:
         spec: The spec.
         store: The store.
+        session: Of this process.
         computes: Whether cells are computed in this process; else a base is needed only to curate.
     """
-    for part in spec.parts[:LOADED]:
+    for part in spec.parts[:BASES]:
         found = find_part(spec, part)
         if computes or store.curation(found.curation) is None:
-            loaded_base(found.base, part.trust_remote_code)
+            session.base(found.base, part.trust_remote_code)
 
 
 def _curate(part: Part, spec: Spec, base: Base) -> Curated:
@@ -121,13 +123,13 @@ def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64
     return lambda samples: read([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
 
 
-def _check_chat(item: Prepared) -> None:
+def _check_chat(item: Prepared, session: Session) -> None:
     """Raises InputError before anything is computed if an arm asks for a chat template that cannot be used."""
     chats = [arm.recipe for arm in item.part.arms if isinstance(arm, InContext) and arm.recipe.chat]
     if chats and "prompt" in OBJECTIVES[item.base.objective].can:
         from einfluence.estimators.in_context import beginning
 
-        base = loaded_base(item.base, item.part.trust_remote_code)
+        base = session.base(item.base, item.part.trust_remote_code)
         beginning(base, chats[0], f"parts.{item.part.name}: arms recipe.chat")
 
 

@@ -6,35 +6,47 @@ import json
 import time
 from pathlib import Path
 
-from einfluence.compute import Done, compute
+from einfluence.execute import Executor, execute
 from einfluence.plan import Plan, plan
 from einfluence.prepare import find_part, prepare
+from einfluence.runners import Processes, find_executor
 from einfluence.score import Result, finish_run, metrics_digest, start_run
-from einfluence.shards import Shards
+from einfluence.session import session_here
 from einfluence.spec import Spec, load_spec
 from einfluence.store.store import Store
 
 
-def measure(spec: Spec | str | Path, store: Store | str | Path, *, report: bool = True) -> Result:
-    """Runs a whole spec in this process, without Prefect.
+def measure(
+    spec: Spec | str | Path,
+    store: Store | str | Path,
+    *,
+    report: bool = True,
+    runner: str | Executor = "inline",
+    workers: int = 2,
+    device: str = "auto",
+) -> Result:
+    """Runs a whole spec, without Prefect. A probe that fails is recorded, and the others are kept.
 
     Args:
         spec: A spec, or the path of its file.
         store: A store, or its folder.
         report: Whether to write ``report.html`` into the store.
+        runner: Where shards are computed: a name or an address that :func:`einfluence.runners.find_executor` knows,
+            or an :class:`einfluence.execute.Executor` of your own.
+        workers: How many shards at once, where the runner is named.
+        device: ``auto`` (a CUDA GPU if there is one), ``cpu``, ``cuda``, ``cuda:1`` or ``mps``. Of several GPUs, each
+            worker process takes one.
 
     Raises:
-        InputError: When the spec or what it names cannot be used.
+        InputError: When the spec or what it names cannot be used, or the device or the runner is not there.
     """
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
     store = store if isinstance(store, Store) else Store(store)
-    run = start_run()
-    prepared = [prepare(spec, part, store) for part in spec.parts]
+    run, session = start_run(), session_here(device, None)
+    executor = find_executor(runner, session, workers, device) if isinstance(runner, str) else runner
+    prepared = [prepare(spec, part, store, session) for part in spec.parts]
     todo = plan(spec, prepared, store)
-    shards, done = Shards(todo.jobs, fixed=todo.fixed), list[Done]()
-    while (job := shards.take()) is not None:
-        done.append(compute(job))
-        shards.took(job, done[-1].seconds)
+    done = execute(todo, executor, Processes(1, device))
     return finish_run(spec, store, run, todo, done, report=report)
 
 

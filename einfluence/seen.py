@@ -13,7 +13,7 @@ from einfluence.models.base import Base
 from einfluence.objectives.causal_lm import causal, encode_text
 from einfluence.prepare import part_base
 from einfluence.samples import Curated, Sample
-from einfluence.session import loaded_base
+from einfluence.session import Session
 from einfluence.spec import InContext, Part, Spec
 from einfluence.store.curations import sample_rows
 
@@ -21,20 +21,21 @@ ROWS = 8
 _SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
-def seen(spec: Spec, part: Part, curated: Curated, rows: int = ROWS) -> Iterator[tuple[str, str]]:
+def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int = ROWS) -> Iterator[tuple[str, str]]:
     """What the base sees of a few samples, spread over all; and of a query behind a probe, for each arm that prompts.
 
     Args:
         spec: The spec.
         part: Its part.
         curated: What was curated of it, fit for the base.
+        session: Of this process.
         rows: How many samples.
 
     Yields:
         Who it is, and its tokens in brackets with ``‖`` before those of the target. Blanks, line ends and tabs are
         ␣, ⏎ and ⇥; other characters that cannot be seen are escaped.
     """
-    base = loaded_base(part_base(spec, part), part.trust_remote_code)
+    base = session.base(part_base(spec, part), part.trust_remote_code)
     if "causal text" not in base.objective.can:
         return
     step = max(1, curated.samples.num_rows // rows)

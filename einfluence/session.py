@@ -1,39 +1,102 @@
-"""Bases with their weights, as a process holds them."""
+"""What a worker keeps from shard to shard: the bases that it loaded, its device and its share of threads."""
 
 from __future__ import annotations
 
 import os
 import threading
-from functools import lru_cache
+import weakref
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
+from einfluence.devices import chosen, devices, free_slot
 from einfluence.models.base import Base, BaseInfo
+from einfluence.store.curations import Curation, curated_rows
 
-LOADED = 2  # bases that a process holds
+BASES = 2  # that a session holds, the last ones used
+CURATIONS = 2
 SMALL = 20_000_000  # parameters of a base that one thread serves best
 
-_loading = threading.Lock()
 
-
-def loaded_base(base: BaseInfo, trust_remote_code: bool, threads: int | None = None) -> Base:
-    """A base with its weights, loaded once in each process, and torch's threads set for it.
+class Session:
+    """A worker's own state. Several threads may share one: they load a base once, and take turns at computing.
 
     Args:
-        base: From :func:`find_base`.
-        trust_remote_code: Whether the model's own Python files may be run.
+        device: As :func:`einfluence.devices.chosen` takes it.
         threads: Most threads that torch may use; None takes all cores. A small base is always given one.
+
+    Raises:
+        InputError: When the device is not there.
     """
-    import torch
 
-    with _loading:  # two threads that start together share one copy
-        loaded = _load_once(base, trust_remote_code)
-    # Threads of a small network wait for each other longer than they work: on a busy machine ten times over.
-    small = sum(parameter.numel() for parameter in loaded.model.parameters()) < SMALL
-    torch.set_num_threads(1 if small else threads or os.cpu_count() or 1)
-    return loaded
+    def __init__(self, device: str = "auto", threads: int | None = None) -> None:
+        self._asked, self._threads = device, threads
+        self._bases: OrderedDict[tuple[BaseInfo, bool], Base] = OrderedDict()
+        self._curations: OrderedDict[Path, Curation] = OrderedDict()
+        self._loading = threading.Lock()  # two threads that start together share one copy
+        self._computing = threading.Lock()  # engines change the model that they measure, and draw from one generator
+        if device not in ("auto", "cpu"):
+            _ = self.device
+
+    @cached_property
+    def device(self) -> str:
+        """Where bases lie: a name that torch knows."""
+        there, slot = devices(), 0
+        if len(there) > 2:
+            slot, lock = free_slot()
+            weakref.finalize(self, lock.close)
+        return chosen(self._asked, there, slot)
+
+    def base(self, info: BaseInfo, trust_remote_code: bool) -> Base:
+        """A base with its weights.
+
+        Args:
+            info: From :func:`einfluence.bases.load.find_base`.
+            trust_remote_code: Whether the model's own Python files may be run.
+
+        Raises:
+            InputError: When its files cannot be used.
+        """
+        from einfluence.bases.load import load_base
+
+        key = info, trust_remote_code
+        with self._loading:
+            if key not in self._bases:
+                _make_room(self._bases, BASES)
+                self._bases[key] = load_base(info, trust_remote_code=trust_remote_code, device=self.device)
+            self._bases.move_to_end(key)
+            return self._bases[key]
+
+    def curation(self, folder: Path) -> Curation:
+        """As :func:`einfluence.store.curations.curated_rows`, read once."""
+        with self._loading:
+            if folder not in self._curations:
+                _make_room(self._curations, CURATIONS)
+                self._curations[folder] = curated_rows(folder)
+            self._curations.move_to_end(folder)
+            return self._curations[folder]
+
+    @contextmanager
+    def computing(self, base: Base) -> Generator[None]:
+        """This thread alone computes now, on the session's device and with the threads that serve best."""
+        import torch
+
+        # Threads of a small network wait for each other longer than they work: on a busy machine ten times over.
+        small = sum(parameter.numel() for parameter in base.model.parameters()) < SMALL
+        with self._computing, torch.cuda.device(self.device) if self.device.startswith("cuda") else nullcontext():
+            torch.set_num_threads(1 if small else self._threads or os.cpu_count() or 1)
+            yield
 
 
-@lru_cache(maxsize=LOADED)
-def _load_once(base: BaseInfo, trust_remote_code: bool) -> Base:
-    from einfluence.bases.load import load_base
+@cache
+def session_here(device: str, threads: int | None) -> Session:
+    """The session of this process: a pool's worker is given a function and its arguments, and nothing that lasts."""
+    return Session(device, threads)
 
-    return load_base(base, trust_remote_code=trust_remote_code)
+
+def _make_room(held: OrderedDict[Any, Any], most: int) -> None:
+    while len(held) >= most:
+        held.popitem(last=False)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
 import shutil
 import signal
-import socket
 import sys
 import traceback
 import warnings
@@ -16,7 +14,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast
-from urllib.parse import urlsplit
 
 import typer
 
@@ -28,6 +25,7 @@ from flows.questions import DEFAULT_STORE, StoreRoot
 if TYPE_CHECKING:
     from einfluence.samples import Curated
     from einfluence.score import Result
+    from einfluence.session import Session
     from einfluence.spec import Part, Spec
     from einfluence.store.store import Store
 
@@ -42,11 +40,16 @@ app = typer.Typer(
 
 SpecFile = Annotated[Path | None, typer.Argument(help="Spec file (YAML); without one, the shipped default.")]
 Runners = Annotated[
-    Literal["inline", "threads", "processes", "dask", "ray"],
-    typer.Option("--runner", help="Where blocks are computed."),
+    str,
+    typer.Option(
+        "--runner", help="Where shards are computed: inline, threads, processes, dask, ray, dask://HOST:8786."
+    ),
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Blocks at once, but for inline.")]
-DaskAddress = Annotated[str | None, typer.Option("--dask-address", help="A scheduler, e.g. tcp://127.0.0.1:8786.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Shards at once, but for inline and an address.")]
+DaskAddress = Annotated[str | None, typer.Option("--dask-address", help="With --runner dask: tcp://HOST:8786.")]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps; of several GPUs each worker takes one.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Prefect's own log, and tracebacks.")]
 
 
@@ -109,6 +112,7 @@ def run(
     runner: Runners = "inline",
     workers: Workers = 2,
     dask_address: DaskAddress = None,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
     verbose: Verbose = False,
 ) -> None:
@@ -122,18 +126,19 @@ def run(
     opened, wanted = Store(store), load_spec(file)
     result = nothing_to_do(wanted, opened)
     if result is None:
-        _check_runner(runner, dask_address)
+        where = _usable(runner, dask_address, device)
         with _told_when_stopped(opened):
             from flows.server import server_for_a_run, told_of_its_loss
 
             until_it_answers = server_for_a_run()
             from einfluence.prepare import load_ahead
+            from einfluence.session import session_here
             from flows.measure import measure
 
-            load_ahead(wanted, opened, computes=runner in ("inline", "threads"))
+            load_ahead(wanted, opened, session_here(device, None), computes=runner in ("inline", "threads"))
             until_it_answers()
             with told_of_its_loss():
-                result = cast("Result", measure(str(file), store, runner, workers, dask_address))
+                result = cast("Result", measure(str(file), store, where, workers, device=device))
     else:
         typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
     if as_json:
@@ -177,20 +182,21 @@ def curate(
     from einfluence.curate.sources import listing
     from einfluence.curate.summary import summary
     from einfluence.prepare import curated_part
+    from einfluence.session import Session
     from einfluence.spec import load_spec
 
     if sources:
         for item in listing():
             typer.echo(f"{item['name']:18} {item['title']} ({item['terms']})")
         return
-    read = load_spec(spec or _default_spec())
+    read, session = load_spec(spec or _default_spec()), Session()
     for part in read.parts:
         if out is not None and (part.name in ("", ".", "..") or "/" in part.name or "\0" in part.name):
             raise InputError(f"parts.{part.name}", repr(part.name), "a name that a folder in --out can have")
-        made = curated_part(read, part)
+        made = curated_part(read, part, session)
         questions.terminal().print(Text(f"\n{part.name}"), summary(made))
         if tokens:
-            _print_tokens(read, part, made)
+            _print_tokens(read, part, made, session)
         if out is not None:
             write_tables(made, out / part.name)
 
@@ -252,6 +258,7 @@ def serve(
     runner: Runners = "inline",
     workers: Workers = 2,
     dask_address: DaskAddress = None,
+    device: Device = "auto",
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Of the Prefect server started on 127.0.0.1 if none is named.")
     ] = 4200,
@@ -269,13 +276,13 @@ def serve(
 
     watched = [path.resolve() for path in watch or []]
     check(cron, watched)
-    _check_runner(runner, dask_address)
+    where = _usable(runner, dask_address, device)
     from flows.server import a_server
 
     with a_server(port) as url:
         typer.echo(f"serving measure/{name} at {url}; the UI is at {url.removesuffix('/api')}", err=True)
-        parameters = {"spec_file": str(file), "store": place, "runner": runner, "workers": workers}
-        go_on(name, {**parameters, "dask_address": dask_address}, cron, watched)
+        parameters = {"spec_file": str(file), "store": place, "runner": where, "workers": workers, "device": device}
+        go_on(name, parameters, cron, watched)
 
 
 @app.command()
@@ -335,27 +342,16 @@ for question in (questions.show, questions.compare, questions.check, questions.f
     app.command()(question)
 
 
-def _check_runner(runner: str, dask_address: str | None) -> None:
-    """Refuses what is not installed or not there before anything is started."""
-    package = {"dask": "prefect_dask", "ray": "prefect_ray"}.get(runner)
-    if dask_address is not None and runner != "dask":
-        raise InputError("--dask-address", f"an address beside --runner {runner}", "--runner dask")
-    if package and importlib.util.find_spec(package) is None:
-        fix = f"pip install 'einfluence[{runner}]'"
-        raise InputError("--runner", f"{runner}, which is not installed", "an installed runner", fix)
-    if dask_address is not None:
-        _check_address(dask_address)
+def _usable(runner: str, dask_address: str | None, device: str) -> str:
+    """The runner with its address; refuses what is not installed or not there before anything is started."""
+    from einfluence.devices import chosen, devices
+    from einfluence.runners import addressed, check_runner
 
-
-def _check_address(address: str) -> None:
-    expected = "the address of a Dask scheduler that runs, e.g. tcp://127.0.0.1:8786"
-    try:
-        where = urlsplit(address)
-        with socket.create_connection((str(where.hostname), where.port or 8786), timeout=10):
-            pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError("--dask-address", f"{address!r} ({reason})", expected) from error
+    where = addressed(runner, dask_address)
+    check_runner(where)
+    if device not in ("auto", "cpu"):
+        chosen(device, devices(), 0)
+    return where
 
 
 def _default_spec() -> Path:
@@ -400,11 +396,11 @@ def _describe_tables() -> None:
             )
 
 
-def _print_tokens(spec: Spec, part: Part, made: Curated) -> None:
+def _print_tokens(spec: Spec, part: Part, made: Curated, session: Session) -> None:
     from einfluence.seen import seen
 
     typer.echo("\ntokens, with ‖ before the target:")
-    for who, tokens in seen(spec, part, made):
+    for who, tokens in seen(spec, part, made, session):
         typer.echo(visible(f"  {who}: {tokens}"))
 
 

@@ -8,12 +8,14 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from einfluence.runners import addressed
 from einfluence.score import Result, start_run
+from einfluence.session import session_here
 from einfluence.spec import load_spec
 from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
 from tasks import progress
-from tasks.runners import Runner, measure_blocks
+from tasks.runners import measure_shards
 from tasks.steps import curate, plan, score
 
 
@@ -21,35 +23,37 @@ from tasks.steps import curate, plan, score
 def measure(
     spec_file: str,
     store: str,
-    runner: Runner = "inline",
+    runner: str = "inline",
     workers: int = 2,
     dask_address: str | None = None,
     in_turn: bool = False,
+    device: str = "auto",
 ) -> Result | State[Result]:
     """Measures every cell that the spec wants and the store lacks.
 
     Args:
         spec_file: The spec (YAML).
         store: Root of the store: a folder or a URL such as s3://bucket/prefix.
-        runner: Where blocks of probes are computed: inline, threads, processes, dask or ray.
-        workers: How many blocks at once, but for inline.
-        dask_address: A Dask scheduler that is there already.
+        runner: Where shards are computed: inline, threads, processes, dask, ray, or an address such as dask://host:8786.
+        workers: How many shards at once, but for inline and for an address.
+        dask_address: ``tcp://host:8786`` beside ``runner="dask"`` is the same as ``runner="dask://host:8786"``.
         in_turn: Wait for a run that goes on with this store; and do nothing where another run waits already.
+        device: auto, cpu, cuda, cuda:1, … or mps.
     """
     with run_lock(Store(store).root) if in_turn else nullcontext(True) as mine:
         if not mine:
             return Completed(message="another run waits for its turn and will see all that this one would")
-        return _measure(spec_file, store, runner, workers, dask_address)
+        return _measure(spec_file, store, addressed(runner, dask_address), workers, device)
 
 
-def _measure(spec_file: str, store: str, runner: Runner, workers: int, dask_address: str | None) -> Result:
-    run = start_run()
+def _measure(spec_file: str, store: str, runner: str, workers: int, device: str) -> Result:
+    run, session = start_run(), session_here(device, None)
     spec = load_spec(spec_file)
-    prepared = [curate(spec, part, store) for part in spec.parts]
+    prepared = [curate(spec, part, store, session) for part in spec.parts]
     todo = plan(spec, prepared, store)
     progress.meter.start(sum(len(job.probe_ids) for job in todo.jobs))
     try:
-        done = measure_blocks(todo, runner, workers, dask_address)
+        done = measure_shards(todo, runner, workers, device, session)
     finally:
         progress.meter.stop()
     return score(spec, store, run, todo, done)

@@ -9,31 +9,26 @@ from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
 
-from einfluence.compute import Done, compute
-from einfluence.errors import InputError
+from einfluence.compute import Done
+from einfluence.execute import Executor
 from einfluence.plan import Plan
 from einfluence.plan import plan as missing_cells
 from einfluence.prepare import Prepared, prepare
 from einfluence.score import Result, finish_run
+from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.spec import Part, Spec
 from einfluence.store.store import Store
-from tasks import artifacts, progress
+from tasks import artifacts
 
 OURS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
-def worth_a_retry(_task: Any, _run: TaskRun, state: State) -> bool:
-    """Trying again mends a lost worker, not a wrong input."""
-    return not isinstance(state.result(raise_on_failure=False), InputError)
-
-
 @task(name="curate", task_run_name="curate {part.name}", **OURS)
-def curate(spec: Spec, part: Part, store: str) -> Prepared:
+def curate(spec: Spec, part: Part, store: str, session: Session) -> Prepared:
     """Finds a part's base and curates its data into the store."""
-    return prepare(spec, part, Store(store))
+    return prepare(spec, part, Store(store), session)
 
 
 @task(name="plan", task_run_name="plan missing cells", **OURS)
@@ -44,11 +39,11 @@ def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
     return todo
 
 
-@task(name="measure", task_run_name="{job.label}", retries=1, retry_condition_fn=worth_a_retry, **OURS)
-def measure_block(job: Job, threads: int | None = None) -> Done:
-    """Fine-tunes and measures one shard of probes and commits its rows."""
+@task(name="measure", task_run_name="{job.label}", **OURS)
+def measure_shard(job: Job, executor: Executor) -> Done:
+    """Has one shard of probes fine-tuned, measured and committed, and waits for it."""
     get_run_logger().info("%s: probes %s", job.label, " ".join(job.probe_ids))
-    done = compute(job, on_probe=progress.meter.advance, threads=threads)
+    done = executor.submit(job).result()
     for probe, reason in done.failed.items():
         get_run_logger().warning("probe %s failed: %s", probe, reason)
     return done

@@ -335,13 +335,15 @@ def test_two_writers_of_one_restoration_leave_it_once(study: Study, tmp_path: Pa
     from einfluence.compute import compute
     from einfluence.plan import plan
     from einfluence.prepare import prepare
+    from einfluence.session import Session
     from einfluence.spec import load_spec
 
     spec = load_spec(study(probes="ab", arms=[{"recipe": {"lr": 0.01, "steps": 1}, "restore": 2}]))
     store = einfluence.Store(tmp_path / "store")
-    jobs = plan(spec, [prepare(spec, spec.parts[0], store)], store).jobs
+    session = Session()
+    jobs = plan(spec, [prepare(spec, spec.parts[0], store, session)], store).jobs
     for job in (*jobs, jobs[-1]):
-        compute(job)
+        compute(job, session)
     counted = store.connect().execute("select count(*), count(distinct (probe_id, query_id, place)) from restorations")
     rows, distinct = counted.fetchone()
     assert rows == distinct > 0

@@ -12,6 +12,7 @@ from einfluence.compute import compute
 from einfluence.models.base import BaseInfo
 from einfluence.plan import plan
 from einfluence.prepare import prepare
+from einfluence.session import Session
 from einfluence.shards import Job, Shards
 from einfluence.spec import FineTune, load_spec
 from einfluence.store.store import ArmKey, CellBlock, Store
@@ -81,13 +82,13 @@ def test_a_run_goes_on_with_the_blocks_of_an_unharmed_one(
     monkeypatch.setattr("einfluence.plan.BLOCK", 4)
     spec = load_spec(write_spec(tmp_path, gpt2_folder, count=22, shard=None))
     store = Store(tmp_path / "store")
-    prepared = [prepare(spec, part, store) for part in spec.parts]
+    prepared = [prepare(spec, part, store, Session()) for part in spec.parts]
     todo = plan(spec, prepared, store)
     shards = Shards(todo.jobs)
     for _ in range(2):
         job = shards.take()
         assert job is not None
-        shards.took(job, compute(job).seconds)
+        shards.took(job, compute(job, Session()).seconds)
     assert len(job.blocks) > 1
     left = plan(spec, prepared, store)
     ids = [job.probe_ids for job in todo.jobs]

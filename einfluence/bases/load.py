@@ -12,8 +12,13 @@ from einfluence.objectives import OBJECTIVES
 __all__ = ["digits_folder", "find_base", "load_base"]
 
 
-def load_base(info: BaseInfo, *, trust_remote_code: bool = False) -> Base:
-    """Loads a base that :func:`find_base` found, in float32, in eval mode, on the GPU where there is one.
+def load_base(info: BaseInfo, *, trust_remote_code: bool = False, device: str = "cpu") -> Base:
+    """Loads a base that :func:`find_base` found, in float32 and in eval mode.
+
+    Args:
+        info: What was found.
+        trust_remote_code: Whether the model's own Python files may be run.
+        device: Where it goes: a name that torch knows.
 
     Raises:
         InputError: When the files do not hold all of a model of the base's objective, hold more than that, or are no
@@ -21,7 +26,6 @@ def load_base(info: BaseInfo, *, trust_remote_code: bool = False) -> Base:
     """
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.allow_tf32 = False  # which rounds float32 to ten bits in convolutions, unlike in products
     base = OBJECTIVES[info.objective].load(info, trust_remote_code=trust_remote_code, device=device)
     now = describe(Path(info.folder), info.label, info.label, trust_remote_code).beginning(info.bos)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,11 @@ class Curations:
         self._files.put(name, json_bytes({"study": study, "curation": curation, "order": order}))
 
 
-@lru_cache(maxsize=2)
-def curated_rows(folder: Path) -> tuple[dict[str, Sample], dict[str, Sequence[str]]]:
+Members = dict[str, Sequence[str]]  # sample_ids by probe_id, in order
+Curation = tuple[dict[str, Sample], Members]  # samples by sample_id; members
+
+
+def curated_rows(folder: Path) -> Curation:
     """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order."""
     rows = pq.read_table(folder / "samples.parquet")
     members: dict[str, Any] = {}

@@ -310,11 +310,11 @@ def test_runners_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     for runner in ("dask", "ray"):
         with pytest.raises(InputError, match=rf"pip install 'einfluence\[{runner}\]'"):
-            cli._check_runner(runner, None)
+            cli._usable(runner, None, "auto")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: "it is there")
     for address in ("tcp://127.0.0.1:1", "127.0.0.1", "tcp://no-such-host.invalid:8786", "tcp://127.0.0.1:99999"):
-        with pytest.raises(InputError, match="--dask-address: found .*scheduler that runs"):
-            cli._check_runner("dask", address)
+        with pytest.raises(InputError, match="runner: found .*scheduler that runs"):
+            cli._usable("dask", address, "auto")
 
 
 @pytest.mark.parametrize("command", ["report", "figures", "curate", "init"])

@@ -1,4 +1,4 @@
-"""Blocks in workers: what dies is tried alone, what fails is recorded, what is asked to stop says what is kept."""
+"""The whole command with every runner: killed, stopped, resumed, and the same table at the end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,22 +18,20 @@ from typing import Any
 import psutil
 import pytest
 import typer
-from prefect.logging import disable_run_logger
 
 import einfluence
-from einfluence.compute import Done, compute
-from einfluence.errors import InputError
+from einfluence.compute import compute
 from einfluence.plan import plan
 from einfluence.prepare import prepare
-from einfluence.shards import Job
+from einfluence.session import Session
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from flows import cli
-from tasks import runners
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+PYTHONPATH = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PYTHONPATH, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
 @pytest.fixture
@@ -54,110 +49,6 @@ def write_spec(folder: Path, base: Path, count: int = 6, **more: object) -> Path
     spec = {"name": "six", "base": str(base), "samples": "samples.jsonl", "arms": arms, "shard": 2, **more}
     (folder / "spec.yaml").write_text(json.dumps(spec))
     return folder / "spec.yaml"
-
-
-class Pool:
-    """A task runner whose workers die on some blocks."""
-
-    def __init__(self, deadly: Callable[[Job], bool], error: Exception) -> None:
-        self.deadly, self.error = deadly, error
-
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def submit(self, _: Any, parameters: dict[str, Any]) -> Any:
-        job, deadly, error = parameters["job"], self.deadly, self.error
-
-        class Future:
-            def result(self) -> Done:
-                if deadly(job):
-                    raise error
-                return compute(job)
-
-        return Future()
-
-
-def _measured(
-    monkeypatch: pytest.MonkeyPatch,
-    spec: Path,
-    first: Callable[..., bool],
-    alone: Callable[..., bool],
-    error: Exception,
-) -> tuple[list[Done], Store]:
-    store = Store(spec.parent / "store")
-    loaded = load_spec(spec)
-    todo = plan(loaded, [prepare(loaded, part, store) for part in loaded.parts], store)
-    assert len(todo.jobs) == 3
-    monkeypatch.setattr(runners, "_pool", lambda *_: Pool(first, error))
-    monkeypatch.setattr(runners, "ProcessPoolTaskRunner", lambda **_: Pool(alone, error))
-    monkeypatch.setattr(runners, "ProgressBar", lambda _: type("Bar", (), {"advance": lambda self, blocks: None})())
-    with disable_run_logger():
-        return runners.measure_blocks(todo, "processes", 2, None), store
-
-
-def test_blocks_whose_worker_died_are_tried_again_alone(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
-    died = BrokenProcessPool("A process in the process pool was terminated abruptly")
-    done, store = _measured(monkeypatch, spec, lambda _: True, lambda _: False, died)
-    assert sum(item.cells for item in done) == 36
-    assert store.influence().count("*").fetchall() == [(36,)]
-
-
-def test_a_block_that_kills_every_worker_is_recorded_and_the_others_finish(
-    monkeypatch: pytest.MonkeyPatch, spec: Path
-) -> None:
-    died = BrokenProcessPool("A process in the process pool was terminated abruptly")
-    bad: list[str] = []
-
-    def deadly(job: Job) -> bool:
-        bad[:] = bad or job.probe_ids
-        return job.probe_ids[0] in bad
-
-    done, store = _measured(monkeypatch, spec, deadly, deadly, died)
-    failed = {probe: reason for item in done for probe, reason in item.failed.items()}
-    assert set(failed) == set(bad) and len(bad) == 2
-    assert all("its worker died" in reason for reason in failed.values())
-    with store.connect() as connection:
-        rows = connection.execute("select probe_id, reason from outcomes where status = 'failed'").fetchall()
-        assert dict(rows) == failed
-        assert connection.execute("select count(*) from influence").fetchone() == (24,)
-
-
-def test_an_exception_in_a_block_is_recorded_and_the_others_finish(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
-    seen: list[str] = []
-
-    def second(job: Job) -> bool:
-        seen.append(job.label)
-        return len(seen) == 2
-
-    done, _ = _measured(monkeypatch, spec, second, lambda _: False, RuntimeError("out of memory"))
-    assert sum(item.cells for item in done) == 24
-    assert [set(item.failed.values()) for item in done if item.failed] == [{"RuntimeError: out of memory"}]
-    assert len(seen) == 3
-
-
-def test_blocks_in_threads_do_not_disturb_each_other(spec: Path) -> None:
-    whole, threaded = Store(spec.parent / "whole"), Store(spec.parent / "threaded")
-    loaded = load_spec(spec)
-    for store in (whole, threaded):
-        todo = plan(loaded, [prepare(loaded, part, store) for part in loaded.parts], store)
-        with ThreadPoolExecutor(1 if store is whole else 3) as pool:
-            assert sum(done.cells for done in pool.map(compute, todo.jobs)) == 36
-    assert _table(whole.root) == _table(threaded.root)
-
-
-def test_a_store_that_cannot_be_written_stops_the_run(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
-    full = InputError("store", "No space left on device", "a store that can be written")
-    with pytest.raises(InputError, match="No space left"):
-        _measured(monkeypatch, spec, lambda _: True, lambda _: True, full)
-
-
-def test_a_runner_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prefect_dask", None)
-    with pytest.raises(InputError, match=r"einfluence\[dask\]"):
-        runners._pool("dask", 2, None)
 
 
 def test_names_from_a_users_files_stay_inside_the_store(tmp_path: Path, gpt2_folder: Path) -> None:
@@ -236,7 +127,7 @@ def _table(store: Path) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("runner", ["threads", "processes", "dask", "ray"])
 def test_every_runner_fills_the_same_table(spec: Path, tmp_path: Path, runner: str) -> None:
     if runner in ("dask", "ray"):
-        pytest.importorskip(f"prefect_{runner}")
+        pytest.importorskip({"dask": "distributed", "ray": "ray"}[runner])
     einfluence.measure(spec, tmp_path / "inline")
     command = _command(spec, tmp_path / runner, "--runner", runner)
     ended = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
@@ -250,7 +141,7 @@ def test_every_runner_fills_the_same_table(spec: Path, tmp_path: Path, runner: s
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_runs_at_once_on_a_dask_cluster_share_a_store(tmp_path: Path, gpt2_folder: Path) -> None:
-    pytest.importorskip("prefect_dask")
+    pytest.importorskip("distributed")
     more = {"arms": [{"recipe": {"lr": lr, "steps": 2}} for lr in (0.01, 0.02)]}
     first = write_spec(tmp_path, gpt2_folder, count=12)
     (tmp_path / "other").mkdir()
@@ -313,10 +204,11 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path: Path, gpt2_folder: Pat
 def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_folder: Path) -> None:
     spec = load_spec(write_spec(tmp_path, gpt2_folder, count=64, shard=1, keep_deltas="10MB"))
     store = Store(tmp_path / "store")
-    todo = plan(spec, [prepare(spec, part, store) for part in spec.parts], store)
+    session = Session()
+    todo = plan(spec, [prepare(spec, part, store, session) for part in spec.parts], store)
     used: list[int] = []
     for job in (*todo.jobs, *todo.jobs, *todo.jobs):
-        compute(job)
+        compute(job, session)
         used.append(psutil.Process().memory_info().rss)
     assert len(used) == 192
     assert max(used[-20:]) - max(used[44:64]) < 20e6

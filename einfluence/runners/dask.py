@@ -1,0 +1,80 @@
+"""A Dask cluster: one that runs, or one on this machine for as long as it is needed."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from contextlib import ExitStack
+from importlib import import_module
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from einfluence.errors import InputError
+from einfluence.runners.local import compute_here, threads_each
+from einfluence.shards import Job
+
+ANSWER = 10.0  # seconds that a scheduler may take
+DEATHS = ("KilledWorker", "CommClosedError")
+
+
+class Dask:
+    """Workers of a Dask cluster.
+
+    Args:
+        workers: How many, of a cluster on this machine.
+        device: Of each worker.
+        address: ``host:8786`` of a scheduler that runs, with or without ``tcp://``; None starts a cluster.
+    """
+
+    def __init__(self, workers: int, device: str = "auto", address: str | None = None) -> None:
+        self.slots, self._device, self._address = workers, device, address
+
+    @staticmethod
+    def check(address: str | None) -> None:
+        """Refuses a cluster that cannot be used.
+
+        Raises:
+            InputError: When Dask is not installed, or nothing listens at the address.
+        """
+        if importlib.util.find_spec("distributed") is None:
+            fix = "pip install 'einfluence[dask]'"
+            raise InputError("runner", "dask, which is not installed", "an installed runner", fix)
+        if address is None:
+            return
+        expected = "the address of a Dask scheduler that runs, e.g. dask://127.0.0.1:8786"
+        try:
+            place = urlsplit(_url(address))
+            with socket.create_connection((place.hostname or "", place.port or 0), timeout=ANSWER):
+                pass
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError("runner", f"'dask://{address}' ({reason})", expected) from error
+
+    def submit(self, job: Job) -> Any:
+        """Hands it to the scheduler."""
+        threads = None if self._address else threads_each(self.slots)
+        return self._client.submit(compute_here, job, self._device, threads, pure=False)
+
+    def died(self, error: Exception) -> bool:
+        """By the names of Dask's errors."""
+        return type(error).__name__ in DEATHS
+
+    def __enter__(self) -> Self:
+        distributed: Any = import_module("distributed")
+        with ExitStack() as stack:
+            if self._address:
+                cluster: Any = _url(self._address)
+            else:
+                local = {"threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
+                cluster = stack.enter_context(distributed.LocalCluster(n_workers=self.slots, **local))
+            self._client = stack.enter_context(distributed.Client(cluster, timeout=ANSWER))
+            self.slots = sum(self._client.nthreads().values()) or 1
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.close()
+
+
+def _url(address: str) -> str:
+    return address if "://" in address else f"tcp://{address}"
