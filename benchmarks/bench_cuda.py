@@ -31,6 +31,7 @@ from bench_engine import PeftLoop, llama, text_flops, texts
 
 from einfluence import engine
 from einfluence.engine.items import TextItem
+from einfluence.engine.schedule import probe_training
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
@@ -144,12 +145,12 @@ def lora(name: str, device: str, given: argparse.Namespace) -> dict[str, float]:
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    fast = TextEngine(base, recipe, 0)
-    fast.train_all(probes[:8])
-    row["train, ms a probe"] = seconds(lambda: fast.train_all(probes)) / len(probes) * 1e3
+    fast, trainings = TextEngine(base, recipe, 0), [probe_training(probe, recipe.steps) for probe in probes]
+    fast.train_all(trainings[:8])
+    row["train, ms a probe"] = seconds(lambda: fast.train_all(trainings)) / len(probes) * 1e3
     for what, some in (("read", queries), ("read with common beginnings", begun)):
-        list(fast.measure(probes[:8], some, {})[1])
-        whole = seconds(partial(all_of, fast, probes, some))
+        list(fast.measure(trainings[:8], some, {})[1])
+        whole = seconds(partial(all_of, fast, trainings, some))
         row[f"{what}, ms a probe"] = whole / len(probes) * 1e3 - row["train, ms a probe"]
     read = row["read, ms a probe"]
     work = text_flops(base, recipe.model_copy(update={"steps": 0}), probes, queries) / len(probes)
@@ -164,9 +165,9 @@ def lora(name: str, device: str, given: argparse.Namespace) -> dict[str, float]:
         row["peak GB"] = torch.cuda.max_memory_allocated() / 1e9
     if given.profile:
         print(name, row, flush=True)  # what follows may take longer than there is time
-        deltas = {i: tuned.delta for i, tuned in enumerate(fast.train_all(probes[:16]))}
-        profiled("training", lambda: fast.train_all(probes[:64]))
-        profiled("reading", lambda: all_of(fast, probes[:16], queries, deltas))
+        deltas = {i: tuned.delta for i, tuned in enumerate(fast.train_all(trainings[:16]))}
+        profiled("training", lambda: fast.train_all(trainings[:64]))
+        profiled("reading", lambda: all_of(fast, trainings[:16], queries, deltas))
     return row
 
 

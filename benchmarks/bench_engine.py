@@ -30,6 +30,7 @@ from torch import nn
 from einfluence import engine
 from einfluence.engine import serial
 from einfluence.engine.items import ImageItem, Item, TextItem
+from einfluence.engine.schedule import probe_training
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
@@ -113,7 +114,7 @@ class PeftLoop:
         self.reset()
         optimizer = serial.make_optimizer(self.recipe, list(self.trained.values()))
         for _ in range(self.recipe.steps):
-            loss = serial.probe_loss(self.base.objective, self.model, probe)
+            loss = -torch.cat([serial.target_logprobs(self.base.objective, self.model, item) for item in probe]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -272,8 +273,10 @@ def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float
 
     reading = recipe.model_copy(update={"steps": 0})
 
+    trainings = [probe_training(probe, 0) for probe in probes]
+
     def run(share: bool) -> None:
-        list(TextEngine(base, reading, 0, share=share).measure(probes, queries, {})[1])
+        list(TextEngine(base, reading, 0, share=share).measure(trainings, queries, {}).rows)
 
     return Case(
         name,

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from einfluence.samples import mapped
 from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.spec import FineTune
@@ -42,12 +41,12 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
 
     store = Store(job.store)
     base = session.base(job.base, job.trust_remote_code)
-    samples, members = session.curation(store.root / "curations" / job.curation)
+    samples, curated = session.curation(store.root / "curations" / job.curation)
     kept = store.kept_deltas(job.key, job.probe_ids).get
     begun = time.perf_counter()
     tables, deltas, failed, cells = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str](), 0
     for block in job.blocks:
-        probes = {probe: mapped(members[probe], samples.__getitem__) for probe in block.probe_ids}
+        probes = {probe: curated[probe] for probe in block.probe_ids}
         with session.computing(base):
             if isinstance(block, AblationBlock) and isinstance(job.arm, FineTune):
                 asked = [[samples[query] for query in queries] for queries in block.wanted]

@@ -12,12 +12,12 @@ from pathlib import Path
 from einfluence import engine
 from einfluence.engine.restoring import place_of
 from einfluence.estimators.in_context import prompted
-from einfluence.estimators.measure import unreadable
+from einfluence.estimators.measure import encode_probe, unreadable
 from einfluence.models.base import Base
 from einfluence.objectives import encode
 from einfluence.plan import arm_keys, wanted_blocks
 from einfluence.prepare import Prepared, find_part, prepare
-from einfluence.samples import Sample, mapped
+from einfluence.samples import Sample
 from einfluence.session import Session, session_here
 from einfluence.spec import Arm, InContext, Spec
 from einfluence.store.curations import Curation
@@ -115,20 +115,20 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
 
     A restoration is counted as its queries asked once for each place; what retraining adds is not.
     """
-    samples, members = curation
+    samples, curated = curation
     places = len({place_of(base, name) for name, _ in base.model.named_parameters()})
     cells = sum(block.cells * (places if isinstance(block, AblationBlock) else 1) for block in blocks)
     blocks = [block for block in blocks if not isinstance(block, AblationBlock)] or blocks
-    probes = [mapped(members[probe], samples.__getitem__) for block in blocks for probe in block.probe_ids]
-    probes = [probe for probe in probes if not unreadable(probe)]
+    probes = [curated[probe] for block in blocks for probe in block.probe_ids]
+    probes = [probe for probe in probes if not unreadable(probe.samples)]
     if not probes:
         return 0.0, 0, "no probe that can be read"
     queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
     share = cells / (len(probes) * len(queries))
     if isinstance(arm, InContext):
         how = f"{engine.SHARED} (what several texts begin with is read once a probe)"
-        return share * _prompting(base, arm, probes, queries), 0, how
-    items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes]
+        return share * _prompting(base, arm, [probe.samples for probe in probes], queries), 0, how
+    items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     asked = [encode(base, query) for query in queries]
     found = engine.plan(base, arm.recipe, items, asked, seed, engine=arm.engine)
     return share * found.seconds, found.bytes, f"{found.path} ({found.why})"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,6 @@ import pyarrow as pa
 
 from einfluence.joint import gap, plain_gap
 from einfluence.keys import content_hash
-
-S = TypeVar("S")
-T = TypeVar("T")
-
 
 CAUSAL_LM, IMAGE_CLASS = "causal_lm", "image_class"  # the objectives of samples that do not name theirs
 
@@ -111,16 +107,6 @@ def _read_out(inputs: Mapping[str, Any]) -> str:
     return " ".join(str(word) for words in values for word in cast("Sequence[object]", words))
 
 
-class InTurn(tuple[T, ...]):
-    """The samples of a probe that are trained one after the other instead of together."""
-
-
-def mapped(probe: Sequence[S], change: Callable[[S], T]) -> Sequence[T]:
-    """Each sample of a probe changed; whether they are trained together or in turn stays."""
-    changed = [change(sample) for sample in probe]
-    return InTurn(changed) if isinstance(probe, InTurn) else changed
-
-
 @dataclass(frozen=True)
 class Probe:
     """What a copy of the model is fine-tuned on: the ``sample_id`` of one sample, or of several.
@@ -139,6 +125,14 @@ class Probe:
     def probe_id(self) -> str:
         """Content hash of the members in order, and of how they are trained."""
         return content_hash(("sequence" if self.kind == "sequence" else "probe", self.members))
+
+
+@dataclass(frozen=True)
+class ProbeSamples:
+    """The samples of a probe, in order, and whether they are trained one after the other instead of together."""
+
+    samples: tuple[Sample, ...]
+    in_turn: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from einfluence.engine.items import TextItem
-
-Probe = Sequence[TextItem]
+from einfluence.engine.schedule import Loss
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """N probes of equally many rows, filled up on the right.
+    """The texts of one step of N trainings, each with equally many rows, padded on the right.
 
     Args:
         ids: (N, rows * T), the samples of a bundle end to end.
         positions: (1, rows * T).
         answers: (N, R) flat positions whose logits are in the loss, all different; ``targets`` (N, R) their tokens,
-            ``weights`` (N, R) their share, 0 where a probe has fewer than R.
+            ``weights`` (N, R) their share of the loss, 0 where a training has fewer than R.
     """
 
     ids: Tensor
@@ -37,35 +38,42 @@ class Batch:
         """T."""
         return self.ids.shape[1] // self.rows
 
+    @cached_property
+    def same(self) -> bool:
+        """Whether several trainings read the same texts."""
+        return len(self.ids) > 1 and bool((self.ids == self.ids[:1]).all())
+
     def loss(self, logits: Tensor) -> Tensor:
-        """(N,) mean nats over each probe's target tokens, from logits (N * R, vocabulary) at ``answers``."""
+        """(N,) the loss of each training, from logits (N * R, vocabulary) at ``answers``."""
         logits = logits if logits.dtype == torch.float64 else logits.float()
         nats = torch.nn.functional.cross_entropy(logits, self.targets.reshape(-1), reduction="none")
         return (nats.view(self.weights.shape) * self.weights.to(nats)).sum(1)
 
     @classmethod
-    def of(cls, probes: Sequence[Probe], device: torch.device) -> Batch:
-        """Lays N probes side by side; one with fewer answers than R gets further, different positions of weight 0."""
-        rows = max(len(probe) for probe in probes)
-        width = max(len(item.ids) for probe in probes for item in probe) - 1
-        most = max(sum(item.n_target for item in probe) for probe in probes)
-        ids = np.zeros((len(probes), rows, width), dtype=np.int64)
-        answers = np.zeros((len(probes), most), dtype=np.int64)
-        targets = np.zeros((len(probes), most), dtype=np.int64)
-        weights = np.zeros((len(probes), most), dtype=np.float64)
-        for n, probe in enumerate(probes):
+    def of(cls, losses: Sequence[Loss], device: torch.device) -> Batch:
+        """Lays N losses side by side; one with fewer answers than R gets further, different positions of weight 0."""
+        texts = [cast("tuple[TextItem, ...]", loss.items) for loss in losses]
+        rows = max(len(items) for items in texts)
+        width = max(len(item.ids) for items in texts for item in items) - 1
+        most = max(sum(item.n_target for item in items) for items in texts)
+        ids = np.zeros((len(texts), rows, width), dtype=np.int64)
+        answers = np.zeros((len(texts), most), dtype=np.int64)
+        targets = np.zeros((len(texts), most), dtype=np.int64)
+        shares = np.zeros((len(texts), most), dtype=np.float64)
+        for n, (items, loss) in enumerate(zip(texts, losses, strict=True)):
             at: list[int] = []
             wanted: list[int] = []
-            for row, item in enumerate(probe):
+            for row, (item, weight) in enumerate(zip(items, loss.weights, strict=True)):
                 ids[n, row, : len(item.ids) - 1] = item.ids[:-1]
                 start = len(item.ids) - item.n_target
+                shares[n, len(at) : len(at) + item.n_target] = weight / loss.divisor
                 at += range(row * width + start - 1, row * width + len(item.ids) - 1)
                 wanted += item.ids[start:]
-            spare = (position for position in range(rows * width) if position not in set(at))
-            weights[n, : len(at)] = 1 / len(at)
+            taken = set(at)
+            spare = (position for position in range(rows * width) if position not in taken)
             targets[n, : len(at)] = wanted
             answers[n] = at + [next(spare) for _ in range(most - len(at))]
         positions = np.tile(np.arange(width), rows)[None]
-        parts = (ids.reshape(len(probes), rows * width), positions, answers, targets, weights)
+        parts = (ids.reshape(len(texts), rows * width), positions, answers, targets, shares)
         a, b, c, d, e = (torch.from_numpy(part).to(device) for part in parts)
         return cls(a, b, c, d, e, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from einfluence.engine import serial
 from einfluence.engine.anatomy import same_weights, whole_copy
-from einfluence.engine.choice import Kind
+from einfluence.engine.contract import Engine, Kind
 from einfluence.engine.exam import Reader
 from einfluence.engine.items import Item, Scores, TextItem, Tuned
 from einfluence.engine.restoring import places, undo, undone
+from einfluence.engine.schedule import Step, Training, probe_training
 from einfluence.engine.unknown import Unknown
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
-from einfluence.samples import InTurn
 from einfluence.spec import Recipe
 
 # A difference may be this share of a probe's largest influence, and this share of the largest log-probability besides.
@@ -72,18 +72,12 @@ def refuse(base: Base) -> None:
         raise InputError(f"base {base.info.label}", "quantised weights", "float32, float16 or bfloat16 weights", fix)
 
 
-def serial_because(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> str:
-    """Why only the serial definition is right for this; empty where the fast engines are."""
+def definition_because(base: Base, items: Iterable[Item]) -> str:
+    """Why only the definition is right for these samples; empty where any engine may be."""
     if "causal text" not in base.objective.can:
         return ""
-    config: Any = cast("Any", base.model).config.get_text_config()
-    if _experts(config):
-        return "a mixture of experts"
-    if type(base.model).__module__.startswith("transformers_modules"):
-        return "a model that brings its own code"
-    items = cast("Sequence[TextItem]", list(itertools.chain(queries, *probes)))
-    longest = max((len(item.ids) for item in items), default=0)
-    switch = _switch(config)
+    longest = max((len(cast("TextItem", item).ids) for item in items), default=0)
+    switch = _switch(cast("Any", base.model).config.get_text_config())
     if switch is not None and longest > switch:
         return f"texts of more than {switch} tokens, where this model's position encoding changes with the length"
     return ""
@@ -94,8 +88,9 @@ class Trial:
 
     Args:
         base: The base. Engines are tried on a copy of it, so that one that writes into the weights is found out.
-        recipe: Tried with at most three steps, and with a larger learning rate where its own moves next to nothing.
-        probes: Those of a run that are trained in the same way.
+        recipe: Tried with a larger learning rate where its own moves next to nothing.
+        probes: The trainings of a run that go through their samples in the same way; tried with at most three steps a
+            stage.
         queries: Those of the run.
         seed: Of the adapters.
         kept: Whether earlier deltas will be read.
@@ -106,7 +101,7 @@ class Trial:
         self,
         base: Base,
         recipe: Recipe,
-        probes: Sequence[Sequence[Item]],
+        probes: Sequence[Training[Item]],
         queries: Sequence[Item],
         seed: int,
         *,
@@ -115,12 +110,13 @@ class Trial:
     ) -> None:
         self.base, self.seed, self.kept, self.undoes, self.queries = base, seed, kept, undoes, queries
         dtype = "float64" if recipe.dtype == "float64" else "float32"
-        self.recipe = recipe.model_copy(update={"steps": min(max(recipe.steps, 1), STEPS), "dtype": dtype})
+        self.recipe = recipe.model_copy(update={"dtype": dtype})
         self.key = (recipe, seed, kept, undoes)
-        self.ways: dict[object, list[Sequence[Item]]] = {}
+        self.ways: dict[object, list[Training[Item]]] = {}
         for probe in probes if len(queries) else ():
-            way = (isinstance(probe, InTurn), len(probe) > 1, _holds_padding(base, probe))
-            self.ways.setdefault(way, []).append(probe)
+            weighted = any(step.weights for step in probe.steps)
+            way = (probe.way, len(probe.items) > 1, weighted, _holds_padding(base, probe.items))
+            self.ways.setdefault(way, []).append(_shortened(probe))
         self._cases: dict[object, _Case] = {}
 
     def doubt(self, kind: Kind) -> str:
@@ -167,7 +163,7 @@ class _Case:
     base: Base
     recipe: Recipe
     seed: int
-    pair: list[Sequence[Item]]
+    pair: list[Training[Item]]
     few: list[Item]
     before: Scores
     tuned: list[Tuned]
@@ -176,7 +172,7 @@ class _Case:
 
     @classmethod
     def visible(
-        cls, base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], seed: int
+        cls, base: Base, recipe: Recipe, probes: Sequence[Training[Item]], queries: Sequence[Item], seed: int
     ) -> _Case:
         """With a learning rate at which each probe moves some query by :data:`VISIBLE`, where there is one."""
         pair = _two(probes, queries)
@@ -196,7 +192,7 @@ class _Case:
         return cast("_Case", best)
 
     @classmethod
-    def of(cls, base: Base, recipe: Recipe, seed: int, pair: list[Sequence[Item]], few: list[Item]) -> _Case:
+    def of(cls, base: Base, recipe: Recipe, seed: int, pair: list[Training[Item]], few: list[Item]) -> _Case:
         """Measures by the definition. One copy of the base serves for all: making it takes longer than the rest."""
         model, trained = serial.trainable_copy(base, recipe, seed)
         start = {name: value.detach().clone() for name, value in trained.items()}
@@ -230,7 +226,7 @@ class _Case:
         moved = [after.logprob - self.before.logprob for after in self.after if after is not None]
         return min(float(np.abs(each).max()) for each in moved)
 
-    def difference(self, engine: Any, *, kept: bool, undoes: bool) -> str:
+    def difference(self, engine: Engine, *, kept: bool, undoes: bool) -> str:
         """Where an engine differs by more than rounding, in words; empty where it does not."""
         before, rows = engine.measure(self.pair, self.few, {})
         found = list(rows)
@@ -253,11 +249,11 @@ class _Case:
                     return f"where an earlier training is read again, {wrong}"
         return self._undone(engine) if undoes else ""
 
-    def _undone(self, engine: Any) -> str:
+    def _undone(self, engine: Engine) -> str:
         for probe, tuned, told in zip(self.pair, self.tuned, engine.train_all(self.pair), strict=True):
             every = places(self.base, tuned.delta)
             only = list(dict.fromkeys((every[0], every[-1])))
-            found = undo(self.base, engine.measure, probe, self.few, told.delta, only)
+            found = undo(self.base, engine, probe, self.few, told.delta, only)
             for place in only:
                 true = self.evaluate(undone(self.base, tuned.delta, place))
                 if wrong := self._moved(found.before, found.without[place], true):
@@ -306,43 +302,51 @@ def doubt_reader(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextIte
     return ""
 
 
-def _two(probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> list[Sequence[Item]]:
+def _shortened(training: Training[Item]) -> Training[Item]:
+    """At most :data:`STEPS` steps of each stage, at least one in all; those around a weight that is not 1, if any."""
+    if not training.steps:
+        return probe_training(training.items, 1, in_turn=training.way == "in turn")
+
+    def some(stage: tuple[Step, ...]) -> tuple[Step, ...]:
+        weighted = [place for place, step in enumerate(stage) if set(step.weights or ()) - {1.0}]
+        first = max(min(weighted[0] - 1, len(stage) - STEPS), 0) if weighted else 0
+        return stage[first : first + STEPS]
+
+    return replace(training, stages=tuple(map(some, training.stages)))
+
+
+def _two(probes: Sequence[Training[Item]], queries: Sequence[Item]) -> list[Training[Item]]:
     """The shortest probe and one that differs from it, in length too where there is one; made up where there is none.
 
     What stands in the second slot of a batch may be wrong where the first is right.
     """
-    ordered = sorted(probes, key=_size)
+    ordered = sorted(probes, key=lambda probe: _size(probe.items))
     first = ordered[0]
-    others = [probe for probe in ordered if list(probe) != list(first)]
-    longer = [probe for probe in others if _size(first) < _size(probe) <= LONG]
+    others = [probe for probe in ordered if probe != first]
+    longer = [probe for probe in others if _size(first.items) < _size(probe.items) <= LONG]
     if not others:
         pool = sorted(queries, key=lambda query: _size([query]))
-        made = [list(itertools.islice(itertools.cycle(pool[start:]), len(first))) for start in range(len(pool))]
-        made = [*made, list(first)[::-1]]
-        others = [InTurn(one) if isinstance(first, InTurn) else one for one in made if one != list(first)]
+        count = len(first.items)
+        made = [tuple(itertools.islice(itertools.cycle(pool[start:]), count)) for start in range(len(pool))]
+        others = [replace(first, items=one) for one in [*made, first.items[::-1]] if one != first.items]
     return [first, *(longer[-1:] or others[:1])]
 
 
-def _some(queries: Sequence[Item], pair: Sequence[Sequence[Item]]) -> list[Item]:
+def _some(queries: Sequence[Item], pair: Sequence[Training[Item]]) -> list[Item]:
     """The shortest, the longest and one between, and what the probes end with, since that moves."""
     ordered = sorted(queries, key=lambda query: _size([query]))
-    chosen = [ordered[0], ordered[len(ordered) // 2], ordered[-1], *(probe[-1] for probe in pair)]
-    return list(dict.fromkeys(chosen))
+    last = [probe.items[probe.steps[-1].batch[-1]] for probe in pair]
+    return list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1], *last]))
 
 
-def _holds_padding(base: Base, probe: Sequence[Item]) -> bool:
+def _holds_padding(base: Base, items: Sequence[Item]) -> bool:
     """Whether a text has the padding token in it, whose embedding torch gives no gradient."""
     token = getattr(getattr(base.model, "config", None), "pad_token_id", None)
-    return token is not None and any(token in getattr(item, "ids", ()) for item in probe)
+    return token is not None and any(token in getattr(item, "ids", ()) for item in items)
 
 
-def _size(probe: Sequence[Item]) -> int:
-    return sum(item.size for item in probe)
-
-
-def _experts(config: Any) -> bool:
-    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
-    return any((getattr(config, name, None) or 0) > 1 for name in names)
+def _size(items: Sequence[Item]) -> int:
+    return sum(item.size for item in items)
 
 
 def _switch(config: Any) -> int | None:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
-from einfluence.engine.batch import Batch, Probe
+from einfluence.engine.batch import Batch
 from einfluence.engine.exam import Exam
 from einfluence.engine.factors import Factors, Matrix, Schedule
-from einfluence.engine.items import Scores, Tuned
+from einfluence.engine.items import Item, Scores, Tuned
 from einfluence.engine.network import Network, first_changed
 from einfluence.engine.outcomes import Told, give, outcomes
+from einfluence.engine.schedule import Step, Training, loss_of
 from einfluence.engine.serial import make_optimizer, trained_names
 from einfluence.engine.text import BatchedText, Sizes, default_sizes
 from einfluence.engine.unknown import Unknown
@@ -69,6 +70,10 @@ class FullEngine(BatchedText):
         finally:
             self.factors.begin(1, False)
 
+    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+        """Whether a delta holds factors, as far as there are matrices."""
+        return any(":" in name for name in delta) == bool(self.factors.matrices)
+
     def blank(self, probes: int) -> None:
         """Puts in N probes that are the base."""
         self.factors.begin(probes, False)
@@ -77,14 +82,15 @@ class FullEngine(BatchedText):
         """Puts the queries to as many probes as the exam expects, or more."""
         return exam.take(len(deltas), lambda begin, end: self.factors.put(deltas[begin:end]))
 
-    def train(self, probes: Sequence[Probe]) -> list[Tuned]:
-        """Trains N probes at once; what one does never reaches another."""
+    def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings at once, each on all its samples at every step; what one does never reaches another."""
         begin = time.perf_counter()
         recipe, network, n = self.recipe, self.network, len(probes)
-        batch = Batch.of(probes, self.device)
+        steps = len(probes[0].steps)
+        batch = Batch.of([loss_of(probe, Step(tuple(range(len(probe.items))))) for probe in probes], self.device)
         seats = Seats(rows=batch.rows, width=batch.width)
         values = [value.requires_grad_() for value in self.factors.begin(n, True)]
-        if network.start and recipe.steps:
+        if network.start and steps:
             network.now.resume = network.below(batch.ids, batch.positions, seats)
         matrices = list(self.factors.matrices.values())
         for matrix in matrices:
@@ -96,7 +102,7 @@ class FullEngine(BatchedText):
         optimizer: torch.optim.Optimizer | None = None
         losses: list[Tensor] = []
         first_norm = torch.full((n,), math.nan)
-        for step in range(recipe.steps):
+        for step in range(steps):
             loss = batch.loss(network.logits(batch.ids, batch.positions, seats, batch.answers))
             losses.append(loss.detach())
             rows = [matrix.rows for matrix in matrices if matrix.rows is not None]

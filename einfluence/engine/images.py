@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -15,15 +14,16 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from einfluence.engine.anatomy import shared_copy
-from einfluence.engine.items import ImageItem, MeasuredRow, Measurement, Scores, Tuned
-from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
-from einfluence.engine.serial import make_optimizer, trainable_copy
+from einfluence.engine.descent import descend
+from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, Tuned
+from einfluence.engine.outcomes import outcomes
+from einfluence.engine.schedule import Loss, Training
+from einfluence.engine.serial import trainable_copy
 from einfluence.engine.stacked import KNOWN, Unfolded, unfolds
 from einfluence.engine.unknown import Unknown
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
-Probe = Sequence[ImageItem]
 _PREFIX = "base_model.model."
 
 
@@ -33,13 +33,15 @@ class ImageSizes:
 
     Args:
         train: Parameters (numbers) of all probes in a training batch.
-        most: Probes in a training batch.
+        most: Trainings side by side.
+        images: Images that these read in a step.
         score: Images in an evaluation batch; None for as many as keep a layer's output in the processor's cache.
         keep: Bytes that may be spent on what goes into the first trained layer, which is the same for every probe.
     """
 
     train: int = 4_000_000
     most: int = 64
+    images: int = 4096
     score: int | None = None
     keep: int = 1 << 28
 
@@ -90,12 +92,12 @@ class ImageEngine:
         self.device = next(self.model.parameters()).device
 
     def measure(
-        self, probes: Sequence[Probe], queries: Sequence[ImageItem], kept: Mapping[int, dict[str, Tensor]]
+        self, probes: Sequence[Training[Item]], queries: Sequence[Item], kept: Mapping[int, dict[str, Tensor]]
     ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
         self._put({name: value[None] for name, value in self.start.items()})
         trained = [owner.module for owner in self.owners]
-        exam = _Exam(self.model, trained, queries, self.sizes, self._dtype, self.device)
+        exam = _Exam(self.model, trained, cast("Sequence[ImageItem]", queries), self.sizes, self._dtype, self.device)
         before = exam.take()
 
         def each() -> Iterator[MeasuredRow]:
@@ -109,6 +111,20 @@ class ImageEngine:
         return Measurement(before, each())
 
     @property
+    def at_once(self) -> int:
+        """The most that train side by side."""
+        return self.sizes.most
+
+    @property
+    def held(self) -> int:
+        """Bytes of what is trained."""
+        return sum(value.numel() * value.element_size() for value in self.start.values())
+
+    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+        """Whether a delta holds what this recipe trains."""
+        return set(delta) == set(self.start)
+
+    @property
     def _dtype(self) -> torch.dtype:
         return getattr(torch, self.recipe.dtype)
 
@@ -116,54 +132,53 @@ class ImageEngine:
         self._put({name: delta[name].to(start)[None] for name, start in self.start.items()})
         return exam.take()
 
-    def _batches(self, probes: Sequence[Probe]) -> Iterator[list[int]]:
+    def _batches(self, probes: Sequence[Training[Item]]) -> Iterator[list[int]]:
+        """Neighbours of one rhythm and equally many images a step, as many as the sizes let stand side by side."""
         size = sum(value.numel() for value in self.start.values())
         most = max(min(self.sizes.train // max(size, 1), self.sizes.most), 1)
+
+        def shape(probe: Training[Item]) -> tuple[tuple[int, ...], int]:
+            return probe.rhythm, max((len(step.batch) for step in probe.steps), default=1)
+
         batch: list[int] = []
         for i, probe in enumerate(probes):
-            if batch and (len(batch) >= most or len(probe) != len(probes[batch[0]])):
+            full = len(batch) >= most or (len(batch) + 1) * shape(probe)[1] > self.sizes.images
+            if batch and (full or shape(probe) != shape(probes[batch[0]])):
                 yield batch
                 batch = []
             batch.append(i)
         if batch:
             yield batch
 
-    def train_all(self, probes: Sequence[Probe]) -> list[Tuned]:
-        """Trains on N probes, in batches."""
+    def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings, in batches."""
         tuned: dict[int, Tuned] = {}
         for batch in self._batches(probes):
             tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
         return [tuned[i] for i in range(len(probes))]
 
-    def train(self, probes: Sequence[Probe]) -> list[Tuned]:
-        """Trains N probes of equally many samples at once; what one does never reaches another."""
+    def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings of one rhythm at once; what one does never reaches another."""
         if not probes:
             return []
-        begin = time.perf_counter()
-        recipe, n = self.recipe, len(probes)
-        pixels, labels = _images([item for probe in probes for item in probe], self._dtype, self.device)
-        names = list(self.start)
+        n, names = len(probes), list(self.start)
         values = [self.start[name].expand(n, *self.start[name].shape).clone().requires_grad_() for name in names]
-        optimizer = make_optimizer(recipe, values, fused=True)
-        losses: list[Tensor] = []
-        first_norm = torch.full((n,), math.nan)
-        for step in range(recipe.steps):
+        batch: list[_Rows] = []
+
+        def gradients(losses: Sequence[Loss], new: bool) -> tuple[Tensor, Sequence[Tensor]]:
+            if new:
+                batch[:] = [_Rows.of(losses, self._dtype, self.device)] if any(loss.items for loss in losses) else []
+            if not batch:  # every weight is 0
+                return values[0].new_zeros(n), [torch.zeros_like(value) for value in values]
             self._put(dict(zip(names, values, strict=True)))
-            logits = self.model(pixels)
-            logits = logits if logits.dtype == torch.float64 else logits.float()
-            nats = torch.nn.functional.cross_entropy(logits, labels, reduction="none").view(n, -1)
-            loss = nats.mean(1)
-            gradients = torch.autograd.grad(loss.sum(), values)
-            losses.append(loss.detach())
-            norm = per_probe_norms(gradients)
-            first_norm = norm if step == 0 else first_norm
-            give(values, shrink(gradients, norm, recipe.clip))
-            optimizer.step()
+            loss = batch[0].loss(self.model(batch[0].pixels))
+            return loss, torch.autograd.grad(loss.sum(), values)
+
+        told = descend(self.recipe, probes, values, gradients)
         values = [value.detach() for value in values]
-        told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         updates = self._update_norms(dict(zip(names, values, strict=True)))
         delta = partial(_pick, names, values)
-        return outcomes(told, recipe, updates, self.norms, delta)
+        return outcomes(told, self.recipe, updates, self.norms, delta)
 
     def _update_norms(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.recipe.adapter.kind == "lora":
@@ -204,6 +219,41 @@ class ImageEngine:
         if trained:
             raise Unknown("recipe.adapter", f"parameters without a layer: {sorted(trained)[:3]}", "known layers")
         return owners
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The images of one step of N trainings, equally many of each: where one has fewer, black ones of weight 0.
+
+    Args:
+        pixels: (N * rows, channels, height, width).
+        labels: (N * rows,) class indices.
+        weights: (N, rows), in the logits' precision.
+        divisors: (N,), likewise.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    weights: Tensor
+    divisors: Tensor
+
+    @classmethod
+    def of(cls, losses: Sequence[Loss], dtype: torch.dtype, device: torch.device) -> _Rows:
+        rows = max(len(loss.items) for loss in losses)
+        some = next(loss.items[0] for loss in losses if loss.items)
+        black = ImageItem(np.zeros_like(cast("ImageItem", some).pixels), 0)
+        spare = [rows - len(loss.items) for loss in losses]
+        items = [item for loss, more in zip(losses, spare, strict=True) for item in (*loss.items, *[black] * more)]
+        pixels, labels = _images(cast("list[ImageItem]", items), dtype, device)
+        exact = torch.float64 if dtype == torch.float64 else torch.float32
+        weights = [[*loss.weights, *[0.0] * more] for loss, more in zip(losses, spare, strict=True)]
+        divisors = [loss.divisor for loss in losses]
+        return cls(pixels, labels, *(torch.tensor(each, dtype=exact, device=device) for each in (weights, divisors)))
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """(N,) from logits (N * rows, classes)."""
+        nats = torch.nn.functional.cross_entropy(logits.to(self.weights.dtype), self.labels, reduction="none")
+        return (nats.view(self.weights.shape) * self.weights).sum(1) / self.divisors
 
 
 def _pick(names: Sequence[str], values: Sequence[Tensor], probe: int) -> dict[str, Tensor]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,8 @@ import torch
 from einfluence.models.base import Item
 from einfluence.objectives.causal_lm import TextItem
 from einfluence.objectives.image_class import ImageItem
-from einfluence.samples import InTurn
 
-__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned", "stages"]
-
-One = TypeVar("One")
-
-
-def stages(probe: Sequence[One]) -> list[Sequence[One]]:
-    """What is trained together, in order: all of a probe, or where it is in turn, one sample after the other."""
-    return [[item] for item in probe] if isinstance(probe, InTurn) else [probe]
+__all__ = ["ImageItem", "Item", "Scores", "TextItem", "Tuned"]
 
 
 @dataclass(frozen=True)
@@ -48,13 +40,13 @@ class Tuned:
     Args:
         delta: What changed, by name, enough to evaluate again without training (adapter weights, changed parameters,
             or low-rank factors); the engine that made it can read it.
-        losses: Mean nats per target token before each step; length ``steps``, times the samples of a sequence.
+        losses: The loss before each step of all stages: for a probe, mean nats per target token.
         grad_norm: Euclidean norm of the first step's gradient over the trained parameters (before clipping).
         update_norm: Euclidean norm of the change of the effective weights over all layers.
         layer_updates: For each changed parameter of the base: (norm of its change, norm of the parameter before).
         seconds: Wall time spent on this probe (its share of a batch).
         failed: Why it failed; None when it did not.
-        engine: What trained and measured it, one of :data:`einfluence.engine.choice.NAMES` or ``definition``.
+        engine: What trained and measured it, by the name that :mod:`einfluence.engine.select` has for it.
         fallback: Why that was not a faster one; None where it was the fastest for the recipe.
         noise_rms: Root mean square error of influence by rounding, in nats, measured on a few probes of the same call:
             of bfloat16 against float32, of float32 with Adam against float64; else None.

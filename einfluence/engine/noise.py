@@ -12,6 +12,7 @@ import numpy as np
 
 from einfluence.engine.items import Item, Measurement
 from einfluence.engine.memory import memory_budget
+from einfluence.engine.schedule import Training
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
@@ -26,7 +27,7 @@ def with_noise(
     measure: Any,
     base: Base,
     recipe: Recipe,
-    probes: Sequence[Sequence[Item]],
+    probes: Sequence[Training[Item]],
     queries: Sequence[Item],
     found: Measurement,
 ) -> Measurement:
@@ -46,7 +47,7 @@ def with_noise(
         NoiseWarning: Where the root mean square influence is below ten times the noise.
     """
     precise = _more_precise(base, recipe)
-    if precise is None:
+    if precise is None or not any(probe.steps for probe in probes):
         return found
     before, rows = found
     first = list(itertools.islice(rows, PROBES))
@@ -74,7 +75,7 @@ def _more_precise(base: Base, recipe: Recipe) -> Recipe | None:
     """The recipe to compare with; None where rounding is no matter, or where it would take too much to know."""
     if recipe.dtype == "bfloat16":
         return recipe.model_copy(update={"dtype": "float32"})
-    if recipe.dtype != "float32" or recipe.optimizer.kind == "sgd" or not recipe.steps:
+    if recipe.dtype != "float32" or recipe.optimizer.kind == "sgd":
         return None
     device = next(base.model.parameters()).device
     size = 8 * sum(parameter.numel() for parameter in base.model.parameters())

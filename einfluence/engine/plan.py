@@ -7,21 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from einfluence.engine import serial
-from einfluence.engine.choice import DEFINITION, Choice, Engine
+from einfluence.engine.contract import Engine
 from einfluence.engine.items import Item
-from einfluence.models.base import Base
-from einfluence.spec import Recipe
-
-WHY = {
-    "batched lora": "its targets are Linear or Conv1D, so many probes' adapters train in one batch",
-    "low-rank sgd": "SGD's change of a matrix is low-rank, so no weights are copied",
-    "one by one": "this optimizer or layer has no exact batched form on texts; queries are read in blocks",
-    "images": "every trained layer has a batched form",
-    DEFINITION: "only the definition trains these probes as they are meant",
-}
+from einfluence.engine.schedule import Training
+from einfluence.engine.select import Choice
 
 
 @dataclass(frozen=True)
@@ -49,55 +40,39 @@ class Plan:
         )
 
 
-def plan(
-    choose: Callable[[Sequence[Sequence[Item]]], Choice],
-    base: Base,
-    recipe: Recipe,
-    groups: Sequence[Sequence[Sequence[Item]]],
-    queries: Sequence[Item],
-    seed: int = 0,
-) -> Plan:
+def plan(groups: Sequence[tuple[Choice, Sequence[Training[Item]]]], queries: Sequence[Item]) -> Plan:
     """Rehearses a few probes and extrapolates to all; takes about a second for small models.
 
     Args:
-        choose: The engine for probes that are all trained in the same way.
-        base: The base.
-        recipe: How probes are trained.
-        groups: The N probes, those together that are trained in the same way.
+        groups: All trainings, each engine with its own.
         queries: All Q of them.
-        seed: Of the adapters.
     """
-    plans = [_one(choose(probes), base, recipe, probes, queries, seed) for probes in groups]
+    plans = [_one(choice, probes, queries) for choice, probes in groups]
     paths, why = (" and ".join(dict.fromkeys(getattr(one, which) for one in plans)) for which in ("path", "why"))
     seconds, peak = sum(one.seconds for one in plans), max(one.bytes for one in plans)
     return Plan(paths, why, max(one.at_once for one in plans), seconds, peak)
 
 
-def _one(choice: Choice, base: Base, recipe: Recipe, probes: Sequence[Any], queries: Sequence[Item], seed: int) -> Plan:
-    engine, why = choice.engine, choice.why or WHY[choice.name]
-    few, some = _spread(probes, 16), _spread(queries, 96)
-    if engine is None or not few or not some:
-        seconds = _serially(base, recipe, probes, queries, seed)
-        return Plan(choice.name, why, 1, seconds, _peak())
-    most = _at_once(engine, len(probes))
-    _timed(lambda: _all(engine, few[:2], some[:4]))
-    training = _timed(lambda: engine.train_all(cast("Any", few))) / len(few)
+def _one(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> Plan:
+    engine, why = choice.engine, choice.why or choice.of.why
+    few, some = (
+        (_spread(probes, 1), _spread(queries, 8)) if choice.last else (_spread(probes, 16), _spread(queries, 96))
+    )
+    if not few or not some:
+        return Plan(choice.name, why, 1, 0.0, _peak())
+    if not choice.last:
+        _timed(lambda: _all(engine, few[:2], some[:4]))
+    training = _timed(lambda: engine.train_all(few)) / len(few)
     both = _timed(lambda: _all(engine, few, some)) / len(few)
-    reading = max(both - training, 0.0) / len(some)
+    times = 2 if choice.last else 1  # its single probe is read as well as the base
+    reading = max(both - training, 0.0) / (len(some) * times)
     seconds = len(probes) * (training + reading * len(queries))
-    more = (most - len(few)) * _delta_bytes(engine) * 3 + 16 * most * len(queries)
+    most = max(min(engine.at_once, len(probes)), 1)
+    more = (most - len(few)) * engine.held * 3 + 16 * most * len(queries)
     return Plan(choice.name, why, most, seconds, _peak() + max(more, 0))
 
 
-def _serially(base: Base, recipe: Recipe, probes: Any, queries: Any, seed: int) -> float:
-    if not probes or not queries:
-        return 0.0
-    some = _spread(queries, 8)
-    training = _timed(lambda: serial.attempt(base, recipe, probes[0], seed))
-    return len(probes) * (training + _timed(lambda: serial.evaluate(base, recipe, some)) / len(some) * len(queries))
-
-
-def _all(engine: Engine, probes: Sequence[Any], queries: Sequence[Any]) -> None:
+def _all(engine: Engine, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> None:
     for _ in engine.measure(probes, queries, {})[1]:
         pass
 
@@ -105,19 +80,6 @@ def _all(engine: Engine, probes: Sequence[Any], queries: Sequence[Any]) -> None:
 def _spread(items: Sequence[Any], most: int) -> list[Any]:
     """At most so many, evenly over all."""
     return [items[i * len(items) // min(most, len(items))] for i in range(min(most, len(items)))]
-
-
-def _at_once(engine: Engine, probes: int) -> int:
-    sizes: Any = engine.sizes
-    return max(min(getattr(sizes, "window", None) or sizes.most, probes), 1)
-
-
-def _delta_bytes(engine: Engine) -> int:
-    held: Any = getattr(engine, "lora", None)
-    if held is not None:
-        return sum(layer.start.numel() * (1 + layer.out / layer.start.shape[1]) * 4 for layer in held.layers).__int__()
-    start: Any = getattr(engine, "start", None) or {}
-    return sum(value.numel() * value.element_size() for value in start.values())
 
 
 def _peak() -> int:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from einfluence.engine.anatomy import layer_of, settled_model
-from einfluence.engine.items import Item, Measurement, Scores, Tuned
+from einfluence.engine.contract import Engine
+from einfluence.engine.items import Item, Scores
+from einfluence.engine.schedule import Training
 from einfluence.models.base import Base
 
 OUTSIDE = "outside the layers"
 AT_ONCE = 16  # probes whose trained parameters are held
-
-Measure = Callable[..., Measurement]
-"""``measure(probes, queries, kept)`` of an engine, or of the serial definition."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,8 @@ def undone(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Ten
 
 def restored(
     base: Base,
-    train: Callable[[Sequence[Sequence[Item]]], list[Tuned]],
-    measure: Measure,
-    probes: Sequence[Sequence[Item]],
+    engine: Engine,
+    probes: Sequence[Training[Item]],
     queries: Sequence[Sequence[Item]],
     kept: Mapping[int, dict[str, Tensor]],
 ) -> Iterator[tuple[int, Restored | None, str | None]]:
@@ -80,9 +78,8 @@ def restored(
 
     Args:
         base: The base.
-        train: Trains on probes, each alone.
-        measure: Puts queries to probes whose deltas are given.
-        probes: N probes.
+        engine: Trains on probes, and puts queries to those whose deltas are given.
+        probes: N trainings.
         queries: Of each probe.
         kept: For the index of a probe, the ``delta`` of an earlier training.
 
@@ -92,26 +89,26 @@ def restored(
     for start in range(0, len(probes), AT_ONCE):
         window = range(start, min(start + AT_ONCE, len(probes)))
         fresh = [i for i in window if i not in kept]
-        tuned = dict(zip(fresh, train([probes[i] for i in fresh]), strict=True)) if fresh else {}
+        tuned = dict(zip(fresh, engine.train_all([probes[i] for i in fresh]), strict=True)) if fresh else {}
         for i in window:
             failed = tuned[i].failed if i in tuned else None
             delta = kept[i] if i in kept else tuned[i].delta
-            yield i, None if failed else undo(base, measure, probes[i], queries[i], delta), failed
+            yield i, None if failed else undo(base, engine, probes[i], queries[i], delta), failed
 
 
 def undo(
     base: Base,
-    measure: Measure,
-    probe: Sequence[Item],
+    engine: Engine,
+    probe: Training[Item],
     queries: Sequence[Item],
-    delta: Mapping[str, Tensor],
+    delta: dict[str, Tensor],
     only: Sequence[str] | None = None,
 ) -> Restored:
     """Undoes each place's change of one trained probe in turn.
 
     Args:
         base: The base.
-        measure: Puts queries to probes whose deltas are given.
+        engine: Puts queries to probes whose deltas are given.
         probe: It.
         queries: Its queries.
         delta: What its training left behind.
@@ -123,7 +120,7 @@ def undo(
     before: Scores | None = None
     after: dict[str, Scores] = {}
     for group in [list(named)] if alike else [[place] for place in named]:
-        before, rows = measure([probe] * len(group), queries, {i: named[place] for i, place in enumerate(group)})
+        before, rows = engine.measure([probe] * len(group), queries, {i: named[place] for i, place in enumerate(group)})
         after |= {group[i]: scores for i, _, scores in rows if scores is not None}
     if before is None:
         raise TypeError("nothing was measured")

@@ -10,7 +10,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +19,8 @@ from peft.tuners.lora import LoraLayer
 
 from einfluence.engine.adapters import adapted, adapted_parameter
 from einfluence.engine.anatomy import private_copy, settled_model
-from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, Tuned, stages
+from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, Tuned
+from einfluence.engine.schedule import Loss, Probe, Training, as_training, loss_of
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base, Objective
 from einfluence.spec import Recipe
@@ -33,7 +34,7 @@ _seeding = threading.Lock()  # start values are drawn from the one generator tha
 def measure(
     base: Base,
     recipe: Recipe,
-    probes: Sequence[Sequence[Item]],
+    probes: Sequence[Probe],
     queries: Sequence[Item],
     seed: int,
     *,
@@ -44,7 +45,7 @@ def measure(
     Args:
         base: The model; it is left bit-identical.
         recipe: How to train.
-        probes: N probes, each one sample or a bundle trained together.
+        probes: N trainings, or probes whose samples are trained together.
         queries: Q samples.
         seed: Seed of the adapter's initialisation.
         kept: For the index of a probe, the ``delta`` of an earlier training, which is used instead of a new one.
@@ -63,7 +64,36 @@ def measure(
     return Measurement(before, each())
 
 
-def attempt(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied: Copy | None = None) -> Tuned:
+class Definition:
+    """The definition, asked as any other engine.
+
+    Args:
+        base: The base.
+        recipe: Any.
+        seed: Of the adapters' start values.
+    """
+
+    at_once, held = 1, 0
+
+    def __init__(self, base: Base, recipe: Recipe, seed: int) -> None:
+        self.base, self.recipe, self.seed = base, recipe, seed
+
+    def measure(
+        self, probes: Sequence[Training[Item]], queries: Sequence[Item], kept: Mapping[int, dict[str, torch.Tensor]]
+    ) -> Measurement:
+        """Measures one training after the other."""
+        return measure(self.base, self.recipe, probes, queries, self.seed, kept=kept)
+
+    def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes one training after the other."""
+        return [attempt(self.base, self.recipe, probe, self.seed) for probe in probes]
+
+    def reads(self, delta: Mapping[str, torch.Tensor]) -> bool:
+        """Whether a delta holds parameters and not factors of them."""
+        return not any(":" in name for name in delta)
+
+
+def attempt(base: Base, recipe: Recipe, probe: Probe, seed: int, copied: Copy | None = None) -> Tuned:
     """As :func:`train`, but a probe that the model cannot be trained on fails alone, with the reason."""
     try:
         return train(base, recipe, probe, seed, copied)
@@ -73,27 +103,34 @@ def attempt(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied
         return Tuned({}, [], math.nan, math.nan, failed=first_line(error))
 
 
-def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied: Copy | None = None) -> Tuned:
-    """Trains a copy of the base on one probe.
+def train(base: Base, recipe: Recipe, probe: Probe, seed: int, copied: Copy | None = None) -> Tuned:
+    """Trains a copy of the base, step by step as a training says.
 
-    The loss is the mean negative log-probability over all target tokens of the probe's samples. Where they are to be
-    trained in turn, each has the recipe's steps to itself and an optimizer that remembers nothing. A loss that is not
-    finite ends the training and is told in ``failed``. ``copied`` is a :func:`trainable_copy` that was made already.
+    The loss of a probe's samples is the mean negative log-probability over all their target tokens. Each stage of a
+    training has an optimizer that remembers nothing. A step whose items all have weight 0 is taken with a gradient
+    of 0. A loss that is not finite ends the training and is told in ``failed``. ``copied`` is a
+    :func:`trainable_copy` that was made already.
     """
     start = time.perf_counter()
+    training = as_training(probe, recipe.steps)
     model, trained = copied or trainable_copy(base, recipe, seed)
     losses: list[float] = []
     grad_norm = math.nan
-    for part in stages(probe):
+    for stage in training.stages:
         optimizer = make_optimizer(recipe, list(trained.values()))
-        for _ in range(recipe.steps):
-            loss = probe_loss(base.objective, model, part)
+        for step in stage:
+            wanted = loss_of(training, step)
+            loss = step_loss(base.objective, model, wanted) if wanted.items else torch.zeros(())
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 seconds, failed = time.perf_counter() - start, f"loss is {losses[-1]} at step {len(losses)}"
                 return Tuned({}, losses, grad_norm, math.nan, seconds=seconds, failed=failed)
             optimizer.zero_grad()
-            loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            if wanted.items:
+                loss.backward()  # pyright: ignore[reportUnknownMemberType]
+            else:
+                batch = tuple(training.items[index] for index in step.batch)
+                _give_zero(trained.values(), step_loss(base.objective, model, Loss(batch, (1.0,) * len(batch), 1.0)))
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), recipe.clip or math.inf).item()
             grad_norm = norm if len(losses) == 1 else grad_norm
             optimizer.step()
@@ -102,6 +139,14 @@ def train(base: Base, recipe: Recipe, probe: Sequence[Item], seed: int, copied: 
     failed = None if math.isfinite(update_norm) else f"weights are not finite after {len(losses)} steps"
     delta = {name: parameter.detach().clone() for name, parameter in trained.items()}
     return Tuned(delta, losses, grad_norm, update_norm, updates, time.perf_counter() - start, failed)
+
+
+def _give_zero(parameters: Iterable[torch.Tensor], loss: torch.Tensor) -> None:
+    """Gives what a loss depends on a gradient of 0, and all else none, so that the optimizer passes it over."""
+    parameters = list(parameters)
+    gradients: Any = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = None if gradient is None else torch.zeros_like(parameter)
 
 
 def evaluate(
@@ -184,10 +229,11 @@ def make_optimizer(
     return kinds[recipe.optimizer.kind](parameters, fused=fused, **given)
 
 
-def probe_loss(objective: Objective, model: torch.nn.Module, probe: Sequence[Item]) -> torch.Tensor:
-    """Mean negative log-probability over the target tokens of all samples of a probe; a scalar in nats."""
-    terms = [target_logprobs(objective, model, item) for item in probe]
-    return -torch.cat(terms).mean()
+def step_loss(objective: Objective, model: torch.nn.Module, loss: Loss) -> torch.Tensor:
+    """Weighted negative log-probability of the items' target tokens, over the divisor; a scalar in nats."""
+    pairs = zip(loss.items, loss.weights, strict=True)
+    terms = [weight * target_logprobs(objective, model, item) for item, weight in pairs]
+    return -(torch.cat(terms).sum() / loss.divisor)
 
 
 def target_logprobs(objective: Objective, model: torch.nn.Module, item: Item) -> torch.Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from einfluence.engine import serial
 from einfluence.engine.anatomy import shared_copy
-from einfluence.engine.batch import Probe
 from einfluence.engine.exam import Exam
-from einfluence.engine.items import Scores, Tuned
+from einfluence.engine.items import Item, Scores, Tuned
 from einfluence.engine.network import Network, first_changed
+from einfluence.engine.schedule import Training
 from einfluence.engine.text import BatchedText, Sizes
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -44,6 +44,11 @@ class SwappedEngine(BatchedText):
         start = first_changed(model, base.model, names)
         super().__init__(Network(model, base.model, start), recipe, sizes or Sizes(window=1, alone=1), share)
 
+    @property
+    def held(self) -> int:
+        """Bytes of what is trained."""
+        return sum(value.numel() * value.element_size() for value in self.start.values())
+
     def blank(self, probes: int) -> None:
         """Puts the base in."""
         self._put(self.start)
@@ -52,8 +57,8 @@ class SwappedEngine(BatchedText):
         """Puts the queries to each probe in turn."""
         return exam.take(len(deltas), lambda begin, end: self._put(deltas[begin]))
 
-    def train(self, probes: Sequence[Probe]) -> list[Tuned]:
-        """Trains N probes, one after the other."""
+    def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings, one after the other."""
         return [serial.train(self.base, self.recipe, probe, self.seed) for probe in probes]
 
     def _put(self, values: dict[str, Tensor]) -> None:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
-from einfluence.engine.batch import Batch, Probe
+from einfluence.engine.batch import Batch
+from einfluence.engine.descent import descend
 from einfluence.engine.exam import Exam
-from einfluence.engine.items import MeasuredRow, Measurement, Scores, TextItem, Tuned, stages
+from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
 from einfluence.engine.lora import Lora
 from einfluence.engine.memory import memory_budget
 from einfluence.engine.network import Network, Now, first_changed
-from einfluence.engine.outcomes import Told, give, outcomes, per_probe_norms, shrink
-from einfluence.engine.serial import make_optimizer
+from einfluence.engine.outcomes import outcomes
+from einfluence.engine.schedule import Loss, Training
 from einfluence.models.base import Base
-from einfluence.samples import InTurn
 from einfluence.spec import Recipe
 
 
@@ -84,20 +84,22 @@ class BatchedText(ABC):
         """Puts the queries to as many probes as the exam expects, or more."""
 
     @abstractmethod
-    def train(self, probes: Sequence[Probe]) -> list[Tuned]:
-        """Trains N probes at once; what one does never reaches another."""
+    def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings of one rhythm at once; what one does never reaches another."""
 
     def measure(
-        self, probes: Sequence[Probe], queries: Sequence[TextItem], kept: Mapping[int, dict[str, Tensor]]
+        self, probes: Sequence[Training[Item]], queries: Sequence[Item], kept: Mapping[int, dict[str, Tensor]]
     ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
-        exam = Exam(self.network, queries, self.sizes.score, self.share, alone=self.sizes.alone)
+        exam = Exam(
+            self.network, cast("Sequence[TextItem]", queries), self.sizes.score, self.share, alone=self.sizes.alone
+        )
         most = min(len(probes), self.sizes.window) or 1
         before = exam.take_before(most, self.blank)
         return Measurement(before, self._each(exam, probes, kept))
 
     def _each(
-        self, exam: Exam, probes: Sequence[Probe], kept: Mapping[int, dict[str, Tensor]]
+        self, exam: Exam, probes: Sequence[Training[Item]], kept: Mapping[int, dict[str, Tensor]]
     ) -> Iterator[MeasuredRow]:
         for window in self._windows(len(probes)):
             tuned = {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
@@ -111,35 +113,52 @@ class BatchedText(ABC):
         filled = deltas + deltas[:1] * (exam.most - len(deltas))
         return self.examine(exam, filled)[: len(deltas)] if deltas else []
 
-    def _batches(self, indices: list[int], probes: Sequence[Probe]) -> Iterator[list[int]]:
-        """Probes of like shape together, none above the budget."""
+    def _batches(self, indices: list[int], probes: Sequence[Training[Item]]) -> Iterator[list[int]]:
+        """Trainings of one rhythm together; of those that are not scheduled, as many as the budget lets be read."""
 
-        def shape(i: int) -> tuple[bool, int, int]:
-            return isinstance(probes[i], InTurn), len(probes[i]), max(len(item.ids) for item in probes[i])
+        def shape(i: int) -> tuple[tuple[int, ...], bool, int, int]:
+            scheduled = probes[i].way == "scheduled"
+            rows = 0 if scheduled else len(probes[i].items)
+            return probes[i].rhythm, scheduled, rows, max(_length(item) for item in probes[i].items)
 
         batch: list[int] = []
         for i in sorted(indices, key=shape):
-            *rows, width = shape(i)
-            if batch and ((len(batch) + 1) * rows[1] * width > self.sizes.train or rows != list(shape(batch[0])[:2])):
+            *alike, rows, width = shape(i)
+            full = (len(batch) + 1) * rows * width > self.sizes.train
+            if batch and (full or [*alike, rows] != list(shape(batch[0])[:3])):
                 yield batch
                 batch = []
             batch.append(i)
         if batch:
             yield batch
 
-    def train_all(self, probes: Sequence[Probe]) -> list[Tuned]:
-        """Trains on N probes, in batches."""
+    def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings, in batches."""
         tuned: dict[int, Tuned] = {}
         for window in self._windows(len(probes)):
             tuned |= self._trained(list(window), probes)
         return [tuned[i] for i in range(len(probes))]
+
+    @property
+    def at_once(self) -> int:
+        """The window."""
+        return self.sizes.window
+
+    @property
+    def held(self) -> int:
+        """Bytes of one delta, where it grows with the model."""
+        return 0
+
+    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+        """Whether a delta holds parameters and not factors of them."""
+        return not any(":" in name for name in delta)
 
     def _windows(self, count: int) -> Iterator[range]:
         """Probes whose trained parameters are held at once, by their index."""
         for start in range(0, count, self.sizes.window):
             yield range(start, min(start + self.sizes.window, count))
 
-    def _trained(self, indices: list[int], probes: Sequence[Probe]) -> dict[int, Tuned]:
+    def _trained(self, indices: list[int], probes: Sequence[Training[Item]]) -> dict[int, Tuned]:
         tuned: dict[int, Tuned] = {}
         for batch in self._batches(indices, probes):
             tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
@@ -170,6 +189,11 @@ class TextEngine(BatchedText):
         numbers = sum(layer.start.numel() + layer.out * len(layer.start) for layer in self.lora.layers)
         super().__init__(network, recipe, sizes or default_sizes(model, numbers, 64), share)
 
+    @property
+    def held(self) -> int:
+        """Bytes of A and B."""
+        return 4 * sum(layer.start.numel() + layer.out * len(layer.start) for layer in self.lora.layers)
+
     def blank(self, probes: int) -> None:
         """Puts in N probes that are the base."""
         self.lora.put(self.lora.fresh(probes))
@@ -179,33 +203,89 @@ class TextEngine(BatchedText):
         values = self.lora.stack(list(deltas))
         return exam.take(len(deltas), lambda begin, end: self.lora.put([value[begin:end] for value in values]))
 
-    def train(self, probes: Sequence[Probe]) -> list[Tuned]:
-        """Trains N probes at once; what one probe does never reaches another."""
-        begin = time.perf_counter()
-        recipe, device, n = self.recipe, self.device, len(probes)
-        values = [value.requires_grad_(True) for value in self.lora.fresh(n)]
-        self.lora.put(values)
-        losses: list[Tensor] = []
-        first_norm = torch.full((n,), math.nan, device=device)
-        for part in zip(*map(stages, probes), strict=True):  # one, but for probes whose samples are trained in turn
-            batch = Batch.of(part, device)
-            optimizer = make_optimizer(recipe, values, fused=True)
-            seats = Seats(rows=batch.rows, width=batch.width)
-            self.network.now.resume, self.network.now.first = None, {}
-            if self.network.start and recipe.steps:
-                self.network.now.resume = self.network.below(batch.ids, batch.positions, seats)
-            for _ in range(recipe.steps):
-                loss = batch.loss(self.network.logits(batch.ids, batch.positions, seats, batch.answers))
-                # What a text does not pass has no gradient; there B stays zero, so A may stay or decay as it likes.
-                gradients = torch.autograd.grad(loss.sum(), values, allow_unused=True, materialize_grads=True)
-                norm = per_probe_norms(gradients)
-                first_norm = first_norm if losses else norm
-                losses.append(loss.detach())
-                give(values, shrink(gradients, norm, recipe.clip))
-                optimizer.step()
+    def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings of one rhythm at once; what one does never reaches another."""
+        values = [value.requires_grad_(True) for value in self.lora.fresh(len(probes))]
+        parts: list[_Part] = []
+
+        def gradients(losses: Sequence[Loss], new: bool) -> tuple[Tensor, list[Tensor]]:
+            if new:
+                parts[:] = [self._part(losses, slots) for slots in _split(losses, self.sizes.train)]
+            if len(parts) == 1 and len(parts[0].slots) == len(losses):
+                return self._gradients(parts[0], values)
+            return self._by_part(parts, values)
+
+        told = descend(self.recipe, probes, values, gradients)
         self.lora.put(None)
-        self.network.now.resume, self.network.now.first = None, {}
         values = [value.detach() for value in values]
-        told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         pick = partial(self.lora.pick, values)
-        return outcomes(told, recipe, self.lora.update_norms(values), self.norms, pick)
+        return outcomes(told, self.recipe, self.lora.update_norms(values), self.norms, pick)
+
+    def _part(self, losses: Sequence[Loss], slots: list[int]) -> _Part:
+        batch = Batch.of([losses[slot] for slot in slots], self.device)
+        part = _Part(slots, batch, Seats(rows=batch.rows, width=batch.width))
+        if self.network.start:
+            part.resume = self.network.below(batch.ids[:1] if batch.same else batch.ids, batch.positions, part.seats)
+        return part
+
+    def _gradients(self, part: _Part, values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Of a part's losses (N,), the adapters' gradients."""
+        self.lora.put(values)
+        now, batch = self.network.now, part.batch
+        now.resume, now.first, now.same = part.resume, part.first, batch.same
+        try:
+            loss = batch.loss(self.network.logits(batch.ids, batch.positions, part.seats, batch.answers))
+            # What a text does not pass has no gradient; there B stays zero, so A may stay or decay as it likes.
+            found = torch.autograd.grad(loss.sum(), values, allow_unused=True, materialize_grads=True)
+        finally:
+            now.resume, now.first, now.same = None, {}, False
+        return loss, list(found)
+
+    def _by_part(self, parts: Sequence[_Part], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """As :meth:`_gradients` of all slots; those in no part have nothing to learn from at this step."""
+        gradients = [torch.zeros_like(value) for value in values]
+        losses = gradients[0].new_zeros(len(gradients[0]))
+        for part in parts:
+            own = [value.detach()[part.slots].requires_grad_(True) for value in values]
+            loss, found = self._gradients(part, own)
+            losses[part.slots] = loss.detach().to(losses)
+            for gradient, new in zip(gradients, found, strict=True):
+                gradient[part.slots] = new
+        return losses, gradients
+
+
+@dataclass(eq=False)
+class _Part:
+    """What is read at once in one step.
+
+    Args:
+        slots: Which of the trainings.
+        batch: Their texts.
+        seats: Which token sees which.
+        resume: What enters the first block that differs from the base's.
+        first: What layers behind no adapter make of the texts; see :class:`einfluence.engine.network.Now`.
+    """
+
+    slots: list[int]
+    batch: Batch
+    seats: Seats
+    resume: Tensor | None = None
+    first: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+def _split(losses: Sequence[Loss], budget: int) -> list[list[int]]:
+    """Which losses are read together: those of like many texts, and no more positions than the budget."""
+    shapes = {slot: (len(loss.items), max(map(_length, loss.items))) for slot, loss in enumerate(losses) if loss.items}
+    parts: list[list[int]] = []
+    for slot in sorted(shapes, key=lambda slot: shapes[slot]):
+        rows, width = shapes[slot]
+        part = parts[-1] if parts else []
+        width = max([width, *(shapes[other][1] for other in part)])
+        if not part or (len(part) + 1) * rows * width > budget or 3 * rows > 4 * shapes[part[0]][0]:
+            parts.append([])
+        parts[-1].append(slot)
+    return [sorted(part) for part in parts]
+
+
+def _length(item: Item) -> int:
+    return len(cast("TextItem", item).ids)

@@ -17,8 +17,8 @@ from einfluence.engine.items import Measurement, Scores, Tuned
 from einfluence.estimators.in_context import prompted
 from einfluence.models.base import Base
 from einfluence.objectives import encode
-from einfluence.samples import Sample, mapped
-from einfluence.spec import Arm, InContext
+from einfluence.samples import ProbeSamples, Sample
+from einfluence.spec import Arm, InContext, Recipe
 from einfluence.store.schema import TABLES
 
 ARM_COLUMNS = ("base", "estimator", "recipe", "seed", "engine_version")
@@ -38,7 +38,7 @@ def measure_block(
     base: Base,
     arm: Arm,
     seed: int,
-    probes: Mapping[str, Sequence[Sample]],
+    probes: Mapping[str, ProbeSamples],
     queries: Sequence[Sample],
     *,
     kept: Callable[[str], Path | None] = lambda _: None,
@@ -50,7 +50,7 @@ def measure_block(
         base: The loaded base.
         arm: Estimator and recipe.
         seed: Seed of the adapter's initialisation; without meaning for ``in_context``.
-        probes: The members of each probe by probe_id.
+        probes: The samples of each probe by probe_id.
         queries: The queries.
         kept: The safetensors file of an earlier training of a probe_id, or None.
         on_probe: Called after each probe, for progress.
@@ -58,7 +58,7 @@ def measure_block(
     Raises:
         InputError: When a sample does not fit the base.
     """
-    failed = {name: reason for name, probe in probes.items() if (reason := unreadable(probe))}
+    failed = {name: reason for name, probe in probes.items() if (reason := unreadable(probe.samples))}
     outcomes = [_outcome(name, Tuned({}, [], math.nan, math.nan, failed=reason)) for name, reason in failed.items()]
     probes = {name: probe for name, probe in probes.items() if name not in failed}
     for _ in failed:
@@ -97,20 +97,30 @@ def unreadable(probe: Sequence[Sample]) -> str | None:
     return next((f"{sample.source}: an image that cannot be read" for sample in probe if sample.unreadable), None)
 
 
+def encode_probe(base: Base, recipe: Recipe, probe: ProbeSamples) -> engine.Training[engine.Item]:
+    """The training that a probe stands for.
+
+    Raises:
+        InputError: When one of its samples does not fit.
+    """
+    items = [encode(base, sample) for sample in probe.samples]
+    return engine.probe_training(items, recipe.steps, in_turn=probe.in_turn)
+
+
 def _start(
     base: Base,
     arm: Arm,
     seed: int,
-    probes: list[Sequence[Sample]],
+    probes: list[ProbeSamples],
     queries: Sequence[Sample],
     kept: dict[int, Path | None],
 ) -> Measurement:
     if isinstance(arm, InContext):
-        return prompted(base, arm.recipe, probes, queries)
+        return prompted(base, arm.recipe, [probe.samples for probe in probes], queries)
     from safetensors.torch import load_file
 
     deltas = {index: load_file(path) for index, path in kept.items() if path is not None}
-    items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes]
+    items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     asked = [encode(base, query) for query in queries]
     return engine.measure(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine)
 

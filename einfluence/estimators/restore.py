@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from einfluence import engine
 from einfluence.engine import Restored
-from einfluence.estimators.measure import Measured, columns_of
+from einfluence.estimators.measure import Measured, columns_of, encode_probe
 from einfluence.models.base import Base
 from einfluence.objectives import encode
-from einfluence.samples import Sample, mapped
+from einfluence.samples import ProbeSamples, Sample
 from einfluence.spec import FineTune
 
 
@@ -22,7 +22,7 @@ def restore_block(
     base: Base,
     arm: FineTune,
     seed: int,
-    probes: Mapping[str, Sequence[Sample]],
+    probes: Mapping[str, ProbeSamples],
     queries: Sequence[Sequence[Sample]],
     *,
     kept: Callable[[str], Path | None] = lambda _: None,
@@ -34,7 +34,7 @@ def restore_block(
         base: The loaded base.
         arm: Recipe of the training.
         seed: Seed of the adapter's initialisation.
-        probes: The members of each probe by probe_id.
+        probes: The samples of each probe by probe_id.
         queries: Of each probe.
         kept: The safetensors file of an earlier training of a probe_id, or None.
         on_probe: Called after each probe, for progress.
@@ -46,7 +46,7 @@ def restore_block(
 
     files = {index: kept(name) for index, name in enumerate(probes)}
     deltas = {index: load_file(path) for index, path in files.items() if path is not None}
-    items = [mapped(probe, lambda sample: encode(base, sample)) for probe in probes.values()]
+    items = [encode_probe(base, arm.recipe, probe) for probe in probes.values()]
     asked = [[encode(base, query) for query in each] for each in queries]
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.samples import Curated, InTurn, Sample
+from einfluence.samples import Curated, ProbeSamples, Sample
 from einfluence.store.files import Files, bytes_digest, json_bytes, read_json, table_bytes
 
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
@@ -73,19 +73,19 @@ class Curations:
         self._files.put(name, json_bytes({"study": study, "curation": curation, "order": order}))
 
 
-Members = dict[str, Sequence[str]]  # sample_ids by probe_id, in order
-Curation = tuple[dict[str, Sample], Members]  # samples by sample_id; members
+Curation = tuple[dict[str, Sample], dict[str, ProbeSamples]]  # samples by sample_id; those of each probe by probe_id
 
 
 def curated_rows(folder: Path) -> Curation:
-    """A curation's samples by sample_id, and the sample_ids of each probe by probe_id, in order."""
+    """A curation's samples by sample_id, and those of each probe by probe_id."""
     rows = pq.read_table(folder / "samples.parquet")
-    members: dict[str, Any] = {}
+    samples = {sample.sample_id: sample for sample in sample_rows(rows)}
+    members: dict[str, list[Sample]] = {}
     for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():
-        members.setdefault(row["probe_id"], []).append(row["sample_id"])
+        members.setdefault(row["probe_id"], []).append(samples[row["sample_id"]])
     kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
-    members |= {row["probe_id"]: InTurn(members[row["probe_id"]]) for row in kinds if row["kind"] == "sequence"}
-    return {sample.sample_id: sample for sample in sample_rows(rows)}, members
+    sequences = {row["probe_id"] for row in kinds if row["kind"] == "sequence"}
+    return samples, {name: ProbeSamples(tuple(some), name in sequences) for name, some in members.items()}
 
 
 def sample_rows(table: pa.Table) -> Iterator[Sample]:

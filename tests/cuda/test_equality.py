@@ -16,9 +16,9 @@ import torch
 
 from einfluence import engine
 from einfluence.engine import serial
-from einfluence.engine.choice import DEFINITION
+from einfluence.engine.schedule import probe_training
+from einfluence.engine.select import DEFINITION
 from einfluence.models.base import Base
-from einfluence.samples import InTurn
 from einfluence.spec import Adam, AdamW, Full, Last, Lora, Match, Recipe, Sgd
 from tests.engine import test_architectures as by_hand
 from tests.engine.comparison import influences
@@ -55,17 +55,22 @@ def moved(base: Base, device: str) -> Base:
     return replace(base, model=copy.deepcopy(base.model).to(device))
 
 
-def cases(name: str) -> tuple[list[Any], list[Any]]:
+def cases(name: str, steps: int = 2) -> tuple[list[Any], list[Any]]:
     """Probes alone, in bundles and in turn, and queries, some of which begin alike."""
     if name in ("digits", "odd"):
         items = images(1, 6)
-        return [*([item] for item in items[:3]), items[3:5], InTurn(items[4:6])], images(2, 9)
+        return [*([item] for item in items[:3]), items[3:5], probe_training(items[4:6], steps, in_turn=True)], images(
+            2, 9
+        )
     items = texts(1, 6)
-    return [*([item] for item in items[:3]), items[3:5], InTurn(items[4:6])], [*texts(2, 5), *texts(3, 4, (5, 6, 7, 8))]
+    return [*([item] for item in items[:3]), items[3:5], probe_training(items[4:6], steps, in_turn=True)], [
+        *texts(2, 5),
+        *texts(3, 4, (5, 6, 7, 8)),
+    ]
 
 
 def found_on(name: str, recipe: Recipe, device: str) -> tuple[np.ndarray, list[Any]]:
-    before, rows = engine.measure(base_on(name, device), recipe, *cases(name), 0)
+    before, rows = engine.measure(base_on(name, device), recipe, *cases(name, recipe.steps), 0)
     told = list(rows)
     return np.array([after.logprob - before.logprob for _, _, after in told]), told
 
@@ -79,7 +84,7 @@ def recipe_of(name: str, kind: str) -> Recipe:
 
 @cache
 def truth(name: str, kind: str) -> np.ndarray:
-    return influences(serial.measure(base(name), recipe_of(name, kind), *cases(name), 0))
+    return influences(serial.measure(base(name), recipe_of(name, kind), *cases(name, RECIPES[kind].steps), 0))
 
 
 PAIRS = [(name, kind) for name in BASES for kind in RECIPES] + [("digits", kind) for kind in IMAGES]
@@ -131,7 +136,8 @@ def test_in_bfloat16_the_noise_is_told(device: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["LoRA by SGD", "full by SGD"])
 def test_earlier_trainings_are_read_and_layers_undone(device: str, kind: str) -> None:
-    recipe, (probes, queries) = recipe_of("gpt2", kind), cases("gpt2")
+    recipe = recipe_of("gpt2", kind)
+    probes, queries = cases("gpt2", recipe.steps)
     there = base_on("gpt2", device)
     _, rows = engine.measure(there, recipe, probes, queries, 0)
     told = list(rows)

@@ -8,9 +8,22 @@ from typing import Any
 import numpy as np
 
 from einfluence.engine import serial
-from einfluence.engine.items import Item
+from einfluence.engine.contract import Engine
+from einfluence.engine.items import Item, Measurement
+from einfluence.engine.schedule import Probe, Training, as_training, probe_training
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
+
+
+def in_turn(items: Sequence[Item], recipe: Recipe) -> Training[Item]:
+    """A probe whose samples are trained one after the other."""
+    return probe_training(items, recipe.steps, in_turn=True)
+
+
+def ask(engine: Any, probes: Sequence[Probe], queries: Sequence[Item], kept: Any = None) -> Measurement:
+    """What an engine measures; it has the recipe that says how long plain samples are trained on."""
+    asked: Engine = engine
+    return asked.measure([as_training(probe, engine.recipe.steps) for probe in probes], queries, kept or {})
 
 
 def influences(found: Any) -> np.ndarray:
@@ -23,14 +36,14 @@ def assert_equal_to_serial(
     engine: Any,
     base: Base,
     recipe: Recipe,
-    probes: Sequence[Sequence[Item]],
+    probes: Sequence[Probe],
     queries: Sequence[Item],
     seed: int,
     tolerance: float,
 ) -> None:
     """Influence within ``tolerance`` of the largest entry, and everything else that is told of a probe."""
     expected_before, expected = serial.measure(base, recipe, probes, queries, seed)
-    before, rows = engine.measure(probes, queries, {})
+    before, rows = engine.measure([as_training(probe, recipe.steps) for probe in probes], queries, {})
     truth, found = list(expected), list(rows)
     assert [index for index, _, _ in found] == list(range(len(probes)))
     wanted = np.array([after.logprob - expected_before.logprob for _, _, after in truth])

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from einfluence.engine import serial
-from einfluence.engine.check import serial_because
-from einfluence.engine.choice import fastest
+from einfluence.engine.check import definition_because
 from einfluence.engine.items import TextItem
+from einfluence.engine.schedule import probe_training
+from einfluence.engine.select import choose
 from einfluence.models.base import Base
-from einfluence.samples import InTurn
 from einfluence.spec import Recipe
 from tests.engine.architectures import ARCHITECTURES, architecture
 from tests.engine.loop import BLOCKS, Loop, Text, asked, doubled, products
@@ -99,16 +98,14 @@ def both(name: str, kind: str) -> tuple[Recipe, Loop]:
 def measured(base: Base, recipe: Recipe, probes: list[tuple[str, list[Text]]]) -> np.ndarray:
     """By the engines that are chosen, without what they are checked by."""
     queries = [TextItem(*text) for text in QUERIES]
-    items = [(InTurn if kind == "in turn" else list)(TextItem(*text) for text in texts) for kind, texts in probes]
     rows: list[np.ndarray] = []
-    for in_turn in (False, True):
-        some = [probe for probe in items if isinstance(probe, InTurn) == in_turn]
-        if not some:
+    for way in ("together", "in turn"):
+        texts = [[TextItem(*text) for text in texts] for kind, texts in probes if kind == way]
+        if not texts:
             continue
-        because = serial_because(base, recipe, some, queries)
-        engine = None if because else fastest(base, recipe, 0, in_turn=in_turn)
-        measure = partial(serial.measure, base, recipe, seed=0) if engine is None else engine.measure
-        before, found = measure(some, queries, **({} if engine is None else {"kept": {}}))
+        some = [probe_training(items, recipe.steps, in_turn=way == "in turn") for items in texts]
+        assert not definition_because(base, queries)
+        before, found = choose(base, recipe, 0, way).engine.measure(some, queries, {})
         rows += [after.logprob - before.logprob for _, _, after in found]
     return np.array(rows)
 

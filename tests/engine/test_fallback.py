@@ -18,13 +18,13 @@ from einfluence.engine.exam import Reader
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import Item, TextItem
 from einfluence.engine.lora import Lora as LoraNetwork
+from einfluence.engine.schedule import Probe
 from einfluence.engine.swapped import SwappedEngine
 from einfluence.engine.text import TextEngine
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.samples import InTurn
 from einfluence.spec import Full, Last, Lora, Recipe, Sgd
-from tests.engine.comparison import influences
+from tests.engine.comparison import in_turn, influences
 from tests.engine.random_models import image_base, images, text_base, texts
 
 LORA = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=2)
@@ -42,7 +42,7 @@ def llama() -> Base:
     return text_base("llama")
 
 
-def measured(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item]) -> Any:
+def measured(base: Base, recipe: Recipe, probes: Sequence[Probe], queries: Sequence[Item]) -> Any:
     """Influence, the engines' names and the fallbacks that were told, and the warnings."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
@@ -53,9 +53,7 @@ def measured(base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queri
     return moved, [tuned.engine for _, tuned, _ in found], [tuned.fallback for _, tuned, _ in found], told
 
 
-def assert_fell_back(
-    base: Base, recipe: Recipe, probes: Sequence[Sequence[Item]], queries: Sequence[Item], reason: str
-) -> None:
+def assert_fell_back(base: Base, recipe: Recipe, probes: Sequence[Probe], queries: Sequence[Item], reason: str) -> None:
     moved, names, fallbacks, told = measured(base, recipe, probes, queries)
     assert set(names) == {"definition"}
     assert all(reason in fallback for fallback in fallbacks)
@@ -110,21 +108,23 @@ def test_an_engine_that_is_wrong_for_sequences_alone(llama: Base, monkeypatch: P
     spoiled(
         monkeypatch,
         lambda self, probes, tuned: (
-            [doubled(t) for p, t in zip(probes, tuned, strict=True) if isinstance(p, InTurn)] and None
+            [doubled(t) for p, t in zip(probes, tuned, strict=True) if p.way == "in turn"] and None
         ),
     )
     items = texts(2, 4)
-    together, in_turn = [items[:2], items[2:]], [InTurn(items[:2]), InTurn(items[2:])]
+    together, turns = [items[:2], items[2:]], [in_turn(items[:2], LORA), in_turn(items[2:], LORA)]
     assert measured(llama, LORA, together, items)[1] == ["batched lora"] * 2
-    assert_fell_back(llama, LORA, in_turn, items, "influence is off by")
-    mixed = measured(llama, LORA, [together[0], in_turn[0], together[1]], items)
+    assert_fell_back(llama, LORA, turns, items, "influence is off by")
+    mixed = measured(llama, LORA, [together[0], turns[0], together[1]], items)
     assert mixed[1] == ["batched lora", "definition", "batched lora"]
 
 
 def test_an_engine_that_is_wrong_for_bundles_alone(llama: Base, monkeypatch: Patch) -> None:
     spoiled(
         monkeypatch,
-        lambda self, probes, tuned: [doubled(t) for p, t in zip(probes, tuned, strict=True) if len(p) > 1] and None,
+        lambda self, probes, tuned: (
+            [doubled(t) for p, t in zip(probes, tuned, strict=True) if len(p.items) > 1] and None
+        ),
     )
     assert measured(llama, LORA, singles(2), texts(1, 3))[1] == ["batched lora"] * 2
     assert_fell_back(llama, LORA, [*singles(2), texts(3, 2), texts(4, 2)], texts(1, 3), "influence is off by")
@@ -192,7 +192,7 @@ def test_an_engine_that_fails_on_its_way(llama: Base, monkeypatch: Patch) -> Non
     right, seen = TextEngine.train, list[int]()
 
     def train(self: TextEngine, probes: Any) -> Any:
-        if self.recipe.steps == 4 and (seen.append(1) or len(seen)) > 1:
+        if len(probes[0].steps) == 4 and (seen.append(1) or len(seen)) > 1:
             raise RuntimeError("shape mismatch")
         return right(self, probes)
 
@@ -327,7 +327,7 @@ def test_a_probe_that_the_definition_cannot_train_fails_alone(llama: Base, monke
     right = serial.train
 
     def train(base: Base, recipe: Recipe, probe: Any, *more: Any) -> Any:
-        if len(probe[0].ids) == 9:
+        if len(probe.items[0].ids) == 9:
             raise RuntimeError("out of memory")
         return right(base, recipe, probe, *more)
 

@@ -17,7 +17,7 @@ from einfluence.engine.text import Sizes
 from einfluence.errors import InputError
 from einfluence.spec import Adapter, Full, Last, Match, Recipe, Sgd
 from tests.engine.architectures import architecture
-from tests.engine.comparison import assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_serial, influences
 from tests.engine.random_models import FULL_PRECISION, text_base, texts
 
 PROBES = [[text] for text in texts(1, 3)] + [texts(2, 2)]
@@ -65,21 +65,21 @@ def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[st
     base = text_base("llama-tied")
     for alone in (1, 1000):
         engine = FullEngine(base, FULL.model_copy(update=change), 0, Sizes(alone=alone))
-        assert (influences(engine.measure(PROBES, QUERIES, {})) == 0).all()
+        assert (influences(ask(engine, PROBES, QUERIES)) == 0).all()
 
 
 def test_the_base_stays_bit_identical() -> None:
     base = text_base("llama-tied")
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
-    list(FullEngine(base, FULL, 0).measure(PROBES, QUERIES, {})[1])
+    list(ask(FullEngine(base, FULL, 0), PROBES, QUERIES)[1])
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     assert not any("forward" in vars(module) for module in base.model.modules())
 
 
 def test_kept_deltas_are_used_instead_of_training() -> None:
     base = text_base("gpt2")
-    trained = list(FullEngine(base, FULL, 0).measure(PROBES, QUERIES, {})[1])
-    again = list(FullEngine(base, FULL, 0).measure(PROBES, QUERIES, {1: trained[1][1].delta})[1])
+    trained = list(ask(FullEngine(base, FULL, 0), PROBES, QUERIES)[1])
+    again = list(ask(FullEngine(base, FULL, 0), PROBES, QUERIES, {1: trained[1][1].delta})[1])
     assert again[1][1].losses == []
     np.testing.assert_array_equal(again[1][2].logprob, trained[1][2].logprob)
 

@@ -10,7 +10,7 @@ from torch import nn
 from einfluence.engine.images import ImageEngine, ImageSizes
 from einfluence.errors import InputError
 from einfluence.spec import Adam, AdamW, Full, Last, Lora, Match, Optimizer, Recipe, Sgd
-from tests.engine.comparison import assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_serial, influences
 from tests.engine.random_models import Odd, digits_like, image_base, images
 
 PROBES = [[image] for image in images(1, 5)] + [images(2, 2), images(3, 2)]
@@ -58,14 +58,14 @@ def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[st
     base = image_base(digits_like())
     for recipe in RECIPES.values():
         engine = ImageEngine(base, recipe.model_copy(update=change), 0)
-        assert (influences(engine.measure(PROBES, QUERIES, {})) == 0).all()
+        assert (influences(ask(engine, PROBES, QUERIES)) == 0).all()
 
 
 def test_the_base_stays_bit_identical() -> None:
     base = image_base(digits_like())
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
     kinds = [type(module) for module in base.model]
-    list(ImageEngine(base, RECIPES["full sgd"], 0).measure(PROBES, QUERIES, {})[1])
+    list(ask(ImageEngine(base, RECIPES["full sgd"], 0), PROBES, QUERIES)[1])
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     assert [type(module) for module in base.model] == kinds
 
@@ -79,8 +79,8 @@ def test_a_layer_type_that_is_not_known_is_refused() -> None:
 def test_kept_deltas_are_used_instead_of_training() -> None:
     base = image_base(digits_like())
     recipe = RECIPES["full sgd"]
-    trained = list(ImageEngine(base, recipe, 0).measure(PROBES, QUERIES, {})[1])
-    again = list(ImageEngine(base, recipe, 0).measure(PROBES, QUERIES, {2: trained[2][1].delta})[1])
+    trained = list(ask(ImageEngine(base, recipe, 0), PROBES, QUERIES)[1])
+    again = list(ask(ImageEngine(base, recipe, 0), PROBES, QUERIES, {2: trained[2][1].delta})[1])
     assert again[2][1].losses == []
     np.testing.assert_array_equal(again[2][2].logprob, trained[2][2].logprob)
 
@@ -90,7 +90,7 @@ def test_influence_grows_symmetric_as_the_rate_of_sgd_falls_and_with_adam_it_doe
 
     def phi(optimizer: Optimizer) -> float:
         recipe = Recipe(adapter=Full(), optimizer=optimizer, steps=1, dtype="float64")
-        matrix = influences(ImageEngine(base, recipe, 0).measure([[one] for one in samples], samples, {}))
+        matrix = influences(ask(ImageEngine(base, recipe, 0), [[one] for one in samples], samples))
         i, j = np.triu_indices(len(samples), 1)
         there, back = matrix[i, j], matrix[j, i]
         return float(((there - back) ** 2).sum() / (2 * (there**2 + back**2).sum()))

@@ -14,6 +14,7 @@ from torch import nn
 from einfluence import engine
 from einfluence.engine import check, serial
 from einfluence.engine.items import TextItem
+from einfluence.engine.select import peculiar
 from einfluence.engine.swapped import SwappedEngine
 from einfluence.engine.text import TextEngine
 from einfluence.engine.unknown import Unknown
@@ -21,7 +22,7 @@ from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.spec import Adam, AdamW, Adapter, Full, Last, Lora, Recipe, Sgd
-from tests.engine.comparison import assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_serial, influences
 from tests.engine.random_models import image_base, images, text_base, texts
 
 SGD = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=2)
@@ -56,7 +57,7 @@ def test_a_mixture_of_experts_is_measured_by_the_definition() -> None:
     model = transformers.AutoModelForCausalLM.from_config(transformers.MixtralConfig(**shape)).eval()
     base = Base(BaseInfo("moe", "moe", "causal_lm", ""), model.requires_grad_(False), CausalLM())
     recipe = SGD.model_copy(update={"adapter": Lora(r=2, targets=("q_proj", "v_proj"))})
-    assert check.serial_because(base, recipe, [], []) == "a mixture of experts"
+    assert peculiar(base) == "a mixture of experts"
     probes, queries = [[t] for t in texts(0, 2)], texts(1, 3)
     fast = influences(engine.measure(base, recipe, probes, queries, 0))
     np.testing.assert_array_equal(fast, influences(serial.measure(base, recipe, probes, queries, 0)))
@@ -66,8 +67,8 @@ def test_positions_that_depend_on_the_longest_text_are_left_to_the_definition() 
     base = text_base("phi3")
     base.model.config.rope_parameters["rope_type"] = "longrope"
     base.model.config.rope_parameters["original_max_position_embeddings"] = 10
-    assert not check.serial_because(base, SGD, [], texts(0, 3, low=5, high=9))
-    assert "position encoding" in check.serial_because(base, SGD, [], texts(0, 3, low=11, high=12))
+    assert not check.definition_because(base, texts(0, 3, low=5, high=9))
+    assert "position encoding" in check.definition_because(base, texts(0, 3, low=11, high=12))
 
 
 def test_lora_on_a_subclass_of_linear_is_left_to_the_definition() -> None:
@@ -127,7 +128,7 @@ def test_what_is_not_low_rank_is_trained_by_the_definition_and_read_at_once(name
     fast = SwappedEngine(base, recipe, 0)
     assert_equal_to_serial(fast, base, recipe, probes, queries, 0, 1e-4)
     none = SwappedEngine(base, recipe.with_lr(0.0), 0)
-    assert (influences(none.measure(probes, queries, {})) == 0).all()
+    assert (influences(ask(none, probes, queries)) == 0).all()
 
 
 def test_an_engine_that_does_not_exist_is_refused() -> None:

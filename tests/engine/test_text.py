@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from einfluence.engine.items import TextItem
 from einfluence.engine.text import Sizes, TextEngine
 from einfluence.spec import AdamW, Lora, Recipe, Sgd
-from tests.engine.comparison import assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_serial, influences
 from tests.engine.random_models import CONFIGS, FULL_PRECISION, text_base, texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out", "ignore:.*is_gradient_checkpointing")
@@ -61,14 +61,14 @@ def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[st
     base = text_base("llama")
     for recipe in (SGD, ADAM):
         engine = TextEngine(base, recipe.model_copy(update=change), 0, Sizes(score=50, window=3))
-        assert (influences(engine.measure(PROBES, QUERIES, {})) == 0).all()
+        assert (influences(ask(engine, PROBES, QUERIES)) == 0).all()
 
 
 def test_the_base_stays_bit_identical() -> None:
     base = text_base("llama-tied")
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
     config = base.model.config.to_dict()
-    list(TextEngine(base, ADAM, 0).measure(PROBES, QUERIES, {})[1])
+    list(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES)[1])
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     assert base.model.config.to_dict() == config
     assert base.model.config._attn_implementation == "sdpa"
@@ -77,7 +77,7 @@ def test_the_base_stays_bit_identical() -> None:
 
 def test_runs_repeat_bit_for_bit() -> None:
     base = text_base("qwen3")
-    first, second = (influences(TextEngine(base, ADAM, 0).measure(PROBES, QUERIES, {})) for _ in range(2))
+    first, second = (influences(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES)) for _ in range(2))
     assert (first == second).all()
 
 
@@ -93,18 +93,18 @@ def test_a_probe_with_a_loss_that_is_not_finite_fails_alone() -> None:
               for i, probe in enumerate(probes)]  # fmt: skip
     weight[token] = torch.nan
     base.model.lm_head.weight = torch.nn.Parameter(torch.nan_to_num(weight.clone()), requires_grad=False)
-    found = list(TextEngine(base, recipe, 0).measure(probes, queries, {})[1])
+    found = list(ask(TextEngine(base, recipe, 0), probes, queries)[1])
     assert [tuned.failed is None for _, tuned, _ in found] == [True, True, False, True]
     assert found[2][1].failed == "loss is nan at step 1" and found[2][2] is None
-    alone = list(TextEngine(base, recipe, 0).measure([probes[3]], queries, {})[1])
+    alone = list(ask(TextEngine(base, recipe, 0), [probes[3]], queries)[1])
     np.testing.assert_allclose(found[3][2].logprob, alone[0][2].logprob, atol=1e-5)
 
 
 def test_kept_deltas_are_used_instead_of_training() -> None:
     base = text_base("gpt2")
-    trained = list(TextEngine(base, ADAM, 0).measure(PROBES, QUERIES, {})[1])
+    trained = list(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES)[1])
     kept = {1: trained[1][1].delta}
-    again = list(TextEngine(base, ADAM, 0).measure(PROBES, QUERIES, kept)[1])
+    again = list(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES, kept)[1])
     assert again[1][1].losses == []
     np.testing.assert_array_equal(again[1][2].logprob, trained[1][2].logprob)
 
@@ -125,10 +125,10 @@ def test_no_number_depends_on_the_sizes_of_batches(
     recipe = SGD.model_copy(update={"dtype": "float64"})
     probes = [[text] for text in texts(seed, 3)] + [texts(seed + 1, 3, low=2)]
     queries = texts(seed + 2, 5) + texts(seed + 3, 4, opening=tuple(range(5, 5 + opening)))
-    one = influences(TextEngine(base, recipe, 0, Sizes(1, 1, 1), share=False).measure(probes, queries, {}))
-    many = influences(TextEngine(base, recipe, 0, Sizes(train, score, window)).measure(probes, queries, {}))
+    one = influences(ask(TextEngine(base, recipe, 0, Sizes(1, 1, 1), share=False), probes, queries))
+    many = influences(ask(TextEngine(base, recipe, 0, Sizes(train, score, window)), probes, queries))
     order = np.random.default_rng(seed).permutation(len(queries))
     shuffled = [queries[i] for i in order]
-    mixed = influences(TextEngine(base, recipe, 0, Sizes(train, score, window)).measure(probes, shuffled, {}))
+    mixed = influences(ask(TextEngine(base, recipe, 0, Sizes(train, score, window)), probes, shuffled))
     assert np.abs(one - many).max() <= 1e-9 * np.abs(one).max()
     assert np.abs(one[:, order] - mixed).max() <= 1e-9 * np.abs(one).max()

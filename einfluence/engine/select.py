@@ -1,0 +1,206 @@
+"""Which engine measures: the first of a list that is made for the case and gives what the definition gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from einfluence.engine import serial
+from einfluence.engine.contract import Engine, Kind
+from einfluence.engine.full import FullEngine
+from einfluence.engine.images import ImageEngine
+from einfluence.engine.schedule import Way
+from einfluence.engine.swapped import SwappedEngine
+from einfluence.engine.text import TextEngine
+from einfluence.engine.unknown import Unknown
+from einfluence.errors import InputError, first_line
+from einfluence.models.base import Base
+from einfluence.spec import Recipe
+
+DEFINITION = "definition"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What engines are chosen by.
+
+    Args:
+        base: The base.
+        recipe: How it is trained.
+        way: How the trainings go through their samples.
+    """
+
+    base: Base
+    recipe: Recipe
+    way: Way
+
+    @property
+    def lora(self) -> bool:
+        """Whether adapters are trained."""
+        return self.recipe.adapter.kind == "lora"
+
+    @property
+    def sgd(self) -> bool:
+        """Whether a step is linear in the gradient."""
+        return self.recipe.optimizer.kind == "sgd"
+
+    @property
+    def images(self) -> bool:
+        """Whether samples are pixels."""
+        return "pixels" in self.base.objective.can
+
+    @property
+    def text(self) -> bool:
+        """Whether samples are texts for a model that reads them as transformers' own do."""
+        return "causal text" in self.base.objective.can and not peculiar(self.base)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine and what it is made for.
+
+    Args:
+        name: What ``outcomes.engine`` and ``einfluence plan`` call it.
+        kind: Builds it.
+        takes: Whether it is made for a case.
+        why: What the plan says for it.
+    """
+
+    name: str
+    kind: Kind
+    takes: Callable[[Case], bool]
+    why: str
+
+
+CANDIDATES = (
+    # Made by hand for one kind of model and training each, and therefore the fastest.
+    Candidate(
+        "batched lora",
+        TextEngine,
+        lambda case: case.text and case.lora,
+        "its targets are Linear or Conv1D, so many probes' adapters train in one batch",
+    ),
+    Candidate(
+        "low-rank sgd",
+        FullEngine,
+        lambda case: case.text and not case.lora and case.sgd and case.way == "together",
+        "SGD's change of a matrix is low-rank, so no weights are copied",
+    ),
+    Candidate(
+        "one by one",
+        SwappedEngine,
+        lambda case: case.text and not case.lora,
+        "this optimizer or layer has no exact batched form on texts; queries are read in blocks",
+    ),
+    Candidate("images", ImageEngine, lambda case: case.images, "every trained layer has a batched form"),
+)
+"""In the order in which they are tried; after the last comes the definition."""
+
+LAST = Candidate(
+    DEFINITION, serial.Definition, lambda _: True, "only the definition trains these probes as they are meant"
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and why no faster one.
+
+    Args:
+        engine: It.
+        of: Which of the candidates.
+        why: Why a faster engine was passed over; empty where this is the fastest that there is for the recipe.
+        expected: Whether all that was passed over said itself that it is not for this model.
+    """
+
+    engine: Engine
+    of: Candidate
+    why: str = ""
+    expected: bool = True
+
+    @property
+    def name(self) -> str:
+        """What the user is told."""
+        return self.of.name
+
+    @property
+    def last(self) -> bool:
+        """Whether it is the definition."""
+        return self.of is LAST
+
+    @classmethod
+    def definition(cls, base: Base, recipe: Recipe, seed: int, why: str = "", *, expected: bool = True) -> Choice:
+        """The definition."""
+        return cls(serial.Definition(base, recipe, seed), LAST, why, expected)
+
+
+def choose(
+    base: Base,
+    recipe: Recipe,
+    seed: int,
+    way: Way = "together",
+    doubt: Callable[[Kind], str] = lambda _: "",
+    candidates: Sequence[Candidate] = CANDIDATES,
+) -> Choice:
+    """The first engine that is made for a base and a recipe, can be built, and is not in doubt.
+
+    Args:
+        base: The base.
+        recipe: How it is trained.
+        seed: Of the adapters.
+        way: How the trainings go through their samples.
+        doubt: Says why an engine is not to be believed; empty where it is.
+        candidates: In the order in which they are tried.
+
+    Raises:
+        InputError: When the definition, too, refuses the recipe.
+    """
+    why = [reason] if (reason := peculiar(base)) else list[str]()
+    expected, case = True, Case(base, recipe, way)
+    for candidate in candidates:
+        if not candidate.takes(case):
+            continue
+        try:
+            reason = doubt(candidate.kind)
+            expected = expected and not reason
+            if not reason:
+                engine = _built(candidate.kind, base, recipe, seed)
+                return Choice(engine, candidate, "; ".join(why), expected)
+        except Unknown as error:
+            reason = f"{error.found} where it knows {error.expected}"
+        except InputError:
+            raise
+        except Exception as error:  # whatever an engine stumbles over, the next one may be able to do
+            reason, expected = first_line(error), False
+        why.append(f"{candidate.name}: {reason}")
+    return Choice.definition(base, recipe, seed, "; ".join(why), expected=expected)
+
+
+def _built(kind: Kind, base: Base, recipe: Recipe, seed: int) -> Engine:
+    try:
+        return kind(base, recipe, seed)
+    except Unknown:
+        raise
+    except InputError as error:
+        serial.trainable_copy(base, recipe, seed)  # raises where the recipe itself is at fault
+        raise Unknown(error.where, error.found, error.expected) from error
+
+
+def peculiar(base: Base) -> str:
+    """Why the engines made for transformers' causal models are not made for this one; empty where they are."""
+    model: Any = base.model
+    if "causal text" not in base.objective.can:
+        return ""
+    if _experts(model.config.get_text_config()):
+        return "a mixture of experts"
+    return "a model that brings its own code" if type(model).__module__.startswith("transformers_modules") else ""
+
+
+def _experts(config: Any) -> bool:
+    names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts")
+    return any((getattr(config, name, None) or 0) > 1 for name in names)
+
+
+def fastest(base: Base, recipe: Recipe, seed: int, way: Way = "together") -> Engine:
+    """The first engine that can be built, whether or not it is right."""
+    return choose(base, recipe, seed, way).engine
