@@ -280,3 +280,12 @@ def test_an_arm_that_failed_wholly_stands_beside_the_one_that_worked(folder: Pat
         "select value, note from desiderata where desideratum = 'checks' and variant = 'failed probes' order by value"
     ).fetchall()[-1]
     assert row == (6.0, f"e.g. {REASON}")
+
+
+def test_a_scorecard_of_an_earlier_version_is_shown_without_verdicts(folder: Path) -> None:
+    tables = made("ti")
+    connection = connected(tables)
+    old = ("formula", "kind", "level", "place", "layer", "about", "partner", "start", "better", "bar", "verdict")
+    connection.execute(f"update desiderata set {', '.join(f'{name} = null' for name in old)}")
+    page, terminal = answers_of(connection, folder)
+    assert "not judged" in page and "✓" not in terminal[: terminal.index("✓ met")]
