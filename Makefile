@@ -31,7 +31,7 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/bench_engine.py
-	$(BIN)/python benchmarks/bench_desiderata.py
+	$(BIN)/python -m benchmarks.bench_desiderata
 	$(BIN)/python benchmarks/bench_pipeline.py
 	$(BIN)/python -m benchmarks.bench_report
 
@@ -44,7 +44,7 @@ figure: install
 docs: install
 	$(BIN)/python docs/build.py
 	$(BIN)/python -m einfluence.curate.schema
-	$(BIN)/python docs/draw_desiderata.py
+	$(BIN)/python -m docs.draw_desiderata
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

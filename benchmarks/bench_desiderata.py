@@ -1,6 +1,6 @@
 """How long the desiderata take: synthetic influence of any size, written as Parquet, then scored.
 
-    python benchmarks/bench_desiderata.py --probes 10000 --queries 10000 --json
+    python -m benchmarks.bench_desiderata --probes 10000 --queries 10000 --json
 
 The last line is one JSON object: {"cells", "seconds", "peak_mb"}; making the table is not counted, and happens in a
 process of its own so that its memory is not either.
@@ -19,8 +19,8 @@ from pathlib import Path
 import duckdb
 
 from einfluence.metrics import score
-from einfluence.metrics.synthetic import synthetic, tables
 from einfluence.store.schema import TABLES
+from tests.metrics.synthetic import synthetic, tables
 
 
 def write(folder: Path, probes: int, queries: int) -> None:

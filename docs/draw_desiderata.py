@@ -1,6 +1,6 @@
 """Draws docs/desiderata.svg: what learners with a known character score, between each desideratum's null and ideal.
 
-python docs/draw_desiderata.py
+python -m docs.draw_desiderata
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import duckdb
 
 from einfluence.metrics import score
 from einfluence.metrics.checking import PRIMARY
-from einfluence.metrics.synthetic import Kind, synthetic
+from tests.metrics.synthetic import Kind, synthetic
 
 LEARNERS: tuple[tuple[str, Kind, str, str], ...] = (
     ("ideal", "ideal", "finetune", "#2c7a4b"),

@@ -13,10 +13,10 @@ import vl_convert
 from PIL import Image
 
 from einfluence.errors import InputError
-from einfluence.report import charts, images, matrix, sections
+from einfluence.report import charts, images, matrix, sections, tiled
 from einfluence.report.figure import Figure
 from einfluence.report.page import variables
-from einfluence.report.query import Part, parts_of, prepared
+from einfluence.report.query import Arm, Part, parts_of, prepared
 from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard, scorecard_figure
@@ -56,33 +56,36 @@ def figures(
     drawn: dict[str, charts.Chart] = {}
     with prepared(connection):
         for part in parts_of(connection):
-            drawn |= {figure.name: figure.draw(theme, False) for figure in figures_of(connection, part)}
-            drawn |= matrices_of(connection, part, theme)
+            for figures in figures_of(connection, part).values():
+                drawn |= {figure.name: figure.draw(theme, False) for figure in figures}
+            for arm, chart in matrices_of(connection, part, theme).items():
+                drawn[f"matrix-{part.modality}-{arm.index}"] = chart
     return [_write(folder / f"{name}.{format}", chart, theme, format) for name, chart in drawn.items()]
 
 
-def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> list[Figure]:
-    """The figures of a part, without the heat maps; needs :func:`~einfluence.report.query.prepared`."""
+def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, list[Figure]]:
+    """The figures of a part by section, without the heat maps; needs :func:`~einfluence.report.query.prepared`."""
     card, grids = scorecard(connection, part), grids_of(connection, part)
     lines, dose = card["lines"], doses(card["lines"])
     few = few_arms(part, dose, grids)
     rescued, grid = rescue(lines, few), recipes(lines, part, dose, grids)
-    found: list[Figure | None] = [
-        scorecard_figure(lines, few),
-        sections.slopes(connection, few),
-        rescued.figure if rescued else None,
-        sections.distance(connection, few),
-        *sections.noise(part, lines),
-        *(figure for _, made in sections.layers(connection, few, lines) for figure in made),
-        grid.figure if grid else None,
-    ]
-    return [figure for figure in found if figure]
+    found: dict[str, list[Figure | None]] = {
+        "scorecard": [scorecard_figure(lines, few)],
+        "slopes": [sections.slopes(connection, few)],
+        "rescue": [rescued.figure if rescued else None],
+        "distance": [sections.distance(connection, few)],
+        "noise": [*sections.noise(part, lines)],
+        "layers": [figure for _, made in sections.layers(connection, few, lines) for figure in made],
+        "recipes": [grid.figure if grid else None],
+    }
+    kept = {section: [figure for figure in figures if figure] for section, figures in found.items()}
+    return {section: figures for section, figures in kept.items() if figures}
 
 
-def matrices_of(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme) -> dict[str, charts.Chart]:
-    """The heat maps of a part by name, which ends in the arm's place."""
+def matrices_of(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme) -> dict[Arm, charts.Chart]:
+    """The heat maps of a part, by arm."""
     lines, columns = matrix.axes(connection, part)
-    made: dict[str, charts.Chart] = {}
+    made: dict[Arm, charts.Chart] = {}
     if not lines or not columns:
         return made
     dark = theme.paper == DARK.paper
@@ -97,8 +100,7 @@ def matrices_of(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme)
         ends = f"{arm.short}: brown hurt, blue helped; full colour at ±{limit:.2f} nats, growing with √|I|"
         picture = images.data_uri(paint(cells, limit, dark=dark))
         size = (cells.shape[0], cells.shape[1])
-        name = f"matrix-{part.modality}-{arm.index}"
-        made[name] = charts.heatmap(picture, (named[0], named[1]), size, ends, theme)
+        made[arm] = tiled.heatmap(picture, (named[0], named[1]), size, ends, theme)
     return made
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from einfluence.curate.noise import UNITS
 from einfluence.metrics import estimate
 from einfluence.metrics.resample import Summary
-from einfluence.report import charts
+from einfluence.report import charts, tiled
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows, of_arm, rows
 from einfluence.report.words import level_name, noise_name
@@ -192,7 +192,7 @@ def _layers_figure(arm: Arm, mine: Rows) -> Figure | None:
         name=f"layers-{arm.modality}-{arm.index}",
         caption=f"{arm.label}. " + caption("layers", most=f"{most:.2g}"),
         alt=f"Relative update by layer, {arm.short}: " + "; ".join(row["description"] for row in drawn),
-        draw=lambda theme, narrow: charts.strips(drawn, theme, 190 if narrow else 360),
+        draw=lambda theme, narrow: tiled.strips(drawn, theme, 190 if narrow else 360),
         head=("weights", "layer", "‖ΔW‖ / ‖W‖", "probes"),
         numbers=[(row["part"], row["layer"], f"{row['relative_update']:.3g}", row["probes"]) for row in mine],
     )
@@ -229,7 +229,7 @@ def restored(lines: Rows, arm: Arm) -> Figure | None:
         name=f"restored-{arm.modality}-{arm.index}",
         caption=caption("restored"),
         alt=f"What is lost without a layer, {arm.short}: " + "; ".join(row["description"] for row in drawn),
-        draw=lambda theme, narrow: charts.tiles(drawn, theme, 190 if narrow else 360),
+        draw=lambda theme, narrow: tiled.tiles(drawn, theme, 190 if narrow else 360),
         head=("layer", "", "value", "95% interval", "probes"),
         numbers=[(row["layer"], row["claim"], row["text"], row["interval"], row["n"]) for row in drawn],
     )

@@ -9,8 +9,8 @@ import pytest
 from einfluence.errors import InputError
 from einfluence.metrics import check, compare, score
 from einfluence.metrics.comparing import _paired, _Series
-from einfluence.metrics.synthetic import Kind, synthetic
 from einfluence.store.schema import DESIDERATA
+from tests.metrics.synthetic import Kind, synthetic
 
 
 def connection_of(kind: Kind, seed: int = 0, arms: int = 1) -> duckdb.DuckDBPyConnection:

@@ -12,8 +12,8 @@ import einfluence.metrics
 from einfluence.metrics import per_probe, score
 from einfluence.metrics.checking import PRIMARY
 from einfluence.metrics.models import desiderata
-from einfluence.metrics.synthetic import synthetic
 from einfluence.store.schema import DESIDERATA
+from tests.metrics.synthetic import synthetic
 
 PACKAGE = Path(einfluence.metrics.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "desiderata.md").read_text(encoding="utf-8")

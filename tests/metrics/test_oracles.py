@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from einfluence.metrics import score
-from einfluence.metrics.synthetic import Kind, synthetic
+from tests.metrics.synthetic import Kind, synthetic
 
 Card = dict[tuple[str, str], dict[str, Any]]
 

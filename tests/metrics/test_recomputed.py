@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from einfluence.metrics import score
-from einfluence.metrics.synthetic import synthetic
+from tests.metrics.synthetic import synthetic
 
 Row = dict[str, tuple[float, str | None, float | None]]  # influence, kind, distance by query
 

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from einfluence.errors import InputError
 from einfluence.metrics import check, compare, matched, score
-from einfluence.report import explored, figures, show_probe, show_scorecard, write_comparison, write_report
+from einfluence.report import figures, show_probe, show_scorecard, write_comparison, write_report
+from einfluence.report.explore.view import read
 from einfluence.store.schema import TABLES
 from tests.report.tables import Tables, image_part, text_part
 
@@ -170,7 +171,7 @@ def answers_of(connection: duckdb.DuckDBPyConnection, folder: Path, *, more: int
 
 def _drawn(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     figures(connection, folder, look="auto")
-    explored.read(connection)
+    read(connection)
 
 
 def _shown(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from einfluence.errors import InputError
 from einfluence.report import write_comparison
-from einfluence.report.explored import probe, read
+from einfluence.report.explore.view import probe, read
 from tests.report.tables import Tables, image_part, small_store, text_part
 
 
@@ -40,7 +40,7 @@ def test_stores_without_a_kind_of_arm_in_common_cannot_be_compared(tmp_path: Pat
 
 def test_what_explore_shows_is_what_the_report_draws() -> None:
     view = read(small_store(), dark=True)
-    assert set(view.figures) == {"scorecard", "arms", "rescue", "distance", "noise", "layers", "restored"}
+    assert set(view.figures) == {"scorecard", "slopes", "rescue", "distance", "noise", "layers"}
     assert len(view.matrices) == 5  # three arms of the texts, two of the images
     assert all(svg.startswith("<svg") for found in view.figures.values() for svg, _ in found)
 

@@ -34,7 +34,7 @@ def explore_command(store: Path, *, port: int, token: str, browser: bool = True)
     """
     if importlib.util.find_spec("marimo") is None:
         raise InputError("explore", "no marimo", "marimo to be installed", "pip install 'einfluence[explore]'")
-    page = str(resources.files("einfluence.report") / "explorer.py")
+    page = str(resources.files("einfluence.report.explore") / "app.py")
     command = [sys.executable, "-m", "marimo", "-q", "run", page, "--host", LOOPBACK, "--no-sandbox", "--no-check"]
     # A path that nobody can guess instead of marimo's token, which is lost in a redirect where cookies are not kept.
     command += ["--no-token", "--base-url", f"/{token}", "--port", str(port)]

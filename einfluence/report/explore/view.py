@@ -33,11 +33,10 @@ def read(connection: duckdb.DuckDBPyConnection, *, dark: bool = False) -> View:
         parts = parts_of(connection)
         view = View("What one sample teaches", summary_of(parts, rows(connection, "failures")))
         for part in parts:
-            for figure in export.figures_of(connection, part):
-                kind = figure.name.split("-")[0]
-                view.figures.setdefault(kind, []).append((_drawn(figure.draw(theme, False), theme), figure.caption))
-            for name, chart in export.matrices_of(connection, part, theme).items():
-                arm = part.arms[int(name.rsplit("-", 1)[1])]
+            for section, figures in export.figures_of(connection, part).items():
+                drawn = [(_drawn(figure.draw(theme, False), theme), figure.caption) for figure in figures]
+                view.figures[section] = view.figures.get(section, []) + drawn
+            for arm, chart in export.matrices_of(connection, part, theme).items():
                 view.matrices[f"{part.label}: {arm.short}"] = _drawn(chart, theme)
     return view
 

@@ -16,12 +16,12 @@ def _():
     import pyarrow.parquet
 
     from einfluence.errors import InputError
-    from einfluence.report import explored
+    from einfluence.report.explore import view as views
     from einfluence.store.schema import TABLES
     from einfluence.store.store import Store
     from einfluence.store.views import read_only
 
-    return InputError, Store, TABLES, explored, io, mo, pyarrow, read_only
+    return InputError, Store, TABLES, io, mo, pyarrow, read_only, views
 
 
 @app.cell
@@ -32,10 +32,10 @@ def _(Store, mo):
 
 
 @app.cell
-def _(again, explored, mo, store):
+def _(again, views, mo, store):
     again
     connection = store.connect(sealed=True)
-    view = explored.read(connection, dark=mo.app_meta().theme == "dark")
+    view = views.read(connection, dark=mo.app_meta().theme == "dark")
     mo.vstack([mo.md(f"# {view.title}\n\n{view.summary}"), again])
     return connection, view
 
@@ -48,21 +48,21 @@ def _(mo, view):
 
 
 @app.cell
-def _(arms, connection, explored, mo, name, view):
+def _(arms, connection, views, mo, name, view):
     def group(*kinds):
         drawn = [figure for kind in kinds for figure in view.figures.get(kind, [])]
         found = [mo.vstack([mo.Html(svg), mo.md(caption)]) for svg, caption in drawn]
         return mo.vstack(found) if found else mo.md("Nothing of this kind was measured.")
 
-    probe = mo.Html(explored.probe(connection, name.value)) if name.value else mo.md("Name a probe.")
+    probe = mo.Html(views.probe(connection, name.value)) if name.value else mo.md("Name a probe.")
     mo.ui.tabs(
         {
             "Scorecard": group("scorecard"),
             "Matrix": mo.vstack([arms, mo.Html(view.matrices[arms.value])]) if arms.value else group("matrix"),
-            "Training beside prompting": group("arms", "rescue"),
+            "Training beside prompting": group("slopes", "rescue"),
             "Distance": group("distance"),
             "Noise": group("noise"),
-            "Layers": group("layers", "restored"),
+            "Layers": group("layers"),
             "Recipe": group("recipes"),
             "One probe": mo.vstack([name, probe]),
         }
@@ -80,7 +80,7 @@ def _(TABLES, mo):
         {
             "Tables and columns": mo.md(
                 "\n".join(f"- **{table}**: {', '.join(schema.names)}" for table, schema in TABLES.items())
-                + "\n\n`influence` has the further column `influence`, in nats; positive where the probe helped."
+                + "\n\nInfluence is in nats, positive where the probe helped."
             )
         }
     )
