@@ -237,7 +237,7 @@ def total_case(
         lambda: difference(base, recipe, probes, queries),
         lambda: list(serial.measure(base, recipe, probes[:1], queries, 0)[1]),
         image_flops(base, recipe, 1, len(queries))
-        if base.objective.modality == "image"
+        if "pixels" in base.objective.can
         else text_flops(base, recipe, probes, queries, min(recipe.adapter.layers or (0,))) / len(probes),
     )
 

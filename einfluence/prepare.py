@@ -64,13 +64,16 @@ def part_base(spec: Spec, part: Part) -> BaseInfo:
     """Finds the base of a part.
 
     Raises:
-        InputError: When there is none of that name, or its folder lacks what a base needs.
+        InputError: When there is none of that name, its folder lacks what a base needs, or the part says of prompts
+            what the base cannot have.
     """
     where, remote = f"parts.{part.name}.base", part.trust_remote_code
     found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
-    if "prompt" not in OBJECTIVES[found.objective].can and part.bos != "auto":
-        what = f"`bos: {part.bos}` for {found.label}: {found.objective} has no prompt"
-        raise InputError(f"parts.{part.name}.bos", what, "a causal language model, or no `bos`")
+    if "prompt" not in OBJECTIVES[found.objective].can:
+        for key, value in (("bos", part.bos), ("join", part.join)):
+            if value not in ("auto", None):
+                what = f"`{key}: {json.dumps(value)}` for {found.label}: {found.objective} has no prompt"
+                raise InputError(f"parts.{part.name}.{key}", what, f"a causal language model, or no `{key}`")
     return found.beginning(part.bos)
 
 

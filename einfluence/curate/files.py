@@ -60,6 +60,8 @@ def draft_from_files(
     """
     draft = Draft(join=join)
     draft.gates.open("samples of equal content")
+    if rows and limits and limits.written:
+        raise InputError("classes", f"classes for {rows.objective}", "the labels that the base names, and no `classes`")
     found = _own_samples(samples, rows) if rows else _texts_or_images(samples, draft, limits or ImageLimits())
     ids = _keep_samples(found, draft)
     probe_ids = _read_probes(probes, draft, ids) if probes else _each_sample(draft, ids)

@@ -38,6 +38,18 @@ class ImageSample(_Row):
     cluster: str = Field("", description="what is resampled together; the row itself by default")
 
 
+class ClassifiedTextSample(_Row):
+    """A row of a samples file of texts for a text classifier."""
+
+    id: str | int = Field(description="unlike any other row's")
+    text: str = Field(description="the text that is classified")
+    text_b: str = Field("", description="the second text of a pair")
+    label: int | str = Field(description="name of a class in the base's id2label, or its index from 0")
+    group: str = Field("", description="what results are compared by; the class by default")
+    cluster: str = Field("", description="what is resampled together; the row itself by default")
+    template: str | None = Field(None, description="the template that made it")
+
+
 class ProbeRow(_Row):
     """A row of a probes file."""
 
@@ -60,6 +72,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "facts": FactsFile,
     "samples-text": TextSample,
     "samples-image": ImageSample,
+    "samples-sequence-class": ClassifiedTextSample,
     "probes": ProbeRow,
     "relations": RelationRow,
 }

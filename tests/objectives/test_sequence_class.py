@@ -201,6 +201,23 @@ def test_a_row_that_does_not_fit_is_told_with_its_place(bert: Path, row: dict[st
         einfluence.measure(spec, bert.parent / "store", report=False)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("join", "", "join: found .*sequence_class has no prompt"),
+        ("bos", "always", "bos: found .*sequence_class has no prompt"),
+        ("classes", {"positive": 0}, "found classes for sequence_class"),
+        ("arms", [{"estimator": "in_context"}], "sequence_class has no prompt"),
+    ],
+)
+def test_what_only_other_objectives_have_is_refused(bert: Path, key: str, value: object, says: str) -> None:
+    (bert.parent / "texts.jsonl").write_text(json.dumps({"id": "a", "text": "a film", "label": 1}))
+    spec = bert.parent / "spec.yaml"
+    spec.write_text(json.dumps({"base": "bert", "samples": "texts.jsonl", key: value}))
+    with pytest.raises(InputError, match=says):
+        einfluence.measure(spec, bert.parent / "store", report=False)
+
+
 def test_a_classifier_without_its_head_is_refused(bert: Path) -> None:
     change_weights(bert, lambda old: {name: value for name, value in old.items() if "classifier" not in name})
     with pytest.raises(InputError, match=r"classifier\.bias, classifier\.weight are missing"):
