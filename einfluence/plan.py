@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from einfluence.bases.load import narrowed
 from einfluence.estimators import VERSIONS
 from einfluence.prepare import Prepared
 from einfluence.shards import BLOCK, Job
@@ -37,15 +38,14 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     wanted, missing, jobs = 0, 0, list[Job]()
     for item in prepared:
         folder = store.root / "curations" / item.curation
+        base = narrowed(item.base, (arm.recipe.dtype for arm in item.part.arms))
         for arm, key in arm_keys(item):
             cells, blocks = wanted_blocks(spec, folder, arm, key, store)
             wanted += cells
             for block in blocks:
                 missing += block.cells
                 keep = byte_count(spec.keep_deltas)
-                jobs.append(
-                    Job(store.url, item.base, item.curation, arm, key, (block,), keep, item.part.trust_remote_code)
-                )
+                jobs.append(Job(store.url, base, item.curation, arm, key, (block,), keep, item.part.trust_remote_code))
     return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
 
 

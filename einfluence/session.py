@@ -8,7 +8,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
-from functools import cache, cached_property
+from dataclasses import replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,19 @@ class Session:
             InputError: When its files cannot be used.
         """
         from einfluence.bases.load import load_base
+        from einfluence.engine.anatomy import changes_itself
 
         key = info, trust_remote_code
         with self._loading:
             if key not in self._bases:
+                for other in [held for held in self._bases if held[0].base_id == info.base_id]:
+                    del self._bases[other]  # the same in another dtype: a big one has no room beside it
                 _make_room(self._bases, BASES)
-                self._bases[key] = load_base(info, trust_remote_code=trust_remote_code, device=self.device)
+                load = partial(load_base, trust_remote_code=trust_remote_code, device=self.device)
+                base = load(info)
+                if info.dtype != "float32" and changes_itself(base.model):  # what it changes itself to would be rounded
+                    base = load(replace(info, dtype="float32"))
+                self._bases[key] = base
             self._bases.move_to_end(key)
             return self._bases[key]
 

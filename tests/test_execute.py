@@ -152,14 +152,14 @@ def test_a_store_that_cannot_be_written_stops_the_run(study: tuple[Plan, Store])
 
 
 def test_measure_keeps_the_others_when_a_probe_raises(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = estimators.engine.measure
+    real = estimators.encode_probe
 
-    def breaking(base, recipe, probes, queries, seed, **more):  # type: ignore[no-untyped-def]
-        if any("king" in base.objective.tokenizer.decode(item.ids) for probe in probes for item in probe):
+    def breaking(base, recipe, probe):  # type: ignore[no-untyped-def]
+        if any(sample.target == "king" for sample in probe.samples):
             raise RuntimeError("a kernel that fails on one text")
-        return real(base, recipe, probes, queries, seed, **more)
+        return real(base, recipe, probe)
 
-    monkeypatch.setattr(estimators.engine, "measure", breaking)
+    monkeypatch.setattr(estimators, "encode_probe", breaking)
     store = Store(spec.parent / "store")
     first = einfluence.measure(spec, store)
     assert 0 < first.failed < 6 and first.computed == 6 * (6 - first.failed) == len(table(store))

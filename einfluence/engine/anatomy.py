@@ -103,15 +103,19 @@ def whole_copy(model: nn.Module) -> nn.Module:
 def private_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy with weights of its own in eval mode, as the first forward pass leaves them."""
     twin = _precise(copy.deepcopy(model).to(dtype).eval(), dtype)
-    if hasattr(model, "config") and anatomy(model).settles:
+    if changes_itself(model):
         _run(twin)
     return twin
 
 
+def changes_itself(model: nn.Module) -> bool:
+    """Whether the first forward pass changes the weights."""
+    return hasattr(model, "config") and anatomy(model).settles
+
+
 def settled_model(model: nn.Module) -> nn.Module:
     """The model itself, or of one that changes its weights when it is first run, a copy that has been."""
-    settles = hasattr(model, "config") and anatomy(model).settles
-    return private_copy(model, next(model.parameters()).dtype) if settles else model
+    return private_copy(model, next(model.parameters()).dtype) if changes_itself(model) else model
 
 
 def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -120,7 +124,7 @@ def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     None of them needs a gradient. The original may be used by other threads meanwhile. Of a model that changes its
     weights when it is run, nothing is shared.
     """
-    if hasattr(model, "config") and anatomy(model).settles:
+    if changes_itself(model):
         return private_copy(model, dtype).requires_grad_(False)
     memo: dict[int, Any] = {}
     for parameter in model.parameters():

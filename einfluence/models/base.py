@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from einfluence.samples import Sample
 
 Bos = Literal["auto", "always", "never"]
+Dtype = Literal["float32", "bfloat16"]
 Capability = Literal["causal text", "prompt", "pixels"]
 """What engines and curations may ask of an objective.
 
@@ -38,6 +39,8 @@ class BaseInfo:
         folder: Where its files lie on this machine.
         config: Its config.json.
         bos: How texts begin: ``auto`` as the tokenizer has it, ``always`` or ``never`` with a beginning-of-text token.
+        dtype: What its weights are held in. ``bfloat16`` only where no number can change by it: the files hold nothing
+            else, and all recipes want it (:func:`einfluence.bases.load.narrowed`).
     """
 
     base_id: str
@@ -46,6 +49,7 @@ class BaseInfo:
     folder: str
     config: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     bos: Bos = "auto"
+    dtype: Dtype = "float32"
 
     def beginning(self, bos: Bos) -> BaseInfo:
         """The same base with texts that begin otherwise: to the numbers another base, so its id differs."""

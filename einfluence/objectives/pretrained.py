@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,7 +51,10 @@ def load_tokenizer(info: BaseInfo, trust_remote_code: bool) -> Any:
 def load_model(
     info: BaseInfo, auto: str, stored: Mapping[str, Tensor], trust_remote_code: bool, *, what: str, expected: str
 ) -> Any:
-    """A base's model in float32, in eval mode, without gradients, filled by its files alone.
+    """A base's model, in eval mode, without gradients, filled by its files alone.
+
+    Its parameters are of the base's dtype and its buffers of float32. Buffers are computed when a model is built: one
+    that computes any of them in less is held in float32 as a whole, and so is one with code of its own.
 
     Args:
         info: The base.
@@ -66,22 +70,27 @@ def load_model(
     import torch
     import transformers
 
+    dtype = torch.float32 if trust_remote_code else getattr(torch, info.dtype)
     options = _options(trust_remote_code)
     with refusing(info, expected):
         _check_config(info, auto, stored, options, what, expected)
         both: Any = getattr(transformers, auto).from_pretrained(
             info.folder,
             output_loading_info=True,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             **options,
         )
     model, report = both
+    floats = {one.dtype for one in model.buffers() if one.is_floating_point()}
+    if dtype != torch.float32 and floats - {torch.float32}:
+        wide = replace(info, dtype="float32")
+        return load_model(wide, auto, stored, trust_remote_code, what=what, expected=expected)
     loaded.check_filled(model, report, stored, info.folder)
     loaded.check_finite(model.named_parameters(), info.folder)
     loaded.recompute_buffers(model)
-    return model.float().eval().requires_grad_(False)
+    return (model.float() if dtype == torch.float32 else model).eval().requires_grad_(False)
 
 
 def _options(trust_remote_code: bool) -> dict[str, Any]:
