@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -34,9 +35,8 @@ def judged(row: Mapping[str, Any]) -> dict[str, Any]:
     says which direction is better, and the bar is :data:`SHARE` of the way to it or, without an ideal, :data:`LEAST`
     beyond the start. Where no direction is better, the row is ``described``.
     """
-    ideal = row.get("ideal")
-    start = row.get("null_value") if row.get("start") is None else row["start"]
-    better, bar = row.get("better") or "neither", row.get("bar")
+    ideal, null, start, bar = (_finite(row.get(name)) for name in ("ideal", "null_value", "start", "bar"))
+    start, better = null if start is None else start, row.get("better") or "neither"
     if start is not None and ideal is not None and ideal != start:
         if row.get("better") != "neither":
             better = "higher" if ideal > start else "lower"
@@ -82,10 +82,14 @@ def compared(row: Mapping[str, Any], about: Mapping[str, Any] | None) -> dict[st
 
 def way(row: Mapping[str, Any]) -> float:
     """From a judged row's start to its ideal; without an ideal, one unit in the better direction."""
-    start, ideal = row["start"], row.get("ideal")
+    start, ideal = row["start"], _finite(row.get("ideal"))
     if start is None or ideal is None or ideal == start:
         return -1.0 if row["better"] == "lower" else 1.0
     return ideal - start
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
 
 def with_verdicts(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

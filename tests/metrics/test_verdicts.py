@@ -64,7 +64,16 @@ def test_a_model_may_name_where_the_way_starts_and_how_far_is_far_enough() -> No
 
 @pytest.mark.parametrize(
     "numbers",
-    [{"ideal": None}, {"better": "neither"}, {"null_value": None}, {"ideal": 0.0}, {"null_value": None, "ideal": None}],
+    [
+        {"ideal": None},
+        {"better": "neither"},
+        {"null_value": None},
+        {"ideal": 0.0},
+        {"null_value": None, "ideal": None},
+        {"ideal": float("nan")},
+        {"null_value": float("inf")},
+        {"start": float("nan"), "null_value": None},
+    ],
 )
 def test_what_has_no_better_direction_is_described_and_not_judged(numbers: dict[str, Any]) -> None:
     found = judged(row(**numbers))
