@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from einfluence.arms import FineTune
+from einfluence.errors import InputError
 from einfluence.session import Session
 from einfluence.shards import Job
-from einfluence.spec import FineTune
 from einfluence.store.schema import PARTED, TABLES
 from einfluence.store.store import AblationBlock, ArmKey, Store
 
@@ -43,6 +44,7 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
     base = session.base(job.base, job.trust_remote_code)
     samples, curated = session.curation(store.root / "curations" / job.curation)
     kept = store.kept_deltas(job.key, job.probe_ids).get
+    state = _state(store, job.state_id)
     begun = time.perf_counter()
     tables, deltas, failed, cells = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str](), 0
     for block in job.blocks:
@@ -53,7 +55,9 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
                 measured = restore_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
             else:
                 queries = [samples[query] for query in block.query_ids]
-                measured = measure_block(base, job.arm, job.key.seed, probes, queries, kept=kept, on_probe=on_probe)
+                measured = measure_block(
+                    base, job.arm, job.key.seed, probes, queries, kept=kept, state=state, on_probe=on_probe
+                )
         tables.append(measured.tables)
         deltas |= measured.deltas if job.keep_deltas else {}
         failed |= measured.failed
@@ -63,6 +67,16 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
     store.add_part(job.key, whole, since=job.blocks[0].since)
     store.keep_deltas(job.key, deltas, job.keep_deltas)
     return Done(cells, failed, time.perf_counter() - begun)
+
+
+def _state(store: Store, state_id: str | None) -> Mapping[str, Any] | None:
+    from safetensors.torch import load_file
+
+    path = None if state_id is None else store.state(state_id)
+    if state_id is not None and path is None:
+        fix = "run again: the plan fits what is missing"
+        raise InputError(store.url, f"no state {state_id}", "the state that the plan has fitted", fix)
+    return None if path is None else load_file(path)
 
 
 def record_failure(job: Job, reason: str) -> Done:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from einfluence import engine
+from einfluence.arms import Arm, FineTune, estimators
 from einfluence.engine.restoring import place_of
-from einfluence.estimators.in_context import prompted
-from einfluence.estimators.measure import encode_probe, unreadable
+from einfluence.estimators.finetune import encode_probe
+from einfluence.estimators.measure import Implementation, unreadable
 from einfluence.models.base import Base
 from einfluence.objectives import encode
 from einfluence.plan import arm_keys, wanted_blocks
 from einfluence.prepare import Prepared, find_part, prepare
-from einfluence.samples import Sample
+from einfluence.samples import ProbeSamples, Sample
 from einfluence.session import Session, session_here
-from einfluence.spec import Arm, InContext, Spec
+from einfluence.spec import Spec
 from einfluence.store.curations import Curation
 from einfluence.store.store import AblationBlock, CellBlock, Store
 
@@ -125,18 +125,20 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
         return 0.0, 0, "no probe that can be read"
     queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
     share = cells / (len(probes) * len(queries))
-    if isinstance(arm, InContext):
-        how = f"{engine.SHARED} (what several texts begin with is read once a probe)"
-        return share * _prompting(base, arm, [probe.samples for probe in probes], queries), 0, how
+    if not isinstance(arm, FineTune):
+        if estimators()[arm.estimator].fits:
+            return 0.0, 0, "its time is known once it is fitted"
+        return share * _timed(base, arm, seed, probes, queries), 0, arm.recipe.label
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     asked = [encode(base, query) for query in queries]
     found = engine.plan(base, arm.recipe, items, asked, seed, engine=arm.engine)
     return share * found.seconds, found.bytes, f"{found.path} ({found.why})"
 
 
-def _prompting(base: Base, arm: InContext, probes: list[Sequence[Sample]], queries: list[Sample]) -> float:
+def _timed(base: Base, arm: Arm, seed: int, probes: list[ProbeSamples], queries: list[Sample]) -> float:
     few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
-    _, found = prompted(base, arm.recipe, few, some)
+    implementation: Implementation = estimators()[arm.estimator].implementation
+    found = implementation.block(base, arm, seed, few, some, kept=lambda _: None, state=None)
     begun = time.perf_counter()
-    tried = sum(1 for _ in found)
+    tried = sum(1 for _ in found.rows)
     return (time.perf_counter() - begun) / (tried * len(some)) * len(probes) * len(queries)

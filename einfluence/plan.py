@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from einfluence.arms import Arm, FineTune, estimators
 from einfluence.bases.load import narrowed
-from einfluence.estimators import VERSIONS
+from einfluence.fit import Fit, state_id
 from einfluence.prepare import Prepared
 from einfluence.shards import BLOCK, Job
-from einfluence.spec import Arm, FineTune, Spec, byte_count
+from einfluence.spec import Spec, byte_count
 from einfluence.store.store import ArmKey, CellBlock, Store
 
 
@@ -24,29 +25,34 @@ class Plan:
         wanted: Cells that the spec wants.
         present: Cells that the store has.
         jobs: One for each block of missing cells.
+        fits: States that have to be fitted before the jobs of their arms.
         fixed: Whether the spec says how many probes a shard has; else :class:`Shards` puts blocks together.
     """
 
     wanted: int
     present: int
     jobs: tuple[Job, ...]
+    fits: tuple[Fit, ...] = ()
     fixed: bool = False
 
 
 def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     """Wanted cells minus present cells, in jobs."""
-    wanted, missing, jobs = 0, 0, list[Job]()
+    wanted, missing, jobs, fits = 0, 0, list[Job](), list[Fit]()
+    keep = byte_count(spec.keep_deltas)
     for item in prepared:
         folder = store.root / "curations" / item.curation
-        base = narrowed(item.base, (arm.recipe.dtype for arm in item.part.arms))
+        base = narrowed(item.base, (arm.recipe.reads_in for arm in item.part.arms))
         for arm, key in arm_keys(item):
             cells, blocks = wanted_blocks(spec, folder, arm, key, store)
             wanted += cells
-            for block in blocks:
-                missing += block.cells
-                keep = byte_count(spec.keep_deltas)
-                jobs.append(Job(store.url, base, item.curation, arm, key, (block,), keep, item.part.trust_remote_code))
-    return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
+            missing += sum(block.cells for block in blocks)
+            about = (store.url, base, item.curation, arm, key)
+            state = state_id(key) if estimators()[arm.estimator].fits else None
+            if blocks and state is not None and store.state(state) is None:
+                fits.append(Fit(*about, item.part.trust_remote_code))
+            jobs += [Job(*about, (block,), keep, item.part.trust_remote_code, state) for block in blocks]
+    return Plan(wanted, wanted - missing, tuple(jobs), tuple(fits), fixed=spec.shard is not None)
 
 
 def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[CellBlock]]:
@@ -64,5 +70,5 @@ def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
     """The arms of a part, once for each seed where one changes anything; else with seed 0."""
     for arm in item.part.arms:
         for seed in item.part.seeds if arm.recipe.draws else (0,):
-            version = VERSIONS[arm.estimator]
-            yield arm, ArmKey(item.base.base_id, arm.estimator, arm.recipe_id, seed, version)
+            version = estimators()[arm.estimator].version
+            yield arm, ArmKey(item.base.base_id, arm.estimator, arm.recipe_for(item.curation), seed, version)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from einfluence.arms import InContext
 from einfluence.bases.load import find_base
 from einfluence.curate import curate
 from einfluence.curate.key import data_key
@@ -17,7 +18,7 @@ from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives import OBJECTIVES, encode
 from einfluence.samples import Curated, Sample
 from einfluence.session import BASES, Session
-from einfluence.spec import InContext, Part, Spec
+from einfluence.spec import Part, Spec
 from einfluence.store.curations import sample_rows
 from einfluence.store.store import Store
 
@@ -49,7 +50,7 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
         curated = curated_part(spec, part, session)
         store.add_curation(found.curation, curated, {"origin": study, "part": json.loads(part.model_dump_json())})
     store.add_rows("bases", [_base_row(found.base)])
-    store.add_rows("recipes", [arm.row for arm in part.arms])
+    store.add_rows("recipes", [arm.row(found.curation) for arm in part.arms])
     store.point_study(study, found.curation, order=time.time_ns())
     return found
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from einfluence.execute import Executor, execute
+from einfluence.fit import fit
 from einfluence.plan import Plan, plan
 from einfluence.prepare import find_part, prepare
 from einfluence.runners import Processes, find_executor
@@ -46,6 +47,8 @@ def measure(
     executor = find_executor(runner, session, workers, device) if isinstance(runner, str) else runner
     prepared = [prepare(spec, part, store, session) for part in spec.parts]
     todo = plan(spec, prepared, store)
+    for missing in todo.fits:
+        fit(missing, session)
     done = execute(todo, executor, Processes(1, device))
     return finish_run(spec, store, run, todo, done, report=report)
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from einfluence.arms import estimators
 from einfluence.compute import Done
-from einfluence.estimators import VERSIONS
 from einfluence.keys import content_hash, file_digest
 from einfluence.plan import Plan
 from einfluence.spec import Spec
@@ -100,7 +100,7 @@ def provenance(spec: Spec, run: dict[str, Any], result: Result) -> dict[str, Any
         "spec": json.loads(spec.model_dump_json()),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
         "machine": {"cpu": platform.machine(), "cores": os.cpu_count()},
-        "estimators": dict(VERSIONS),
+        "estimators": {name: each.version for name, each in estimators().items()},
         "metrics": metrics_digest(spec),
         "failed_probes": result.reasons,
         **result.to_json(),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from einfluence.arms import InContext
 from einfluence.engine.items import TextItem
 from einfluence.estimators.in_context import beginning, context
 from einfluence.models.base import Base
@@ -14,7 +15,7 @@ from einfluence.objectives.causal_lm import causal, encode_text
 from einfluence.prepare import part_base
 from einfluence.samples import Curated, Sample
 from einfluence.session import Session
-from einfluence.spec import InContext, Part, Spec
+from einfluence.spec import Part, Spec
 from einfluence.store.curations import sample_rows
 
 ROWS = 8

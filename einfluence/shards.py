@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from einfluence.arms import Arm
 from einfluence.models.base import BaseInfo
-from einfluence.spec import Arm
 from einfluence.store.store import AblationBlock, ArmKey, CellBlock
 
 BLOCK = 64  # probes that an engine gets at once
@@ -32,6 +32,7 @@ class Job:
     blocks: tuple[CellBlock, ...]
     keep_deltas: int
     trust_remote_code: bool
+    state_id: str | None = None
 
     @property
     def label(self) -> str:

@@ -3,321 +3,42 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from einfluence.arms import AnyArm, Arm, FineTune, InContext
 from einfluence.errors import InputError
-from einfluence.keys import content_hash
+from einfluence.recipe import (
+    Adam,
+    AdamW,
+    Adapter,
+    Count,
+    Float,
+    Full,
+    Int,
+    Last,
+    Lora,
+    Match,
+    Model,
+    Optimizer,
+    Prompting,
+    Recipe,
+    Seed,
+    Sgd,
+)  # fmt: skip
 from einfluence.yamlfile import Key, read, refused
 
+__all__ = [
+    "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last", "Lora", "Match",
+    "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "byte_count", "load_spec",
+]  # fmt: skip
+
 AXES = ("lr", "steps")  # of a recipe, under which a list stands for a grid
-
-
-def _number(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number")
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_number)]
-Float = Annotated[float, BeforeValidator(_number)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_number)]
-Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_number)]
-
-
-class Model(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def _changed(values: Model, but: Iterable[str] = ()) -> dict[str, Any]:
-    """The fields that differ from their defaults, as plain data: a field that is added later changes no hash."""
-    fields = type(values).model_fields
-    return {
-        name: value
-        for name, field in fields.items()
-        if name not in but and (value := getattr(values, name)) != field.default
-    }
-
-
-class _Kind(Model):
-    """One branch of a union: ``kind`` says which."""
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What of it can change a number: its kind, and what differs from the defaults; not the order of a list."""
-        found = _changed(self, but=("kind",))
-        lists = {name: sorted(set(found[name])) for name in ("targets", "layers") if isinstance(found.get(name), tuple)}
-        return {"kind": cast("Any", self).kind, **found, **lists}
-
-
-class Lora(_Kind):
-    """Low-rank adapters with peft's semantics: A is Kaiming-uniform, B is zero, the scale alpha / r."""
-
-    kind: Literal["lora"] = "lora"
-    r: Int = Field(default=8, ge=1, description="rank")
-    alpha: Float = Field(default=16.0, gt=0, description="scale is alpha / r")
-    targets: str | tuple[str, ...] = Field(default="all-linear", description="module names as peft takes them")
-    layers: tuple[Int, ...] | None = Field(default=None, description="only these block indices")
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return f"LoRA r{self.r}"
-
-
-class Full(_Kind):
-    """Every parameter."""
-
-    kind: Literal["full"] = "full"
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return "full"
-
-
-class Last(_Kind):
-    """The output layer: a text model's head, tied or not; an image model's last Linear."""
-
-    kind: Literal["last"] = "last"
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return "last"
-
-
-class Match(_Kind):
-    """The parameters whose name a regular expression finds."""
-
-    kind: Literal["match"] = "match"
-    pattern: str = Field(description="regular expression on parameter names")
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"a regular expression as `pattern` ({error})") from error
-        return value
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return f"match {self.pattern}"
-
-
-Adapter = Lora | Full | Last | Match
-"""Which parameters a probe may change."""
-
-
-class Sgd(_Kind):
-    """:class:`torch.optim.SGD`."""
-
-    kind: Literal["sgd"] = "sgd"
-    lr: Float = Field(default=1e-3, ge=0)
-    weight_decay: Float = Field(default=0.0, ge=0)
-    momentum: Float = Field(default=0.0, ge=0, lt=1)
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return "SGD"
-
-
-class Adam(_Kind):
-    """:class:`torch.optim.Adam`."""
-
-    kind: Literal["adam"] = "adam"
-    lr: Float = Field(default=1e-3, ge=0)
-    weight_decay: Float = Field(default=0.0, ge=0)
-    betas: tuple[Float, Float] = (0.9, 0.999)
-    eps: Float = Field(default=1e-8, gt=0)
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return "Adam"
-
-
-class AdamW(_Kind):
-    """:class:`torch.optim.AdamW`; like all of them here, without weight decay unless it is asked for."""
-
-    kind: Literal["adamw"] = "adamw"
-    lr: Float = Field(default=1e-3, ge=0)
-    weight_decay: Float = Field(default=0.0, ge=0)
-    betas: tuple[Float, Float] = (0.9, 0.999)
-    eps: Float = Field(default=1e-8, gt=0)
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return "AdamW"
-
-
-Optimizer = Sgd | Adam | AdamW
-"""What moves the parameters, as torch defines it."""
-
-_OF_OPTIMIZER = ("lr", "weight_decay", "momentum", "betas", "eps")
-
-
-def _short_forms(schema: dict[str, Any]) -> None:
-    """What editors may take beside the whole form: a union's kind alone, and the optimizer's fields beside it."""
-    properties = schema["properties"]
-    for name, union in (("adapter", Adapter), ("optimizer", Optimizer)):
-        kinds = [branch.model_fields["kind"].default for branch in get_args(union)]
-        properties[name] = {"anyOf": [{"enum": kinds}, properties[name]]}
-    for name in _OF_OPTIMIZER:
-        properties[name] = {"description": f"as `{name}` under `optimizer`"}
-
-
-class Recipe(Model):
-    """How a copy of the base is fine-tuned on one probe.
-
-    A spec may write a union's kind alone (``adapter: full``), leave out the kind of the default, and write the
-    optimizer's fields beside it: ``{optimizer: sgd, lr: 0.1}`` is ``{optimizer: {kind: sgd, lr: 0.1}}``.
-    """
-
-    model_config = ConfigDict(json_schema_extra=_short_forms)
-    beside: ClassVar[tuple[str, ...]] = ("optimizer",)
-
-    adapter: Adapter = Field(default=Lora(), discriminator="kind")
-    optimizer: Optimizer = Field(default=AdamW(), discriminator="kind")
-    steps: Int = Field(default=10, ge=0)
-    clip: Annotated[float, Field(gt=0), BeforeValidator(_number)] | None = Field(
-        default=None, description="largest gradient norm of a probe; null does not clip"
-    )
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _whole_form(cls, values: object) -> object:
-        if not isinstance(values, dict):
-            return values
-        given = dict(cast("dict[Any, Any]", values))
-        beside = {name: given.pop(name) for name in _OF_OPTIMIZER if name in given}
-        optimizer = _of_kind(given.get("optimizer", {}), "adamw")
-        if beside and isinstance(optimizer, dict):
-            twice = [name for name in beside if name in optimizer]
-            if twice:
-                raise ValueError(f"`{twice[0]}` once: under `optimizer`, or beside it")
-            optimizer = {**optimizer, **beside}
-        return {**given, "adapter": _of_kind(given.get("adapter", {}), "lora"), "optimizer": optimizer}
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return f"{self.adapter.label}, {self.optimizer.label}, lr {self.optimizer.lr:g} × {self.steps}"
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What of it can change a number: the chosen adapter and optimizer, and what differs from the defaults."""
-        rest = _changed(self, but=("adapter", "optimizer"))
-        return {"adapter": self.adapter.key, "optimizer": self.optimizer.key, **rest}
-
-    @property
-    def draws(self) -> bool:
-        """Whether a seed changes anything: only the start values of LoRA are drawn."""
-        return self.adapter.kind == "lora"
-
-    @property
-    def written(self) -> dict[str, Any]:
-        """All fields in the short form, the optimizer's beside its name: so SQL finds ``$.lr`` whatever the kind."""
-        fields = self.model_dump()
-        optimizer = fields.pop("optimizer")
-        return {"optimizer": optimizer.pop("kind"), **fields, **optimizer}
-
-    def with_lr(self, lr: float) -> Recipe:
-        """The same with another learning rate."""
-        return self.model_copy(update={"optimizer": self.optimizer.model_copy(update={"lr": lr})})
-
-
-def _of_kind(value: object, default: str) -> object:
-    """What a union's branch is read from: its kind alone, or a mapping that may leave out that of the default."""
-    if isinstance(value, str):
-        return {"kind": value}
-    return {"kind": default, **cast("dict[Any, Any]", value)} if isinstance(value, dict) else value
-
-
-class Prompting(Model):
-    """How a probe is put into the prompt instead (estimator ``in_context``): its text, ``join``, the query's prompt."""
-
-    join: str | None = Field(
-        default=None, description="between probe and query; null takes the base's own, else a newline"
-    )
-    chat: bool = Field(default=False, description="wrap the probe as a user turn with the tokenizer's chat template")
-    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
-
-    @property
-    def label(self) -> str:
-        """A short name for people."""
-        return "in the prompt" + (" (chat)" if self.chat else "")
-
-    @property
-    def written(self) -> dict[str, Any]:
-        """All fields."""
-        return self.model_dump()
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What of it can change a number: the fields that are not the defaults."""
-        return _changed(self)
-
-    @property
-    def draws(self) -> bool:
-        """Whether a seed changes anything."""
-        return False
-
-
-class _Arm(Model):
-    @property
-    def recipe_id(self) -> str:
-        """Content hash of the estimator and of what in the recipe can change a number."""
-        arm = cast("Arm", self)
-        return content_hash((arm.estimator, arm.recipe.key))
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """What the table ``recipes`` says of it."""
-        arm = cast("Arm", self)
-        fields = json.dumps(arm.recipe.written, sort_keys=True)
-        return {"recipe": arm.recipe_id, "estimator": arm.estimator, "label": arm.recipe.label, "json": fields}
-
-
-class FineTune(_Arm):
-    """The truth: a copy of the model is fine-tuned on the probe."""
-
-    estimator: Literal["finetune"] = "finetune"
-    recipe: Recipe = Recipe()
-    restore: Int = Field(
-        default=0,
-        ge=0,
-        description="of so many probes, undo each layer's change in turn and ask again what they should have taught",
-    )
-    engine: Literal["auto", "serial"] = Field(
-        default="auto",
-        description="`serial` computes missing cells by the definition, one probe and one query at a time",
-    )
-
-
-class InContext(_Arm):
-    """The probe stands in the prompt instead, and nothing is trained."""
-
-    estimator: Literal["in_context"] = "in_context"
-    recipe: Prompting = Prompting()
-
-
-Arm = FineTune | InContext
-"""One way of giving the model a probe: an estimator and its recipe."""
 
 
 class Facts(Model):
@@ -394,7 +115,7 @@ class Part(Model):
         ge=1,
         description="most pairs of which all are measured; beyond, each probe meets its claims and 8 to 64 others",
     )
-    arms: tuple[Annotated[Arm, Field(discriminator="estimator")], ...] = Field(default=(FineTune(),), min_length=1)
+    arms: tuple[AnyArm, ...] = Field(default=(FineTune(),), min_length=1)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     trust_remote_code: bool = False
 

@@ -472,7 +472,8 @@ def _below(annotation: Any, key: Key) -> Iterator[Any]:
 def _alternatives(annotation: Any) -> Iterator[Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        yield from _alternatives(arguments[0])
+        whole = next((each.branches() for each in arguments[1:] if hasattr(each, "branches")), arguments[0])
+        yield from _alternatives(whole)
     elif origin in (Union, types.UnionType):
         for argument in arguments:
             yield from _alternatives(argument)

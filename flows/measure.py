@@ -16,7 +16,7 @@ from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
 from tasks import progress
 from tasks.runners import measure_shards
-from tasks.steps import curate, plan, score
+from tasks.steps import curate, fit, plan, score
 
 
 @flow(name="measure", flow_run_name="measure {spec_file}", persist_result=False)
@@ -51,6 +51,8 @@ def _measure(spec_file: str, store: str, runner: str, workers: int, device: str)
     spec = load_spec(spec_file)
     prepared = [curate(spec, part, store, session) for part in spec.parts]
     todo = plan(spec, prepared, store)
+    for missing in todo.fits:
+        fit(missing, session)
     progress.meter.start(sum(len(job.probe_ids) for job in todo.jobs))
     try:
         done = measure_shards(todo, runner, workers, device, session)

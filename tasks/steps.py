@@ -12,6 +12,8 @@ from prefect.cache_policies import NO_CACHE
 
 from einfluence.compute import Done
 from einfluence.execute import Executor
+from einfluence.fit import Fit
+from einfluence.fit import fit as fit_estimator
 from einfluence.plan import Plan
 from einfluence.plan import plan as missing_cells
 from einfluence.prepare import Prepared, prepare
@@ -37,6 +39,12 @@ def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
     todo = missing_cells(spec, prepared, Store(store))
     artifacts.show_plan(todo)
     return todo
+
+
+@task(name="fit", task_run_name="{missing.label}", **OURS)
+def fit(missing: Fit, session: Session) -> None:
+    """Fits an estimator to a curation, once, and keeps what it learned."""
+    fit_estimator(missing, session)
 
 
 @task(name="measure", task_run_name="{job.label}", **OURS)

@@ -12,11 +12,11 @@ import pytest
 import einfluence
 from einfluence import InputError
 from einfluence.bases.load import find_base, load_base
-from einfluence.estimators.in_context import beginning, context, prompted
+from einfluence.estimators.in_context import beginning, block, context
 from einfluence.models.base import Base
 from einfluence.objectives.causal_lm import encode_text
-from einfluence.samples import Sample
-from einfluence.spec import Prompting
+from einfluence.samples import ProbeSamples, Sample
+from einfluence.spec import InContext, Prompting
 from tests.engine.tokenizers import Setting, base_with, tokenizer
 
 TURNS = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}[assistant] "
@@ -99,7 +99,7 @@ def test_a_turn_that_a_template_refuses_fails_alone(chatty: Chatty) -> None:
 def test_influence_in_a_chat_is_between_texts_that_begin_alike(chatty: Chatty) -> None:
     base = load_base(find_base(str(chatty("{{ bos_token }}" + TURNS).parent / "base"), "test"))
     query = Sample("q", "dax is", "bird")
-    before, _ = prompted(base, Prompting(chat=True), [PROBE], [query])
+    before, _ = block(base, InContext(recipe=Prompting(chat=True)), 0, [ProbeSamples((*PROBE,))], [query])
     alone = encode_text(base, "<bos> dax is", "bird", "q")
     from einfluence.engine import TextReader
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import einfluence
+from einfluence import engine
 from einfluence.curate.image_sources import digits
 from einfluence.errors import InputError
-from einfluence.estimators import measure as estimators
 from einfluence.models.base import Base
 
 TEXTS = {
@@ -74,14 +74,14 @@ class Counter:
 @pytest.fixture
 def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """Counts trainings in every run of a test."""
-    counted, real = Counter(), estimators.engine.measure
+    counted, real = Counter(), engine.measure
 
     def counting(base, recipe, probes, queries, seed, *, kept=None, **more):  # type: ignore[no-untyped-def]
         counted.trained += len(probes) - len(kept or {})
         counted.asked += len(probes) * len(queries)
         return real(base, recipe, probes, queries, seed, kept=kept, **more)
 
-    monkeypatch.setattr(estimators.engine, "measure", counting)
+    monkeypatch.setattr(engine, "measure", counting)
     return counted
 
 

@@ -8,35 +8,39 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from pathlib import Path
 
+from torch import Tensor
+
+from einfluence.arms import InContext
 from einfluence.engine import TextReader
 from einfluence.engine.items import MeasuredRow, Measurement, TextItem, Tuned
 from einfluence.errors import InputError
 from einfluence.models.base import Base, Bos
 from einfluence.objectives.causal_lm import causal, encode_text
-from einfluence.samples import Sample
-from einfluence.spec import Prompting
+from einfluence.recipe import Prompting
+from einfluence.samples import ProbeSamples, Sample
 
 CHAT = "arms recipe.chat"
 TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 DAY = date(2024, 7, 26)  # "today" for chat templates that write it, so that a run can be repeated tomorrow
 
 
-def prompted(
-    base: Base, recipe: Prompting, probes: Sequence[Sequence[Sample]], queries: Sequence[Sample]
+def block(
+    base: Base,
+    arm: InContext,
+    seed: int,
+    probes: Sequence[ProbeSamples],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[int], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> Measurement:
-    """Scores Q queries alone, and behind each of N probes.
+    """Scores Q queries alone, and behind each of N probes, the members of a bundle joined in order.
 
-    Args:
-        base: A text base.
-        recipe: What stands between probe and query, or the chat template.
-        probes: N probes; the members of a bundle are joined in order.
-        queries: Q queries.
-
-    Returns:
-        As :func:`einfluence.engine.measure`; nothing is tuned, so ``delta`` and ``losses`` are empty.
+    See :class:`einfluence.estimators.measure.Implementation`. Nothing is tuned, so ``delta`` and ``losses`` are empty.
 
     Raises:
         InputError: For a base whose samples have no prompt, or a chat template that is missing or takes no user's
@@ -46,12 +50,13 @@ def prompted(
     if "prompt" not in base.objective.can:
         found = f"the estimator in_context for {base.info.label}: {base.objective.name} has no prompt"
         raise InputError("arms", found, "a causal language model")
+    recipe = arm.recipe
     bos = beginning(base, recipe)
     read = TextReader(base, recipe.dtype)
     before = read([_item(base, query, bos=bos) for query in queries])
 
     def each() -> Iterator[MeasuredRow]:
-        for index, probe in enumerate(probes):
+        for index, probe in enumerate(each.samples for each in probes):
             start = time.perf_counter()
             try:
                 opening = context(base, recipe, probe)

@@ -6,22 +6,63 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from torch import Tensor
 
-from einfluence import engine
+from einfluence.arms import Arm, estimators
 from einfluence.engine.anatomy import layer_of
-from einfluence.engine.items import Measurement, Scores, Tuned
-from einfluence.estimators.in_context import prompted
+from einfluence.engine.items import Measurement, Tuned
+from einfluence.estimators.estimate import Estimates
 from einfluence.models.base import Base
-from einfluence.objectives import encode
 from einfluence.samples import ProbeSamples, Sample
-from einfluence.spec import Arm, InContext, Recipe
 from einfluence.store.schema import TABLES
 
 ARM_COLUMNS = ("base", "estimator", "recipe", "seed", "engine_version")
+
+
+class Implementation(Protocol):
+    """The module of an estimator."""
+
+    def block(
+        self,
+        base: Base,
+        arm: Any,
+        seed: int,
+        probes: Sequence[ProbeSamples],
+        queries: Sequence[Sample],
+        *,
+        kept: Callable[[int], Path | None],
+        state: Mapping[str, Tensor] | None,
+    ) -> Measurement | Estimates:
+        """Influence of N probes on Q queries.
+
+        Args:
+            base: The loaded base; it is left bit-identical.
+            arm: Of the estimator's own kind.
+            seed: Of what the recipe draws.
+            probes: The samples of each probe, and whether they are trained in turn.
+            queries: The queries.
+            kept: The safetensors file of an earlier training of the probe of an index, or None.
+            state: What ``fit`` gave, as it was kept; None for an estimator without it.
+
+        Returns:
+            What was measured before and after each probe, or where it is an estimate, what it says.
+
+        Raises:
+            InputError: When the base, a sample or the recipe does not fit. A probe that cannot be measured fails alone.
+        """
+        ...
+
+    def fit(self, base: Base, arm: Any, seed: int, samples: Sequence[Sample]) -> Mapping[str, Tensor]:
+        """What the estimator needs to know of all samples of a curation before it says anything of one.
+
+        Only estimators that are registered with ``fits`` have it. The tensors share no memory.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,17 +83,19 @@ def measure_block(
     queries: Sequence[Sample],
     *,
     kept: Callable[[str], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
     on_probe: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """Measures N probes x Q queries.
+    """Measures or estimates N probes x Q queries.
 
     Args:
         base: The loaded base.
         arm: Estimator and recipe.
-        seed: Seed of the adapter's initialisation; without meaning for ``in_context``.
+        seed: Of what the recipe draws.
         probes: The samples of each probe by probe_id.
         queries: The queries.
         kept: The safetensors file of an earlier training of a probe_id, or None.
+        state: What the estimator was fitted to, where it is.
         on_probe: Called after each probe, for progress.
 
     Raises:
@@ -64,24 +107,25 @@ def measure_block(
     for _ in failed:
         on_probe()
     ids = list(probes)
-    before, found = _start(
-        base, arm, seed, list(probes.values()), queries, {i: kept(name) for i, name in enumerate(ids)}
+    implementation: Implementation = estimators()[arm.estimator].implementation
+    found = implementation.block(
+        base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state
     )
     layers: list[dict[str, Any]] = []
     influence: list[pa.Table] = []
     deltas: dict[str, dict[str, Any]] = {}
     query_ids = pa.array([query.sample_id for query in queries], pa.string())
-    for index, tuned, after in found:
+    for index, tuned, change in _changes(found):
         name = ids[index]
-        if after is not None and not np.isfinite(after.logprob).all():
-            tuned, after = _failed(tuned, "a query's log-probability is not finite after training"), None
+        if change is not None and not np.isfinite(change["influence"]).all():
+            tuned, change = _failed(tuned, "a query's log-probability is not finite after training"), None
         if tuned.losses or tuned.failed or math.isfinite(tuned.update_norm):
             outcomes.append(_outcome(name, tuned))
         layers += _layers(base, name, tuned)
-        if after is None:
+        if change is None:
             failed[name] = tuned.failed or "unknown"
         else:
-            influence.append(_rows(name, query_ids, before, after))
+            influence.append(_rows(name, query_ids, change))
             deltas |= {name: tuned.delta} if tuned.delta else {}
         on_probe()
     tables = {
@@ -97,46 +141,45 @@ def unreadable(probe: Sequence[Sample]) -> str | None:
     return next((f"{sample.source}: an image that cannot be read" for sample in probe if sample.unreadable), None)
 
 
-def encode_probe(base: Base, recipe: Recipe, probe: ProbeSamples) -> engine.Training[engine.Item]:
-    """The training that a probe stands for.
-
-    Raises:
-        InputError: When one of its samples does not fit.
-    """
-    items = [encode(base, sample) for sample in probe.samples]
-    return engine.probe_training(items, recipe.steps, in_turn=probe.in_turn)
+Change = Mapping[str, npt.NDArray[Any]]
+"""Columns of ``influence`` for the Q queries of one probe; what was not measured is left out."""
 
 
-def _start(
-    base: Base,
-    arm: Arm,
-    seed: int,
-    probes: list[ProbeSamples],
-    queries: Sequence[Sample],
-    kept: dict[int, Path | None],
-) -> Measurement:
-    if isinstance(arm, InContext):
-        return prompted(base, arm.recipe, [probe.samples for probe in probes], queries)
-    from safetensors.torch import load_file
+def _changes(found: Measurement | Estimates) -> Iterator[tuple[int, Tuned, Change | None]]:
+    if isinstance(found, Estimates):
+        for row in found.rows:
+            tuned = Tuned({}, [], math.nan, math.nan if row.failed else 0.0, {}, row.seconds, failed=row.failed)
+            yield row.probe, tuned, None if row.influence is None else {"influence": row.influence}
+        return
+    before = found.before
+    for index, tuned, after in found.rows:
+        if after is None:
+            yield index, tuned, None
+            continue
+        yield (
+            index,
+            tuned,
+            {
+                "influence": after.logprob - before.logprob,
+                "logprob_before": before.logprob,
+                "logprob_after": after.logprob,
+                "n_tokens": before.n_tokens,
+                "rank_before": before.rank,
+                "rank_after": after.rank,
+            },
+        )
 
-    deltas = {index: load_file(path) for index, path in kept.items() if path is not None}
-    items = [encode_probe(base, arm.recipe, probe) for probe in probes]
-    asked = [encode(base, query) for query in queries]
-    return engine.measure(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine)
 
-
-def _rows(probe_id: str, query_ids: pa.Array, before: Scores, after: Scores) -> pa.Table:
-    columns = {
-        "probe_id": pa.repeat(pa.scalar(probe_id, pa.string()), len(query_ids)),
-        "query_id": query_ids,
-        "influence": pa.array(after.logprob - before.logprob),
-        "logprob_before": pa.array(before.logprob),
-        "logprob_after": pa.array(after.logprob),
-        "n_tokens": pa.array(before.n_tokens, pa.int32()),
-        "rank_before": pa.array(before.rank, pa.int32()),
-        "rank_after": pa.array(after.rank, pa.int32()),
-    }
-    return pa.table(columns, schema=columns_of("influence"))
+def _rows(probe_id: str, query_ids: pa.Array, change: Change) -> pa.Table:
+    schema = columns_of("influence")
+    columns = {"probe_id": pa.repeat(pa.scalar(probe_id, pa.string()), len(query_ids)), "query_id": query_ids}
+    for field in schema:
+        if field.name not in columns:
+            known = field.name in change
+            columns[field.name] = (
+                pa.array(change[field.name], field.type) if known else pa.nulls(len(query_ids), field.type)
+            )
+    return pa.table(columns, schema=schema)
 
 
 def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from einfluence import engine
+from einfluence.arms import FineTune
 from einfluence.engine import Restored
-from einfluence.estimators.measure import Measured, columns_of, encode_probe
+from einfluence.estimators.finetune import encode_probe
+from einfluence.estimators.measure import Measured, columns_of
 from einfluence.models.base import Base
 from einfluence.objectives import encode
 from einfluence.samples import ProbeSamples, Sample
-from einfluence.spec import FineTune
 
 
 def restore_block(

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Annotated, Any, cast, get_args
+from typing import Any, cast, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
+from einfluence.arms import AnyArm, Arm
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.spec import Adapter, Arm, Optimizer
+from einfluence.recipe import Adapter, Optimizer
 from einfluence.store.files import MARKER, json_bytes, table_bytes
 from einfluence.store.log import ArmKey, Change, LogState, Unit
 from einfluence.store.marker import read_marker
 from einfluence.store.schema import PARTED, STORE_VERSION, TABLES, completed
 from einfluence.store.store import Store
 
-_ARM = TypeAdapter[Arm](Annotated[Arm, Field(discriminator="estimator")])
+_ARM = TypeAdapter[Arm](AnyArm)
 
 
 def migrate(store: Store) -> int:
@@ -51,7 +52,7 @@ def migrate(store: Store) -> int:
         fix = "`einfluence verify --repair` takes it out; the next run computes it anew"
         raise InputError(store.url, "parts that the log names and nobody has", "a store without faults", fix)
     arms, old = _arms(store)
-    store.add_rows("recipes", [arm.row for arm in arms.values()])
+    store.add_rows("recipes", [arm.row() for arm in arms.values()])
     cells = _move_units(store, arms)
     _move_deltas(store, arms)
     _move_scores(store, arms)

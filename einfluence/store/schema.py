@@ -107,6 +107,10 @@ RECIPES = _table(
     estimator=(pa.string(), "the estimator it belongs to"),
     label=(pa.string(), "short name, e.g. lora r8 adamw 0.003 x 10"),
     json=(pa.string(), "all its fields"),
+    stands_for=(
+        pa.string(),
+        "of an estimate, the recipe of the intervention that it predicts; null for an intervention",
+    ),
 )
 
 INFLUENCE = _table(

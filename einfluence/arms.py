@@ -1,0 +1,173 @@
+"""The registry of estimators, and the arms of a spec: an estimator with its recipe.
+
+An estimator is a name, a version, the model of its arm, and a module that computes its numbers; what a spec may ask for
+is what is registered. A package adds its own by the entry point group ``einfluence.estimators``, which every process
+of a run reads, or by :func:`register` in this one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import operator
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+from pydantic_core import core_schema
+
+from einfluence.keys import content_hash
+from einfluence.recipe import Int, Keyed, Model, Prompting, Recipe
+
+# Arms are frozen, so that a subclass may narrow what it inherits.
+# pyright: reportIncompatibleVariableOverride=false
+
+
+class Arm(Model):
+    """One way of obtaining influence: an estimator and its recipe. Subclasses name the one, and type the other."""
+
+    estimator: str
+    recipe: Keyed
+
+    @property
+    def recipe_id(self) -> str:
+        """Content hash of the estimator and of what in the recipe can change a number."""
+        return content_hash((self.estimator, self.recipe.key))
+
+    @property
+    def stands_for(self) -> str | None:
+        """Of an estimate the recipe_id of the intervention that it predicts; None for an intervention."""
+        return None
+
+    def recipe_for(self, curation: str) -> str:
+        """The recipe_id of its cells: where the estimator is fitted, with the curation that it is fitted to.
+
+        So estimates that know of other samples are never taken for the same.
+        """
+        return content_hash((self.recipe_id, curation)) if estimators()[self.estimator].fits else self.recipe_id
+
+    def row(self, curation: str = "") -> dict[str, Any]:
+        """What the table ``recipes`` says of it."""
+        fitted = f", fitted to {curation[:6]}" if estimators()[self.estimator].fits else ""
+        return {
+            "recipe": self.recipe_for(curation),
+            "estimator": self.estimator,
+            "label": self.recipe.label + fitted,
+            "json": json.dumps(self.recipe.written, sort_keys=True),
+            "stands_for": self.stands_for,
+        }
+
+
+class FineTune(Arm):
+    """The truth: a copy of the model is fine-tuned on the probe."""
+
+    estimator: Literal["finetune"] = "finetune"
+    recipe: Recipe = Recipe()
+    restore: Int = Field(
+        default=0,
+        ge=0,
+        description="of so many probes, undo each layer's change in turn and ask again what they should have taught",
+    )
+    engine: Literal["auto", "serial"] = Field(
+        default="auto",
+        description="`serial` computes missing cells by the definition, one probe and one query at a time",
+    )
+
+
+class InContext(Arm):
+    """The probe stands in the prompt instead, and nothing is trained."""
+
+    estimator: Literal["in_context"] = "in_context"
+    recipe: Prompting = Prompting()
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """How influence numbers are obtained.
+
+    Args:
+        name: As a spec and the tables name it.
+        version: A new one makes every cell of the estimator new: raise it when its numbers change by more than
+            rounding.
+        arm: The model of its arm, whose ``estimator`` is the one literal ``name``.
+        module: The name of the module that computes it, by the functions of
+            :class:`einfluence.estimators.measure.Implementation`. It is imported when cells are computed.
+        fits: Whether that module has a function ``fit``, whose tensors are kept in the store as a state.
+    """
+
+    name: str
+    version: str
+    arm: type[Arm]
+    module: str
+    fits: bool = False
+
+    @property
+    def implementation(self) -> Any:
+        """The module that computes it."""
+        return importlib.import_module(self.module)
+
+
+GROUP = "einfluence.estimators"
+_registered: dict[str, Estimator] = {}
+
+
+def register(estimator: Estimator) -> Estimator:
+    """Adds an estimator in this process.
+
+    Raises:
+        ValueError: When its name is taken by another, or its arm is one of another name.
+    """
+    named = estimator.arm.model_fields["estimator"].default
+    if named != estimator.name:
+        raise ValueError(f"an arm whose `estimator` is {estimator.name!r} by default, not {named!r}")
+    if _registered.setdefault(estimator.name, estimator) != estimator:
+        raise ValueError(f"a name of its own (another estimator is called {estimator.name!r})")
+    _union.cache_clear()
+    return estimator
+
+
+def estimators() -> dict[str, Estimator]:
+    """All estimators by name."""
+    _installed()
+    return dict(_registered)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> None:
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        register(entry.load())
+
+
+@lru_cache(maxsize=1)
+def _union() -> tuple[Any, TypeAdapter[Arm]]:
+    _installed()
+    arms: list[Any] = [each.arm for each in _registered.values()]
+    union: Any = Annotated[reduce(operator.or_, arms), Field(discriminator="estimator")]
+    return union, TypeAdapter(union)
+
+
+class _Registered:
+    """Stands for the union of all registered arms, as they are when a spec is read."""
+
+    @staticmethod
+    def branches() -> Any:
+        """The union, for messages that name its keys."""
+        return _union()[0]
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> core_schema.CoreSchema:
+        dumped = core_schema.plain_serializer_function_ser_schema(lambda arm: arm.model_dump(mode="json"))
+        return core_schema.no_info_plain_validator_function(
+            lambda value: _union()[1].validate_python(value), serialization=dumped
+        )
+
+    def __get_pydantic_json_schema__(self, _schema: Any, handler: Any) -> Any:
+        return handler(_union()[1].core_schema)
+
+
+AnyArm = Annotated[Arm, _Registered()]
+"""The arm of any registered estimator."""
+
+register(Estimator("finetune", "1", FineTune, "einfluence.estimators.finetune"))
+register(Estimator("in_context", "1", InContext, "einfluence.estimators.in_context"))

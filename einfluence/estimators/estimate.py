@@ -1,0 +1,36 @@
+"""What an estimate says: influence without a training behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class EstimatedRow(NamedTuple):
+    """One probe of :class:`Estimates`.
+
+    Args:
+        probe: Which one, counted from 0.
+        influence: float64 array (Q,), nats that its training would add to each query's log-probability; None for a
+            probe that failed.
+        seconds: Wall time spent on it.
+        failed: Why it failed; None when it did not.
+    """
+
+    probe: int
+    influence: npt.NDArray[np.float64] | None
+    seconds: float = 0.0
+    failed: str | None = None
+
+
+class Estimates(NamedTuple):
+    """What probes would do to queries.
+
+    Args:
+        rows: One for each probe, in order; there is one pass over them.
+    """
+
+    rows: Iterator[EstimatedRow]

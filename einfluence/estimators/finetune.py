@@ -1,0 +1,46 @@
+"""The truth: a copy of the model is fine-tuned on each probe, and every query read before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from einfluence import engine
+from einfluence.arms import FineTune
+from einfluence.engine.items import Measurement
+from einfluence.models.base import Base
+from einfluence.objectives import encode
+from einfluence.recipe import Recipe
+from einfluence.samples import ProbeSamples, Sample
+
+
+def block(
+    base: Base,
+    arm: FineTune,
+    seed: int,
+    probes: Sequence[ProbeSamples],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[int], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
+) -> Measurement:
+    """See :class:`einfluence.estimators.measure.Implementation`; where a training was kept, it is not done again."""
+    from safetensors.torch import load_file
+
+    files = {index: kept(index) for index in range(len(probes))}
+    deltas = {index: load_file(path) for index, path in files.items() if path is not None}
+    items = [encode_probe(base, arm.recipe, probe) for probe in probes]
+    asked = [encode(base, query) for query in queries]
+    return engine.measure(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine)
+
+
+def encode_probe(base: Base, recipe: Recipe, probe: ProbeSamples) -> engine.Training[engine.Item]:
+    """The training that a probe stands for.
+
+    Raises:
+        InputError: When one of its samples does not fit.
+    """
+    items = [encode(base, sample) for sample in probe.samples]
+    return engine.probe_training(items, recipe.steps, in_turn=probe.in_turn)

@@ -1,0 +1,38 @@
+"""The main flow: its steps are task runs that Prefect has on record."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from einfluence import arms
+from flows.measure import measure
+from flows.server import a_server
+from tests.test_arms import CENTRED_DOT, study
+
+
+# Prefect's clients leave sockets to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_an_estimator_fits_is_a_step_of_its_own(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arms, "_registered", {**arms.estimators(), "centred_dot": CENTRED_DOT})
+    arms._union.cache_clear()
+    spec = study(tmp_path, gpt2_folder)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with a_server(port) as url, temporary_settings({PREFECT_API_URL: url}):
+        assert measure(str(spec), str(tmp_path / "store")).computed == 16
+        with get_client(sync_client=True) as client:
+            runs = sorted(client.read_task_runs(), key=lambda run: run.expected_start_time)
+    arms._union.cache_clear()
+    assert [run.name.split(":")[-1].strip() for run in runs] == [
+        "curate main", "plan missing cells", "fit", "4 probes x 4 queries", "score and report",
+    ]  # fmt: skip
+    assert all(run.state is not None and run.state.is_completed() for run in runs)
