@@ -70,7 +70,7 @@ class Item(Protocol):
 
     @property
     def size(self) -> int:
-        """How much of a row of a batch it takes: tokens of a text, 1 for an image."""
+        """How much of a row of a batch it takes: tokens of a text, 1 for an image. Items of one size need no padding."""
         ...
 
 
@@ -132,7 +132,7 @@ class Objective(Protocol):
 
     @classmethod
     def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
-        """Loads a base in float32, in eval mode, without gradients.
+        """Loads a base in ``info.dtype`` or float32, in eval mode, without gradients.
 
         Raises:
             InputError: When the files do not hold all of such a model, or more than that.
