@@ -70,7 +70,10 @@ class Item(Protocol):
 
     @property
     def size(self) -> int:
-        """How much of a row of a batch it takes: tokens of a text, 1 for an image. Items of one size need no padding."""
+        """How much of a row of a batch it takes: tokens of a text, 1 for an image.
+
+        Items of one size need no padding together.
+        """
         ...
 
 
