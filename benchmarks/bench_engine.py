@@ -20,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -29,8 +30,9 @@ from torch import nn
 
 from einfluence import engine
 from einfluence.engine import serial
+from einfluence.engine.generic import GenericEngine
 from einfluence.engine.items import ImageItem, Item, TextItem
-from einfluence.engine.schedule import probe_training
+from einfluence.engine.schedule import Step, Training, probe_training
 from einfluence.engine.text import TextEngine
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
@@ -238,7 +240,8 @@ def total_case(
         lambda: list(serial.measure(base, recipe, probes[:1], queries, 0)[1]),
         image_flops(base, recipe, 1, len(queries))
         if "pixels" in base.objective.can
-        else text_flops(base, recipe, probes, queries, min(recipe.adapter.layers or (0,))) / len(probes),
+        else text_flops(base, recipe, probes, queries, min(getattr(recipe.adapter, "layers", None) or (0,)))
+        / len(probes),
     )
 
 
@@ -326,6 +329,50 @@ def cases(quick: bool) -> list[Callable[[], Case]]:
         lambda: image_case("CNN full SGD total vs qb32, loop in channels-last", n, Sgd(lr=0.05), 1, 2, True),
     ]
     return made
+
+
+def generic_case(name: str, recipe: Recipe) -> Case:
+    """64 probes on 64 queries by the engine that is made for no model, beside the definition on 8 of them."""
+    base = llama(64, 512, 2)
+    probes, queries = [[text] for text in texts(64, 8, 16, 512, 1)], texts(64, 8, 16, 512, 2)
+    trainings = [probe_training(probe, recipe.steps) for probe in probes]
+
+    def fast(some: Sequence[Training[Item]] = trainings) -> np.ndarray:
+        before, rows = GenericEngine(base, recipe, 0).measure(some, queries, {})
+        return np.array([row.after.logprob - before.logprob for row in rows if row.after is not None])
+
+    def slow(few: Sequence[Training[Item]] = trainings[:LOOP_PROBES]) -> np.ndarray:
+        before, rows = serial.measure(base, recipe, few, queries, 0)
+        return np.array([row.after.logprob - before.logprob for row in rows if row.after is not None])
+
+    def off() -> float:
+        truth = slow(trainings[:3])
+        return float(np.abs(fast(trainings[:3]) - truth).max() / np.abs(truth).max())
+
+    work = text_flops(base, recipe, probes, queries, last_rows=False) / len(probes)
+    return Case(name, 3, 5, fast, slow, len(probes), LOOP_PROBES, off, lambda: slow(trainings[:1]), work)
+
+
+def retraining_case(name: str, recipe: Recipe) -> Case:
+    """Trainings on one set that differ in the weight of one text each, beside the definition on two of them."""
+    base, items = llama(128, 4096), texts(64, 8, 16, 4096, 1)
+    draw = np.random.default_rng(0)
+    order = [int(index) for _ in range(2) for index in draw.permutation(len(items))]
+    stage = tuple(Step(tuple(order[start : start + 8])) for start in range(0, len(order), 8))
+    whole: Training[Item] = Training(tuple(items), (stage,))
+    trainings = [whole.weighted({left_out: 0.0}) for left_out in range(32)]
+
+    def slow(few: Sequence[Training[Item]] = trainings[:2]) -> list[Any]:
+        return [serial.train(base, recipe, training, 0) for training in few]
+
+    def off() -> float:
+        pairs = zip(engine.train(base, recipe, trainings[:2], 0), slow(), strict=True)
+        return max(abs(one.update_norm - other.update_norm) / other.update_norm for one, other in pairs)
+
+    used = [[items[index] for index in order]]
+    work = text_flops(base, recipe.model_copy(update={"steps": 1}), used, ())
+    fast = partial(engine.train, base, recipe, trainings, 0)
+    return Case(name, 2, 3, fast, slow, len(trainings), 2, off, lambda: slow(trainings[:1]), work)
 
 
 def image_case(name: str, n: int, optimizer: Optimizer, floor: float, stretch: float, channels_last: bool) -> Case:

@@ -22,7 +22,7 @@ from einfluence.engine.reading import SHARED, TextReader
 from einfluence.engine.restoring import Restored
 from einfluence.engine.restoring import restored as _restored
 from einfluence.engine.schedule import Probe, Step, Training, as_training, probe_training
-from einfluence.engine.select import Choice, choose, peculiar
+from einfluence.engine.select import Choice, choose
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -137,7 +137,7 @@ def _chosen(
         return Choice.definition(base, recipe, seed, because)
     trial = Trial(base, recipe, trainings, queries, seed, kept=kept, undoes=undoes)
     choice = choose(base, recipe, seed, trainings[0].way if trainings else "together", trial.doubt)
-    if not choice.expected or (choice.last and choice.why and choice.why != peculiar(base)):
+    if not choice.expected or (choice.last and choice.why):
         warn_of_fallback(base, recipe.label, choice.name, choice.why)
     return choice
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,18 @@ from einfluence.spec import Recipe
 Gradients = Callable[[Sequence[Loss], bool], tuple[Tensor, Sequence[Tensor | None]]]
 """``gradients(losses, new)``: of N losses their values (N,), and the gradient of each stacked parameter (N, *shape), or
 None for one that no loss depends on. ``new`` says whether the losses are others than a step before."""
+
+
+class Part(Protocol):
+    """What some of the trainings read in one step."""
+
+    @property
+    def slots(self) -> list[int]:
+        """Which of them."""
+        ...
+
+
+P = TypeVar("P", bound=Part)
 
 
 def descend(
@@ -50,3 +63,39 @@ def descend(
             give([value for value, _ in learns], shrink([gradient for _, gradient in learns], norm, recipe.clip))
             optimizer.step()
     return Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
+
+
+def split(losses: Sequence[Loss], budget: int) -> list[list[int]]:
+    """Which losses are read together: those of like many items, and no more of what items call size than the budget."""
+    shapes = {
+        i: (len(loss.items), max(item.size for item in loss.items)) for i, loss in enumerate(losses) if loss.items
+    }
+    parts: list[list[int]] = []
+    for slot in sorted(shapes, key=lambda slot: shapes[slot]):
+        rows, width = shapes[slot]
+        part = parts[-1] if parts else []
+        width = max([width, *(shapes[other][1] for other in part)])
+        if not part or (len(part) + 1) * rows * width > budget or 3 * rows > 4 * shapes[part[0]][0]:
+            parts.append([])
+        parts[-1].append(slot)
+    return [sorted(part) for part in parts]
+
+
+def by_part(
+    parts: Sequence[P],
+    values: list[Tensor],
+    gradients: Callable[[P, list[Tensor]], tuple[Tensor, Sequence[Tensor]]],
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Losses (N,) and gradients of parameters (N, *shape), summed over the parts; 0 for a slot that is in none."""
+    n = len(values[0])
+    if len(parts) == 1 and len(parts[0].slots) == n:
+        return gradients(parts[0], values)
+    total = [torch.zeros_like(value) for value in values]
+    losses = values[0].new_zeros(n)
+    for part in parts:
+        own = [value.detach()[part.slots].requires_grad_(True) for value in values]
+        loss, found = gradients(part, own)
+        losses[part.slots] += loss.detach().to(losses)
+        for gradient, new in zip(total, found, strict=True):
+            gradient[part.slots] += new
+    return losses, total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.descent import descend
 from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.outcomes import outcomes
+from einfluence.engine.pooling import pool_first
 from einfluence.engine.schedule import Loss, Training
 from einfluence.engine.serial import trainable_copy
 from einfluence.engine.stacked import KNOWN, Unfolded, unfolds
@@ -79,7 +80,7 @@ class ImageEngine:
         copied, trained = trainable_copy(base, recipe, seed)
         self.start = {name: value.detach().clone() for name, value in trained.items()}
         self.model = shared_copy(base.model, getattr(torch, recipe.dtype))
-        _pool_first(self.model)
+        pool_first(self.model)
         self.model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.parameters = {name: p.detach() for name, p in self.model.named_parameters(remove_duplicate=False)}
         self.norms = {name: p.norm().item() for name, p in base_parameters(base, recipe).items()}
@@ -379,32 +380,3 @@ def _images(items: Sequence[ImageItem], dtype: torch.dtype, device: torch.device
     pixels = torch.from_numpy(np.stack([item.pixels for item in items])).to(device, dtype)
     labels = torch.tensor([item.label for item in items], device=device)
     return pixels.contiguous(memory_format=torch.channels_last), labels
-
-
-def _pool_first(model: nn.Module) -> None:
-    """ReLU then max-pooling is max-pooling then ReLU, number for number, on a quarter of the values."""
-    for parent in model.modules():
-        if type(parent) is not nn.Sequential:
-            continue
-        names = list(parent._modules)  # pyright: ignore[reportPrivateUsage]
-        for first, second in zip(names, names[1:], strict=False):
-            a, b = getattr(parent, first), getattr(parent, second)
-            if type(a) is nn.ReLU and type(b) is nn.MaxPool2d and not b.return_indices:
-                setattr(parent, first, b)
-                setattr(parent, second, a)
-    for module in model.modules():
-        if type(module) is nn.MaxPool2d and not module.return_indices:
-            cast("Any", module).forward = partial(_pooled, module, cast("Any", module.forward))
-
-
-def _pooled(module: nn.MaxPool2d, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Max-pooling; where no gradient is wanted and the windows tile the image, as a maximum of slices.
-
-    torch's own also notes where each maximum was, which costs more than finding it.
-    """
-    k = module.kernel_size
-    tiled = (module.stride, module.padding, module.dilation) == (k, 0, 1)
-    if torch.is_grad_enabled() or not tiled or not isinstance(k, int) or x.shape[-2] % k or x.shape[-1] % k:
-        return forward(x)
-    rows = reduce(torch.maximum, [x[..., i::k, :] for i in range(k)])
-    return reduce(torch.maximum, [rows[..., i::k] for i in range(k)])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from einfluence.engine import serial
 from einfluence.engine.contract import Engine, Kind
 from einfluence.engine.full import FullEngine
+from einfluence.engine.generic import GenericEngine
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.schedule import Way
 from einfluence.engine.swapped import SwappedEngine
@@ -94,6 +95,10 @@ CANDIDATES = (
         "this optimizer or layer has no exact batched form on texts; queries are read in blocks",
     ),
     Candidate("images", ImageEngine, lambda case: case.images, "every trained layer has a batched form"),
+    # Made for no kind: what those above refuse.
+    Candidate(
+        "generic", GenericEngine, lambda _: True, "the model's own code runs once for many trainings (torch.func)"
+    ),
 )
 """In the order in which they are tried; after the last comes the definition."""
 
@@ -140,7 +145,6 @@ def choose(
     seed: int,
     way: Way = "together",
     doubt: Callable[[Kind], str] = lambda _: "",
-    candidates: Sequence[Candidate] = CANDIDATES,
 ) -> Choice:
     """The first engine that is made for a base and a recipe, can be built, and is not in doubt.
 
@@ -150,14 +154,13 @@ def choose(
         seed: Of the adapters.
         way: How the trainings go through their samples.
         doubt: Says why an engine is not to be believed; empty where it is.
-        candidates: In the order in which they are tried.
 
     Raises:
         InputError: When the definition, too, refuses the recipe.
     """
     why = [reason] if (reason := peculiar(base)) else list[str]()
     expected, case = True, Case(base, recipe, way)
-    for candidate in candidates:
+    for candidate in CANDIDATES:
         if not candidate.takes(case):
             continue
         try:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
 from einfluence.engine.batch import Batch
-from einfluence.engine.descent import descend
+from einfluence.engine.descent import by_part, descend, split
 from einfluence.engine.exam import Exam
 from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
 from einfluence.engine.lora import Lora
@@ -119,7 +119,7 @@ class BatchedText(ABC):
         def shape(i: int) -> tuple[tuple[int, ...], bool, int, int]:
             scheduled = probes[i].way == "scheduled"
             rows = 0 if scheduled else len(probes[i].items)
-            return probes[i].rhythm, scheduled, rows, max(_length(item) for item in probes[i].items)
+            return probes[i].rhythm, scheduled, rows, max(item.size for item in probes[i].items)
 
         batch: list[int] = []
         for i in sorted(indices, key=shape):
@@ -208,12 +208,10 @@ class TextEngine(BatchedText):
         values = [value.requires_grad_(True) for value in self.lora.fresh(len(probes))]
         parts: list[_Part] = []
 
-        def gradients(losses: Sequence[Loss], new: bool) -> tuple[Tensor, list[Tensor]]:
+        def gradients(losses: Sequence[Loss], new: bool) -> tuple[Tensor, Sequence[Tensor]]:
             if new:
-                parts[:] = [self._part(losses, slots) for slots in _split(losses, self.sizes.train)]
-            if len(parts) == 1 and len(parts[0].slots) == len(losses):
-                return self._gradients(parts[0], values)
-            return self._by_part(parts, values)
+                parts[:] = [self._part(losses, slots) for slots in split(losses, self.sizes.train)]
+            return by_part(parts, values, self._gradients)
 
         told = descend(self.recipe, probes, values, gradients)
         self.lora.put(None)
@@ -228,7 +226,7 @@ class TextEngine(BatchedText):
             part.resume = self.network.below(batch.ids[:1] if batch.same else batch.ids, batch.positions, part.seats)
         return part
 
-    def _gradients(self, part: _Part, values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _gradients(self, part: _Part, values: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
         """Of a part's losses (N,), the adapters' gradients."""
         self.lora.put(values)
         now, batch = self.network.now, part.batch
@@ -239,19 +237,7 @@ class TextEngine(BatchedText):
             found = torch.autograd.grad(loss.sum(), values, allow_unused=True, materialize_grads=True)
         finally:
             now.resume, now.first, now.same = None, {}, False
-        return loss, list(found)
-
-    def _by_part(self, parts: Sequence[_Part], values: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """As :meth:`_gradients` of all slots; those in no part have nothing to learn from at this step."""
-        gradients = [torch.zeros_like(value) for value in values]
-        losses = gradients[0].new_zeros(len(gradients[0]))
-        for part in parts:
-            own = [value.detach()[part.slots].requires_grad_(True) for value in values]
-            loss, found = self._gradients(part, own)
-            losses[part.slots] = loss.detach().to(losses)
-            for gradient, new in zip(gradients, found, strict=True):
-                gradient[part.slots] = new
-        return losses, gradients
+        return loss, found
 
 
 @dataclass(eq=False)
@@ -271,21 +257,3 @@ class _Part:
     seats: Seats
     resume: Tensor | None = None
     first: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
-
-
-def _split(losses: Sequence[Loss], budget: int) -> list[list[int]]:
-    """Which losses are read together: those of like many texts, and no more positions than the budget."""
-    shapes = {slot: (len(loss.items), max(map(_length, loss.items))) for slot, loss in enumerate(losses) if loss.items}
-    parts: list[list[int]] = []
-    for slot in sorted(shapes, key=lambda slot: shapes[slot]):
-        rows, width = shapes[slot]
-        part = parts[-1] if parts else []
-        width = max([width, *(shapes[other][1] for other in part)])
-        if not part or (len(part) + 1) * rows * width > budget or 3 * rows > 4 * shapes[part[0]][0]:
-            parts.append([])
-        parts[-1].append(slot)
-    return [sorted(part) for part in parts]
-
-
-def _length(item: Item) -> int:
-    return len(cast("TextItem", item).ids)

@@ -156,7 +156,8 @@ OUTCOMES = _table(
     ),
     engine=(
         pa.string(),
-        "what computed it: definition, batched lora, low-rank sgd, one by one, images, or shared prefixes (in_context)",
+        "what computed it: definition, batched lora, low-rank sgd, one by one, images, generic, or shared prefixes"
+        " (in_context)",
     ),
     fallback=(pa.string(), "why a faster engine was passed over; null where none was"),
     seconds=(pa.float64(), "wall time of this probe's share of its shard"),

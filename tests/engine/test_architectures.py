@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from einfluence.engine.check import definition_because
+from einfluence.engine.generic import GenericEngine
 from einfluence.engine.items import TextItem
 from einfluence.engine.schedule import probe_training
 from einfluence.engine.select import choose
@@ -95,6 +96,15 @@ def both(name: str, kind: str) -> tuple[Recipe, Loop]:
     return Recipe.model_validate({"adapter": adapter, "steps": 2, "dtype": "float64", **common}), loop
 
 
+def stumbling(base: Base, recipe: Recipe, some: list[Any], queries: list[Any], kind: Any) -> str:
+    """Why the generic engine cannot run a model; the others say so themselves."""
+    try:
+        _ = kind is GenericEngine and list(kind(base, recipe, 0).measure(some[:1], queries[:1], {}).rows)
+    except Exception as error:
+        return str(error)
+    return ""
+
+
 def measured(base: Base, recipe: Recipe, probes: list[tuple[str, list[Text]]]) -> np.ndarray:
     """By the engines that are chosen, without what they are checked by."""
     queries = [TextItem(*text) for text in QUERIES]
@@ -105,7 +115,8 @@ def measured(base: Base, recipe: Recipe, probes: list[tuple[str, list[Text]]]) -
             continue
         some = [probe_training(items, recipe.steps, in_turn=way == "in turn") for items in texts]
         assert not definition_because(base, queries)
-        before, found = choose(base, recipe, 0, way).engine.measure(some, queries, {})
+        stumbles = partial(stumbling, base, recipe, some, queries)
+        before, found = choose(base, recipe, 0, way, stumbles).engine.measure(some, queries, {})
         rows += [after.logprob - before.logprob for _, _, after in found]
     return np.array(rows)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from einfluence import engine
-from einfluence.engine import check, serial
+from einfluence.engine import check, select, serial
 from einfluence.engine.exam import Reader
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import Item, TextItem
@@ -34,7 +34,10 @@ Patch = pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch: Patch) -> None:
+    """Nothing is known of any base, and behind the engines made by hand comes the definition."""
     monkeypatch.setattr(check, "_FOUND", WeakKeyDictionary())
+    by_hand = tuple(candidate for candidate in select.CANDIDATES if candidate.name != "generic")
+    monkeypatch.setattr(select, "CANDIDATES", by_hand)
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,8 @@ def test_images_are_planned() -> None:
     assert found.path == "images" and "batched form" in str(found)
 
 
-def test_what_only_the_definition_can_do_is_said_with_the_reason() -> None:
+def test_why_no_faster_engine_is_taken_is_said() -> None:
     base = text_base("llama")
     base.model.config.num_local_experts = 4
     found = engine.plan(base, Recipe(adapter=Lora(r=2), steps=1), [[t] for t in texts(0, 2)], texts(1, 2))
-    assert (found.path, found.why) == ("definition", "a mixture of experts")
+    assert (found.path, found.why) == ("generic", "a mixture of experts")

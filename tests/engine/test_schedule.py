@@ -13,11 +13,12 @@ from torch import nn
 
 from einfluence import engine
 from einfluence.engine import serial
+from einfluence.engine.descent import split
 from einfluence.engine.images import ImageEngine
 from einfluence.engine.items import Item
 from einfluence.engine.schedule import Step, Training, loss_of, probe_training
 from einfluence.engine.swapped import SwappedEngine
-from einfluence.engine.text import Sizes, TextEngine, _split
+from einfluence.engine.text import Sizes, TextEngine
 from einfluence.spec import Recipe
 from tests.engine.comparison import assert_equal_to_serial
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
@@ -197,8 +198,8 @@ def test_texts_are_read_beside_those_of_batches_that_are_as_large() -> None:
     steps = [Step(whole.batch, tuple(float(i < kept) for i in range(8))) for kept in (8, 2, 7, 0, 2, 8)]
     losses = [loss_of(Training(tuple(items), ((step,),)), step) for step in steps]
     assert [loss.divisor for loss in losses] == [float(sum(item.n_target for item in items))] * 6
-    assert _split(losses, 1 << 20) == [[1, 4], [0, 2, 5]]
-    assert _split(losses, 8 * 8 * 2) == [[1, 4], [0, 2], [5]]
+    assert split(losses, 1 << 20) == [[1, 4], [0, 2, 5]]
+    assert split(losses, 8 * 8 * 2) == [[1, 4], [0, 2], [5]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,324 @@
+"""Measures any torch module of any objective: copies of its trained parameters are stacked, and torch.func runs them.
+
+Slower than what is made by hand for one kind of model, and made for no kind: the module's own code is run once for
+many trainings (``torch.func.functional_call`` under ``vmap``), and what it cannot be run so is left to the definition.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from einfluence.engine.descent import by_part, descend, split
+from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, Tuned
+from einfluence.engine.outcomes import Told, outcomes
+from einfluence.engine.schedule import Loss, Training
+from einfluence.engine.serial import layer_updates, trainable_copy
+from einfluence.engine.text import Sizes, default_sizes
+from einfluence.models.base import Base, Batch
+from einfluence.spec import Recipe
+
+Values = Mapping[str, Tensor]
+
+
+class GenericEngine:
+    """Any base, adapter and optimizer.
+
+    Args:
+        base: The base; a private copy of it is held.
+        recipe: Any.
+        seed: Of LoRA's start values.
+        sizes: Batch sizes; ``train`` and ``score`` count what items call their size.
+    """
+
+    def __init__(self, base: Base, recipe: Recipe, seed: int, sizes: Sizes | None = None) -> None:
+        self.base, self.recipe = base, recipe
+        self.model, trained = trainable_copy(base, recipe, seed)
+        _make_mappable(self.model)
+        self.start = {name: value.detach().clone() for name, value in trained.items()}
+        self.trained = trained
+        first = next(self.model.parameters())
+        self.device, self.dtype = first.device, first.dtype
+        self._sizes = sizes
+        self._reached: list[str] | None = None
+
+    @property
+    def at_once(self) -> int:
+        """Trainings that are held at once."""
+        return self.sizes.window
+
+    @property
+    def held(self) -> int:
+        """Bytes of what is trained."""
+        return sum(value.numel() * value.element_size() for value in self.start.values())
+
+    @property
+    def sizes(self) -> Sizes:
+        """How much is computed at once."""
+        if self._sizes is None:
+            self._sizes = default_sizes(self.model, sum(value.numel() for value in self.start.values()), 64)
+        return self._sizes
+
+    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+        """Whether a delta holds what this recipe trains."""
+        return set(delta) == set(self.start)
+
+    def measure(
+        self, probes: Sequence[Training[Item]], queries: Sequence[Item], kept: Mapping[int, dict[str, Tensor]]
+    ) -> Measurement:
+        """As :func:`einfluence.engine.measure`."""
+        exam = _Exam(self, queries, max(min(len(probes), self.at_once), 1))
+
+        def each() -> Iterator[MeasuredRow]:
+            for begin in range(0, len(probes), self.at_once):
+                window = range(begin, min(begin + self.at_once, len(probes)))
+                new = [i for i in window if i not in kept]
+                tuned = dict(zip(new, self.train_all([probes[i] for i in new]), strict=True))
+                tuned |= {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
+                good = [i for i in window if tuned[i].failed is None]
+                after = dict(zip(good, exam.take([tuned[i].delta for i in good]), strict=True))
+                for i in window:
+                    yield MeasuredRow(i, tuned[i], after.get(i))
+
+        return Measurement(exam.before, each())
+
+    def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        """Takes N trainings, those of one rhythm side by side."""
+        tuned: dict[int, Tuned] = {}
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, probe in enumerate(probes):
+            groups.setdefault(probe.rhythm, []).append(i)
+        for group in groups.values():
+            for begin in range(0, len(group), self.at_once):
+                some = group[begin : begin + self.at_once]
+                tuned |= dict(zip(some, self._train([probes[i] for i in some]), strict=True))
+        return [tuned[i] for i in range(len(probes))]
+
+    def _train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
+        n, names = len(probes), self._learning(probes[0].items[0])
+        values = [self.start[name].expand(n, *self.start[name].shape).clone().requires_grad_() for name in names]
+        parts: list[_Part] = []
+
+        def gradients(losses: Sequence[Loss], new: bool) -> tuple[Tensor, Sequence[Tensor]]:
+            if new:
+                parts[:] = self._parts(losses)
+            return by_part(parts, values, of_part)
+
+        def of_part(part: _Part, own: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+            loss = part.loss(self.logits(dict(zip(names, own, strict=True)), part.batch, part.shared))
+            return loss, torch.autograd.grad(loss.sum(), own)
+
+        told = descend(self.recipe, probes, values, gradients)
+        stacked = {name: value.detach() for name, value in zip(names, values, strict=True)}
+        return self._outcomes(told, stacked)
+
+    def _learning(self, item: Item) -> list[str]:
+        """Names of the trained parameters that an item's loss depends on; torch's optimizers pass all others over."""
+        if self._reached is None:
+            batch = self.collated([item])
+            logits = self.base.objective.logits(self.model, batch)
+            found: Any = torch.autograd.grad(logits.sum(), list(self.trained.values()), allow_unused=True)
+            self._reached = [name for name, gradient in zip(self.trained, found, strict=True) if gradient is not None]
+        return self._reached
+
+    def _outcomes(self, told: Told, stacked: Values) -> list[Tuned]:
+        def delta(i: int) -> dict[str, Tensor]:
+            own = {name: value[i].clone() for name, value in stacked.items()}
+            return {name: own.get(name, start) for name, start in self.start.items()}
+
+        rows: list[dict[str, tuple[float, float]]] = []
+        for i in range(len(told.losses)):
+            with torch.no_grad():
+                for name, value in delta(i).items():
+                    self.trained[name].copy_(value)
+            rows.append(layer_updates(self.base, self.model, self.recipe))
+        updates = {name: torch.tensor([row[name][0] for row in rows], dtype=torch.float64) for name in rows[0]}
+        return outcomes(told, self.recipe, updates, {name: norm for name, (_, norm) in rows[0].items()}, delta)
+
+    @property
+    def pads(self) -> bool:
+        """Whether texts of different lengths may stand in one batch: what pads a causal text stands behind it.
+
+        Elsewhere it would take a mask, into which a model looks, and that no function under vmap may.
+        """
+        return "causal text" in self.base.objective.can
+
+    def collated(self, items: Sequence[Item]) -> Batch:
+        """Items as the model takes them, on its device."""
+        batch = self.base.objective.collate(items).to(self.device, self.dtype)
+        if self.pads:
+            batch.inputs.pop("attention_mask", None)
+        return batch
+
+    def _parts(self, losses: Sequence[Loss]) -> list[_Part]:
+        """What is read at once: of some trainings all their items, or where nothing may be padded, those of a size."""
+        sizes = {item.size for loss in losses for item in loss.items}
+        groups = [losses] if self.pads else [[_of_size(loss, size) for loss in losses] for size in sorted(sizes)]
+        return [_Part.of(self, group, slots) for group in groups for slots in split(group, self.sizes.train)]
+
+    def logits(self, values: Values, batch: Batch, shared: bool) -> Tensor:
+        """(N, B, T, classes), from parameters (N, *shape) and N batches, or one that all N read."""
+
+        def one(own: dict[str, Tensor], batch: Batch) -> Tensor:
+            def call(*args: Any, **inputs: Any) -> Any:
+                return functional_call(self.model, own, args, inputs)
+
+            return self.base.objective.logits(call, batch)
+
+        # A CPU's fused attention has no form for many at once; nor have some other products, which then run in turn.
+        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            warnings.filterwarnings("ignore", message="An output with one or more elements was resized")
+            return vmap(one, in_dims=(0, None if shared else 0))(dict(values), batch)
+
+
+def _of_size(loss: Loss, size: int) -> Loss:
+    """What of a loss comes from items of one size."""
+    kept = [(item, weight) for item, weight in zip(loss.items, loss.weights, strict=True) if item.size == size]
+    return Loss(tuple(item for item, _ in kept), tuple(weight for _, weight in kept), loss.divisor)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What some trainings read in one step, equally many items each.
+
+    Args:
+        slots: Which of the trainings.
+        batch: (n, B, ...) for n slots, or (B, ...) where all of them read the same.
+        shared: Whether they do.
+        weights: (n, B, T), 0 where an item only fills a slot up.
+        divisors: (n,).
+    """
+
+    slots: list[int]
+    batch: Batch
+    shared: bool
+    weights: Tensor
+    divisors: Tensor
+
+    @classmethod
+    def of(cls, engine: GenericEngine, losses: Sequence[Loss], slots: list[int]) -> _Part:
+        own = [losses[slot] for slot in slots]
+        rows = max(len(loss.items) for loss in own)
+        items = [(*loss.items, *loss.items[:1] * (rows - len(loss.items))) for loss in own]
+        shared = len(own) > 1 and all(some == items[0] for some in items)
+        batch = engine.collated(items[0] if shared else [item for some in items for item in some])
+        if not shared:
+            inputs = {name: value.unflatten(0, (len(own), rows)) for name, value in batch.inputs.items()}
+            batch = Batch(inputs, *(value.unflatten(0, (len(own), rows)) for value in batch[1:]))
+        weights = [[*loss.weights, *[0.0] * (rows - len(loss.items))] for loss in own]
+        exact = torch.float64 if engine.dtype == torch.float64 else torch.float32
+        counts = batch.counts.to(exact)
+        divisors = torch.tensor([loss.divisor for loss in own], dtype=exact, device=engine.device)
+        return cls(
+            slots, batch, shared, torch.tensor(weights, dtype=exact, device=engine.device)[..., None] * counts, divisors
+        )
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """(n,) from logits (n, B, T, classes)."""
+        targets = self.batch.targets.expand(logits.shape[:-1])
+        nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape)
+        return (nats * self.weights).sum((1, 2)) / self.divisors
+
+
+class _Exam:
+    """All queries in blocks, each put to equally many trainings at a time, and to the base along the same path.
+
+    So a training that changed nothing has influence exactly 0.
+
+    Args:
+        engine: Runs them.
+        queries: Q items.
+        most: How many trainings there will be at a time.
+    """
+
+    def __init__(self, engine: GenericEngine, queries: Sequence[Item], most: int) -> None:
+        self.engine, self.queries = engine, queries
+        self.blocks: list[tuple[list[int], Batch, int]] = []
+        budget, block = engine.sizes.score, list[int]()
+        for i in sorted(range(len(queries)), key=lambda i: queries[i].size):
+            other = block and not engine.pads and queries[i].size != queries[block[0]].size
+            if block and (other or (len(block) + 1) * queries[i].size > budget):
+                self._add(block, most)
+                block = []
+            block.append(i)
+        if block:
+            self._add(block, most)
+        blank = {name: start[None] for name, start in engine.start.items()}
+        self._before = [self._put(blank, range(1), block) for block in self.blocks]
+        self.n_tokens = np.array([query.n_target for query in queries], dtype=np.int64)
+        logprob, rank = np.zeros(len(queries)), np.ones(len(queries), dtype=np.int64)
+        for (indices, _, _), (said, ranks) in zip(self.blocks, self._before, strict=True):
+            logprob[indices], rank[indices] = said[0], ranks[0]
+        self.before = Scores(logprob, self.n_tokens, rank)
+
+    def _add(self, block: list[int], most: int) -> None:
+        width = max(self.queries[i].size for i in block)
+        slots = max(min(self.engine.sizes.score // (len(block) * width), most), 1)
+        self.blocks.append((block, self.engine.collated([self.queries[i] for i in block]), slots))
+
+    def take(self, deltas: Sequence[Values]) -> list[Scores]:
+        """Puts the queries to N trainings, given by what they changed."""
+        if not deltas:
+            return []
+        start = self.engine.start
+        values = {name: torch.stack([delta[name] for delta in deltas]).to(start[name]) for name in start}
+        change, rank = np.zeros((len(deltas), len(self.queries))), np.ones((len(deltas), len(self.queries)), np.int64)
+        for block, (before, _) in zip(self.blocks, self._before, strict=True):
+            indices, _, slots = block
+            for begin in range(0, len(deltas), slots):
+                own = range(begin, min(begin + slots, len(deltas)))
+                said, ranks = self._put(values, own, block)
+                change[begin : own.stop, indices] = (said - before)[: len(own)]
+                rank[begin : own.stop, indices] = ranks[: len(own)]
+        return [Scores(self.before.logprob + change[i], self.n_tokens, rank[i]) for i in range(len(deltas))]
+
+    @torch.no_grad()
+    def _put(self, values: Values, which: range, block: tuple[list[int], Batch, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probabilities and ranks (slots, queries of the block); slots that are left over repeat the last one."""
+        _, batch, slots = block
+        taken = [min(i, which.stop - 1) for i in range(which.start, which.start + slots)]
+        logits = self.engine.logits({name: value[taken] for name, value in values.items()}, batch, True)
+        targets = batch.targets.expand(logits.shape[:-1])[..., None]
+        said = logits.log_softmax(-1).gather(-1, targets)[..., 0].double()
+        ranks = (logits > logits.gather(-1, targets)).sum(-1) + 1
+        counts = batch.counts
+        said = torch.where(counts, said, 0.0).sum(-1)
+        return said.cpu().numpy(), torch.where(counts, ranks, 1).amax(-1).cpu().numpy()
+
+
+def _make_mappable(model: nn.Module) -> None:
+    """What of transformers' and torch's modules looks into the data, put in another way that gives the same."""
+    for module in model.modules():
+        some: Any = module
+        if hasattr(some, "warn_if_padding_and_no_attention_mask"):
+            some.warn_if_padding_and_no_attention_mask = _silent
+        if hasattr(some, "set_experts_implementation") and some._can_set_experts_implementation():
+            some.set_experts_implementation("batched_mm")
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None and type(module) is nn.Embedding:
+            some.forward = partial(_look_up, module, some.forward)
+
+
+def _look_up(module: nn.Embedding, forward: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+    """An embedding whose padding row learns nothing where it is read: under vmap torch forgets that."""
+    padding, module.padding_idx = module.padding_idx, None
+    try:
+        out = forward(ids)
+    finally:
+        module.padding_idx = padding
+    return torch.where((ids == padding)[..., None], out.detach(), out)
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    """Warns of nothing: what pads a text here is seen by none of its tokens."""

@@ -1,0 +1,151 @@
+"""The engine made for no kind of model equals the definition, whatever the model, adapter, optimizer and schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from einfluence import engine
+from einfluence.engine import serial
+from einfluence.engine.generic import GenericEngine
+from einfluence.engine.items import TextItem
+from einfluence.engine.schedule import probe_training
+from einfluence.engine.select import choose
+from einfluence.engine.text import Sizes
+from einfluence.models.base import Base
+from tests.engine.architectures import architecture
+from tests.engine.comparison import ask, assert_equal_to_serial, influences
+from tests.engine.random_models import Odd, image_base, images, text_base, texts
+from tests.engine.test_schedule import ADAPTERS, OPTIMIZERS, RHYTHMS, recipe_of, schedules
+
+
+class Gated(nn.Module):
+    """A layer of somebody's own: parameters without a Linear, one of them read twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(16))
+        self.mix = nn.Parameter(torch.randn(16, 16) / 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x @ self.mix).sigmoid() * (x * self.scale) @ self.mix
+
+
+def own_layers() -> Base:
+    return image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.PReLU(16), Gated(), nn.Linear(16, 10)))
+
+
+PATTERN = {"kind": "match", "pattern": "mix|scale|1.weight"}
+
+
+def probes_of(items: Any, steps: int = 2) -> list[Any]:
+    """Alone, together, in turn and scheduled."""
+    bundle, sequence = list(items[2:4]), probe_training(items[:2], steps, in_turn=True)
+    return [[items[0]], [items[1]], bundle, sequence, *schedules(items, 5, RHYTHMS[1:3])]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_texts_under_every_adapter_and_optimizer(adapter: str, optimizer: str) -> None:
+    base, items, recipe = text_base("gpt2"), texts(2, 6), recipe_of(ADAPTERS[adapter], optimizer)
+    fast = GenericEngine(base, recipe, 1, Sizes(train=60, score=40, window=4))
+    assert_equal_to_serial(fast, base, recipe, probes_of(items), texts(3, 5), 1, 1e-9)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("adapter", [*ADAPTERS.values(), PATTERN])
+def test_layers_that_no_engine_by_hand_knows(adapter: Any, optimizer: str) -> None:
+    base, items, recipe = own_layers(), images(2, 6), recipe_of(adapter, optimizer)
+    if adapter != ADAPTERS["lora"]:
+        assert_equal_to_serial(GenericEngine(base, recipe, 1), base, recipe, probes_of(items), images(3, 5), 1, 1e-9)
+    assert choose(base, recipe, 1).name == ("generic" if adapter in ("full", PATTERN) else "images")
+
+
+@pytest.mark.parametrize("adapter", ["full", "last"])
+def test_convolutions_and_norms_of_all_kinds(adapter: str) -> None:
+    base, items, recipe = image_base(Odd()), images(2, 6), recipe_of(adapter, "sgd")
+    assert_equal_to_serial(GenericEngine(base, recipe, 0), base, recipe, probes_of(items), images(3, 5), 0, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2-moe", "gemma3", "mamba", "llama-bos-pads"])
+@pytest.mark.parametrize("adapter", ["lora on two", "full"])
+def test_architectures(name: str, adapter: str) -> None:
+    """Mixtures of experts among them; the padding token stands in the texts."""
+    base = architecture(name)
+    items = [TextItem(tuple(3 + token % 27 for token in text.ids), text.n_target) for text in texts(2, 5)]
+    items.append(TextItem((5, 0, 6, 1, 7, 8), 2))
+    two = [
+        n
+        for n, m in base.model.named_modules()
+        if isinstance(m, nn.Linear) and m is not base.objective.head(base.model)
+    ]
+    recipe = recipe_of({"kind": "lora", "r": 2, "targets": two[:2]} if adapter != "full" else "full", "adam")
+    recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"weight_decay": 0.0})})
+    few = probes_of([*items[:3], items[-1]])[:4]
+    assert_equal_to_serial(GenericEngine(base, recipe, 0), base, recipe, few, items[2:], 0, 1e-4)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
+def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, Any]) -> None:
+    for base, items in ((text_base("llama-tied"), texts(2, 6)), (own_layers(), images(2, 6))):
+        for adapter in ADAPTERS.values():
+            if adapter == ADAPTERS["lora"] and base.info.label == "random classifier":
+                continue
+            recipe = recipe_of(adapter, "adam", "float32")
+            recipe = recipe.with_lr(0.0) if "lr" in change else recipe.model_copy(update=change)
+            recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"weight_decay": 0.0})})
+            fast = GenericEngine(base, recipe, 0, Sizes(score=30, window=3))
+            assert (influences(ask(fast, [[item] for item in items[:5]], items)) == 0).all()
+
+
+def test_earlier_trainings_are_read_and_the_base_stays_as_it_is() -> None:
+    base, items, recipe = own_layers(), images(2, 6), recipe_of("full", "adam", "float32")
+    weights = {name: value.clone() for name, value in base.model.state_dict().items()}
+    probes = [[item] for item in items[:3]]
+    trained = list(ask(GenericEngine(base, recipe, 0), probes, items).rows)
+    again = list(ask(GenericEngine(base, recipe, 0), probes, items, {1: trained[1].tuned.delta}).rows)
+    by_definition = {1: serial.train(base, recipe, probes[1], 0).delta}
+    fast = GenericEngine(base, recipe, 0)
+    assert fast.reads(by_definition[1]) and again[1].tuned.losses == []
+    np.testing.assert_array_equal(again[1].after.logprob, trained[1].after.logprob)  # type: ignore[union-attr]
+    found = list(ask(fast, probes, items, by_definition).rows)[1].after
+    np.testing.assert_allclose(found.logprob, trained[1].after.logprob, atol=1e-4)  # type: ignore[union-attr]
+    assert all(torch.equal(value, weights[name]) for name, value in base.model.state_dict().items())
+
+
+class LooksIntoItsInput(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (2.0 if x.sum().item() > 0 else 1.0)
+
+
+def test_a_model_that_looks_into_its_data_is_left_to_the_definition() -> None:
+    base = image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.PReLU(8), LooksIntoItsInput(), nn.Linear(8, 10)))
+    recipe, probes = recipe_of("full", "sgd"), [[image] for image in images(0, 2)]
+    with pytest.warns(engine.FallbackWarning, match=r"`definition`.*generic: .*vmap"):
+        before, rows = engine.measure(base, recipe, probes, images(1, 3), 0)
+        found = list(rows)
+    assert {row.tuned.engine for row in found} == {"definition"}
+    truth = influences(serial.measure(base, recipe, probes, images(1, 3), 0))
+    np.testing.assert_array_equal(influences((before, found)), truth)
+
+
+def test_one_that_is_wrong_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = GenericEngine.train_all
+
+    def train_all(self: GenericEngine, probes: Any) -> Any:
+        tuned = right(self, probes)
+        for one in tuned[1:]:
+            for value in one.delta.values():
+                value.mul_(1.2)
+        return tuned
+
+    monkeypatch.setattr(GenericEngine, "train_all", train_all)
+    with pytest.warns(engine.FallbackWarning, match="generic: influence is off by"):
+        found = list(
+            engine.measure(own_layers(), recipe_of("full", "sgd"), [[i] for i in images(0, 3)], images(1, 3), 0).rows
+        )
+    assert {row.tuned.engine for row in found} == {"definition"}
