@@ -17,7 +17,6 @@ import pytest
 import einfluence
 from einfluence.compute import Done, compute
 from einfluence.errors import InputError
-from einfluence.estimators import measure as estimators
 from einfluence.execute import Watch, execute
 from einfluence.plan import Plan, plan
 from einfluence.prepare import prepare
@@ -151,23 +150,25 @@ def test_a_store_that_cannot_be_written_stops_the_run(study: tuple[Plan, Store])
         execute(study[0], Backwards(lambda _: full), Backwards())
 
 
-def test_measure_keeps_the_others_when_a_probe_raises(spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = estimators.encode_probe
+def test_measure_keeps_the_others_when_a_probe_raises(
+    spec: Path, study: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    todo, store = study
+    bad = set(todo.jobs[1].probe_ids)
 
-    def breaking(base, recipe, probe):  # type: ignore[no-untyped-def]
-        if any(sample.target == "king" for sample in probe.samples):
+    def breaking(job: Job, session: Session, on_probe: Callable[[], None]) -> Done:
+        if bad & set(job.probe_ids):
             raise RuntimeError("a kernel that fails on one text")
-        return real(base, recipe, probe)
+        return compute(job, session, on_probe)
 
-    monkeypatch.setattr(estimators, "encode_probe", breaking)
-    store = Store(spec.parent / "store")
+    monkeypatch.setattr("einfluence.runners.local.compute", breaking)
     first = einfluence.measure(spec, store)
-    assert 0 < first.failed < 6 and first.computed == 6 * (6 - first.failed) == len(table(store))
-    assert set(first.reasons.values()) == {"RuntimeError: a kernel that fails on one text"}
-    assert failed(store) == first.reasons and "a kernel that fails on one text" in Path(first.report or "").read_text()
+    assert (first.computed, first.failed) == (24, 2) and len(table(store)) == 24
+    assert first.reasons == dict.fromkeys(bad, "RuntimeError: a kernel that fails on one text") == failed(store)
+    assert "a kernel that fails on one text" in Path(first.report or "").read_text()
     monkeypatch.undo()
     again = einfluence.measure(spec, store, report=False)
-    assert (again.present, again.computed, again.failed) == (first.computed, 36 - first.computed, 0)
+    assert (again.present, again.computed, again.failed) == (24, 12, 0)
 
 
 class Killing(Processes):
