@@ -327,6 +327,9 @@ def cases(quick: bool) -> list[Callable[[], Case]]:
         lambda: image_case("CNN full SGD total M=512 vs qb32", n, Sgd(lr=0.05), 2.7, 5, False),
         lambda: image_case("CNN full AdamW total M=512 vs qb32", n, AdamW(lr=1e-3), 2.7, 5, False),
         lambda: image_case("CNN full SGD total vs qb32, loop in channels-last", n, Sgd(lr=0.05), 1, 2, True),
+        lambda: generic_case("generic vs definition, LoRA, hidden 64", lora),
+        lambda: generic_case("generic vs definition, full SGD, hidden 64", sgd),
+        lambda: retraining_case("32 retrainings of 64 texts, 2 epochs, batch 8", lora),
     ]
     return made
 
@@ -335,7 +338,7 @@ def generic_case(name: str, recipe: Recipe) -> Case:
     """64 probes on 64 queries by the engine that is made for no model, beside the definition on 8 of them."""
     base = llama(64, 512, 2)
     probes, queries = [[text] for text in texts(64, 8, 16, 512, 1)], texts(64, 8, 16, 512, 2)
-    trainings = [probe_training(probe, recipe.steps) for probe in probes]
+    trainings: list[Training[Item]] = [probe_training(probe, recipe.steps) for probe in probes]
 
     def fast(some: Sequence[Training[Item]] = trainings) -> np.ndarray:
         before, rows = GenericEngine(base, recipe, 0).measure(some, queries, {})
