@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from einfluence.arms import Arm, estimators
+from einfluence.errors import InputError, first_line
 from einfluence.keys import content_hash
 from einfluence.models.base import BaseInfo
 from einfluence.session import Session
@@ -48,13 +49,19 @@ def fit(missing: Fit, session: Session) -> None:
 
     Raises:
         InputError: When base, recipe or a sample does not fit, or the store cannot be written.
+        RuntimeError: When the estimator fails otherwise, or gives what cannot be kept; says which, and of what.
     """
     store = Store(missing.store)
     base = session.base(missing.base, missing.trust_remote_code)
     samples, _ = session.curation(store.root / "curations" / missing.curation)
     known = [samples[name] for name in sorted(samples) if not samples[name].unreadable]
     implementation = estimators()[missing.arm.estimator].implementation
-    with session.computing(base):
-        tensors: Mapping[str, Tensor] = implementation.fit(base, missing.arm, missing.key.seed, known)
     about = {**asdict(missing.key), "curation": missing.curation, "samples": len(known)}
-    store.add_state(missing.state_id, tensors, about)
+    try:
+        with session.computing(base):
+            tensors: Mapping[str, Tensor] = implementation.fit(base, missing.arm, missing.key.seed, known)
+        store.add_state(missing.state_id, tensors, about)
+    except InputError:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{missing.label} failed, and what is in the store is kept: {first_line(error)}") from error

@@ -142,6 +142,24 @@ def test_what_was_fitted_is_used_again_and_fitted_anew_where_it_is_lost_or_the_d
     assert fitted == [3, 4, 4]  # no cell is missing
 
 
+@pytest.mark.parametrize("gives", ["an error", "a list"])
+def test_a_fit_that_fails_says_of_what_and_the_next_run_goes_on_from_there(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, gives: str
+) -> None:
+    def failing(*given: Any) -> Any:
+        if gives == "an error":
+            raise ArithmeticError("singular matrix")
+        return {"mean": [1.0]}
+
+    store, spec = tmp_path / "store", study(tmp_path, gpt2_folder)
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError) as error:
+        patched.setattr(f"{__name__}.fit", failing)
+        einfluence.measure(spec, store, report=False)
+    why = {"an error": "ArithmeticError: singular matrix", "a list": "AttributeError: 'list' object"}[gives]
+    assert "centred_dot centred gradients x 1 seed 0: fit failed" in str(error.value) and why in str(error.value)
+    assert einfluence.measure(spec, store, report=False).computed == 16
+
+
 def test_a_spec_may_say_what_is_registered_and_messages_know_its_keys(tmp_path: Path) -> None:
     spec = load_spec(study(tmp_path, tmp_path, arm="{estimator: centred_dot, recipe: {scale: 2}}"))
     assert Spec.model_validate_json(spec.model_dump_json()).parts[0].arms == spec.parts[0].arms

@@ -162,6 +162,8 @@ def _verdict(requirement: Requirement, row: dict[str, Any], baseline: list[dict[
         other = _counterpart(requirement, row, baseline)
         if other["value"] is None:
             return {**out, "verdict": "cannot tell", "note": f"baseline: {other['note']}"}
+        if None in (low, high, other["ci_low"], other["ci_high"]):
+            return {**out, "verdict": "cannot tell", "note": "no interval"}
         # The interval of a difference of two independent estimates from their own (Zou and Donner 2008); where the two
         # were measured on the same probes it is a wide one: `compare` pairs them.
         below = float(np.hypot(value - low, other["ci_high"] - other["value"]))

@@ -8,6 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Self
 
+from einfluence.compute import Done
 from einfluence.errors import InputError
 from einfluence.runners.local import Later, compute_here, threads_each
 from einfluence.shards import Job
@@ -44,7 +45,16 @@ class Ray:
 
     def submit(self, job: Job) -> Later:
         """Hands it to Ray."""
-        return Later(partial(self._ray.get, self._compute.remote(job, self._device, threads_each(self.slots))))
+        return Later(partial(self._get, self._compute.remote(job, self._device, threads_each(self.slots))))
+
+    def _get(self, promised: Any) -> Done:
+        """The result of a task; raises what the task ended with, not Ray's account of it with a traceback in it."""
+        try:
+            return self._ray.get(promised)
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, Exception):
+                raise error.cause from None
+            raise
 
     def died(self, error: Exception) -> bool:
         """By the names of Ray's errors."""

@@ -118,6 +118,12 @@ def test_a_baseline_is_met_when_the_interval_of_the_difference_is() -> None:
     assert check(CARD, ["negation>=baseline+0.2"], baseline).to_pylist()[0]["verdict"] == "violated"
 
 
+def test_a_number_without_an_interval_is_held_against_no_baseline() -> None:
+    count = {"desideratum": "checks", "variant": "failed_probes", "value": 2.0, "ci_low": None, "ci_high": None}
+    row = check(scorecard(count), ["checks<=baseline"], scorecard({**count, "value": 3.0})).to_pylist()[0]
+    assert (row["verdict"], row["note"]) == ("cannot tell", "no interval")
+
+
 def test_too_few_probes_decide_nothing() -> None:
     card = scorecard({"n": 4, "note": "not enough probes (n=4)"})
     row = check(card, ["negation>=0.2"]).to_pylist()[0]

@@ -11,6 +11,7 @@ from einfluence.errors import InputError
 from einfluence.metrics import matched, score
 from einfluence.metrics.matching import common_dose
 from einfluence.metrics.scoring import scored
+from einfluence.recipe import Recipe
 
 PROBES = "abcdef"
 
@@ -108,6 +109,25 @@ def test_recipes_that_differ_in_more_than_rate_and_steps_are_no_grid(store, opti
         change(connection, recipe, fields(float(recipe.split()[1]), clip))
     assert matched(connection, draws=20).num_rows > 0
     change(connection, "finetune 0.2", fields(0.2, 1.0))
+    assert matched(connection, draws=20).num_rows == 0
+
+
+@pytest.mark.parametrize("adapter", ["lora", "full", {"kind": "match", "pattern": "head"}])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_recipes_that_earlier_versions_wrote_with_the_fields_of_all_kinds_stand_in_one_grid_with_those_of_today(
+    store, adapter: Any, optimizer: str
+) -> None:
+    connection = grid(store, {"0.1": 1.0, "0.2": 4.0}, {"0.1": 0.2, "0.2": 0.6})
+    today = Recipe.model_validate({"adapter": adapter, "optimizer": optimizer, "lr": 0.2, "steps": 5}).written
+    every: dict[str, Any] = {"alpha": 16.0, "layers": None, "pattern": None, "r": 8, "targets": "all-linear"}
+    before = {"adapter": {**every, **today["adapter"]}, "betas": [0.9, 0.999], "clip": None, "dtype": "float32",
+              "eps": 1e-8, "lr": 0.1, "momentum": 0.0, "optimizer": optimizer, "steps": 5,
+              "weight_decay": 0.0}  # fmt: skip
+    change(connection, "finetune 0.1", before)
+    change(connection, "finetune 0.2", today)
+    found = row(matched(connection, nats=2.0, draws=50), "paraphrase")
+    assert found["recipes"] == ["finetune 0.1", "finetune 0.2"]
+    change(connection, "finetune 0.1", {**before, "adapter": {**before["adapter"], "kind": "last"}})
     assert matched(connection, draws=20).num_rows == 0
 
 
