@@ -199,8 +199,9 @@ def test_measure_keeps_the_others_when_a_probe_kills_its_worker(
     assert all(reason.startswith("its worker died (BrokenProcessPool") for reason in result.reasons.values())
 
 
-def test_measure_in_processes_fills_the_same_table(spec: Path, tmp_path: Path) -> None:
-    assert einfluence.measure(spec, tmp_path / "there", runner="processes", report=False).computed == 36
+@pytest.mark.parametrize("runner", ["processes", "dask"])
+def test_measure_in_workers_fills_the_same_table(spec: Path, tmp_path: Path, runner: str) -> None:
+    assert einfluence.measure(spec, tmp_path / "there", runner=runner, report=False).computed == 36
     einfluence.measure(spec, tmp_path / "here", report=False)
     there, here = table(Store(tmp_path / "there")), table(Store(tmp_path / "here"))
     assert [row[:6] for row in there] == [row[:6] for row in here]
