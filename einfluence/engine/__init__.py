@@ -16,8 +16,7 @@ from einfluence.engine.check import FallbackWarning, Trial, definition_because, 
 from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
 from einfluence.engine.noise import NoiseWarning, with_noise
 from einfluence.engine.outcomes import together
-from einfluence.engine.plan import Plan
-from einfluence.engine.plan import plan as _plan
+from einfluence.engine.plan import Plan, rehearse, whole
 from einfluence.engine.reading import SHARED, TextReader
 from einfluence.engine.restoring import Restored
 from einfluence.engine.restoring import restored as _restored
@@ -142,6 +141,19 @@ def _chosen(
     return choice
 
 
+def _instead(choice: Choice, base: Base, recipe: Recipe, seed: int, error: Exception) -> Choice:
+    """The definition, for what an engine failed at on its way; what the definition itself fails at is raised.
+
+    Warns:
+        FallbackWarning: With the reason.
+    """
+    if choice.last:
+        raise error
+    last = Choice.definition(base, recipe, seed, first_line(error))
+    warn_of_fallback(base, recipe.label, last.name, last.why)
+    return last
+
+
 def _by(
     choice: Choice,
     base: Base,
@@ -156,18 +168,11 @@ def _by(
     def marked(by: Choice, row: MeasuredRow) -> MeasuredRow:
         return row._replace(tuned=replace(row.tuned, engine=by.name, fallback=by.why or None))
 
-    def by_definition(why: str, done: int) -> Measurement:
-        warn_of_fallback(base, recipe.label, Choice.definition(base, recipe, seed).name, why)
-        return _by(Choice.definition(base, recipe, seed, why), base, recipe, trainings[done:], queries, seed, {})
+    def measured_by(last: Choice, done: int) -> Measurement:
+        left = {i - done: delta for i, delta in kept.items() if i >= done and last.engine.reads(delta)}
+        return _by(last, base, recipe, trainings[done:], queries, seed, left)
 
-    try:
-        before, rows = choice.engine.measure(trainings, queries, kept)
-    except Exception as error:
-        if choice.last:
-            raise
-        return by_definition(first_line(error), 0)
-
-    def each() -> Iterator[MeasuredRow]:
+    def each(before: Scores, rows: Iterator[MeasuredRow]) -> Iterator[MeasuredRow]:
         done = 0
         try:
             for row in rows:
@@ -175,13 +180,17 @@ def _by(
                 done += 1
             return
         except Exception as error:
-            if choice.last:
-                raise
-            why = first_line(error)
-        for row in together([Measurement(before, iter(())), by_definition(why, done)]).rows:
+            last = _instead(choice, base, recipe, seed, error)
+        for row in together([Measurement(before, iter(())), measured_by(last, done)]).rows:
             yield row._replace(probe=done + row.probe)
 
-    return Measurement(before, each())
+    try:
+        before, rows = choice.engine.measure(trainings, queries, kept)
+    except Exception as error:
+        last = _instead(choice, base, recipe, seed, error)
+    else:
+        return Measurement(before, each(before, rows))
+    return measured_by(last, 0)  # here, where the error no longer holds what the engine held
 
 
 def plan(
@@ -205,7 +214,16 @@ def plan(
     refuse(base)
     trainings = [as_training(probe, recipe.steps) for probe in probes]
     groups = [[trainings[i] for i in group] for group in _alike(trainings)] or [list[Training[Item]]()]
-    return _plan([(_chosen(base, recipe, group, queries, seed, engine), group) for group in groups], queries)
+
+    def rehearsed(group: Trainings) -> Plan:
+        choice = _chosen(base, recipe, group, queries, seed, engine)
+        try:
+            return rehearse(choice, group, queries)
+        except Exception as error:
+            last = _instead(choice, base, recipe, seed, error)
+        return rehearse(last, group, queries)
+
+    return whole([rehearsed(group) for group in groups])
 
 
 def train(base: Base, recipe: Recipe, probes: Sequence[Probe], seed: int) -> list[Tuned]:
@@ -215,8 +233,12 @@ def train(base: Base, recipe: Recipe, probes: Sequence[Probe], seed: int) -> lis
     for group in _alike(trainings):
         some = [trainings[i] for i in group]
         items = [item for training in some for item in training.items]
-        found = _chosen(base, recipe, some, items, seed).engine.train_all(some)
-        tuned |= dict(zip(group, found, strict=True))
+        choice = _chosen(base, recipe, some, items, seed)
+        try:
+            found = choice.engine.train_all(some)
+        except Exception as error:
+            choice, found = _instead(choice, base, recipe, seed, error), None
+        tuned |= dict(zip(group, choice.engine.train_all(some) if found is None else found, strict=True))
     return [tuned[i] for i in range(len(probes))]
 
 
@@ -275,8 +297,5 @@ def _undoing(
                 done += 1
             return
         except Exception as error:
-            if choice.last:
-                raise
-            choice = Choice.definition(base, recipe, seed, first_line(error))
-        warn_of_fallback(base, recipe.label, choice.name, choice.why)
+            choice = _instead(choice, base, recipe, seed, error)
         left = left[done:]

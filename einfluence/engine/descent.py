@@ -91,7 +91,7 @@ def by_part(
     if len(parts) == 1 and len(parts[0].slots) == n:
         return gradients(parts[0], values)
     total = [torch.zeros_like(value) for value in values]
-    losses = values[0].new_zeros(n)
+    losses = values[0].new_zeros(n, dtype=torch.promote_types(values[0].dtype, torch.float32))
     for part in parts:
         own = [value.detach()[part.slots].requires_grad_(True) for value in values]
         loss, found = gradients(part, own)

@@ -40,20 +40,21 @@ class Plan:
         )
 
 
-def plan(groups: Sequence[tuple[Choice, Sequence[Training[Item]]]], queries: Sequence[Item]) -> Plan:
-    """Rehearses a few probes and extrapolates to all; takes about a second for small models.
-
-    Args:
-        groups: All trainings, each engine with its own.
-        queries: All Q of them.
-    """
-    plans = [_one(choice, probes, queries) for choice, probes in groups]
+def whole(plans: Sequence[Plan]) -> Plan:
+    """The plan of all trainings, from those of each engine's own."""
     paths, why = (" and ".join(dict.fromkeys(getattr(one, which) for one in plans)) for which in ("path", "why"))
     seconds, peak = sum(one.seconds for one in plans), max(one.bytes for one in plans)
     return Plan(paths, why, max(one.at_once for one in plans), seconds, peak)
 
 
-def _one(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> Plan:
+def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> Plan:
+    """Rehearses a few probes and extrapolates to all; takes about a second for small models.
+
+    Args:
+        choice: The engine.
+        probes: All trainings that it will take.
+        queries: All Q of them.
+    """
     engine, why = choice.engine, choice.why or choice.of.why
     few, some = (
         (_spread(probes, 1), _spread(queries, 8)) if choice.last else (_spread(probes, 16), _spread(queries, 96))

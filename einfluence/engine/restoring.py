@@ -55,7 +55,7 @@ def undone(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Ten
     parameters = dict(settled_model(base.model).named_parameters())
     left = dict(delta)
     for name, value in delta.items():
-        parameter, _, factor = name.partition(":")
+        parameter, _, factor = name.replace(".lora_embedding_", ".lora_").partition(":")
         if place_of(base, parameter) != place:
             continue
         if factor == "kept":

@@ -259,12 +259,17 @@ def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[st
     changes: dict[str, torch.Tensor] = {}
     if recipe.adapter.kind == "lora":
         for name, module in model.named_modules():
-            if isinstance(module, LoraLayer) and module.lora_B["default"].weight.requires_grad:
+            if isinstance(module, LoraLayer) and _second(module).requires_grad:
                 changes[adapted_parameter(name, module)] = cast("Any", module).get_delta_weight("default").detach()
     else:
         after = dict(model.named_parameters())
         changes = {name: value.detach() - before[name] for name, value in after.items() if value.requires_grad}
     return {name: (change.norm().item(), before[name].norm().item()) for name, change in changes.items()}
+
+
+def _second(module: LoraLayer) -> torch.Tensor:
+    """B of an adapter; beside an embedding peft calls it otherwise."""
+    return module.lora_B["default"].weight if "default" in module.lora_B else module.lora_embedding_B["default"]
 
 
 def _score(objective: Objective, model: torch.nn.Module, query: Item) -> tuple[float, int, int]:

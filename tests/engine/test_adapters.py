@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from einfluence import engine
 from einfluence.engine.items import TextItem
 from einfluence.engine.serial import train, trainable_copy
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.spec import Lora, Recipe, Sgd
+from einfluence.spec import Adam, Lora, Recipe, Sgd
 from tests.engine.architectures import architecture
-from tests.engine.random_models import digits_like, image_base, images
+from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
 TEXT = [TextItem((5, 6, 7, 8), 1)]
 
@@ -85,3 +89,26 @@ def test_experts_are_adapted_and_told_by_the_names_that_they_have(name: str) -> 
 def test_a_tied_output_layer_can_be_adapted() -> None:
     recipe = Recipe(adapter=Lora(r=2, targets=("lm_head",)), optimizer=Sgd(lr=0.1), steps=2, dtype="float64")
     assert list(train(architecture("qwen2"), recipe, TEXT, 0).layer_updates) == ["lm_head.weight"]
+
+
+@pytest.mark.parametrize("way", ["serial", "auto"])
+def test_an_embedding_can_be_adapted(way: str) -> None:
+    base, items, adapter = text_base("gpt-neox"), texts(2, 6), Lora(r=2, targets=("embed_in",))
+    recipe = Recipe(adapter=adapter, optimizer=Adam(lr=0.01), steps=2)
+    before, rows = engine.measure(base, recipe, [[item] for item in items[:3]], items, 1, engine=way)
+    for row in rows:
+        first, second = (
+            row.tuned.delta[f"base_model.model.gpt_neox.embed_in.lora_embedding_{k}.default"] for k in "AB"
+        )
+        change = adapter.alpha / 2 * (second @ first).T
+        trained: Any = copy.deepcopy(base.model)
+        trained.get_input_embeddings().weight += change
+        logits = [trained(torch.tensor([item.ids])).logits[0].log_softmax(-1) for item in items]
+        true = [
+            sum(said[at - 1, item.ids[at]].item() for at in range(len(item.ids) - item.n_target, len(item.ids)))
+            for said, item in zip(logits, items, strict=True)
+        ]
+        assert row.after is not None and np.abs(row.after.logprob - before.logprob).max() > 0.01
+        np.testing.assert_allclose(row.after.logprob, true, atol=1e-4)
+        assert list(row.tuned.layer_updates) == ["gpt_neox.embed_in.weight"]
+        np.testing.assert_allclose(row.tuned.update_norm, change.norm().item(), rtol=1e-4)

@@ -208,6 +208,48 @@ def test_an_engine_that_fails_on_its_way(llama: Base, monkeypatch: Patch) -> Non
     np.testing.assert_allclose(moved, influences(serial.measure(llama, recipe, probes, queries, 0)), atol=1e-4)
 
 
+def test_earlier_trainings_are_read_by_the_definition_too_where_an_engine_fails_on_its_way(
+    llama: Base, monkeypatch: Patch
+) -> None:
+    probes, queries = [*singles(2), texts(3, 1)], texts(1, 3)
+    first = list(engine.measure(llama, LORA, probes, queries, 0).rows)
+    right, done = TextEngine.measure, list[int]()
+
+    def measure(self: TextEngine, probes: Any, queries: Any, kept: Any) -> Any:
+        if len(kept) == 3:
+            raise RuntimeError("out of memory")
+        return right(self, probes, queries, kept)
+
+    monkeypatch.setattr(TextEngine, "measure", measure)
+    monkeypatch.setattr(serial, "train", lambda *_: done.append(1))
+    monkeypatch.setattr(check.Trial, "doubt", lambda *_: "")
+    kept = {i: row.tuned.delta for i, row in enumerate(first)}
+    with pytest.warns(engine.FallbackWarning, match="out of memory"):
+        before, rows = engine.measure(llama, LORA, probes, queries, 0, kept=kept)
+        again = list(rows)
+    assert not done and [row.tuned.engine for row in again] == ["definition"] * 3
+    truth = influences(serial.measure(llama, LORA, probes, queries, 0, kept=kept))
+    np.testing.assert_array_equal(influences((before, again)), truth)
+
+
+def test_what_is_planned_and_trained_goes_on_with_the_definition_too(llama: Base, monkeypatch: Patch) -> None:
+    """The check has passed with two probes; three at once are what the engine cannot do."""
+    right = TextEngine.train_all
+
+    def train_all(self: TextEngine, probes: Any) -> Any:
+        if len(probes) > 2:
+            raise RuntimeError("no more than two")
+        return right(self, probes)
+
+    monkeypatch.setattr(TextEngine, "train_all", train_all)
+    probes = [*singles(2), texts(3, 1)]
+    with pytest.warns(engine.FallbackWarning, match="no more than two"):
+        plan = engine.plan(llama, LORA, probes, texts(1, 3))
+    assert (plan.path, plan.why) == ("definition", "RuntimeError: no more than two") and plan.seconds > 0
+    for found, probe in zip(engine.train(llama, LORA, probes, 0), probes, strict=True):
+        assert found.losses == serial.train(llama, LORA, probe, 0).losses
+
+
 def _one_at_a_time() -> Any:
     from einfluence.engine.text import Sizes
 

@@ -117,6 +117,17 @@ def test_earlier_trainings_are_read_and_the_base_stays_as_it_is() -> None:
     assert all(torch.equal(value, weights[name]) for name, value in base.model.state_dict().items())
 
 
+def test_losses_are_told_in_full_where_parameters_are_held_in_half() -> None:
+    """Of trainings whose items are read apart as well as side by side."""
+    base, recipe = text_base("gpt2"), recipe_of("last", "sgd", "bfloat16")
+    probes = [[texts(2, 1)[0]], texts(3, 3)]
+    found = list(ask(GenericEngine(base, recipe, 0), probes, texts(2, 2)).rows)
+    for row, probe in zip(found, probes, strict=True):
+        loss = row.tuned.losses[0]
+        assert abs(loss - serial.train(base, recipe, probe, 0).losses[0]) < 0.05
+        assert torch.tensor(loss).bfloat16().item() != loss
+
+
 class LooksIntoItsInput(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * (2.0 if x.sum().item() > 0 else 1.0)

@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer
 
 from einfluence import engine
 from einfluence.engine import serial
-from einfluence.engine.restoring import place_of
+from einfluence.engine.restoring import OUTSIDE, place_of
 from einfluence.spec import Adam, AdamW, Full, Lora, Recipe, Sgd
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
@@ -62,6 +62,19 @@ def test_a_restored_layer_is_the_bases_and_all_others_are_as_trained(kind: str, 
             assert np.abs(scores.logprob - expected).max() <= 2e-4 * max(moved, 1.0), place
         most = max(np.abs(scores.logprob - told.after.logprob).max() for scores in told.without.values())
         assert most > 0.01, "the case says nothing if no change mattered"
+
+
+@pytest.mark.parametrize("way", ["serial", "auto"])
+def test_what_an_embeddings_adapter_changed_is_undone(way: str) -> None:
+    base, items = text_base("gpt2"), texts(3, 4)
+    recipe = Recipe(adapter=Lora(r=2, targets=("wte", "c_attn")), optimizer=Adam(lr=0.01), steps=3)
+    ((_, told, _),) = engine.restored(base, recipe, [[items[0]]], [items], 0, engine=way)
+    assert told is not None
+    assert set(told.without) == {OUTSIDE, "layer 0", "layer 1", "layer 2"}
+    for place, scores in told.without.items():
+        expected = by_hand(base, recipe, [items[0]], items, place)
+        np.testing.assert_allclose(scores.logprob, expected, atol=1e-4)
+    assert np.abs(told.without[OUTSIDE].logprob - told.after.logprob).max() > 0.01
 
 
 def test_undoing_every_layer_at_once_leaves_the_base() -> None:
