@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -325,4 +325,9 @@ def _hint(kind: str, keys: Sequence[Key]) -> str:
         return (
             f"A list stands for a grid under {' and '.join(f'`{key}`' for key in AXES)} alone; write one arm for each"
         )
+    if kind in ("model_type", "model_attributes_type") and keys[-2:-1] == ["recipe"]:
+        union = {"adapter": Adapter, "optimizer": Optimizer}.get(str(keys[-1]))
+        kinds: list[Any] = [branch.model_fields for branch in get_args(union)]
+        alone = [kind["kind"].default for kind in kinds if not any(field.is_required() for field in kind.values())]
+        return f"Or a kind alone: {', '.join(alone)}" if alone else ""
     return ""

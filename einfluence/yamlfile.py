@@ -270,7 +270,8 @@ def refused(
     )
     first = faults[0]
     where = document.where(*first.keys)
-    unknown = [fault for fault in faults if fault.unknown]
+    # A key that stands once may be refused several times: for each point of a grid.
+    unknown = [*{(fault.name, fault.line): fault for fault in faults if fault.unknown}.values()]
     if first.unknown:
         others = [fault for fault in faults if not fault.unknown]
         named = [first.name, *(f"{fault.name} (line {fault.line})" for fault in unknown[1:])]

@@ -174,6 +174,19 @@ def test_sizes(text: str, count: int) -> None:
             WHOLE + "arms:\n  - estimator: in_context\n    recipe: {lr: 3}\n",
             "5 arms.0.recipe.lr: found the unknown key `lr`; expected one of join, chat, dtype",
         ),
+        (
+            WHOLE + "arms:\n  - recipe: {optimizer: null}\n",
+            "4 arms.0.recipe.optimizer: found nothing; expected a mapping of keys. Or a kind alone: sgd, adam, adamw",
+        ),
+        (
+            WHOLE + "arms:\n  - recipe: {adapter: 3}\n",
+            "4 arms.0.recipe.adapter: found 3; expected a mapping of keys. Or a kind alone: lora, full, last",
+        ),
+        # once, though each point of the grid has it
+        (
+            WHOLE + "arms:\n  - recipe:\n      optimizer: {steps: [1, 2]}\n",
+            "5 arms.0.recipe.optimizer.steps.0: found the unknown key `steps`; expected one of kind, lr",
+        ),
         (WHOLE + "arms:\n  - estimator: in_context\n    restore: 3\n", "5 arms.0.restore: found the unknown key"),
         # behind a grid, the arm and the value that the file has
         (
