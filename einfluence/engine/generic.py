@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,9 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
 
 from einfluence.engine.descent import by_part, descend, split
 from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, Tuned
+from einfluence.engine.memory import memory_budget
 from einfluence.engine.outcomes import Told, outcomes
 from einfluence.engine.schedule import Loss, Training
 from einfluence.engine.serial import layer_updates, trainable_copy
@@ -50,7 +52,7 @@ class GenericEngine:
         self.trained = trained
         first = next(self.model.parameters())
         self.device, self.dtype = first.device, first.dtype
-        self._sizes = sizes
+        self._sizes, self._fitted = sizes, sizes is not None
         self._reached: list[str] | None = None
 
     @property
@@ -70,6 +72,30 @@ class GenericEngine:
             self._sizes = default_sizes(self.model, sum(value.numel() for value in self.start.values()), 64)
         return self._sizes
 
+    def _fit(self, items: Sequence[Item]) -> None:
+        """Lets less be read at once where what the modules make of one item would not fit into memory, as of pictures.
+
+        Sizes that were given stay as they are. Training keeps all of it; reading the largest, and what it is made of.
+        """
+        if self._fitted or not items:
+            return
+        self._fitted = True
+        made: list[int] = []
+
+        def note(module: nn.Module, _inputs: Any, out: Any) -> None:
+            made.append(sum(v.numel() * v.element_size() for v in tree_leaves(out) if isinstance(v, Tensor)))
+
+        hooks = [module.register_forward_hook(note) for module in self.model.modules()]
+        try:
+            with torch.no_grad():
+                self.base.objective.logits(self.model, self.collated(items[:1]))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        room, sizes = memory_budget(self.device) // 2 * items[0].size, self.sizes
+        train, score = (max(int(room // (3 * max(took, 1))), 1) for took in (sum(made), max(made, default=0)))
+        self._sizes = replace(sizes, train=min(sizes.train, train), score=min(sizes.score, score))
+
     def reads(self, delta: Mapping[str, Tensor]) -> bool:
         """Whether a delta holds what this recipe trains."""
         return set(delta) == set(self.start)
@@ -78,6 +104,7 @@ class GenericEngine:
         self, probes: Sequence[Training[Item]], queries: Sequence[Item], kept: Mapping[int, dict[str, Tensor]]
     ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
+        self._fit([*queries[:1], *(item for probe in probes[:1] for item in probe.items[:1])])
         exam = _Exam(self, queries, max(min(len(probes), self.at_once), 1))
 
         def each() -> Iterator[MeasuredRow]:
@@ -95,6 +122,7 @@ class GenericEngine:
 
     def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """Takes N trainings, those of one rhythm side by side."""
+        self._fit([item for probe in probes[:1] for item in probe.items[:1]])
         tuned: dict[int, Tuned] = {}
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, probe in enumerate(probes):

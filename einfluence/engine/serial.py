@@ -269,7 +269,8 @@ def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[st
 
 def _second(module: LoraLayer) -> torch.Tensor:
     """B of an adapter; beside an embedding peft calls it otherwise."""
-    return module.lora_B["default"].weight if "default" in module.lora_B else module.lora_embedding_B["default"]
+    some: Any = module
+    return some.lora_B["default"].weight if "default" in some.lora_B else some.lora_embedding_B["default"]
 
 
 def _score(objective: Objective, model: torch.nn.Module, query: Item) -> tuple[float, int, int]:

@@ -36,7 +36,10 @@ class Gated(nn.Module):
 
 
 def own_layers() -> Base:
-    return image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.PReLU(16), Gated(), nn.Linear(16, 10)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        gated = Gated()
+    return image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.PReLU(16), gated, nn.Linear(16, 10)))
 
 
 PATTERN = {"kind": "match", "pattern": "mix|scale|1.weight"}
@@ -126,6 +129,17 @@ def test_losses_are_told_in_full_where_parameters_are_held_in_half() -> None:
         loss = row.tuned.losses[0]
         assert abs(loss - serial.train(base, recipe, probe, 0).losses[0]) < 0.05
         assert torch.tensor(loss).bfloat16().item() != loss
+
+
+def test_large_pictures_are_read_a_few_at_a_time_and_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, items, recipe = own_layers(), images(2, 6), recipe_of("full", "sgd")
+    together = GenericEngine(base, recipe, 0)
+    truth = influences(ask(together, [items[:1], items[1:3]], items))
+    assert (together.sizes.train, together.sizes.score) == (2048, 1024)
+    monkeypatch.setenv("EINFLUENCE_MEMORY", "10KB")
+    few = GenericEngine(base, recipe, 0)
+    np.testing.assert_allclose(influences(ask(few, [items[:1], items[1:3]], items)), truth, rtol=1e-9)
+    assert few.sizes.train == 1 and 1 <= few.sizes.score <= 4
 
 
 class LooksIntoItsInput(nn.Module):
