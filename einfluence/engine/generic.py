@@ -6,6 +6,7 @@ many trainings (``torch.func.functional_call`` under ``vmap``), and what it cann
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -334,8 +335,13 @@ def _make_mappable(model: nn.Module) -> None:
             some.warn_if_padding_and_no_attention_mask = _silent
         if hasattr(some, "set_experts_implementation") and some._can_set_experts_implementation():
             some.set_experts_implementation("batched_mm")
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None and type(module) is nn.Embedding:
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None and _takes_ids_alone(module):
             some.forward = partial(_look_up, module, some.forward)
+
+
+def _takes_ids_alone(module: nn.Embedding) -> bool:
+    """Whether it is called like torch's own; so are those that scale what they look up."""
+    return len(inspect.signature(module.forward).parameters) == 1
 
 
 def _look_up(module: nn.Embedding, forward: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
