@@ -111,7 +111,9 @@ class Trial:
         self.base, self.seed, self.kept, self.undoes, self.queries = base, seed, kept, undoes, queries
         dtype = "float64" if recipe.dtype == "float64" else "float32"
         self.recipe = recipe.model_copy(update={"dtype": dtype})
-        self.key = (recipe, seed, kept, undoes)
+        sizes = [item.size for item in (*queries, *(item for probe in probes for item in probe.items))]
+        # What holds for short texts need not for longer ones: it is tried again at every doubling.
+        self.key = (recipe, seed, kept, undoes, max(sizes, default=0).bit_length())
         self.ways: dict[object, list[Training[Item]]] = {}
         for probe in probes if len(queries) else ():
             weighted = any(step.weights for step in probe.steps)

@@ -140,6 +140,18 @@ def test_an_engine_that_is_wrong_with_layers_alone(llama: Base, monkeypatch: Pat
     assert_fell_back(llama, upper, singles(2), texts(1, 3), "influence is off by")
 
 
+def test_an_engine_that_is_wrong_with_longer_texts_alone(llama: Base, monkeypatch: Patch) -> None:
+    def spoil(self: TextEngine, probes: Any, tuned: list[Any]) -> None:
+        if max(item.size for probe in probes for item in probe.items) > 15:
+            for one in tuned:
+                doubled(one)
+
+    spoiled(monkeypatch, spoil)
+    assert measured(llama, LORA, singles(2), texts(1, 3))[1] == ["batched lora"] * 2
+    long = [[item] for item in texts(0, 2, low=16, high=20)]
+    assert_fell_back(llama, LORA, long, texts(1, 3), "influence is off by")
+
+
 @pytest.mark.parametrize("lr", [1e-9, 0.0])
 def test_an_engine_that_is_wrong_at_a_learning_rate_that_moves_nothing(
     llama: Base, lr: float, monkeypatch: Patch
