@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from einfluence.arms import AnyArm, Arm, FineTune, InContext
 from einfluence.errors import InputError
+from einfluence.faults import refused
 from einfluence.recipe import (
     Adam,
     AdamW,
@@ -31,7 +32,7 @@ from einfluence.recipe import (
     Seed,
     Sgd,
 )  # fmt: skip
-from einfluence.yamlfile import Key, read, refused
+from einfluence.yamlfile import Key, read
 
 __all__ = [
     "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last", "Lora", "Match",

@@ -11,7 +11,8 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from einfluence.curate import templates
-from einfluence.yamlfile import Document, read, refused
+from einfluence.faults import refused
+from einfluence.yamlfile import Document, read
 
 Triplet = tuple[str, str, str]
 """(subject, relation, object)"""
