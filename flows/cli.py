@@ -124,9 +124,9 @@ def run(
     _quiet_prefect(verbose)
     file = spec or _default_spec()
     opened, wanted = Store(store), load_spec(file)
+    where = _usable(runner, dask_address, device)
     result = nothing_to_do(wanted, opened)
     if result is None:
-        where = _usable(runner, dask_address, device)
         with _told_when_stopped(opened):
             from flows.server import server_for_a_run, told_of_its_loss
 

@@ -123,7 +123,7 @@ def test_no_number_depends_on_the_sizes_of_batches(
 ) -> None:
     base = text_base(name)
     recipe = SGD.model_copy(update={"dtype": "float64"})
-    probes = [[text] for text in texts(seed, 3)] + [texts(seed + 1, 3, low=2)]
+    probes = [[text] for text in texts(seed, 3)] + [texts(seed + 1, 3)]
     queries = texts(seed + 2, 5) + texts(seed + 3, 4, opening=tuple(range(5, 5 + opening)))
     one = influences(ask(TextEngine(base, recipe, 0, Sizes(1, 1, 1), share=False), probes, queries))
     many = influences(ask(TextEngine(base, recipe, 0, Sizes(train, score, window)), probes, queries))
