@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -37,15 +37,21 @@ def _changed(values: Model, but: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
+# Branches are frozen, so that each may narrow the kind that it inherits.
+# pyright: reportIncompatibleVariableOverride=false
+
+
 class _Kind(Model):
     """One branch of a union: ``kind`` says which."""
+
+    kind: str
 
     @property
     def key(self) -> dict[str, Any]:
         """What of it can change a number: its kind, and what differs from the defaults; not the order of a list."""
         found = _changed(self, but=("kind",))
         lists = {name: sorted(set(found[name])) for name in ("targets", "layers") if isinstance(found.get(name), tuple)}
-        return {"kind": cast("Any", self).kind, **found, **lists}
+        return {"kind": self.kind, **found, **lists}
 
 
 class Lora(_Kind):
@@ -110,12 +116,24 @@ Adapter = Lora | Full | Last | Match
 """Which parameters a probe may change."""
 
 
-class Sgd(_Kind):
+class _Descent(_Kind):
+    """What all optimizers have."""
+
+    lr: Float = Field(default=1e-3, ge=0)
+    weight_decay: Float = Field(default=0.0, ge=0)
+
+
+class _Adaptive(_Descent):
+    """What those have that divide by the root of a second moment."""
+
+    betas: tuple[Float, Float] = (0.9, 0.999)
+    eps: Float = Field(default=1e-8, gt=0)
+
+
+class Sgd(_Descent):
     """:class:`torch.optim.SGD`."""
 
     kind: Literal["sgd"] = "sgd"
-    lr: Float = Field(default=1e-3, ge=0)
-    weight_decay: Float = Field(default=0.0, ge=0)
     momentum: Float = Field(default=0.0, ge=0, lt=1)
 
     @property
@@ -124,14 +142,10 @@ class Sgd(_Kind):
         return "SGD"
 
 
-class Adam(_Kind):
+class Adam(_Adaptive):
     """:class:`torch.optim.Adam`."""
 
     kind: Literal["adam"] = "adam"
-    lr: Float = Field(default=1e-3, ge=0)
-    weight_decay: Float = Field(default=0.0, ge=0)
-    betas: tuple[Float, Float] = (0.9, 0.999)
-    eps: Float = Field(default=1e-8, gt=0)
 
     @property
     def label(self) -> str:
@@ -139,14 +153,10 @@ class Adam(_Kind):
         return "Adam"
 
 
-class AdamW(_Kind):
+class AdamW(_Adaptive):
     """:class:`torch.optim.AdamW`; like all of them here, without weight decay unless it is asked for."""
 
     kind: Literal["adamw"] = "adamw"
-    lr: Float = Field(default=1e-3, ge=0)
-    weight_decay: Float = Field(default=0.0, ge=0)
-    betas: tuple[Float, Float] = (0.9, 0.999)
-    eps: Float = Field(default=1e-8, gt=0)
 
     @property
     def label(self) -> str:
@@ -160,12 +170,36 @@ Optimizer = Sgd | Adam | AdamW
 _OF_OPTIMIZER = ("lr", "weight_decay", "momentum", "betas", "eps")
 
 
+def _fields_by_kind(union: Any) -> dict[str, set[str]]:
+    """The fields of each branch of a union."""
+    return {branch.model_fields["kind"].default: set(branch.model_fields) for branch in get_args(union)}
+
+
+def _of_others(union: Any, kind: object) -> set[str]:
+    """The fields that branches of a union have, but not the one of a kind; none where no branch is of that kind."""
+    known = _fields_by_kind(union)
+    return set().union(*known.values()) - known[kind] if isinstance(kind, str) and kind in known else set()
+
+
+def of_its_kinds(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A written recipe without the fields that only other kinds of adapter or optimizer have.
+
+    Stores keep recipes as they were first written, and earlier versions wrote the fields of all kinds.
+    """
+    adapter = fields.get("adapter")
+    rest = {name: value for name, value in fields.items() if name not in _of_others(Optimizer, fields.get("optimizer"))}
+    if not isinstance(adapter, dict):
+        return rest
+    given = cast("dict[str, Any]", adapter)
+    others = _of_others(Adapter, given.get("kind"))
+    return {**rest, "adapter": {name: value for name, value in given.items() if name not in others}}
+
+
 def _short_forms(schema: dict[str, Any]) -> None:
     """What editors may take beside the whole form: a union's kind alone, and the optimizer's fields beside it."""
     properties = schema["properties"]
     for name, union in (("adapter", Adapter), ("optimizer", Optimizer)):
-        kinds = [branch.model_fields["kind"].default for branch in get_args(union)]
-        properties[name] = {"anyOf": [{"enum": kinds}, properties[name]]}
+        properties[name] = {"anyOf": [{"enum": list(_fields_by_kind(union))}, properties[name]]}
     for name in _OF_OPTIMIZER:
         properties[name] = {"description": f"as `{name}` under `optimizer`"}
 

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from einfluence.keys import content_hash
 from einfluence.metrics.models import Models
 from einfluence.metrics.resample import Resampling
 from einfluence.metrics.summaries import summarised
-from einfluence.recipe import Adapter, Optimizer
+from einfluence.recipe import of_its_kinds
 
 DOSE = ("lr", "steps")  # what may differ within a grid
 
@@ -105,30 +105,12 @@ def _but_for_dose(text: str | None) -> dict[str, Any] | None:
         return None
     if not isinstance(fields, dict):
         return None
-    outer = _of_its_kinds(cast("dict[str, Any]", fields))
+    outer = of_its_kinds(cast("dict[str, Any]", fields))
     inner = cast("dict[str, Any]", outer["optimizer"]) if isinstance(outer.get("optimizer"), dict) else {}
     if "steps" not in outer or "lr" not in {*outer, *inner}:
         return None
     rest = {name: value for name, value in outer.items() if name not in DOSE}
     return {**rest, "optimizer": {name: value for name, value in inner.items() if name not in DOSE}} if inner else rest
-
-
-def _of_its_kinds(fields: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without the fields that only other kinds of adapter or optimizer have.
-
-    Stores keep recipes as they were first written, and earlier versions wrote the fields of all kinds.
-    """
-    adapter, optimizer = fields.get("adapter"), fields.get("optimizer")
-    if isinstance(adapter, dict):
-        own = cast("dict[str, Any]", adapter)
-        fields = {**fields, "adapter": {name: own[name] for name in own.keys() - _others(Adapter, own.get("kind"))}}
-    return {name: fields[name] for name in fields.keys() - _others(Optimizer, optimizer)}
-
-
-def _others(union: Any, kind: object) -> set[str]:
-    """The fields that branches of a union have, but not the one of a kind; none where no branch is of that kind."""
-    known = {branch.model_fields["kind"].default: branch.model_fields.keys() for branch in get_args(union)}
-    return set().union(*known.values()) - known[kind] if isinstance(kind, str) and kind in known else set()
 
 
 def _common_label(labels: Sequence[str]) -> str:

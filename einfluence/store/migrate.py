@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from einfluence.arms import AnyArm, Arm
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.recipe import Adapter, Optimizer
+from einfluence.recipe import of_its_kinds
 from einfluence.store.files import MARKER, json_bytes, table_bytes
 from einfluence.store.log import ArmKey, Change, LogState, Unit
 from einfluence.store.marker import read_marker
@@ -79,23 +79,9 @@ def _arms(store: Store) -> tuple[dict[str, Arm], list[str]]:
         for row in pq.read_table(path).to_pylist() if path else ():
             said = {"estimator": row["estimator"], "recipe": json.loads(row["json"])}
             if _version_1(said) == row["recipe"]:  # neither one of today nor one that was left behind before
-                arms[row["recipe"]] = _ARM.validate_python({**said, "recipe": chosen(said["recipe"])})
+                arms[row["recipe"]] = _ARM.validate_python({**said, "recipe": of_its_kinds(said["recipe"])})
                 files.append(name)
     return arms, files
-
-
-def chosen(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe of version 1, which had the fields of every adapter and optimizer, with those of the chosen ones."""
-    if "adapter" not in recipe:
-        return recipe
-    adapter = _branch(Adapter, recipe["adapter"]["kind"]).model_fields
-    foreign = {"momentum", "betas", "eps"} - _branch(Optimizer, recipe["optimizer"]).model_fields.keys()
-    rest = {name: value for name, value in recipe.items() if name not in foreign}
-    return {**rest, "adapter": {name: value for name, value in recipe["adapter"].items() if name in adapter}}
-
-
-def _branch(union: Any, kind: str) -> type[BaseModel]:
-    return next(branch for branch in get_args(union) if branch.model_fields["kind"].default == kind)
 
 
 def _version_1(said: dict[str, Any]) -> str:

@@ -21,11 +21,12 @@ from typer.testing import CliRunner
 import einfluence
 from einfluence.errors import InputError
 from einfluence.keys import content_hash, file_digest
+from einfluence.recipe import of_its_kinds
 from einfluence.spec import FineTune, Part, Spec
 from einfluence.store import migrate as module
 from einfluence.store.files import Files
 from einfluence.store.log import ArmKey
-from einfluence.store.migrate import chosen, migrate
+from einfluence.store.migrate import migrate
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from flows.cli import app
@@ -56,7 +57,7 @@ def part(root: Path) -> Part:
     """The part that the run was of, as its note has it."""
     note = json.loads(next((root / "runs").glob("*.json")).read_text())
     fields = note["spec"]["parts"][0]
-    arms = [{**arm, "recipe": chosen(arm["recipe"])} for arm in fields["arms"]]
+    arms = [{**arm, "recipe": of_its_kinds(arm["recipe"])} for arm in fields["arms"]]
     return Part.model_validate({**fields, "arms": arms})
 
 
