@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from einfluence.digests import digest
 from einfluence.errors import InputError
-from einfluence.keys import file_digest
 from einfluence.store.files import Files, bytes_digest, json_bytes, read_json
 
 FOLDER = "states"
@@ -43,8 +42,7 @@ class States:
         path = self._files.get(name) if name is not None else None
         if path is None:
             return None
-        stat = path.stat()
-        found = _digest(path, stat.st_size, stat.st_mtime_ns)
+        found = digest(path)
         if not path.name.endswith(f".{found}.safetensors"):
             fix = "`einfluence verify --repair` sets it aside; the next run fits it anew"
             raise InputError(str(path), f"a state with the checksum {found}", "the checksum in its name", fix)
@@ -122,9 +120,3 @@ def unnoted(files: Files) -> Iterator[str]:
     """Tensors that no note names: of a process that was killed, or was not the first."""
     counted = noted(files)
     yield from (name for name in files.names(FOLDER) if TENSORS.fullmatch(name) and name not in counted)
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, _size: int, _time: int) -> str:
-    """The checksum of a file's bytes, read once as long as its size and time stay."""
-    return file_digest(path)
