@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -27,13 +27,17 @@ def block(
     state: Mapping[str, Tensor] | None = None,
 ) -> Measurement:
     """See :class:`einfluence.estimators.measure.Implementation`; where a training was kept, it is not done again."""
-    from safetensors.torch import load_file
-
-    files = {index: kept(index) for index in range(len(probes))}
-    deltas = {index: load_file(path) for index, path in files.items() if path is not None}
+    deltas = kept_trainings(map(kept, range(len(probes))))
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     asked = [encode(base, query) for query in queries]
     return engine.measure(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine)
+
+
+def kept_trainings(files: Iterable[Path | None]) -> dict[int, dict[str, Tensor]]:
+    """What earlier trainings changed, by the index of the probe; those without a file are left out."""
+    from safetensors.torch import load_file
+
+    return {index: load_file(path) for index, path in enumerate(files) if path is not None}
 
 
 def encode_probe(base: Base, recipe: Recipe, probe: ProbeSamples) -> engine.Training[engine.Item]:

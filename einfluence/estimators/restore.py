@@ -12,7 +12,7 @@ import pyarrow as pa
 from einfluence import engine
 from einfluence.arms import FineTune
 from einfluence.engine import Restored
-from einfluence.estimators.finetune import encode_probe
+from einfluence.estimators.finetune import encode_probe, kept_trainings
 from einfluence.estimators.measure import Measured, columns_of
 from einfluence.models.base import Base
 from einfluence.objectives import encode
@@ -43,10 +43,7 @@ def restore_block(
     Raises:
         InputError: When a sample does not fit the base.
     """
-    from safetensors.torch import load_file
-
-    files = {index: kept(name) for index, name in enumerate(probes)}
-    deltas = {index: load_file(path) for index, path in files.items() if path is not None}
+    deltas = kept_trainings(map(kept, probes))
     items = [encode_probe(base, arm.recipe, probe) for probe in probes.values()]
     asked = [[encode(base, query) for query in each] for each in queries]
     rows: list[dict[str, Any]] = []
