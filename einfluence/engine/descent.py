@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from einfluence.engine.items import Item
+from einfluence.engine.items import Item, MeasuredRow, Scores, Tuned
 from einfluence.engine.outcomes import Told, give, per_probe_norms, shrink
 from einfluence.engine.schedule import Loss, Training, loss_of
 from einfluence.engine.serial import make_optimizer
@@ -63,6 +63,37 @@ def descend(
             give([value for value, _ in learns], shrink([gradient for _, gradient in learns], norm, recipe.clip))
             optimizer.step()
     return Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
+
+
+def windows(count: int, size: int) -> Iterator[range]:
+    """Trainings whose parameters are held at once, by their index."""
+    for begin in range(0, count, size):
+        yield range(begin, min(begin + size, count))
+
+
+def measured_rows(
+    count: int,
+    size: int,
+    kept: Mapping[int, dict[str, Tensor]],
+    train: Callable[[list[int]], Mapping[int, Tuned]],
+    score: Callable[[list[dict[str, Tensor]]], Sequence[Scores]],
+) -> Iterator[MeasuredRow]:
+    """A row for each of N trainings, trained and scored window by window.
+
+    Args:
+        count: N.
+        size: Most trainings in a window.
+        kept: Earlier deltas by index, which are used instead of training anew.
+        train: Gives what training left behind, by index.
+        score: Gives the scores after each of some deltas.
+    """
+    for window in windows(count, size):
+        tuned = {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
+        tuned |= train([i for i in window if i not in kept])
+        good = [i for i in window if tuned[i].failed is None]
+        after = dict(zip(good, score([tuned[i].delta for i in good]), strict=True))
+        for i in window:
+            yield MeasuredRow(i, tuned[i], after.get(i))
 
 
 def split(losses: Sequence[Loss], budget: int) -> list[list[int]]:

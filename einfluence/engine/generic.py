@@ -7,9 +7,8 @@ many trainings (``torch.func.functional_call`` under ``vmap``), and what it cann
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,8 +21,8 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from einfluence.engine.descent import by_part, descend, split
-from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, Tuned
+from einfluence.engine.descent import by_part, descend, measured_rows, split, windows
+from einfluence.engine.items import Item, Measurement, Scores, Tuned
 from einfluence.engine.memory import memory_budget
 from einfluence.engine.outcomes import Told, outcomes
 from einfluence.engine.schedule import Loss, Training
@@ -108,18 +107,10 @@ class GenericEngine:
         self._fit([*queries[:1], *(item for probe in probes[:1] for item in probe.items[:1])])
         exam = _Exam(self, queries, max(min(len(probes), self.at_once), 1))
 
-        def each() -> Iterator[MeasuredRow]:
-            for begin in range(0, len(probes), self.at_once):
-                window = range(begin, min(begin + self.at_once, len(probes)))
-                new = [i for i in window if i not in kept]
-                tuned = dict(zip(new, self.train_all([probes[i] for i in new]), strict=True))
-                tuned |= {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
-                good = [i for i in window if tuned[i].failed is None]
-                after = dict(zip(good, exam.take([tuned[i].delta for i in good]), strict=True))
-                for i in window:
-                    yield MeasuredRow(i, tuned[i], after.get(i))
+        def train(indices: list[int]) -> dict[int, Tuned]:
+            return dict(zip(indices, self.train_all([probes[i] for i in indices]), strict=True))
 
-        return Measurement(exam.before, each())
+        return Measurement(exam.before, measured_rows(len(probes), self.at_once, kept, train, exam.take))
 
     def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """Takes N trainings, those of one rhythm side by side."""
@@ -129,8 +120,8 @@ class GenericEngine:
         for i, probe in enumerate(probes):
             groups.setdefault(probe.rhythm, []).append(i)
         for group in groups.values():
-            for begin in range(0, len(group), self.at_once):
-                some = group[begin : begin + self.at_once]
+            for window in windows(len(group), self.at_once):
+                some = group[window.start : window.stop]
                 tuned |= dict(zip(some, self._train([probes[i] for i in some]), strict=True))
         return [tuned[i] for i in range(len(probes))]
 

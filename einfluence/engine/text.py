@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from torch import Tensor, nn
 from einfluence.engine.anatomy import shared_copy
 from einfluence.engine.attention import Seats
 from einfluence.engine.batch import Batch
-from einfluence.engine.descent import by_part, descend, split
+from einfluence.engine.descent import by_part, descend, measured_rows, split, windows
 from einfluence.engine.exam import Exam
-from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
+from einfluence.engine.items import Item, Measurement, Scores, TextItem, Tuned
 from einfluence.engine.lora import Lora
 from einfluence.engine.memory import memory_budget
 from einfluence.engine.network import Network, Now, first_changed
@@ -96,18 +95,8 @@ class BatchedText(ABC):
         )
         most = min(len(probes), self.sizes.window) or 1
         before = exam.take_before(most, self.blank)
-        return Measurement(before, self._each(exam, probes, kept))
-
-    def _each(
-        self, exam: Exam, probes: Sequence[Training[Item]], kept: Mapping[int, dict[str, Tensor]]
-    ) -> Iterator[MeasuredRow]:
-        for window in self._windows(len(probes)):
-            tuned = {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
-            tuned |= self._trained([i for i in window if i not in kept], probes)
-            good = [i for i in window if tuned[i].failed is None]
-            after = dict(zip(good, self._score(exam, [tuned[i].delta for i in good]), strict=True))
-            for i in window:
-                yield MeasuredRow(i, tuned[i], after.get(i))
+        train, score = partial(self._trained, probes), partial(self._score, exam)
+        return Measurement(before, measured_rows(len(probes), self.sizes.window, kept, train, score))
 
     def _score(self, exam: Exam, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         filled = deltas + deltas[:1] * (exam.most - len(deltas))
@@ -135,8 +124,8 @@ class BatchedText(ABC):
     def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """Takes N trainings, in batches."""
         tuned: dict[int, Tuned] = {}
-        for window in self._windows(len(probes)):
-            tuned |= self._trained(list(window), probes)
+        for window in windows(len(probes), self.sizes.window):
+            tuned |= self._trained(probes, list(window))
         return [tuned[i] for i in range(len(probes))]
 
     @property
@@ -153,12 +142,7 @@ class BatchedText(ABC):
         """Whether a delta holds parameters and not factors of them."""
         return not any(":" in name for name in delta)
 
-    def _windows(self, count: int) -> Iterator[range]:
-        """Probes whose trained parameters are held at once, by their index."""
-        for start in range(0, count, self.sizes.window):
-            yield range(start, min(start + self.sizes.window, count))
-
-    def _trained(self, indices: list[int], probes: Sequence[Training[Item]]) -> dict[int, Tuned]:
+    def _trained(self, probes: Sequence[Training[Item]], indices: list[int]) -> dict[int, Tuned]:
         tuned: dict[int, Tuned] = {}
         for batch in self._batches(indices, probes):
             tuned |= dict(zip(batch, self.train([probes[i] for i in batch]), strict=True))
