@@ -37,6 +37,11 @@ class Arm(Model):
         return content_hash((self.estimator, self.recipe.key))
 
     @property
+    def made_by(self) -> Estimator:
+        """The estimator."""
+        return estimators()[self.estimator]
+
+    @property
     def stands_for(self) -> str | None:
         """Of an estimate the recipe_id of the intervention that it predicts; None for an intervention."""
         return None
@@ -46,11 +51,11 @@ class Arm(Model):
 
         So estimates that know of other samples are never taken for the same.
         """
-        return content_hash((self.recipe_id, curation)) if estimators()[self.estimator].fits else self.recipe_id
+        return content_hash((self.recipe_id, curation)) if self.made_by.fits else self.recipe_id
 
     def row(self, curation: str = "") -> dict[str, Any]:
         """What the table ``recipes`` says of it."""
-        fitted = f", fitted to {curation[:6]}" if estimators()[self.estimator].fits else ""
+        fitted = f", fitted to {curation[:6]}" if self.made_by.fits else ""
         return {
             "recipe": self.recipe_for(curation),
             "estimator": self.estimator,

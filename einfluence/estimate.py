@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from einfluence import engine
-from einfluence.arms import Arm, FineTune, estimators
+from einfluence.arms import Arm, FineTune
 from einfluence.engine.restoring import place_of
 from einfluence.estimators.finetune import encode_probe
 from einfluence.estimators.measure import Implementation, unreadable
@@ -126,7 +126,7 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
     queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
     share = cells / (len(probes) * len(queries))
     if not isinstance(arm, FineTune):
-        if estimators()[arm.estimator].fits:
+        if arm.made_by.fits:
             return 0.0, 0, "its time is known once it is fitted"
         return share * _timed(base, arm, seed, probes, queries), 0, arm.recipe.label
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
@@ -137,7 +137,7 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
 
 def _timed(base: Base, arm: Arm, seed: int, probes: list[ProbeSamples], queries: list[Sample]) -> float:
     few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
-    implementation: Implementation = estimators()[arm.estimator].implementation
+    implementation: Implementation = arm.made_by.implementation
     found = implementation.block(base, arm, seed, few, some, kept=lambda _: None, state=None)
     begun = time.perf_counter()
     tried = sum(1 for _ in found.rows)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from einfluence.arms import Arm, estimators
+from einfluence.arms import Arm
 from einfluence.errors import InputError, first_line
 from einfluence.keys import content_hash
 from einfluence.models.base import BaseInfo
@@ -55,7 +55,7 @@ def fit(missing: Fit, session: Session) -> None:
     base = session.base(missing.base, missing.trust_remote_code)
     samples, _ = session.curation(store.root / "curations" / missing.curation)
     known = [samples[name] for name in sorted(samples) if not samples[name].unreadable]
-    implementation = estimators()[missing.arm.estimator].implementation
+    implementation = missing.arm.made_by.implementation
     about = {**asdict(missing.key), "curation": missing.curation, "samples": len(known)}
     try:
         with session.computing(base):

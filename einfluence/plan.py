@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from einfluence.arms import Arm, FineTune, estimators
-from einfluence.bases.load import narrowed
+from einfluence.arms import Arm, FineTune
 from einfluence.fit import Fit, state_id
 from einfluence.prepare import Prepared
 from einfluence.shards import BLOCK, Job
@@ -42,13 +41,13 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     keep = byte_count(spec.keep_deltas)
     for item in prepared:
         folder = store.root / "curations" / item.curation
-        base = narrowed(item.base, (arm.recipe.reads_in for arm in item.part.arms))
+        base = item.measured
         for arm, key in arm_keys(item):
             cells, blocks = wanted_blocks(spec, folder, arm, key, store)
             wanted += cells
             missing += sum(block.cells for block in blocks)
             about = (store.url, base, item.curation, arm, key)
-            state = state_id(key) if estimators()[arm.estimator].fits else None
+            state = state_id(key) if arm.made_by.fits else None
             if blocks and state is not None and store.state(state) is None:
                 fits.append(Fit(*about, item.part.trust_remote_code))
             jobs += [Job(*about, (block,), keep, item.part.trust_remote_code, state) for block in blocks]
@@ -70,5 +69,5 @@ def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
     """The arms of a part, once for each seed where one changes anything; else with seed 0."""
     for arm in item.part.arms:
         for seed in item.part.seeds if arm.recipe.draws else (0,):
-            version = estimators()[arm.estimator].version
-            yield arm, ArmKey(item.base.base_id, arm.estimator, arm.recipe_for(item.curation), seed, version)
+            recipe = arm.recipe_for(item.curation)
+            yield arm, ArmKey(item.base.base_id, arm.estimator, recipe, seed, arm.made_by.version)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from einfluence.arms import InContext
-from einfluence.bases.load import find_base
+from einfluence.bases.load import find_base, narrowed
 from einfluence.curate import curate
 from einfluence.curate.key import data_key
 from einfluence.errors import InputError
@@ -34,6 +34,11 @@ class Prepared:
     part: Part
     base: BaseInfo
     curation: str
+
+    @property
+    def measured(self) -> BaseInfo:
+        """The base as its cells are computed: in bfloat16 where all arms are, which changes no number."""
+        return narrowed(self.base, (arm.recipe.reads_in for arm in self.part.arms))
 
 
 def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
@@ -104,8 +109,10 @@ def load_ahead(spec: Spec, store: Store, session: Session, *, computes: bool = T
     """
     for part in spec.parts[:BASES]:
         found = find_part(spec, part)
-        if computes or store.curation(found.curation) is None:
+        if store.curation(found.curation) is None:
             session.base(found.base, part.trust_remote_code)
+        elif computes:
+            session.base(found.measured, part.trust_remote_code)
 
 
 def _curate(part: Part, spec: Spec, base: Base) -> Curated:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from torch import Tensor
 
-from einfluence.arms import Arm, estimators
+from einfluence.arms import Arm
 from einfluence.engine.anatomy import layer_of
 from einfluence.engine.items import Measurement, Tuned
 from einfluence.estimators.estimate import Estimates
@@ -107,7 +107,7 @@ def measure_block(
     for _ in failed:
         on_probe()
     ids = list(probes)
-    implementation: Implementation = estimators()[arm.estimator].implementation
+    implementation: Implementation = arm.made_by.implementation
     found = implementation.block(
         base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state
     )

@@ -98,6 +98,6 @@ def test_no_number_of_a_study_changes(
             ]
 
     narrow = tables("narrow", "bfloat16")
-    monkeypatch.setattr("einfluence.plan.narrowed", lambda info, dtypes: info)
+    monkeypatch.setattr("einfluence.prepare.narrowed", lambda info, dtypes: info)
     wide = tables("wide", "float32")
     assert all(rows for rows in narrow) and repr(narrow) == repr(wide)
