@@ -15,6 +15,7 @@ import pytest
 
 from einfluence.errors import InputError
 from flows import cli
+from flows.commands.options import usable
 
 Said = Callable[..., tuple[int, str, str]]
 
@@ -310,11 +311,11 @@ def test_runners_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     for runner in ("dask", "ray"):
         with pytest.raises(InputError, match=rf"pip install 'einfluence\[{runner}\]'"):
-            cli._usable(runner, None, "auto")
+            usable(runner, None, "auto")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: "it is there")
     for address in ("tcp://127.0.0.1:1", "127.0.0.1", "tcp://no-such-host.invalid:8786", "tcp://127.0.0.1:99999"):
         with pytest.raises(InputError, match="runner: found .*scheduler that runs"):
-            cli._usable("dask", address, "auto")
+            usable("dask", address, "auto")
 
 
 @pytest.mark.parametrize("command", ["report", "figures", "curate", "init"])

@@ -1,0 +1,58 @@
+"""`einfluence curate`: the samples, probes and relations of a spec, without measuring anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from einfluence.errors import InputError
+from einfluence.visible import visible
+from flows.commands.options import SpecFile, default_spec
+from flows.commands.printing import terminal
+
+if TYPE_CHECKING:
+    from einfluence.samples import Curated
+    from einfluence.session import Session
+    from einfluence.spec import Part, Spec
+
+
+def curate(
+    spec: SpecFile = None,
+    out: Annotated[Path | None, typer.Option(help="Write the tables as Parquet into this folder.")] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Also print the tokens of a few samples.")] = False,
+    sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
+) -> None:
+    """Make a spec's samples, probes and relations; print what was made and what the gates found."""
+    from rich.text import Text
+
+    from einfluence.curate.output import write_tables
+    from einfluence.curate.sources import listing
+    from einfluence.curate.summary import summary
+    from einfluence.prepare import curated_part
+    from einfluence.session import Session
+    from einfluence.spec import load_spec
+
+    if sources:
+        for item in listing():
+            typer.echo(f"{item['name']:18} {item['title']} ({item['terms']})")
+        return
+    read, session = load_spec(spec or default_spec()), Session()
+    for part in read.parts:
+        if out is not None and (part.name in ("", ".", "..") or "/" in part.name or "\0" in part.name):
+            raise InputError(f"parts.{part.name}", repr(part.name), "a name that a folder in --out can have")
+        made = curated_part(read, part, session)
+        terminal().print(Text(f"\n{part.name}"), summary(made))
+        if tokens:
+            _print_tokens(read, part, made, session)
+        if out is not None:
+            write_tables(made, out / part.name)
+
+
+def _print_tokens(spec: Spec, part: Part, made: Curated, session: Session) -> None:
+    from einfluence.seen import seen
+
+    typer.echo("\ntokens, with ‖ before the target:")
+    for who, tokens in seen(spec, part, made, session):
+        typer.echo(visible(f"  {who}: {tokens}"))

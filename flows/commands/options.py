@@ -1,0 +1,74 @@
+"""Options that several commands share, and what their values name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from einfluence.errors import InputError
+
+if TYPE_CHECKING:
+    from einfluence.store.store import Store
+
+StoreRoot = Annotated[str, typer.Option("--store", help="Folder or URL of the store.")]
+DEFAULT_STORE = "einfluence-store"
+SpecFile = Annotated[Path | None, typer.Argument(help="Spec file (YAML); without one, the shipped default.")]
+Runners = Annotated[
+    str,
+    typer.Option(
+        "--runner", help="Where shards are computed: inline, threads, processes, dask, ray, dask://HOST:8786."
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="How many shards at once; ignored by inline and an address.")
+]
+DaskAddress = Annotated[str | None, typer.Option("--dask-address", help="With --runner dask: tcp://HOST:8786.")]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps; of several GPUs each worker takes one.")
+]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Prefect's own log, and tracebacks.")]
+
+
+def existing(store: str) -> Store:
+    """Opens a store that holds something.
+
+    Raises:
+        InputError: When there is none.
+    """
+    from einfluence.store.store import Store
+
+    opened = Store(store)
+    if not opened.exists:
+        raise InputError("--store", f"{store!r}, which holds no store", "one that `einfluence run` has written to")
+    return opened
+
+
+def usable(runner: str, dask_address: str | None, device: str) -> str:
+    """The runner with its address; refuses what is not installed or not there before anything is started."""
+    from einfluence.devices import chosen, devices
+    from einfluence.runners import addressed, check_runner
+
+    where = addressed(runner, dask_address)
+    check_runner(where)
+    if device not in ("auto", "cpu"):
+        chosen(device, devices(), 0)
+    return where
+
+
+def default_spec() -> Path:
+    """The spec that ships: what commands read where none is named."""
+    from einfluence.embedded import data_folder
+
+    return data_folder() / "specs" / "default.yaml"
+
+
+def quiet_prefect(verbose: bool) -> None:
+    """Prefect reads its settings when it is imported, so they are set before."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not verbose:  # the server gets the log all the same, for its UI
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")

@@ -1,0 +1,111 @@
+"""`einfluence run`: measure what is missing, score it and write the report."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from flows.commands.options import (
+    DEFAULT_STORE,
+    DaskAddress,
+    Device,
+    Runners,
+    SpecFile,
+    StoreRoot,
+    Verbose,
+    Workers,
+    default_spec,
+    quiet_prefect,
+    usable,
+)
+from flows.commands.printing import terminal
+
+if TYPE_CHECKING:
+    from einfluence.score import Result
+    from einfluence.store.store import Store
+
+
+def run(
+    spec: SpecFile = None,
+    store: StoreRoot = DEFAULT_STORE,
+    runner: Runners = "inline",
+    workers: Workers = 2,
+    dask_address: DaskAddress = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="End with one JSON object on stdout.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure what the spec wants and the store lacks; then score it and write the report."""
+    from einfluence.run import nothing_to_do
+    from einfluence.spec import load_spec
+    from einfluence.store.store import Store
+
+    quiet_prefect(verbose)
+    file = spec or default_spec()
+    opened, wanted = Store(store), load_spec(file)
+    where = usable(runner, dask_address, device)
+    result = nothing_to_do(wanted, opened)
+    if result is None:
+        with told_when_stopped(opened):
+            from flows.server import server_for_a_run, told_of_its_loss
+
+            until_it_answers = server_for_a_run()
+            from einfluence.prepare import load_ahead
+            from einfluence.session import session_here
+            from flows.measure import measure
+
+            load_ahead(wanted, opened, session_here(device, None), computes=runner in ("inline", "threads"))
+            until_it_answers()
+            with told_of_its_loss():
+                result = cast("Result", measure(str(file), store, where, workers, device=device))
+    else:
+        typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
+    if as_json:
+        typer.echo(json.dumps(result.to_json()))
+    else:
+        _tell(result, opened)
+    raise typer.Exit(1 if result.failed else 0)
+
+
+@contextmanager
+def told_when_stopped(store: Store) -> Generator[None]:
+    """SIGINT and SIGTERM drop the block in flight; what was finished is in the store, and the user hears so."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except (Stopped, KeyboardInterrupt, SystemExit) as error:
+        number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
+        typer.echo(f"stopped: what was finished is kept in {store.url}; the same command goes on from there", err=True)
+        raise typer.Exit(128 + number) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop."""
+
+
+def _tell(result: Result, store: Store) -> None:
+    from einfluence.report.terminal import show_scorecard
+
+    console = terminal()
+    with store.connect() as connection:
+        console.print(show_scorecard(connection))
+    console.print(
+        f"{result.wanted:,} cells wanted, {result.present:,} were present, {result.computed:,} computed, "
+        f"{result.failed} probes failed, {result.seconds:.0f} s"
+    )
+    for probe, reason in list(result.reasons.items())[:10]:
+        console.print(f"failed: probe {probe}: {reason}", markup=False, highlight=False)
+    console.print(f"store:  {result.store}\nreport: {result.report}", soft_wrap=True, markup=False, highlight=False)
