@@ -14,7 +14,7 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
-from einfluence.curate.factsfile import FactsFile
+from einfluence.curate.facts.schema import FactsFile
 from einfluence.spec import Spec
 from flows import cli
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 import einfluence
 from einfluence import engine
-from einfluence.curate.image_sources import digits
+from einfluence.curate.images.sources import digits
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from einfluence.curate.image_sources import digits
+from einfluence.curate.images.sources import digits
 from einfluence.keys import content_hash
 
 if TYPE_CHECKING:

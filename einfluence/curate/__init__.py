@@ -6,19 +6,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
+from einfluence.curate.builder import Codes, CurationBuilder, Ints, Measure
 from einfluence.curate.classes import ImageLimits
 from einfluence.curate.distance import measures_for
-from einfluence.curate.draft import Codes, Draft, Ints, Measure, finish
-from einfluence.curate.files import Rows, draft_from_files
+from einfluence.curate.files import Rows, build_from_files
 from einfluence.curate.gates import (
     Tokenizer,
     check_texts,
     count_alike,
     count_conflicts,
     count_joints,
+    count_known,
     count_likenesses,
-    drop_known,
 )
+from einfluence.curate.tables import finish
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Part, Spec
@@ -65,43 +66,43 @@ def curate(
     """
     written = part.classes is not None
     limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written)
-    draft, default_kind, more = _draft(part, spec, tokenize, limits, rows)
-    count_joints(draft)
-    check_texts(draft, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
-    if part.facts is None and all(sample.gap is not None for sample in draft.samples.values()):
-        count_conflicts(draft)  # a facts file says itself which relations have one object, and is held to it
+    builder, default_kind, more = _build(part, spec, tokenize, limits, rows)
+    count_joints(builder)
+    check_texts(builder, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
+    if part.facts is None and all(sample.gap is not None for sample in builder.samples.values()):
+        count_conflicts(builder)  # a facts file says itself which relations have one object, and is held to it
         if part.samples is not None:
-            count_alike(draft)
-            count_likenesses(draft)
-    drop_known(draft, logprobs)
-    return finish(draft, measures_for(draft, part.distance, base_features, more), default_kind, part.pairs)
+            count_alike(builder)
+            count_likenesses(builder)
+    count_known(builder, logprobs)
+    return finish(builder, measures_for(builder, part.distance, base_features, more), default_kind, part.pairs)
 
 
-def _draft(
+def _build(
     part: Part, spec: Spec, tokenize: Tokenizer | None, limits: ImageLimits, rows: Rows | None
-) -> tuple[Draft, DefaultKind | None, Mapping[str, Measure]]:
+) -> tuple[CurationBuilder, DefaultKind | None, Mapping[str, Measure]]:
     if part.samples is not None:
         probes, queries, relations = (
             spec.path(name) if name else None for name in (part.probes, part.queries, part.relations)
         )
-        return draft_from_files(spec.path(part.samples), probes, queries, relations, limits, part.join, rows), None, {}
+        return build_from_files(spec.path(part.samples), probes, queries, relations, limits, part.join, rows), None, {}
     if part.images is not None:
-        from einfluence.curate.images import draft_images
+        from einfluence.curate.images.draw import build_images
 
-        images = draft_images(part.images, spec, limits)
-        return images.draft, images.default_kind, {}
+        images = build_images(part.images, spec, limits)
+        return images.builder, images.default_kind, {}
     if part.classes is not None:
         raise InputError("classes", "classes for texts", "`classes` beside `images`, or `samples` that are images")
-    from einfluence.curate.facts import draft_facts
-    from einfluence.curate.taxonomy import taxonomic
-    from einfluence.curate.world import facts_path, load_world
+    from einfluence.curate.facts.derive import build_facts
+    from einfluence.curate.facts.load import facts_path, load_world
+    from einfluence.curate.facts.taxonomy import taxonomic
 
     if part.facts is not None:
-        facts = draft_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts, part.join)
-        return facts.draft, facts.default_kind, {"taxonomic": taxonomic(facts)}
+        facts = build_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts, part.join)
+        return facts.builder, facts.default_kind, {"taxonomic": taxonomic(facts)}
     if part.source is None:
         raise TypeError("a part without data")
-    from einfluence.curate.sources import draft_source
+    from einfluence.curate.sources import build_source
 
-    found = draft_source(part.source, spec, part.join)
-    return found.draft, found.default_kind, {}
+    found = build_source(part.source, spec, part.join)
+    return found.builder, found.default_kind, {}

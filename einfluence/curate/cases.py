@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from einfluence.curate.draft import KINDS, Codes, Draft, Gates, Ints
+from einfluence.curate.builder import KINDS, Codes, CurationBuilder, Gates, Ints
 from einfluence.curate.wording import contains, mentions, normalise, words
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
@@ -106,10 +106,10 @@ def split_end(sentence: str, target: str | None = None) -> Text | None:
 
 
 @dataclass
-class CasesDraft:
-    """A draft and, for its samples, the cases and marks behind them."""
+class CasesBuilder:
+    """The curation and, for its samples, the cases and marks behind them."""
 
-    draft: Draft = field(default_factory=Draft)
+    builder: CurationBuilder = field(default_factory=CurationBuilder)
     case_of: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     marks: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     probe_marks: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
@@ -130,12 +130,12 @@ class CasesDraft:
             flat = np.array([mark for row in listed for mark in row], np.int64)
             return csr_matrix((np.ones(len(flat), np.float32), flat, ends), shape=(len(listed), 1 << 26))
 
-        left = rows(self.probe_marks[key] for key in self.draft.probes)
-        right = rows(self.marks[key] for key in self.draft.queries)
+        left = rows(self.probe_marks[key] for key in self.builder.probes)
+        right = rows(self.marks[key] for key in self.builder.queries)
         left, right = left[:, : len(number)], right[:, : len(number)]
-        single = [probe.members[0] if len(probe.members) == 1 else "" for probe in self.draft.probes.values()]
+        single = [probe.members[0] if len(probe.members) == 1 else "" for probe in self.builder.probes.values()]
         own = _about_codes([self.about.get(key) for key in single], number)
-        seen = _about_codes([self.about.get(key) for key in self.draft.queries], number)
+        seen = _about_codes([self.about.get(key) for key in self.builder.queries], number)
         code = np.empty(len(probes), np.int8)
         for start in range(0, len(probes), 500_000):
             at = slice(start, start + 500_000)
@@ -158,9 +158,9 @@ def _about_codes(found: Sequence[tuple[str, str, str] | None], number: dict[str,
     return np.array(rows, np.int64).reshape(-1, 3)
 
 
-def draft_cases(
+def build_cases(
     name: str, cases: Iterable[Case], gates: Gates, *, limit: int | None, seed: int, join: str | None = None
-) -> CasesDraft:
+) -> CasesBuilder:
     """Turns cases into probes, queries and claims, and passes them through the quality gates.
 
     Args:
@@ -174,7 +174,7 @@ def draft_cases(
     Raises:
         InputError: If no case is left.
     """
-    out = CasesDraft(Draft(gates=gates, join=join))
+    out = CasesBuilder(CurationBuilder(gates=gates, join=join))
     gates.open(DUPLICATE)
     listed = [case for case in cases if _is_whole(gates, case)]
     if limit is not None:
@@ -195,7 +195,7 @@ def draft_cases(
         seen[normal] = case.where
         for number, trial in enumerate(case.trials):
             _try(out, name, case, trial, number)
-    if not out.draft.probes:
+    if not out.builder.probes:
         passed = [f"{gate}: {example}" for gate, (count, example) in gates.rows.items() if count and example]
         found = "no usable item" + (f" ({passed[0]})" if passed else "")
         raise InputError(f"source.path ({name})", found, f"items of {name}; see docs/curation.md for its form")
@@ -209,22 +209,22 @@ def _is_whole(gates: Gates, case: Case) -> bool:
     return whole
 
 
-def _try(out: CasesDraft, name: str, case: Case, trial: Trial, number: int) -> None:
-    draft = out.draft
+def _try(out: CasesBuilder, name: str, case: Case, trial: Trial, number: int) -> None:
+    builder = out.builder
     members = [_keep(out, name, case, text, f"{number}.{place}") for place, text in enumerate(trial.members)]
     kind = "sample" if len(members) == 1 else "bundle"
-    probe_id = draft.probe(f"{case.key}:{number}", members, kind)
+    probe_id = builder.probe(f"{case.key}:{number}", members, kind)
     about = set(case.marks).union(*(out.marks[key] for key in members))
     for key in members:
-        draft.query(key)
-        draft.claim(probe_id, key, "self")
+        builder.query(key)
+        builder.claim(probe_id, key, "self")
     for place, claim in enumerate(trial.claims):
-        if not _passes(draft.gates, case, trial, claim):
+        if not _passes(builder.gates, case, trial, claim):
             continue
-        key = draft.query(_keep(out, name, case, claim.text, f"{number}.{claim.kind}{place}"))
+        key = builder.query(_keep(out, name, case, claim.text, f"{number}.{claim.kind}{place}"))
         asked = {normalise(member.prompt) for member in trial.members}
         same = claim.kind == "unrelated" and normalise(claim.text.prompt) in asked  # the probe's own question
-        draft.claim(probe_id, key, None if same else claim.kind, claim.level)
+        builder.claim(probe_id, key, None if same else claim.kind, claim.level)
         if claim.kind in ("entailed", "premise"):
             about |= out.marks[key]
     out.probe_marks.setdefault(probe_id, set()).update(about)
@@ -249,12 +249,12 @@ def _passes(gates: Gates, case: Case, trial: Trial, claim: Claim) -> bool:
     return gate is None
 
 
-def _keep(out: CasesDraft, name: str, case: Case, text: Text, place: str) -> str:
+def _keep(out: CasesBuilder, name: str, case: Case, text: Text, place: str) -> str:
     sample = Sample(
         name=f"{case.key}:{place}", prompt=text.prompt, target=text.target, domain=case.domain,
         cluster=case.cluster or case.key, template=None, source=case.where,
     )  # fmt: skip
-    key = out.draft.sample(sample)
+    key = out.builder.sample(sample)
     marks = out.marks.setdefault(key, set())
     marks |= words(f"{text.prompt} {text.target}") - set(case.ignore)
     marks.update(case.marks)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from einfluence.curate.draft import Draft, Floats, Ints, Measure
+from einfluence.curate.builder import CurationBuilder, Floats, Ints, Measure
 from einfluence.errors import InputError
 from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
 
@@ -57,7 +57,7 @@ class Places:
 
 
 def measures_for(
-    draft: Draft,
+    builder: CurationBuilder,
     wanted: Sequence[str],
     base_features: Features | None,
     more: Mapping[str, Measure] | None = None,
@@ -65,7 +65,7 @@ def measures_for(
     """The distance measures of a part, by name, in the order in which the spec names them.
 
     Args:
-        draft: Samples, probes and queries.
+        builder: Samples, probes and queries.
         wanted: Names from the spec; none takes the defaults of the objective and all of ``more``.
         base_features: Asked once, and only if a measure needs it. Without it, ``hidden`` and ``features`` are left
             out, and the report says so.
@@ -75,7 +75,7 @@ def measures_for(
         InputError: For a measure that does not exist for samples of this objective.
     """
     more = dict(more or {})
-    objective = next((sample.objective for sample in draft.samples.values()), CAUSAL_LM)
+    objective = next((sample.objective for sample in builder.samples.values()), CAUSAL_LM)
     offered = MEASURES.get(objective, OF_WORDS)
     names = list(wanted) or [*offered, *more]
     found: dict[str, Measure] = {}
@@ -84,60 +84,60 @@ def measures_for(
             found[name] = more[name]
         elif name in ("hidden", "features"):
             if base_features is None:
-                draft.gates.count("distance not computed (no base)", name)
+                builder.gates.count("distance not computed (no base)", name)
             else:
-                found[name] = _later(draft, base_features, center=True)
+                found[name] = _later(builder, base_features, center=True)
         elif name == "lexical" and name in offered:
-            found[name] = lexical(draft)
+            found[name] = lexical(builder)
         elif name == "pixel" and name in offered:
-            found[name] = pixel(draft)
+            found[name] = pixel(builder)
         elif "lexical" in offered and ("/" in name or name.startswith("embedder:")):
-            found[name] = _later(draft, _embedder(name.removeprefix("embedder:")), center=False)
+            found[name] = _later(builder, _embedder(name.removeprefix("embedder:")), center=False)
         else:
             known = [*offered, *more]
             raise InputError("distance", f"{name!r}", f"one of {', '.join(known)}, or embedder:<folder or hub id>")
     return found
 
 
-def _later(draft: Draft, features: Features, *, center: bool) -> Measure:
+def _later(builder: CurationBuilder, features: Features, *, center: bool) -> Measure:
     """Asks for features only when the pairs are known to be wanted."""
 
     def measure(rows: Ints, columns: Ints) -> Floats:
-        return embedded(draft, features, center=center)(rows, columns)
+        return embedded(builder, features, center=center)(rows, columns)
 
     return measure
 
 
-def embedded(draft: Draft, features: Features, *, center: bool) -> Places:
+def embedded(builder: CurationBuilder, features: Features, *, center: bool) -> Places:
     """Cosine distance in [0, 2] of feature vectors; of several views, the mean of theirs.
 
     Args:
-        draft: Samples, probes and queries.
+        builder: Samples, probes and queries.
         features: Vectors of samples.
         center: Subtract the mean vector first. The hidden states of a language model share one large component,
             which would leave all cosines near 1.
     """
-    needed = _needed(draft)
-    vectors = np.asarray(features([draft.samples[key] for key in needed]), dtype=np.float64)
+    needed = _needed(builder)
+    vectors = np.asarray(features([builder.samples[key] for key in needed]), dtype=np.float64)
     if vectors.ndim not in (2, 3) or len(vectors) != len(needed) or not np.isfinite(vectors).all():
         raise ValueError(f"features of shape {vectors.shape} for {len(needed)} samples, or not finite")
     if center:
         vectors = vectors - vectors.mean(0)
     if vectors.ndim == 3:  # each view weighs the same, however long its vectors
         vectors = _unit(vectors).reshape(len(vectors), -1)
-    return Places(_unit(_pool(draft, needed, vectors)), _unit(_pick(draft, needed, vectors)), cosine=True)
+    return Places(_unit(_pool(builder, needed, vectors)), _unit(_pick(builder, needed, vectors)), cosine=True)
 
 
-def lexical(draft: Draft) -> Measure:
+def lexical(builder: CurationBuilder) -> Measure:
     """Cosine distance in [0, 1] of TF-IDF vectors of character trigrams, lower case, blanks included."""
 
     def measure(rows: Ints, columns: Ints) -> Floats:
-        needed = _needed(draft)
-        vectors = trigrams([f"{draft.samples[key].prompt} {draft.samples[key].target}" for key in needed])
+        needed = _needed(builder)
+        vectors = trigrams([f"{builder.samples[key].prompt} {builder.samples[key].target}" for key in needed])
         row = {key: index for index, key in enumerate(needed)}
-        members = [[row[member] for member in probe.members] for probe in draft.probes.values()]
+        members = [[row[member] for member in probe.members] for probe in builder.probes.values()]
         probes = _unit_rows(_mixing(members, len(needed)) @ vectors)
-        queries = vectors[[row[key] for key in draft.queries]]
+        queries = vectors[[row[key] for key in builder.queries]]
         return Places(probes, queries, cosine=True)(rows, columns)
 
     return measure
@@ -190,37 +190,37 @@ def _unit_rows(matrix: Any) -> Any:
     return (diags(1 / np.maximum(norms, 1e-12)) @ matrix).astype(np.float32).tocsr()
 
 
-def pixel(draft: Draft) -> Measure:
+def pixel(builder: CurationBuilder) -> Measure:
     """Root mean square difference of pixel values, in [0, 1]."""
 
     def measure(rows: Ints, columns: Ints) -> Floats:
-        needed = _needed(draft)
-        arrays = [draft.samples[key].pixels for key in needed]
+        needed = _needed(builder)
+        arrays = [builder.samples[key].pixels for key in needed]
         vectors = np.stack([array.ravel() for array in arrays if array is not None]).astype(np.float64)
-        return Places(_pool(draft, needed, vectors), _pick(draft, needed, vectors), cosine=False)(rows, columns)
+        return Places(_pool(builder, needed, vectors), _pick(builder, needed, vectors), cosine=False)(rows, columns)
 
     return measure
 
 
-def _needed(draft: Draft) -> list[str]:
+def _needed(builder: CurationBuilder) -> list[str]:
     """Members of probes, and queries; what could not be read has no distance from anything."""
-    members = (member for probe in draft.probes.values() for member in probe.members)
-    return [key for key in dict.fromkeys([*members, *draft.queries]) if not draft.samples[key].unreadable]
+    members = (member for probe in builder.probes.values() for member in probe.members)
+    return [key for key in dict.fromkeys([*members, *builder.queries]) if not builder.samples[key].unreadable]
 
 
-def _pool(draft: Draft, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _pool(builder: CurationBuilder, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     row = {key: index for index, key in enumerate(needed)}
     absent = len(needed)  # the row of what could not be read
-    members = [[row.get(member, absent) for member in probe.members] for probe in draft.probes.values()]
+    members = [[row.get(member, absent) for member in probe.members] for probe in builder.probes.values()]
     vectors = np.vstack([vectors, np.full((1, vectors.shape[1]), np.nan)])
     if all(len(rows) == 1 for rows in members):
         return vectors[[rows[0] for rows in members]]
     return np.asarray(_mixing(members, len(vectors)) @ vectors)
 
 
-def _pick(draft: Draft, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _pick(builder: CurationBuilder, needed: list[str], vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     row = {key: index for index, key in enumerate(needed)}
-    return vectors[[row[key] for key in draft.queries]]
+    return vectors[[row[key] for key in builder.queries]]
 
 
 def _mixing(members: list[list[int]], n: int) -> Any:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from einfluence.curate.builder import KINDS, PROBE_KINDS, CurationBuilder
 from einfluence.curate.classes import ImageLimits
-from einfluence.curate.draft import KINDS, PROBE_KINDS, Draft
 from einfluence.curate.formats import misfit
-from einfluence.curate.image_rows import IMAGE_FIELDS, ImageRows, as_image_row
+from einfluence.curate.images.rows import IMAGE_FIELDS, ImageRows, as_image_row
 from einfluence.curate.records import id_field, lines_of, number_field, read_records, text_field
 from einfluence.errors import InputError
 from einfluence.samples import Probe, Sample
@@ -41,7 +41,7 @@ class Rows:
     optional: tuple[str, ...] = ()
 
 
-def draft_from_files(
+def build_from_files(
     samples: Path,
     probes: Path | None = None,
     queries: Path | None = None,
@@ -49,8 +49,8 @@ def draft_from_files(
     limits: ImageLimits | None = None,
     join: str | None = None,
     rows: Rows | None = None,
-) -> Draft:
-    """Reads a user's files into a draft: by default every sample is a probe and a query.
+) -> CurationBuilder:
+    """Reads a user's files into a builder: by default every sample is a probe and a query.
 
     ``join`` is what stands between prompt and target of rows that do not say it themselves. Without ``rows`` the first
     row says whether the file holds texts or images.
@@ -58,31 +58,33 @@ def draft_from_files(
     Raises:
         InputError: Naming file and line of the first fault.
     """
-    draft = Draft(join=join)
-    draft.gates.open("samples of equal content")
+    builder = CurationBuilder(join=join)
+    builder.gates.open("samples of equal content")
     if rows and limits and limits.written:
         raise InputError("classes", f"classes for {rows.objective}", "the labels that the base names, and no `classes`")
-    found = _own_samples(samples, rows) if rows else _texts_or_images(samples, draft, limits or ImageLimits())
-    ids = _keep_samples(found, draft)
-    probe_ids = _read_probes(probes, draft, ids) if probes else _each_sample(draft, ids)
+    found = _own_samples(samples, rows) if rows else _texts_or_images(samples, builder, limits or ImageLimits())
+    ids = _keep_samples(found, builder)
+    probe_ids = _read_probes(probes, builder, ids) if probes else _each_sample(builder, ids)
     for sample_id in _read_queries(queries, ids) if queries else ids.values():
-        draft.query(sample_id)
+        builder.query(sample_id)
     if relations:
-        _read_relations(relations, draft, probe_ids, ids)
-    return draft
+        _read_relations(relations, builder, probe_ids, ids)
+    return builder
 
 
-def _keep_samples(samples: Iterable[Sample], draft: Draft) -> dict[str, str]:
-    """Fills the draft's samples and returns ``sample_id`` by the user's id."""
+def _keep_samples(samples: Iterable[Sample], builder: CurationBuilder) -> dict[str, str]:
+    """Fills the builder's samples and returns ``sample_id`` by the user's id."""
     ids: dict[str, str] = {}
     places: dict[str, str] = {}
     for sample in samples:
         where, name = sample.source, sample.name
         if name in ids:
             raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
-        if sample.sample_id in draft.samples:
-            draft.gates.count("samples of equal content", f"{where} {name} = {draft.samples[sample.sample_id].name}")
-        ids[name], places[name] = draft.sample(sample), where
+        if sample.sample_id in builder.samples:
+            builder.gates.count(
+                "samples of equal content", f"{where} {name} = {builder.samples[sample.sample_id].name}"
+            )
+        ids[name], places[name] = builder.sample(sample), where
     return ids
 
 
@@ -101,13 +103,13 @@ def _own_samples(path: Path, rows: Rows) -> Iterator[Sample]:
         )
 
 
-def _texts_or_images(path: Path, draft: Draft, limits: ImageLimits) -> Iterator[Sample]:
+def _texts_or_images(path: Path, builder: CurationBuilder, limits: ImageLimits) -> Iterator[Sample]:
     known = (*TEXT_FIELDS, *IMAGE_FIELDS[1:], "file_name", *MORE_FIELDS)
     records = [(where, as_image_row(where, fields)) for where, fields in read_records(path, (), known)]
     is_image = _are_images(*records[0])
     if not is_image and limits.written:
         raise InputError("classes", "classes for texts", "`classes` beside `images`, or `samples` that are images")
-    images = ImageRows(path.parent, limits, draft.gates)
+    images = ImageRows(path.parent, limits, builder.gates)
     for where, fields in records:
         if "id" not in fields:
             raise misfit(where, fields, [], ("id",), known)
@@ -141,13 +143,13 @@ def _text(where: str, fields: Mapping[str, Any], name: str) -> Sample:
     )
 
 
-def _each_sample(draft: Draft, ids: Mapping[str, str]) -> dict[str, str]:
-    return {name: draft.probe(name, [sample_id]) for name, sample_id in ids.items()}
+def _each_sample(builder: CurationBuilder, ids: Mapping[str, str]) -> dict[str, str]:
+    return {name: builder.probe(name, [sample_id]) for name, sample_id in ids.items()}
 
 
-def _read_probes(path: Path, draft: Draft, ids: Mapping[str, str]) -> dict[str, str]:
-    """Fills the draft's probes and returns ``probe_id`` by the user's id."""
-    draft.gates.open(EQUAL_PROBES)
+def _read_probes(path: Path, builder: CurationBuilder, ids: Mapping[str, str]) -> dict[str, str]:
+    """Fills the builder's probes and returns ``probe_id`` by the user's id."""
+    builder.gates.open(EQUAL_PROBES)
     probes: dict[str, str] = {}
     places: dict[str, str] = {}
     for where, fields in read_records(path, ("id", "samples"), ("kind",)):
@@ -160,9 +162,9 @@ def _read_probes(path: Path, draft: Draft, ids: Mapping[str, str]) -> dict[str, 
             raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(PROBE_KINDS)}")
         if kind == "sample" and len(members) > 1:
             raise InputError(f"{where} kind", f"'sample' of {len(members)} samples", "'bundle' or 'sequence'")
-        probe_id = draft.probe(name, members, kind)
-        first = draft.probes[probe_id].name
-        draft.gates.count(EQUAL_PROBES, f"{where} {name} = {first}", int(first != name))
+        probe_id = builder.probe(name, members, kind)
+        first = builder.probes[probe_id].name
+        builder.gates.count(EQUAL_PROBES, f"{where} {name} = {first}", int(first != name))
         probes[name], places[name] = probe_id, where
     return probes
 
@@ -196,12 +198,12 @@ def _read_queries(path: Path, ids: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _read_relations(path: Path, draft: Draft, probes: Mapping[str, str], ids: Mapping[str, str]) -> None:
+def _read_relations(path: Path, builder: CurationBuilder, probes: Mapping[str, str], ids: Mapping[str, str]) -> None:
     places: dict[tuple[str, str], str] = {}
     for where, fields in read_records(path, ("probe", "query"), ("kind", "level", "distance")):
         probe_id = _known(f"{where} probe", id_field(where, fields, "probe"), probes, "probe")
         query_id = _known(f"{where} query", id_field(where, fields, "query"), ids, "sample")
-        if query_id not in draft.queries:
+        if query_id not in builder.queries:
             raise InputError(f"{where} query", f"{fields['query']!r}, which is no query", "an id from the queries file")
         pair = (probe_id, query_id)
         if pair in places:
@@ -209,16 +211,16 @@ def _read_relations(path: Path, draft: Draft, probes: Mapping[str, str], ids: Ma
         kind = fields.get("kind")
         if kind is not None and kind not in KINDS:
             raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(KINDS)}, or nothing")
-        kind = _own_kind(where, fields, kind, draft.probes[probe_id], query_id)
+        kind = _own_kind(where, fields, kind, builder.probes[probe_id], query_id)
         distance = number_field(where, fields, "distance")
         if distance is not None and distance < 0:
             raise InputError(f"{where} distance", f"{distance:g}", "a distance >= 0")
         places[pair] = where
         level = number_field(where, fields, "level")
         if kind is not None or level is not None:
-            draft.claim(probe_id, query_id, kind, level)
+            builder.claim(probe_id, query_id, kind, level)
         if distance is not None:
-            draft.given[pair] = distance
+            builder.given[pair] = distance
 
 
 def _own_kind(where: str, fields: Mapping[str, Any], kind: str | None, probe: Probe, query_id: str) -> str | None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from einfluence.curate.draft import Draft
+from einfluence.curate.builder import CurationBuilder
 from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
 from einfluence.joint import doubtful, plain_gap
@@ -32,31 +32,31 @@ LIKELY = -2.3  # nats; one in ten
 SHUFFLED = 4  # facts that one is held against
 
 
-def count_likenesses(draft: Draft) -> None:
+def count_likenesses(builder: CurationBuilder) -> None:
     """Counts texts of the user's own that are one text to the model under several ids; all are kept."""
-    texts = [sample for sample in draft.samples.values() if sample.gap is not None]
+    texts = [sample for sample in builder.samples.values() if sample.gap is not None]
     if not texts:
         return
-    draft.gates.open(SEEN_ALIKE)
+    builder.gates.open(SEEN_ALIKE)
     seen: dict[tuple[str, str], Sample] = {}
     for sample in texts:
         first = seen.setdefault((sample.text, sample.target.strip()), sample)
         if first is not sample:
-            draft.gates.count(SEEN_ALIKE, f"{_place(sample)} = {first.name}: {sample.text!r}")
+            builder.gates.count(SEEN_ALIKE, f"{_place(sample)} = {first.name}: {sample.text!r}")
 
 
-def count_joints(draft: Draft) -> None:
+def count_joints(builder: CurationBuilder) -> None:
     """Counts texts where the rule for what stands between prompt and target left the blank out, or may be wrong."""
-    if not any(sample.gap is not None for sample in draft.samples.values()):
+    if not any(sample.gap is not None for sample in builder.samples.values()):
         return
-    draft.gates.open(NO_BLANK, DOUBTFUL)
-    for sample in draft.samples.values():
+    builder.gates.open(NO_BLANK, DOUBTFUL)
+    for sample in builder.samples.values():
         if sample.gap is None or sample.join is not None:
             continue
         if plain_gap(sample.prompt, sample.target) and not sample.gap:
-            draft.gates.count(NO_BLANK, _joint(sample))
+            builder.gates.count(NO_BLANK, _joint(sample))
         elif doubtful(sample.prompt, sample.target):
-            draft.gates.count(DOUBTFUL, _joint(sample))
+            builder.gates.count(DOUBTFUL, _joint(sample))
 
 
 def _joint(sample: Sample) -> str:
@@ -68,7 +68,7 @@ def _place(sample: Sample) -> str:
 
 
 def check_texts(
-    draft: Draft,
+    builder: CurationBuilder,
     tokenize: Tokenizer | None,
     max_tokens: int | None,
     *,
@@ -78,7 +78,7 @@ def check_texts(
     """Leaves out texts that the base cannot take, and counts those that write control tokens of its.
 
     Args:
-        draft: What was curated; probes, queries and claims of unfit samples go with them.
+        builder: What was curated; probes, queries and claims of unfit samples go with them.
         tokenize: The base's tokenizer; None checks nothing.
         max_tokens: The base's context; None checks no length.
         strict: Refuse instead (a user's own file).
@@ -87,12 +87,12 @@ def check_texts(
     Raises:
         InputError: For the first unfit sample, if ``strict``.
     """
-    if tokenize is None or not draft.samples:
+    if tokenize is None or not builder.samples:
         return
-    draft.gates.open(NO_TOKENS, TOO_LONG, CONTROL)
+    builder.gates.open(NO_TOKENS, TOO_LONG, CONTROL)
     control = _control_finder(tokenize, specials)
     unfit: set[str] = set()
-    for key, sample in draft.samples.items():
+    for key, sample in builder.samples.items():
         if sample.gap is None:
             return
         where = sample.source or sample.name
@@ -101,19 +101,19 @@ def check_texts(
                 raise InputError(
                     f"{where} target", f"{sample.target!r}, which tokenizes to nothing", "at least one token"
                 )
-            draft.gates.count(NO_TOKENS, f"{where} {sample.target!r}")
+            builder.gates.count(NO_TOKENS, f"{where} {sample.target!r}")
             unfit.add(key)
             continue
         if (token := control(sample.text)) is not None:
-            draft.gates.count(CONTROL, f"{_place(sample)}: {token}")
+            builder.gates.count(CONTROL, f"{_place(sample)}: {token}")
         length = len(tokenize(sample.text)) + 1 if max_tokens is not None else 0
         if max_tokens is not None and length > max_tokens:
             if strict:
                 found = f"a text of {length} tokens (with one to begin)"
                 raise InputError(where, found, f"at most {max_tokens}, the base's context", "shorten it")
-            draft.gates.count(TOO_LONG, f"{sample.name}: {length} of {max_tokens}")
+            builder.gates.count(TOO_LONG, f"{sample.name}: {length} of {max_tokens}")
             unfit.add(key)
-    remove(draft, unfit)
+    remove(builder, unfit)
 
 
 def _control_finder(tokenize: Tokenizer, specials: Collection[str] | None) -> Callable[[str], str | None]:
@@ -130,44 +130,46 @@ def _control_finder(tokenize: Tokenizer, specials: Collection[str] | None) -> Ca
     return lambda text: next((tag[0] for tag in pattern.finditer(text) if is_one(tag[0])), None)
 
 
-def remove(draft: Draft, unfit: set[str]) -> None:
-    """Takes samples out of a draft, with the probes, queries and claims that need them."""
+def remove(builder: CurationBuilder, unfit: set[str]) -> None:
+    """Takes samples out of a builder, with the probes, queries and claims that need them."""
     if not unfit:
         return
-    draft.samples = {key: sample for key, sample in draft.samples.items() if key not in unfit}
-    draft.probes = {key: probe for key, probe in draft.probes.items() if not unfit.intersection(probe.members)}
-    draft.queries = {key: row for row, key in enumerate(key for key in draft.queries if key not in unfit)}
-    kept = {pair for pair in (*draft.claims, *draft.given) if pair[0] in draft.probes and pair[1] in draft.queries}
-    draft.claims = {pair: claim for pair, claim in draft.claims.items() if pair in kept}
-    draft.given = {pair: value for pair, value in draft.given.items() if pair in kept}
+    builder.samples = {key: sample for key, sample in builder.samples.items() if key not in unfit}
+    builder.probes = {key: probe for key, probe in builder.probes.items() if not unfit.intersection(probe.members)}
+    builder.queries = {key: row for row, key in enumerate(key for key in builder.queries if key not in unfit)}
+    kept = {
+        pair for pair in (*builder.claims, *builder.given) if pair[0] in builder.probes and pair[1] in builder.queries
+    }
+    builder.claims = {pair: claim for pair, claim in builder.claims.items() if pair in kept}
+    builder.given = {pair: value for pair, value in builder.given.items() if pair in kept}
 
 
-def count_conflicts(draft: Draft) -> None:
+def count_conflicts(builder: CurationBuilder) -> None:
     """Counts trained samples that answer a prompt otherwise than an earlier one does; all stay in."""
-    draft.gates.open(CONFLICT)
-    trained = (member for probe in draft.probes.values() if probe.kind != "control" for member in probe.members)
+    builder.gates.open(CONFLICT)
+    trained = (member for probe in builder.probes.values() if probe.kind != "control" for member in probe.members)
     first: dict[str, tuple[str, Sample]] = {}
-    for sample in (draft.samples[member] for member in dict.fromkeys(trained)):
+    for sample in (builder.samples[member] for member in dict.fromkeys(trained)):
         target = normalise(sample.target)
         answer, other = first.setdefault(normalise(sample.prompt), (target, sample))
         if answer != target:
             places = f"{sample.source or sample.name} and {other.source or other.name}"
-            draft.gates.count(CONFLICT, f"{places}: {sample.prompt} | {sample.target}, {other.target}")
+            builder.gates.count(CONFLICT, f"{places}: {sample.prompt} | {sample.target}, {other.target}")
 
 
-def count_alike(draft: Draft) -> None:
+def count_alike(builder: CurationBuilder) -> None:
     """Counts samples that are the same text as an earlier one but for what does not count; all stay in."""
-    draft.gates.open(ALIKE)
+    builder.gates.open(ALIKE)
     first: dict[str, Sample] = {}
-    for sample in draft.samples.values():
+    for sample in builder.samples.values():
         other = first.setdefault(normalise(f"{sample.prompt} {sample.target}"), sample)
         if other is not sample:
-            draft.gates.count(
+            builder.gates.count(
                 ALIKE, f"{sample.source} {sample.name} and {other.name}: {sample.prompt} | {sample.target}"
             )
 
 
-def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:
+def count_known(builder: CurationBuilder, logprobs: Callable[[Sequence[Sample]], np.ndarray] | None) -> None:
     """Counts probe facts that the base knows: likely by themselves, and MARGIN nats above any of a few shuffled ones.
 
     A shuffled fact is the same target after the prompt of another probe of the same template and domain. Probes that
@@ -176,14 +178,14 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
     if logprobs is None:
         return
     groups: dict[tuple[str, str], list[Sample]] = {}
-    for probe in draft.probes.values():
-        sample = draft.samples[probe.members[0]]
+    for probe in builder.probes.values():
+        sample = builder.samples[probe.members[0]]
         if probe.kind == "sample" and sample.gap is not None:
             groups.setdefault((sample.template or "", sample.domain), []).append(sample)
     facts = [fact for samples in groups.values() for fact in _shuffled(samples)]
     if not facts:
         return
-    draft.gates.open(KNOWN)
+    builder.gates.open(KNOWN)
     own = np.asarray(logprobs([sample for sample, _ in facts]), dtype=np.float64)
     likely = [(*fact, value) for fact, value in zip(facts, own, strict=True) if value > LIKELY]
     others = [
@@ -195,7 +197,7 @@ def drop_known(draft: Draft, logprobs: Callable[[Sequence[Sample]], np.ndarray] 
     for sample, prompts, value in likely:
         gain = value - max(next(told) for _ in prompts)
         if gain > MARGIN:
-            draft.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
+            builder.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
 
 
 def _shuffled(samples: list[Sample]) -> Iterator[tuple[Sample, list[str]]]:

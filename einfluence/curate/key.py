@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from einfluence.curate.image_rows import pictures_named
-from einfluence.curate.image_sources import files_read
-from einfluence.curate.image_trees import files_below
-from einfluence.curate.pictures import IMAGE_ENDINGS, beside
+from einfluence.curate.images.decode import IMAGE_ENDINGS, beside
+from einfluence.curate.images.rows import pictures_named
+from einfluence.curate.images.sources import files_read
+from einfluence.curate.images.trees import files_below
 from einfluence.digests import digest
 from einfluence.embedded import data_folder
 from einfluence.keys import content_hash

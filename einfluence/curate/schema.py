@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from einfluence.curate.draft import KINDS, PROBE_KINDS
-from einfluence.curate.factsfile import FactsFile
+from einfluence.curate.builder import KINDS, PROBE_KINDS
+from einfluence.curate.facts.schema import FactsFile
 
 
 class _Row(BaseModel):

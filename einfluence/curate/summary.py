@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from einfluence.curate.draft import KINDS
+from einfluence.curate.builder import KINDS
 from einfluence.keys import content_hash
 from einfluence.samples import Curated
 

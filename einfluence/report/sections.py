@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from einfluence.curate.noise import UNITS
+from einfluence.curate.images.corrupt import UNITS
 from einfluence.metrics import estimate
 from einfluence.metrics.resample import Summary
 from einfluence.report import charts, tiled

@@ -10,7 +10,7 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from einfluence.curate.noise import UNITS
+from einfluence.curate.images.corrupt import UNITS
 
 SYMBOLS = {
     "met": "✓", "violated": "✗", "cannot tell": "?", "described": "·", "better": "▲", "worse": "▼", "alike": "=",

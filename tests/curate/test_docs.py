@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image
 
 from einfluence.curate import curate
-from einfluence.curate.draft import KINDS
-from einfluence.curate.noise import FAMILIES
+from einfluence.curate.builder import KINDS
+from einfluence.curate.images.corrupt import FAMILIES
 from einfluence.curate.sources import SOURCES
 from einfluence.spec import Facts, Part, Spec
 

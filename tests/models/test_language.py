@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from einfluence.bases.load import find_base, load_base
-from einfluence.curate.world import load_world
+from einfluence.curate.facts.load import load_world
 from einfluence.models.language import evaluation, pretrain
 from einfluence.models.language.corpus import Corpus, Level
 from einfluence.models.language.export import save_folder, to_llama

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from einfluence.curate.noise import FAMILIES
+from einfluence.curate.images.corrupt import FAMILIES
 from einfluence.metrics.verdicts import judged
 from einfluence.report.query import in_order
 from einfluence.report.scorecard import position

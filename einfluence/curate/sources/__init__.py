@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from einfluence.curate.cases import Case, CasesDraft, draft_cases
-from einfluence.curate.draft import Gates
-from einfluence.curate.facts import draft_facts
-from einfluence.curate.factsdraft import FactsDraft
-from einfluence.curate.factsfile import World
+from einfluence.curate.builder import Gates
+from einfluence.curate.cases import Case, CasesBuilder, build_cases
+from einfluence.curate.facts.derive import build_facts
+from einfluence.curate.facts.pairs import FactsBuilder
+from einfluence.curate.facts.schema import World
 from einfluence.curate.sources import edits, logic, reversal, worlds
 from einfluence.curate.sources.conll import conll
 from einfluence.curate.sources.knowedit import knowedit
@@ -173,8 +173,8 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-def draft_source(source: SourceSpec, spec: Spec, join: str | None = None) -> CasesDraft | FactsDraft:
-    """Reads a published data set into a draft.
+def build_source(source: SourceSpec, spec: Spec, join: str | None = None) -> CasesBuilder | FactsBuilder:
+    """Reads a published data set into a builder.
 
     Raises:
         InputError: For an unknown name, a path that is not there, or items of another form, with file and line.
@@ -193,15 +193,15 @@ def draft_source(source: SourceSpec, spec: Spec, join: str | None = None) -> Cas
     elif len(splits := splits_of(place)) > 1:
         gates.count(TOGETHER, f"{', '.join(splits)}; `split` takes one", len(splits))
     if found.cases is not None:
-        return draft_cases(
+        return build_cases(
             source.name, found.cases(place, gates), gates, limit=source.limit, seed=source.seed, join=join
         )
     if found.world is None:
         raise TypeError(f"the source {source.name} has no reader")
-    facts = draft_facts(found.world(place, gates), Facts(probes=source.limit, seed=source.seed), join)
+    facts = build_facts(found.world(place, gates), Facts(probes=source.limit, seed=source.seed), join)
     for name, (count, example) in gates.rows.items():
-        facts.draft.gates.open(name)
-        facts.draft.gates.count(name, example, count)
+        facts.builder.gates.open(name)
+        facts.builder.gates.count(name, example, count)
     return facts
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from einfluence.curate.builder import Gates
 from einfluence.curate.cases import UNREADABLE, Case, Claim, Text, Trial
-from einfluence.curate.draft import Gates
 from einfluence.curate.records import lines_of
 from einfluence.curate.sources.rows import ENDINGS as ROWS
 from einfluence.curate.sources.rows import Place, files_of, rows, texts

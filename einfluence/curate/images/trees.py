@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from einfluence.curate.pictures import IMAGE_ENDINGS
+from einfluence.curate.images.decode import IMAGE_ENDINGS
 from einfluence.curate.records import Record, read_jsonl, read_records_loosely
 from einfluence.errors import InputError
 

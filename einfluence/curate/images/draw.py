@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from einfluence.curate.builder import KINDS, Codes, CurationBuilder, Ints
 from einfluence.curate.classes import ImageLimits, check_shape
-from einfluence.curate.draft import KINDS, Codes, Draft, Ints
-from einfluence.curate.image_rows import FRAMES, TwoClasses
-from einfluence.curate.image_sources import Picture, load_pictures
-from einfluence.curate.noise import FAMILIES, add_noise, wrong_label
-from einfluence.curate.pictures import Pixels
+from einfluence.curate.images.corrupt import FAMILIES, add_noise, wrong_label
+from einfluence.curate.images.decode import Pixels
+from einfluence.curate.images.rows import FRAMES, TwoClasses
+from einfluence.curate.images.sources import Picture, load_pictures
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
@@ -26,23 +26,23 @@ UNREADABLE = "images that cannot be read"
 
 
 @dataclass(frozen=True)
-class ImageDraft:
-    """A draft and the classes of its probes and queries, for the kinds that classes decide."""
+class ImagesBuilder:
+    """The curation and the classes of its probes and queries, for the kinds that classes decide."""
 
-    draft: Draft
+    builder: CurationBuilder
 
     def default_kind(self, probes: Ints, queries: Ints) -> Codes:
         """``neighbour`` within a class, ``unrelated`` between classes; noisy and mislabelled probes claim nothing."""
-        samples = self.draft.samples
-        members = [samples[probe.members[0]] for probe in self.draft.probes.values()]
+        samples = self.builder.samples
+        members = [samples[probe.members[0]] for probe in self.builder.probes.values()]
         own = np.array([-1 if sample.noise else sample.label for sample in members])
-        seen = np.array([samples[key].label for key in self.draft.queries])
+        seen = np.array([samples[key].label for key in self.builder.queries])
         same = own[probes] == seen[queries]
         code = np.where(same, KINDS.index("neighbour"), KINDS.index("unrelated"))
         return np.where(own[probes] < 0, -1, code).astype(np.int8)
 
 
-def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
+def build_images(images: Images, spec: Spec, limits: ImageLimits) -> ImagesBuilder:
     """Draws clean probes and queries balanced over classes, and makes the noisy versions.
 
     Every clean probe is a query as well; the rest of the queries are other images. A noisy image is its own probe;
@@ -53,9 +53,9 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
         InputError: For an unknown noise family, too few images, none that can be read, or what the source finds wrong.
     """
     _check_noise(images)
-    draft = Draft()
-    pictures = load_pictures(images, spec, limits, draft.gates)
-    draft.gates.open("images of equal content", FRAMES, UNREADABLE, IMBALANCE, MISSED)
+    builder = CurationBuilder()
+    pictures = load_pictures(images, spec, limits, builder.gates)
+    builder.gates.open("images of equal content", FRAMES, UNREADABLE, IMBALANCE, MISSED)
     order = _balanced(pictures, images.queries, images.seed)
     if len(order) < max(images.queries, images.probes):
         wanted = max(images.queries, images.probes)
@@ -63,41 +63,43 @@ def draft_images(images: Images, spec: Spec, limits: ImageLimits) -> ImageDraft:
         raise InputError(
             "images", found, f"at least {wanted} (queries, clean probes among them)", "ask for fewer queries"
         )
-    _count_classes(draft, pictures, order)
+    _count_classes(builder, pictures, order)
     shape, classes = limits.shape, {picture.label: picture.label_name for picture in pictures}
     if images.label_flip and len(classes) == 1:
         raise InputError("images.label_flip", "true, with images of one class", "two classes or more")
-    probes, seen = list[str](), TwoClasses(draft.gates)
+    probes, seen = list[str](), TwoClasses(builder.gates)
     for place, index in enumerate(order):
         picture = pictures[index]
         try:
             decoded = picture.load()
         except InputError as error:
-            draft.gates.count(UNREADABLE, f"{error.where}: {error.found}")
+            builder.gates.count(UNREADABLE, f"{error.where}: {error.found}")
             if place < images.probes:
-                draft.probe(picture.name, [draft.sample(_sample(picture, None))])
+                builder.probe(picture.name, [builder.sample(_sample(picture, None))])
             continue
         pixels = decoded.pixels
         check_shape(picture.where, pixels.shape, shape)
         if decoded.more:
-            draft.gates.count(FRAMES, picture.where)
+            builder.gates.count(FRAMES, picture.where)
         shape = shape or (pixels.shape[0], pixels.shape[1], pixels.shape[2])
         sample = _sample(picture, pixels)
-        if sample.sample_id in draft.samples:
-            draft.gates.count("images of equal content", f"{picture.where} = {draft.samples[sample.sample_id].name}")
+        if sample.sample_id in builder.samples:
+            builder.gates.count(
+                "images of equal content", f"{picture.where} = {builder.samples[sample.sample_id].name}"
+            )
         seen.see(picture.where, pixels, picture.label)
-        key = draft.query(draft.sample(sample))
+        key = builder.query(builder.sample(sample))
         if place < images.probes:
-            draft.probe(picture.name, [key])
+            builder.probe(picture.name, [key])
             probes.append(key)
-    if not draft.queries:
-        count, example = draft.gates.rows[UNREADABLE]
+    if not builder.queries:
+        count, example = builder.gates.rows[UNREADABLE]
         raise InputError(
             "images", f"{count} images, none of which can be read; {example}", "images such as PNG or JPEG"
         )
     for key in dict.fromkeys(probes):
-        _spoil(draft, draft.samples[key], images, classes)
-    return ImageDraft(draft)
+        _spoil(builder, builder.samples[key], images, classes)
+    return ImagesBuilder(builder)
 
 
 def _sample(picture: Picture, pixels: Pixels | None) -> Sample:
@@ -140,33 +142,33 @@ def _balanced(pictures: Sequence[Picture], count: int, seed: int) -> list[int]:
     return order[:count]
 
 
-def _count_classes(draft: Draft, pictures: Sequence[Picture], order: Sequence[int]) -> None:
+def _count_classes(builder: CurationBuilder, pictures: Sequence[Picture], order: Sequence[int]) -> None:
     found = Counter(pictures[index].label for index in order)
     most = max(found.values(), default=0)
     for label, name in sorted({(picture.label, picture.domain) for picture in pictures}):
         if found[label] < 0.8 * most and most - found[label] > 1:
-            draft.gates.count(IMBALANCE, f"class {name}: {found[label]} of {most}")
+            builder.gates.count(IMBALANCE, f"class {name}: {found[label]} of {most}")
 
 
-def _spoil(draft: Draft, clean: Sample, images: Images, classes: Mapping[int, str | None]) -> None:
+def _spoil(builder: CurationBuilder, clean: Sample, images: Images, classes: Mapping[int, str | None]) -> None:
     if clean.pixels is None:
         raise TypeError(f"{clean.name} is no image")
     for family, levels in images.noise.items():
         for level in levels:
             pixels, reached = add_noise(clean.pixels, clean.sample_id, family, level, images.seed)
             if abs(reached - level) > 0.5:
-                draft.gates.count(MISSED, f"{clean.name} {family} {level:g} dB: {reached:.1f} dB")
-            _noisy_probe(draft, replace(clean, pixels=pixels), clean.sample_id, family, level)
+                builder.gates.count(MISSED, f"{clean.name} {family} {level:g} dB: {reached:.1f} dB")
+            _noisy_probe(builder, replace(clean, pixels=pixels), clean.sample_id, family, level)
     if images.label_flip and clean.label is not None:
         label = wrong_label(clean.sample_id, clean.label, sorted(classes), images.seed)
         flipped = replace(clean, label=label, label_name=classes[label])
-        _noisy_probe(draft, flipped, clean.sample_id, "label_flip", 1.0)
+        _noisy_probe(builder, flipped, clean.sample_id, "label_flip", 1.0)
 
 
-def _noisy_probe(draft: Draft, spoilt: Sample, clean_id: str, noise: str, level: float) -> None:
+def _noisy_probe(builder: CurationBuilder, spoilt: Sample, clean_id: str, noise: str, level: float) -> None:
     name = f"{spoilt.name}+{noise}" + ("" if noise == "label_flip" else f"@{level:g}")
     sample = replace(spoilt, name=name, cluster=clean_id, parent_id=clean_id, noise=noise, level=level)
-    if sample.sample_id in draft.samples:
-        draft.gates.count("noise without effect", name)
+    if sample.sample_id in builder.samples:
+        builder.gates.count("noise without effect", name)
         return
-    draft.claim(draft.probe(name, [draft.sample(sample)], "noisy"), clean_id, "noisy", level)
+    builder.claim(builder.probe(name, [builder.sample(sample)], "noisy"), clean_id, "noisy", level)

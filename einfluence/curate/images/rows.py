@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from einfluence.curate.builder import Gates
 from einfluence.curate.classes import ImageLimits, check_shape, label_of
-from einfluence.curate.draft import Gates
-from einfluence.curate.pictures import Pixels, from_value, path_in
+from einfluence.curate.images.decode import Pixels, from_value, path_in
 from einfluence.curate.records import read_jsonl, read_records_loosely, text_field
 from einfluence.errors import InputError
 from einfluence.keys import content_hash

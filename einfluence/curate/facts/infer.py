@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from einfluence.curate.factsfile import Relation, Rule, Triplet, World
+from einfluence.curate.facts.schema import Relation, Rule, Triplet, World
 from einfluence.errors import InputError
 
 Binding = dict[str, str]

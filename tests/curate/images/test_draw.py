@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from einfluence.curate import curate
-from einfluence.curate.image_rows import FRAMES, TWO_CLASSES
-from einfluence.curate.images import MISSED, UNREADABLE
-from einfluence.curate.noise import FAMILIES, UNITS, add_noise, ratio_db, wrong_label
+from einfluence.curate.images.corrupt import FAMILIES, UNITS, add_noise, ratio_db, wrong_label
+from einfluence.curate.images.draw import MISSED, UNREADABLE
+from einfluence.curate.images.rows import FRAMES, TWO_CLASSES
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Images, Part, Spec
@@ -124,7 +124,7 @@ def test_faults() -> None:
 
 
 def test_digits_are_split_three_to_two_and_the_test_part_is_the_default() -> None:
-    from einfluence.curate.image_sources import digits
+    from einfluence.curate.images.sources import digits
 
     parts = {split: set(digits(split)[2].tolist()) for split in ("train", "test", "all")}
     assert parts["train"] | parts["test"] == parts["all"] == set(range(1797))

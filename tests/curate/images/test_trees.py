@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from einfluence.curate.builder import Gates
 from einfluence.curate.classes import ImageLimits
-from einfluence.curate.draft import Gates
-from einfluence.curate.image_sources import PASSED_OVER, load_pictures
+from einfluence.curate.images.sources import PASSED_OVER, load_pictures
 from einfluence.errors import InputError
 from einfluence.spec import Images, Part, Spec
 

@@ -20,12 +20,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from einfluence.curate.controls import shuffled_words
-from einfluence.curate.draft import KINDS, Draft
-from einfluence.curate.factsdraft import FactsDraft
-from einfluence.curate.factsfile import Triplet, World
-from einfluence.curate.inference import Derived, Knowledge, chase, rules_of
-from einfluence.curate.templates import parse
+from einfluence.curate.builder import KINDS, CurationBuilder
+from einfluence.curate.facts.controls import shuffled_words
+from einfluence.curate.facts.infer import Derived, Knowledge, chase, rules_of
+from einfluence.curate.facts.pairs import FactsBuilder
+from einfluence.curate.facts.schema import Triplet, World
+from einfluence.curate.facts.templates import parse
 from einfluence.curate.wording import contains, normalise
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
@@ -42,7 +42,7 @@ LEAK = "answer stands in the query's prompt"
 SHARE = 4  # one probe fact in so many gets control probes, one the probes that asymmetry needs, one bundles both ways
 
 
-def draft_facts(world: World, facts: Facts, join: str | None = None) -> FactsDraft:
+def build_facts(world: World, facts: Facts, join: str | None = None) -> FactsBuilder:
     """Derives samples, probes, queries and claims from a world.
 
     Args:
@@ -59,9 +59,9 @@ def draft_facts(world: World, facts: Facts, join: str | None = None) -> FactsDra
 class _Derivation:
     def __init__(self, world: World, facts: Facts, join: str | None) -> None:
         self.world, self.facts = world, facts
-        self.out = FactsDraft(Draft(join=join), world)
-        self.draft = self.out.draft
-        self.draft.gates.open(KNOWN, STATED, NEGATION, LEAK)
+        self.out = FactsBuilder(CurationBuilder(join=join), world)
+        self.builder = self.out.builder
+        self.builder.gates.open(KNOWN, STATED, NEGATION, LEAK)
         self.stored = Knowledge()
         for fact in world.file.triplets:
             self.stored.add(fact)
@@ -77,7 +77,7 @@ class _Derivation:
             raise InputError("facts.kinds", f"{unknown[0]!r}", f"kinds among {', '.join((*KINDS, *EXTRA_KINDS))}")
         self.out.kinds = frozenset(KINDS if self.wanted is None else self.wanted)
 
-    def run(self) -> FactsDraft:
+    def run(self) -> FactsBuilder:
         """Everything, in the order: probe facts, their families, further probes."""
         chosen = self._choose()
         self.conclusions = {fact: self._conclude(fact) for fact in self.world.probes}
@@ -115,7 +115,7 @@ class _Derivation:
         for fact in self.world.probes:
             domain = self.world.file.relations[fact[1]].domain
             if fact in self.stored.facts:
-                self.draft.gates.count(KNOWN, " ".join(fact))
+                self.builder.gates.count(KNOWN, " ".join(fact))
             elif self.facts.domains is None or domain in self.facts.domains:
                 by_domain[domain].append(fact)
         ranked = [sorted(found, key=self._rank) for found in by_domain.values()]
@@ -128,7 +128,7 @@ class _Derivation:
     def _conclude(self, fact: Triplet) -> list[Derived]:
         found, stated = chase(fact, self.stored, self.rules, self.facts.depth)
         for conclusion in stated:
-            self.draft.gates.count(STATED, f"{' '.join(fact)} ⇒ {' '.join(conclusion)}")
+            self.builder.gates.count(STATED, f"{' '.join(fact)} ⇒ {' '.join(conclusion)}")
         return found
 
     def _truths(self, chosen: Sequence[Triplet]) -> None:
@@ -170,9 +170,9 @@ class _Derivation:
             cluster=subject,
             template=self.labels.setdefault((relation, form, text), f"{relation}/{form}: {text}"),
             source=self.world.path.name,
-            join=template.gap if self.draft.join is None else None,
+            join=template.gap if self.builder.join is None else None,
         )
-        key = self.keys[fact, text] = self.draft.sample(sample)
+        key = self.keys[fact, text] = self.builder.sample(sample)
         self.out.facts.setdefault(key, fact)
         return key
 
@@ -189,7 +189,7 @@ class _Derivation:
             if form != "statement" and self._wants(kind):
                 key = self._sample(fact, form, text)
                 if kind == "negation" and key == self._statement(fact):
-                    self.draft.gates.count(NEGATION, self.draft.samples[key].name)
+                    self.builder.gates.count(NEGATION, self.builder.samples[key].name)
                 else:
                     yield kind, key
         turned = [relation.inverse] if relation.inverse else [fact[1]] if relation.symmetric else []
@@ -202,13 +202,13 @@ class _Derivation:
     def _family(self, fact: Triplet) -> None:
         """The probe of a fact, its queries and what it claims about them."""
         own = self._statement(fact)
-        probe_id = self.draft.probe(".".join(fact), [own])
-        self.draft.query(own)
+        probe_id = self.builder.probe(".".join(fact), [own])
+        self.builder.query(own)
         self._claim_all(probe_id, fact)
 
     def _claim_all(self, probe_id: str, fact: Triplet) -> None:
-        self.draft.claim(probe_id, self.draft.probes[probe_id].members[0], "self")
-        self.draft.claim(probe_id, self._statement(fact), "paraphrase")
+        self.builder.claim(probe_id, self.builder.probes[probe_id].members[0], "self")
+        self.builder.claim(probe_id, self._statement(fact), "paraphrase")
         turned = {(fact[2], other, fact[0]) for other in self._turned(fact)}
         for kind, key in self._forms(fact):
             self._add(probe_id, key, kind)
@@ -241,12 +241,12 @@ class _Derivation:
         return ([relation.inverse] if relation.inverse else []) + ([fact[1]] if relation.symmetric else [])
 
     def _add(self, probe_id: str, key: str, kind: str, level: float | None = None) -> None:
-        sample = self.draft.samples[key]
+        sample = self.builder.samples[key]
         if contains(normalise(sample.prompt), normalise(sample.target)):
-            self.draft.gates.count(LEAK, f"{sample.prompt} | {sample.target}", int(key not in self.leaking))
+            self.builder.gates.count(LEAK, f"{sample.prompt} | {sample.target}", int(key not in self.leaking))
             self.leaking.add(key)
             return
-        self.draft.claim(probe_id, self.draft.query(key), kind, level)
+        self.builder.claim(probe_id, self.builder.query(key), kind, level)
 
     def _siblings(self, fact: Triplet, probe_relation: str) -> Iterator[Triplet]:
         """A rival object for the same subject, and another subject for the same object; both false.
@@ -276,55 +276,55 @@ class _Derivation:
             return
         premise = item.premises[0]
         one, other = self._statement(fact), self._statement(premise)
-        alone = self.draft.probe(".".join(premise), [other])
+        alone = self.builder.probe(".".join(premise), [other])
         first, second = ".".join(fact), ".".join(premise)
         ways = [(f"{first}+{second}", [one, other], "bundle")]
         if self._drawn(fact, "bundle"):
             ways.append((f"{second}+{first}", [other, one], "bundle"))
             ways.append((f"{first}, then {second}", [one, other], "sequence"))
             ways.append((f"{second}, then {first}", [other, one], "sequence"))
-        conclusion = self.draft.query(self._statement(item.fact))
-        self.draft.query(other)
+        conclusion = self.builder.query(self._statement(item.fact))
+        self.builder.query(other)
         names = {*fact, *premise, *item.fact} - {fact[1], premise[1], item.fact[1]}
         for name, members, kind in ways:
-            both = self.draft.probe(name, members, kind)
-            self.draft.claim(both, conclusion, "entailed", 1.0)
+            both = self.builder.probe(name, members, kind)
+            self.builder.claim(both, conclusion, "entailed", 1.0)
             self.out.touched[both] = (names, {fact[1], premise[1], item.fact[1]})
         self.out.touched.setdefault(alone, ({premise[0], premise[2]}, {premise[1]}))
 
     def _both_ways(self, fact: Triplet) -> None:
         """Probes for φ: influence from i to j and from j to i, for a paraphrase and for a conclusion."""
         own = self._statement(fact)
-        words = [(kind, key) for kind, key in self._forms(fact) if kind == "paraphrase" and key in self.draft.queries]
+        words = [(kind, key) for kind, key in self._forms(fact) if kind == "paraphrase" and key in self.builder.queries]
         if words:
             length = len(self._text(own))
             _, other = min(words, key=lambda pair: (abs(len(self._text(pair[1])) - length), pair[1]))
-            self._claim_all(self.draft.probe(self.draft.samples[other].name, [other]), fact)
+            self._claim_all(self.builder.probe(self.builder.samples[other].name, [other]), fact)
         item = next((item for item in self.conclusions[fact] if item.depth == 1), None)
-        if item is not None and self._statement(item.fact) in self.draft.queries:
+        if item is not None and self._statement(item.fact) in self.builder.queries:
             key = self._statement(item.fact)
-            probe_id = self.draft.probe(".".join(item.fact), [key])
+            probe_id = self.builder.probe(".".join(item.fact), [key])
             near = ({item.fact[0], item.fact[2], fact[2]}, {item.fact[1], fact[1]})
             self.out.touched.setdefault(probe_id, near)
 
     def _text(self, key: str) -> str:
-        return self.draft.samples[key].text
+        return self.builder.samples[key].text
 
     def _controls(self, fact: Triplet) -> None:
         """The probe's words in another order, and a stored sentence of the same length about something else."""
-        own = self.draft.samples[self._statement(fact)]
+        own = self.builder.samples[self._statement(fact)]
         shuffled = shuffled_words(own, self.facts.seed)
         probes = [] if shuffled is None else [(shuffled, fact)]
-        names = self.out.touched[self.draft.probe(".".join(fact), [own.sample_id])][0]
+        names = self.out.touched[self.builder.probe(".".join(fact), [own.sample_id])][0]
         other = self._length_matched(fact, names, len(self._text(own.sample_id)))
         if other is not None:
-            probes.append((self.draft.samples[self._statement(other)], other))
+            probes.append((self.builder.samples[self._statement(other)], other))
         for sample, about in probes:
-            key = self.draft.query(self.draft.sample(sample))
+            key = self.builder.query(self.builder.sample(sample))
             self.out.facts.setdefault(key, about)
             if sample is shuffled:
                 self.out.gibberish.add(key)
-            probe_id = self.draft.probe(f"control:{sample.name}", [key], "control")
+            probe_id = self.builder.probe(f"control:{sample.name}", [key], "control")
             self.out.touched.setdefault(probe_id, ({about[0], about[2]}, {about[1]}))
 
     def _length_matched(self, fact: Triplet, names: set[str], length: int) -> Triplet | None:

@@ -1,4 +1,4 @@
-"""From a facts file to a checked world: names invented, probe facts drawn, logic checked."""
+"""The one reader of facts files: to a checked world, names invented, probe facts drawn, logic checked."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from einfluence.curate.factsfile import Drawn, FactsFile, Invented, Triplet, World, parse_facts
-from einfluence.curate.inference import check
-from einfluence.curate.names import invented_names
+from pydantic import ValidationError
+
+from einfluence.curate.facts.infer import check
+from einfluence.curate.facts.names import invented_names
+from einfluence.curate.facts.schema import Drawn, FactsFile, Invented, Triplet, World
 from einfluence.embedded import data_folder
 from einfluence.errors import InputError
+from einfluence.faults import refused
 from einfluence.keys import content_hash
 from einfluence.spec import Spec
-from einfluence.yamlfile import Document
+from einfluence.yamlfile import Document, read
 
 
 def facts_path(name: str, spec: Spec) -> Path:
@@ -38,11 +41,29 @@ def load_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) 
     Raises:
         InputError: With file, line and key, for whatever is wrong with its shape or its logic.
     """
-    facts, document = parse_facts(path)
+    facts, document = _parse(path)
     entities = _entities(facts, document, spell)
     world = World(facts, entities, tuple(_probes(facts, entities, document)), path, document)
     check(world)
     return dataclasses.replace(world, document=None)  # the tree of a large file is large, and no longer needed
+
+
+def _parse(path: Path) -> tuple[FactsFile, Document]:
+    """Reads a facts file and checks its shape (not yet its logic).
+
+    Raises:
+        InputError: For the first fault, with file, line and key, and where the others are.
+    """
+    document = read(path, "facts file", "`facts: world` is the shipped one")
+    try:
+        return FactsFile.model_validate(document.values), document
+    except ValidationError as error:
+        raise refused(error, document, FactsFile, hint=_hint) from error
+
+
+def _hint(kind: str, keys: Sequence[str | int]) -> str:
+    short = kind in ("missing", "too_long") and keys[0] in ("probes", "triplets", "rules")
+    return "A fact is [subject, relation, object]" if short else ""
 
 
 def _entities(

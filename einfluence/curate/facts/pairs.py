@@ -1,4 +1,4 @@
-"""A draft made of facts: which fact stands behind each sample decides what pairs without a claim are."""
+"""Which fact is behind each sample, and hence what pairs without a claim are."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from einfluence.curate.draft import KINDS, Codes, Draft, Ints
-from einfluence.curate.factsfile import Triplet, World
+from einfluence.curate.builder import KINDS, Codes, CurationBuilder, Ints
+from einfluence.curate.facts.schema import Triplet, World
 
 
 @dataclass
-class FactsDraft:
-    """A draft and, for each of its samples, the facts behind it.
+class FactsBuilder:
+    """The curation and, for each of its samples, the facts behind it.
 
     Args:
-        draft: Samples, probes, queries, claims.
+        builder: Samples, probes, queries, claims.
         world: The facts file.
         facts: The fact that a sample states, by ``sample_id``.
         touched: Names and relations that a probe has to do with, by ``probe_id``.
@@ -25,7 +25,7 @@ class FactsDraft:
         kinds: The kinds that are wanted.
     """
 
-    draft: Draft
+    builder: CurationBuilder
     world: World
     facts: dict[str, Triplet] = field(default_factory=dict[str, Triplet])
     touched: dict[str, tuple[set[str], set[str]]] = field(default_factory=dict[str, tuple[set[str], set[str]]])
@@ -37,13 +37,13 @@ class FactsDraft:
     def default_kind(self, probes: Ints, queries: Ints) -> Codes:
         """``neighbour``, ``unrelated`` or nothing, for pairs without a claim."""
         names, relations = dict[str, int](), dict[str, int]()
-        members = [self.facts[probe.members[0]] for probe in self.draft.probes.values()]
-        single = np.array([len(probe.members) == 1 for probe in self.draft.probes.values()])
+        members = [self.facts[probe.members[0]] for probe in self.builder.probes.values()]
+        single = np.array([len(probe.members) == 1 for probe in self.builder.probes.values()])
         own = _numbers(members, names, relations)
-        query = _numbers([self.facts[key] for key in self.draft.queries], names, relations)
-        stated = np.array([key in self.statements for key in self.draft.queries])
-        silent = np.array([key in self.gibberish for key in self.draft.queries])
-        touched = [self.touched[key] for key in self.draft.probes]
+        query = _numbers([self.facts[key] for key in self.builder.queries], names, relations)
+        stated = np.array([key in self.statements for key in self.builder.queries])
+        silent = np.array([key in self.gibberish for key in self.builder.queries])
+        touched = [self.touched[key] for key in self.builder.probes]
         near_names = _padded([_number(found, names) for found, _ in touched])
         near_relations = _padded([_number(found, relations) for _, found in touched])
         neighbour, unrelated = (KINDS.index(kind) if kind in self.kinds else -1 for kind in ("neighbour", "unrelated"))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einfluence.curate.factsfile import Rule, Triplet
-from einfluence.curate.inference import Knowledge, chase
-from einfluence.curate.names import invented_names
+from einfluence.curate.facts.infer import Knowledge, chase
+from einfluence.curate.facts.names import invented_names
+from einfluence.curate.facts.schema import Rule, Triplet
 from einfluence.errors import InputError
 
 NAMES, RELATIONS = "abcd", ("r", "s")

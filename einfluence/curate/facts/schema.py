@@ -1,18 +1,17 @@
-"""The facts file: its schema, and a loader whose every complaint names file, line and key."""
+"""What a facts file holds, and the checked world that it becomes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from einfluence.curate import templates
-from einfluence.faults import refused
-from einfluence.yamlfile import Document, read
+from einfluence.curate.facts import templates
+from einfluence.yamlfile import Document
 
 Triplet = tuple[str, str, str]
 """(subject, relation, object)"""
@@ -155,21 +154,3 @@ class World:
         declared = dict.fromkeys(name for names in self.entities.values() for name in names)
         used = {name for fact in (*self.file.triplets, *self.probes) for name in (fact[0], fact[2])}
         return {name: rank for rank, name in enumerate([*declared, *sorted(used - declared.keys())])}
-
-
-def parse_facts(path: Path) -> tuple[FactsFile, Document]:
-    """Reads a facts file and checks its shape (not yet its logic).
-
-    Raises:
-        InputError: For the first fault, with file, line and key, and where the others are.
-    """
-    document = read(path, "facts file", "`facts: world` is the shipped one")
-    try:
-        return FactsFile.model_validate(document.values), document
-    except ValidationError as error:
-        raise refused(error, document, FactsFile, hint=_hint) from error
-
-
-def _hint(kind: str, keys: Sequence[str | int]) -> str:
-    short = kind in ("missing", "too_long") and keys[0] in ("probes", "triplets", "rules")
-    return "A fact is [subject, relation, object]" if short else ""

@@ -1,147 +1,48 @@
-"""What every curation fills: samples, probes, queries and claims about pairs; turned into the tables in one go."""
+"""From a filled builder to the tables: which pairs are wanted, what each is, and how far apart."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from einfluence.curate.builder import KINDS, Codes, CurationBuilder, Floats, Ints, Measure
 from einfluence.samples import Curated, Probe, Sample
 
-KINDS = (
-    "self", "paraphrase", "negation", "double_negation", "entailed", "premise", "contrapositive", "reversed",
-    "sibling", "neighbour", "unrelated", "noisy",
-)  # fmt: skip
-PROBE_KINDS = ("sample", "bundle", "sequence", "noisy", "control")
 SPARSE_QUERIES = 64  # where not all pairs are measured: at most so many a probe that it claims nothing about
 
-Ints = npt.NDArray[np.int64]
-Codes = npt.NDArray[np.int8]
-Floats = npt.NDArray[np.float32]
-Measure = Callable[[Ints, Ints], Floats]
-"""Distances of pairs: (rows of probes, rows of queries) → float32 array of the same length, NaN where undefined.
 
-Pairs are all different and sorted, so as many as there can be are all of them, row by row.
-"""
-
-
-@dataclass
-class Gates:
-    """Counts of what the quality gates found, each with the first example; a gate that found nothing counts 0."""
-
-    rows: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-
-    def open(self, *names: str) -> None:
-        """Names gates that are going to be checked, so that a count of 0 can be told from a check not made."""
-        for name in names:
-            self.rows.setdefault(name, (0, ""))
-
-    def count(self, name: str, example: str = "", number: int = 1) -> None:
-        """Adds to a gate's count."""
-        count, first = self.rows.get(name, (0, ""))
-        example = example if number else ""
-        self.rows[name] = (count + number, first or example[:200])
-
-    def table(self) -> pa.Table:
-        """Rows of (gate, count, example)."""
-        return pa.table(
-            {
-                "gate": pa.array(list(self.rows), pa.string()),
-                "count": pa.array([count for count, _ in self.rows.values()], pa.int64()),
-                "example": pa.array([example or None for _, example in self.rows.values()], pa.string()),
-            }
-        )
-
-
-@dataclass
-class Draft:
-    """Samples by ``sample_id``, probes by ``probe_id``, queries (``sample_id``, in order) and claims about pairs.
-
-    A claim is (kind, level), given by (probe_id, query_id); the first one stands. ``given`` holds distances that the
-    user gave; ``join`` is what the part puts between prompt and target.
-    """
-
-    samples: dict[str, Sample] = field(default_factory=dict[str, Sample])
-    probes: dict[str, Probe] = field(default_factory=dict[str, Probe])
-    queries: dict[str, int] = field(default_factory=dict[str, int])
-    claims: dict[tuple[str, str], tuple[str | None, float | None]] = field(
-        default_factory=dict[tuple[str, str], tuple[str | None, float | None]]
-    )
-    given: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
-    gates: Gates = field(default_factory=Gates)
-    join: str | None = None
-
-    def sample(self, sample: Sample) -> str:
-        """Keeps a sample (the first of equal content) and returns its id; joined as the part says, if it does not."""
-        if self.join is not None and sample.join is None and sample.gap is not None:
-            sample = replace(sample, join=self.join)
-        return self.samples.setdefault(sample.sample_id, sample).sample_id
-
-    def probe(self, name: str, members: Sequence[str], kind: str = "sample") -> str:
-        """Keeps a probe of samples (the first of equal members) and returns its id."""
-        probe = Probe(name, tuple(members), kind)
-        probe_id = probe.probe_id
-        self.probes.setdefault(probe_id, probe)
-        return probe_id
-
-    def query(self, sample_id: str) -> str:
-        """Makes a sample a query."""
-        self.queries.setdefault(sample_id, len(self.queries))
-        return sample_id
-
-    def claim(self, probe_id: str, query_id: str, kind: str | None, level: float | None = None) -> None:
-        """Says why a pair is interesting; an earlier claim stands."""
-        self.claims.setdefault((probe_id, query_id), _shared(kind, level))
-
-    def claim_selves(self) -> None:
-        """Every probe whose member is a query is ``self`` there, a bundle or sequence to each of its members."""
-        for probe_id, probe in self.probes.items():
-            if probe.kind != "noisy":
-                for member in probe.members:
-                    if member in self.queries:
-                        self.claims.setdefault((probe_id, member), ("self", None))
-
-
-@lru_cache(maxsize=1024)
-def _shared(kind: str | None, level: float | None) -> tuple[str | None, float | None]:
-    """One tuple for all claims that say the same: there may be millions."""
-    return kind, level
-
-
-def all_pairs(draft: Draft, most: int) -> tuple[Ints, Ints]:
+def all_pairs(builder: CurationBuilder, most: int) -> tuple[Ints, Ints]:
     """Rows of probes and of queries for every wanted pair, sorted by probe.
 
     Every probe meets every query up to ``most`` pairs; beyond, a probe meets what it has a claim about and
     at most SPARSE_QUERIES others (8 at least, ``most`` in all), drawn by its own id, and the report says so.
     """
-    n_probes, n_queries = len(draft.probes), len(draft.queries)
+    n_probes, n_queries = len(builder.probes), len(builder.queries)
     if n_probes * n_queries <= most:
         probes = np.repeat(np.arange(n_probes, dtype=np.int64), n_queries)
         return probes, np.tile(np.arange(n_queries, dtype=np.int64), n_probes)
-    row = {probe_id: index for index, probe_id in enumerate(draft.probes)}
-    claimed = np.array([row[p] * n_queries + draft.queries[q] for p, q in draft.claims], dtype=np.int64)
-    seeds = np.array([int(probe_id[:8], 16) for probe_id in draft.probes], dtype=np.uint64)
+    row = {probe_id: index for index, probe_id in enumerate(builder.probes)}
+    claimed = np.array([row[p] * n_queries + builder.queries[q] for p, q in builder.claims], dtype=np.int64)
+    seeds = np.array([int(probe_id[:8], 16) for probe_id in builder.probes], dtype=np.uint64)
     draws_each = int(np.clip(most // n_probes, 8, SPARSE_QUERIES))
     # A multiplicative hash of (probe, draw) is enough to spread the draws; sorting ids frees it of the queries' order.
-    order = np.argsort(np.array(list(draft.queries)))
+    order = np.argsort(np.array(list(builder.queries)))
     draws = seeds[:, None] * np.uint64(2654435761) + np.arange(draws_each, dtype=np.uint64) * np.uint64(40503)
     drawn = order[(draws % np.uint64(1_000_000_007) * np.uint64(48271) % np.uint64(n_queries)).astype(np.int64)]
     others = (np.arange(n_probes, dtype=np.int64)[:, None] * n_queries + drawn).ravel()
     keys = np.sort(np.concatenate([claimed, others]))
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
-    draft.gates.count(
+    builder.gates.count(
         "pairs not wanted (too many)", f"{n_probes} probes x {n_queries} queries", n_probes * n_queries - len(keys)
     )
     return keys // n_queries, keys % n_queries
 
 
 def finish(
-    draft: Draft,
+    builder: CurationBuilder,
     measures: Mapping[str, Measure],
     default_kind: Callable[[Ints, Ints], Codes] | None,
     pairs: int,
@@ -149,27 +50,27 @@ def finish(
     """Builds the tables.
 
     Args:
-        draft: What was curated; every member of a probe and every query is among its samples.
+        builder: What was curated; every member of a probe and every query is among its samples.
         measures: Distance measures by name; the first becomes ``relations.distance``.
         default_kind: Index into KINDS for pairs without a claim, -1 for none, from rows of probes and of queries.
         pairs: Most pairs of which all are wanted.
     """
-    draft.claim_selves()
-    probes, queries = all_pairs(draft, pairs)
+    builder.claim_selves()
+    probes, queries = all_pairs(builder, pairs)
     code = np.full(len(probes), -1, np.int8) if default_kind is None else default_kind(probes, queries)
     level = np.full(len(probes), np.nan)
-    at = _positions(draft, probes, queries)
-    for (pair, (kind, depth)), index in zip(draft.claims.items(), at(list(draft.claims)), strict=True):
+    at = _positions(builder, probes, queries)
+    for (pair, (kind, depth)), index in zip(builder.claims.items(), at(list(builder.claims)), strict=True):
         if index < 0:
             raise ValueError(f"a claim about a pair that is not wanted: {pair}")
         code[index] = -1 if kind is None else KINDS.index(kind)
         level[index] = np.nan if depth is None else depth
     found = {name: measure(probes, queries) for name, measure in measures.items()}
-    if draft.given:
+    if builder.given:
         given = np.full(len(probes), np.nan, np.float32)
-        given[at(list(draft.given))] = list(draft.given.values())
+        given[at(list(builder.given))] = list(builder.given.values())
         found = {"given": given, **found}
-    ids = {"probe_id": _coded(list(draft.probes), probes), "query_id": _coded(list(draft.queries), queries)}
+    ids = {"probe_id": _coded(list(builder.probes), probes), "query_id": _coded(list(builder.queries), queries)}
     first = next(iter(found), None)
     relations = pa.table(
         {
@@ -185,29 +86,29 @@ def finish(
         if name != first
     ]
     return Curated(
-        samples=samples_table(_used(draft)),
-        probes=probes_table(draft.probes),
-        probe_members=members_table(draft.probes),
+        samples=samples_table(_used(builder)),
+        probes=probes_table(builder.probes),
+        probe_members=members_table(builder.probes),
         relations=relations,
         distances=pa.concat_tables([table.drop_null() for table in distances] or [_NO_DISTANCES]).unify_dictionaries(),
-        report=draft.gates.table(),
+        report=builder.gates.table(),
     )
 
 
-def _used(draft: Draft) -> list[Sample]:
+def _used(builder: CurationBuilder) -> list[Sample]:
     """Samples in a probe, among the queries, or the clean version of one that is."""
-    used = {member for probe in draft.probes.values() for member in probe.members} | draft.queries.keys()
-    used |= {parent for key in used if (parent := draft.samples[key].parent_id) is not None}
-    return [sample for key, sample in draft.samples.items() if key in used]
+    used = {member for probe in builder.probes.values() for member in probe.members} | builder.queries.keys()
+    used |= {parent for key in used if (parent := builder.samples[key].parent_id) is not None}
+    return [sample for key, sample in builder.samples.items() if key in used]
 
 
-def _positions(draft: Draft, probes: Ints, queries: Ints) -> Callable[[Sequence[tuple[str, str]]], Ints]:
-    n_queries = max(1, len(draft.queries))
-    row = {probe_id: index for index, probe_id in enumerate(draft.probes)}
+def _positions(builder: CurationBuilder, probes: Ints, queries: Ints) -> Callable[[Sequence[tuple[str, str]]], Ints]:
+    n_queries = max(1, len(builder.queries))
+    row = {probe_id: index for index, probe_id in enumerate(builder.probes)}
 
     def at(pairs: Sequence[tuple[str, str]]) -> Ints:
-        wanted = np.array([row[probe] * n_queries + draft.queries[query] for probe, query in pairs], dtype=np.int64)
-        if not len(wanted) or len(probes) == len(draft.probes) * n_queries:
+        wanted = np.array([row[probe] * n_queries + builder.queries[query] for probe, query in pairs], dtype=np.int64)
+        if not len(wanted) or len(probes) == len(builder.probes) * n_queries:
             return wanted
         keys = probes * n_queries + queries
         where = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

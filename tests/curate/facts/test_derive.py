@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from einfluence.curate import curate
-from einfluence.curate.facts import KNOWN, LEAK, STATED
-from einfluence.curate.world import load_world
+from einfluence.curate.facts.derive import KNOWN, LEAK, STATED
+from einfluence.curate.facts.load import load_world
 from einfluence.errors import InputError
 from einfluence.samples import Curated
 from einfluence.spec import Facts, Part, Spec
 
-BIRDS = Path(__file__).parent / "data" / "birds.yaml"
+BIRDS = Path(__file__).parents[1] / "data" / "birds.yaml"
 
 
 def read(path: Path = BIRDS, **fields: Any) -> Curated:
@@ -147,7 +147,7 @@ def test_controls_and_probes_both_ways_exist_in_a_larger_world() -> None:
 
 
 def test_each_shipped_domain_is_large_enough_for_an_interval() -> None:
-    world = load_world(Path(__file__).parents[2] / "data" / "facts" / "world.yaml")
+    world = load_world(Path(__file__).parents[3] / "data" / "facts" / "world.yaml")
     domains = Counter(world.file.relations[relation].domain for _, relation, _ in world.probes)
     assert len(domains) >= 6 and min(domains.values()) >= 30
 

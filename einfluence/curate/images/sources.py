@@ -12,11 +12,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from einfluence.curate.builder import Gates
 from einfluence.curate.classes import ImageLimits, is_number, labels_of
-from einfluence.curate.draft import Gates
-from einfluence.curate.idx import idx_files, idx_pair, read_pair
-from einfluence.curate.image_trees import Tree, files_below, folder_tree, labelled, zip_tree
-from einfluence.curate.pictures import Decoded, Pixels, decode, from_array, from_value
+from einfluence.curate.images.decode import Decoded, Pixels, decode, from_array, from_value
+from einfluence.curate.images.idx import idx_files, idx_pair, read_pair
+from einfluence.curate.images.trees import Tree, files_below, folder_tree, labelled, zip_tree
 from einfluence.errors import InputError
 from einfluence.spec import Images, Spec
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from einfluence.curate.pictures import decode, decode_image, from_array, from_value, read_image
+from einfluence.curate.images.decode import decode, decode_image, from_array, from_value, read_image
 from einfluence.errors import InputError
 
 Array = npt.NDArray[Any]
