@@ -8,7 +8,6 @@ of a run reads, or by :func:`register` in this one.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import operator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from pydantic_core import core_schema
 
+from einfluence.installed import installed
 from einfluence.keys import content_hash
 from einfluence.recipe import Int, Keyed, Model, Prompting, Recipe
 
@@ -141,8 +141,8 @@ def estimators() -> dict[str, Estimator]:
 
 @lru_cache(maxsize=1)
 def _installed() -> None:
-    for entry in importlib.metadata.entry_points(group=GROUP):
-        register(entry.load())
+    for estimator in installed(GROUP):
+        register(estimator)
 
 
 @lru_cache(maxsize=1)

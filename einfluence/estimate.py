@@ -71,17 +71,22 @@ class Estimate:
         return max(row.memory for row in self.rows)
 
 
-def estimate(spec: Spec, store: Store) -> Estimate:
+def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
     """Plans a run without doing it: a few probes are rehearsed, and nothing is written to the store.
 
     Data that the store has no curation of is curated into a folder that is thrown away.
 
+    Args:
+        spec: The spec.
+        store: The store.
+        device: Where a few probes are rehearsed, as for :func:`einfluence.measure`.
+
     Raises:
-        InputError: When the spec or what it names cannot be used.
+        InputError: When the spec or what it names cannot be used, or the device is not there.
     """
     folder = Path(tempfile.mkdtemp(prefix="einfluence-plan-"))
     try:
-        scratch, session = Store(folder / "store"), session_here("auto", None)
+        scratch, session = Store(folder / "store"), session_here(device, None)
         rows: list[Row] = []
         for part in spec.parts:
             found = find_part(spec, part)

@@ -15,7 +15,7 @@ from einfluence.curate.key import data_key
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.models.base import Base, BaseInfo
-from einfluence.objectives import OBJECTIVES, encode
+from einfluence.objectives import encode, objectives
 from einfluence.samples import Curated, Sample
 from einfluence.session import BASES, Session
 from einfluence.spec import Part, Spec
@@ -75,7 +75,7 @@ def part_base(spec: Spec, part: Part) -> BaseInfo:
     """
     where, remote = f"parts.{part.name}.base", part.trust_remote_code
     found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
-    if "prompt" not in OBJECTIVES[found.objective].can:
+    if "prompt" not in objectives()[found.objective].can:
         for key, value in (("bos", part.bos), ("join", part.join)):
             if value not in ("auto", None):
                 what = f"`{key}: {json.dumps(value)}` for {found.label}: {found.objective} has no prompt"
@@ -137,7 +137,7 @@ def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64
 def _check_chat(item: Prepared, session: Session) -> None:
     """Raises InputError before anything is computed if an arm asks for a chat template that cannot be used."""
     chats = [arm.recipe for arm in item.part.arms if isinstance(arm, InContext) and arm.recipe.chat]
-    if chats and "prompt" in OBJECTIVES[item.base.objective].can:
+    if chats and "prompt" in objectives()[item.base.objective].can:
         from einfluence.estimators.in_context import beginning
 
         base = session.base(item.base, item.part.trust_remote_code)
@@ -145,7 +145,7 @@ def _check_chat(item: Prepared, session: Session) -> None:
 
 
 def _base_row(base: BaseInfo) -> dict[str, Any]:
-    modality = OBJECTIVES[base.objective].modality
+    modality = objectives()[base.objective].modality
     about = {"label": base.label, "config": base.config, "modality": modality, "objective": base.objective}
     return {
         "base": base.base_id,

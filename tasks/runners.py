@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from threading import Event
 from typing import Any, Self
 
 from prefect import get_run_logger
@@ -12,7 +13,7 @@ from einfluence.compute import Done
 from einfluence.execute import AHEAD, Executor, Pending, Watch, execute
 from einfluence.plan import Plan
 from einfluence.runners import Processes, find_executor
-from einfluence.runners.local import Inline, Later, Threads
+from einfluence.runners.local import Later
 from einfluence.session import Session
 from einfluence.shards import Job
 from tasks import progress
@@ -34,12 +35,17 @@ def measure_shards(todo: Plan, name: str, workers: int, device: str, session: Se
         InputError: When a sample does not fit the base or the store cannot be written; finished shards are kept.
     """
     bar, logger = ProgressBar(len(todo.jobs)), get_run_logger()
-    place = find_executor(name, session, workers, device, progress.meter.advance)
-    near = isinstance(place, Inline | Threads)  # the meter heard of each probe
+    heard = Event()  # that probes are counted one by one, and not by the shard
+
+    def hear() -> None:
+        heard.set()
+        progress.meter.advance()
+
+    place = find_executor(name, session, workers, device, hear)
 
     def count(job: Job, _: Done) -> None:
         bar.advance(len(job.blocks))
-        progress.meter.advance(0 if near else len(job.probe_ids))
+        progress.meter.advance(0 if heard.is_set() else len(job.probe_ids))
 
     return execute(todo, TaskRuns(place), TaskRuns(Processes(1, device)), Watch(count, logger.warning, logger.error))
 

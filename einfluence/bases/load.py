@@ -10,7 +10,7 @@ from einfluence.bases.find import describe, digits_folder, find_base
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.models.weights import read_tensors, weight_files
-from einfluence.objectives import OBJECTIVES
+from einfluence.objectives import objectives
 
 __all__ = ["digits_folder", "find_base", "load_base", "narrowed"]
 
@@ -30,7 +30,7 @@ def load_base(info: BaseInfo, *, trust_remote_code: bool = False, device: str = 
     import torch
 
     torch.backends.cudnn.allow_tf32 = False  # which rounds float32 to ten bits in convolutions, unlike in products
-    base = OBJECTIVES[info.objective].load(info, trust_remote_code=trust_remote_code, device=device)
+    base = objectives()[info.objective].load(info, trust_remote_code=trust_remote_code, device=device)
     now = describe(Path(info.folder), info.label, info.label, trust_remote_code).beginning(info.bos)
     if now.base_id != info.base_id:
         raise InputError(info.folder, "files that changed since they were found", "files that stay", "run it again")

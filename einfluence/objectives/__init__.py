@@ -1,25 +1,49 @@
 """Objectives: what models are asked, and how the answer is scored. One file each, registered here by name.
 
+A package adds its own by the entry point group ``einfluence.objectives``, which every process of a run reads, or by a
+line in :data:`OBJECTIVES` in this one.
+
 Seen from the rest of the library an objective is :class:`einfluence.models.base.Objective`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from einfluence.errors import InputError
+from einfluence.installed import installed
 from einfluence.models.base import Base, Batch, Capability, Item, Objective
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass
 from einfluence.objectives.sequence_class import SequenceClass
 from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
 
-__all__ = ["OBJECTIVES", "Batch", "Capability", "Item", "Objective", "encode", "objective_of"]
+__all__ = ["OBJECTIVES", "Batch", "Capability", "Item", "Objective", "encode", "objective_of", "objectives"]
+
+GROUP = "einfluence.objectives"
 
 OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in (CausalLM, ImageClass, SequenceClass)}
 """Objectives by name. Of several that claim a configuration the last one has it, so that more can be added."""
+
+
+def objectives() -> dict[str, type[Objective]]:
+    """All objectives by name, those of installed packages too.
+
+    Raises:
+        ValueError: When a package gives one a name that is taken.
+    """
+    _installed()
+    return OBJECTIVES
+
+
+@cache
+def _installed() -> None:
+    for kind in installed(GROUP):
+        if OBJECTIVES.setdefault(kind.name, kind) is not kind:
+            raise ValueError(f"a name of its own (another objective is called {kind.name!r})")
 
 
 def objective_of(config: Mapping[str, Any], file: Path) -> type[Objective]:
@@ -28,9 +52,9 @@ def objective_of(config: Mapping[str, Any], file: Path) -> type[Objective]:
     Raises:
         InputError: When none claims it.
     """
-    found = next((kind for kind in reversed(OBJECTIVES.values()) if kind.claims(config)), None)
+    found = next((kind for kind in reversed(objectives().values()) if kind.claims(config)), None)
     if found is None:
-        known = sorted({kind.modality for kind in OBJECTIVES.values()}, reverse=True)
+        known = sorted({kind.modality for kind in objectives().values()}, reverse=True)
         raise InputError(f"{file} modality", repr(config.get("modality")), " or ".join(known))
     return found
 
@@ -52,4 +76,4 @@ def encode(base: Base, sample: Sample) -> Item:
 
 def _data(name: str) -> str:
     """What a person calls data of an objective."""
-    return f"{OBJECTIVES[name].modality} data" if name in (CAUSAL_LM, IMAGE_CLASS) else f"data for {name}"
+    return f"{objectives()[name].modality} data" if name in (CAUSAL_LM, IMAGE_CLASS) else f"data for {name}"

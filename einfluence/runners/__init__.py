@@ -1,19 +1,85 @@
-"""Where shards can be computed, by name or by address."""
+"""Where shards can be computed, by name or by address.
+
+A package adds a runner of its own by the entry point group ``einfluence.runners``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 from einfluence.errors import InputError
 from einfluence.execute import Executor
+from einfluence.installed import installed
 from einfluence.runners.dask import Dask
 from einfluence.runners.local import Inline, Processes, Threads
 from einfluence.runners.ray import Ray
 from einfluence.session import Session
 
-__all__ = ["NAMES", "Dask", "Inline", "Processes", "Ray", "Threads", "addressed", "check_runner", "find_executor"]
+__all__ = ["Asked", "Dask", "Inline", "Processes", "Ray", "Runner", "Threads", "addressed", "check_runner",
+           "find_executor", "reach", "runners"]  # fmt: skip
 
-NAMES = ("inline", "threads", "processes", "dask", "ray")
+GROUP = "einfluence.runners"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run wants of a runner.
+
+    Args:
+        session: Of this process.
+        workers: How many shards at once; without meaning for ``inline`` and for a cluster that runs.
+        device: Of workers in processes of their own.
+        address: What stands behind ``name://``; None where the runner is named alone.
+        on_probe: To be called after each probe that this process computes, for progress.
+    """
+
+    session: Session
+    workers: int = 2
+    device: str = "auto"
+    address: str | None = None
+    on_probe: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A way to compute shards.
+
+    Args:
+        name: As ``--runner`` and ``measure(…, runner=…)`` take it.
+        executor: Makes its executor, which starts nothing before it is entered.
+        check: Raises InputError where what it needs is not installed; quick.
+        reach: Raises InputError where nothing answers at an address; None for a runner that takes no address.
+    """
+
+    name: str
+    executor: Callable[[Asked], Executor]
+    check: Callable[[], None] = lambda: None
+    reach: Callable[[str], None] | None = None
+
+
+SHIPPED = (
+    Runner("inline", lambda asked: Inline(asked.session, asked.on_probe)),
+    Runner("threads", lambda asked: Threads(asked.session, asked.workers, asked.on_probe)),
+    Runner("processes", lambda asked: Processes(asked.workers, asked.device)),
+    Runner("dask", lambda asked: Dask(asked.workers, asked.device, asked.address), Dask.check, Dask.reach),
+    Runner("ray", lambda asked: Ray(asked.workers, asked.device, asked.address), Ray.check, lambda address: None),
+)
+
+
+@cache
+def runners() -> dict[str, Runner]:
+    """All runners by name, those of installed packages too.
+
+    Raises:
+        ValueError: When a package gives one a name that is taken.
+    """
+    found: dict[str, Runner] = {}
+    for runner in (*SHIPPED, *installed(GROUP)):
+        if found.setdefault(runner.name, runner) is not runner:
+            raise ValueError(f"a name of its own (another runner is called {runner.name!r})")
+    return found
 
 
 def find_executor(
@@ -22,28 +88,19 @@ def find_executor(
     """The executor of a name or an address.
 
     Args:
-        name: One of :data:`NAMES`, or the address of a cluster that runs: ``dask://host:8786``, ``ray://host:10001``.
+        name: One of :func:`runners`, or the address of a cluster that runs: ``dask://host:8786``,
+            ``ray://host:10001``.
         session: Of this process.
-        workers: How many shards at once; without meaning for ``inline`` and for a cluster that runs.
-        device: Of workers in processes of their own.
-        on_probe: Called after each probe that this process computes.
+        workers: As for :class:`Asked`.
+        device: As for :class:`Asked`.
+        on_probe: As for :class:`Asked`.
 
     Raises:
         InputError: When there is none of that name, or what it needs is not installed.
     """
-    check_runner(name)
-    kind, address = _read(name)
-    match kind:
-        case "inline":
-            return Inline(session, on_probe)
-        case "threads":
-            return Threads(session, workers, on_probe)
-        case "processes":
-            return Processes(workers, device)
-        case "dask":
-            return Dask(workers, device, address)
-        case _:
-            return Ray(workers, device, address)
+    runner, address = _read(name)
+    runner.check()
+    return runner.executor(Asked(session, workers, device, address, on_probe))
 
 
 def addressed(name: str, dask_address: str | None) -> str:
@@ -60,22 +117,30 @@ def addressed(name: str, dask_address: str | None) -> str:
 
 
 def check_runner(name: str) -> None:
-    """Refuses what is not known, not installed or not there, before anything is started.
+    """Refuses what is not known or not installed, before anything is started; asks nobody.
 
     Raises:
         InputError: Which of these it is.
     """
-    kind, address = _read(name)
-    if kind not in NAMES or (address is not None and kind not in ("dask", "ray")):
-        expected = f"one of {', '.join(NAMES)}, or an address such as dask://127.0.0.1:8786"
-        raise InputError("runner", repr(name), expected)
-    if kind == "dask":
-        Dask.check(address)
-    elif kind == "ray":
-        Ray.check(address)
+    _read(name)[0].check()
 
 
-def _read(name: str) -> tuple[str, str | None]:
+def reach(name: str) -> None:
+    """Refuses an address where nothing answers; of a name alone there is nothing to ask.
+
+    Raises:
+        InputError: When nothing does.
+    """
+    runner, address = _read(name)
+    if runner.reach is not None and address is not None:
+        runner.reach(address)
+
+
+def _read(name: str) -> tuple[Runner, str | None]:
     """``dask://host:8786`` is a runner and where it is; a name has no such place."""
     kind, separator, rest = name.partition("://")
-    return kind, rest if separator else None
+    runner = runners().get(kind)
+    if runner is None or (separator and runner.reach is None):
+        expected = f"one of {', '.join(runners())}, or an address such as dask://127.0.0.1:8786"
+        raise InputError("runner", repr(name), expected)
+    return runner, rest if separator else None

@@ -30,17 +30,23 @@ class Dask:
         self.slots, self._device, self._address = workers, device, address
 
     @staticmethod
-    def check(address: str | None) -> None:
-        """Refuses a cluster that cannot be used.
+    def check() -> None:
+        """Refuses Dask where it is not installed.
 
         Raises:
-            InputError: When Dask is not installed, or nothing listens at the address.
+            InputError: When it is not.
         """
         if importlib.util.find_spec("distributed") is None:
             fix = "pip install 'einfluence[dask]'"
             raise InputError("runner", "dask, which is not installed", "an installed runner", fix)
-        if address is None:
-            return
+
+    @staticmethod
+    def reach(address: str) -> None:
+        """Refuses an address where no scheduler is.
+
+        Raises:
+            InputError: When nothing listens there.
+        """
         expected = "the address of a Dask scheduler that runs, e.g. dask://127.0.0.1:8786"
         try:
             place = urlsplit(_url(address))
@@ -63,6 +69,7 @@ class Dask:
         distributed: Any = import_module("distributed")
         with ExitStack() as stack:
             if self._address:
+                self.reach(self._address)
                 cluster: Any = _url(self._address)
             else:
                 local = {"threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}

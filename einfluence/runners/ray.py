@@ -33,7 +33,7 @@ class Ray:
         self.slots, self._device, self._address = workers, device, address
 
     @staticmethod
-    def check(_address: str | None) -> None:
+    def check() -> None:
         """Refuses Ray where it is not installed.
 
         Raises:

@@ -9,7 +9,7 @@ import typer
 
 from einfluence.errors import InputError
 from einfluence.visible import visible
-from flows.commands.options import SpecFile, default_spec
+from flows.commands.options import Device, SpecFile, default_spec
 from flows.commands.printing import terminal
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def curate(
     spec: SpecFile = None,
     out: Annotated[Path | None, typer.Option(help="Write the tables as Parquet into this folder.")] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Also print the tokens of a few samples.")] = False,
+    device: Device = "auto",
     sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
 ) -> None:
     """Make a spec's samples, probes and relations; print what was made and what the gates found."""
@@ -38,7 +39,7 @@ def curate(
         for item in listing():
             typer.echo(f"{item['name']:18} {item['title']} ({item['terms']})")
         return
-    read, session = load_spec(spec or default_spec()), Session()
+    read, session = load_spec(spec or default_spec()), Session(device)
     for part in read.parts:
         if out is not None and (part.name in ("", ".", "..") or "/" in part.name or "\0" in part.name):
             raise InputError(f"parts.{part.name}", repr(part.name), "a name that a folder in --out can have")

@@ -52,8 +52,10 @@ def run(
     result = nothing_to_do(wanted, opened)
     if result is None:
         with told_when_stopped(opened):
+            from einfluence.runners import reach
             from flows.server import server_for_a_run, told_of_its_loss
 
+            reach(where)
             until_it_answers = server_for_a_run()
             from einfluence.prepare import load_ahead
             from einfluence.session import session_here

@@ -44,12 +44,14 @@ def serve(
     file = (spec or default_spec()).resolve()
     load_spec(file)
     place = store if "://" in store else str(Path(store).expanduser().absolute())
+    from einfluence.runners import reach
     from flows.serve import check
     from flows.serve import serve as keep_measuring
 
     watched = [path.resolve() for path in watch or []]
     check(cron, watched)
     where = usable(runner, dask_address, device)
+    reach(where)
     from flows.server import a_server
 
     with a_server(port) as url:

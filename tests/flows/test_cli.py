@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from einfluence.errors import InputError
+from einfluence.runners import reach
 from flows import cli
 from flows.commands.options import usable
 
@@ -315,7 +316,29 @@ def test_runners_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("importlib.util.find_spec", lambda _: "it is there")
     for address in ("tcp://127.0.0.1:1", "127.0.0.1", "tcp://no-such-host.invalid:8786", "tcp://127.0.0.1:99999"):
         with pytest.raises(InputError, match="runner: found .*scheduler that runs"):
-            usable("dask", address, "auto")
+            reach(usable("dask", address, "auto"))
+
+
+def test_a_run_with_nothing_to_do_needs_no_scheduler_but_a_runner_that_exists(
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(first)
+    code, _, err = said("run", "spec.yaml", "--store", "store", "--runner", "dask://127.0.0.1:1")
+    assert code == 0 and "nothing to do" in err
+    code, _, err = said("run", "spec.yaml", "--store", "elsewhere", "--runner", "dask://127.0.0.1:1")
+    assert code == 2 and "a Dask scheduler that runs" in err and not (first / "elsewhere").exists()
+    code, _, err = said("run", "spec.yaml", "--store", "store", "--runner", "magic")
+    assert code == 2 and "'magic'; expected one of inline, threads, processes, dask, ray" in err
+
+
+@pytest.mark.parametrize("command", [["plan", "--store", "elsewhere"], ["curate"]])
+def test_what_loads_a_base_takes_a_device(
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(first)
+    assert said(command[0], "spec.yaml", *command[1:], "--device", "cpu")[0] == 0
+    code, _, err = said(command[0], "spec.yaml", *command[1:], "--device", "cuda:9")
+    assert code == 2 and "'cuda:9'; expected auto or one that is there: cpu" in err
 
 
 @pytest.mark.parametrize("command", ["report", "figures", "curate", "init"])

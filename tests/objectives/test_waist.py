@@ -22,7 +22,7 @@ def asked(tree: ast.AST) -> list[int]:
             names |= {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
             if names & {"modality", "objective", "causal_lm", "image_class", "sequence_class"}:
                 subscripts = any(isinstance(side, ast.Subscript | ast.Attribute) for side in node.comparators)
-                if not (subscripts and isinstance(node.ops[0], ast.In | ast.NotIn)):  # `... in OBJECTIVES[...].can`
+                if not (subscripts and isinstance(node.ops[0], ast.In | ast.NotIn)):  # `... in objectives()[...].can`
                     lines.append(node.lineno)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
             kinds = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
