@@ -30,9 +30,9 @@ import transformers
 from bench_engine import PeftLoop, llama, text_flops, texts
 
 from einfluence import engine
-from einfluence.engine.items import TextItem
+from einfluence.engine.measurement import TextItem
 from einfluence.engine.schedule import probe_training
-from einfluence.engine.text import TextEngine
+from einfluence.engine.text.lora import LoraEngine
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.spec import AdamW, Full, Lora, Recipe, Sgd
@@ -145,7 +145,7 @@ def lora(name: str, device: str, given: argparse.Namespace) -> dict[str, float]:
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    fast, trainings = TextEngine(base, recipe, 0), [probe_training(probe, recipe.steps) for probe in probes]
+    fast, trainings = LoraEngine(base, recipe, 0), [probe_training(probe, recipe.steps) for probe in probes]
     fast.train_all(trainings[:8])
     row["train, ms a probe"] = seconds(lambda: fast.train_all(trainings)) / len(probes) * 1e3
     for what, some in (("read", queries), ("read with common beginnings", begun)):
@@ -205,7 +205,7 @@ def full(device: str, given: argparse.Namespace) -> dict[str, float]:
     return {"loop, ms a probe": slow * 1e3, "engine, ms a probe": fast * 1e3, "ratio": slow / fast}
 
 
-def all_of(fast: TextEngine, probes: Any, queries: Any, deltas: Any = MappingProxyType({})) -> None:
+def all_of(fast: LoraEngine, probes: Any, queries: Any, deltas: Any = MappingProxyType({})) -> None:
     """Measures, keeping nothing; what is in ``deltas`` is trained already."""
     for _ in fast.measure(probes, queries, deltas)[1]:
         pass

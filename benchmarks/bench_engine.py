@@ -29,11 +29,11 @@ import transformers
 from torch import nn
 
 from einfluence import engine
-from einfluence.engine import serial
+from einfluence.engine import definition
 from einfluence.engine.generic import GenericEngine
-from einfluence.engine.items import ImageItem, Item, TextItem
+from einfluence.engine.measurement import ImageItem, Item, TextItem
 from einfluence.engine.schedule import Step, Training, probe_training
-from einfluence.engine.text import TextEngine
+from einfluence.engine.text.lora import LoraEngine
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass
@@ -102,7 +102,7 @@ class PeftLoop:
 
     def __init__(self, base: Base, recipe: Recipe, batch: int) -> None:
         self.base, self.recipe, self.batch = base, recipe, batch
-        self.model, self.trained = serial.trainable_copy(base, recipe, 0)
+        self.model, self.trained = definition.trainable_copy(base, recipe, 0)
         self.start = {name: value.detach().clone() for name, value in self.trained.items()}
 
     def reset(self) -> None:
@@ -114,9 +114,11 @@ class PeftLoop:
     def train(self, probe: Sequence[Item]) -> None:
         """Trains on one probe."""
         self.reset()
-        optimizer = serial.make_optimizer(self.recipe, list(self.trained.values()))
+        optimizer = definition.make_optimizer(self.recipe, list(self.trained.values()))
         for _ in range(self.recipe.steps):
-            loss = -torch.cat([serial.target_logprobs(self.base.objective, self.model, item) for item in probe]).mean()
+            loss = -torch.cat(
+                [definition.target_logprobs(self.base.objective, self.model, item) for item in probe]
+            ).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -125,7 +127,7 @@ class PeftLoop:
     def read(self, queries: Sequence[Item]) -> np.ndarray:
         """Log-probabilities (Q,)."""
         if self.batch == 1:
-            return np.array([serial._score(self.model, query)[0] for query in queries])
+            return np.array([definition._score(self.base.objective, self.model, query)[0] for query in queries])
         parts = [queries[i : i + self.batch] for i in range(0, len(queries), self.batch)]
         return np.concatenate(
             [self.read_images(p) if isinstance(p[0], ImageItem) else self.read_texts(p) for p in parts]
@@ -237,7 +239,7 @@ def total_case(
         len(probes),
         len(few),
         lambda: difference(base, recipe, probes, queries),
-        lambda: list(serial.measure(base, recipe, probes[:1], queries, 0)[1]),
+        lambda: list(definition.measure(base, recipe, probes[:1], queries, 0)[1]),
         image_flops(base, recipe, 1, len(queries))
         if "pixels" in base.objective.can
         else text_flops(base, recipe, probes, queries, min(getattr(recipe.adapter, "layers", None) or (0,)))
@@ -263,7 +265,7 @@ def train_case(name: str, base: Base, recipe: Recipe, probes: Any, floor: float,
         len(probes),
         len(few),
         lambda: difference(base, recipe, probes, query),
-        lambda: serial.train(base, recipe, probes[0], 0),
+        lambda: definition.train(base, recipe, probes[0], 0),
         text_flops(base, recipe, probes, ()) / len(probes),
     )
 
@@ -279,7 +281,7 @@ def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float
     trainings = [probe_training(probe, 0) for probe in probes]
 
     def run(share: bool) -> None:
-        list(TextEngine(base, reading, 0, share=share).measure(trainings, queries, {}).rows)
+        list(LoraEngine(base, reading, 0, share=share).measure(trainings, queries, {}).rows)
 
     return Case(
         name,
@@ -290,7 +292,7 @@ def sharing_case(name: str, shared: int, rest: int, floor: float, stretch: float
         len(probes),
         len(probes),
         lambda: difference(base, recipe, probes, queries),
-        lambda: list(serial.measure(base, reading, probes[:1], queries, 0)[1]),
+        lambda: list(definition.measure(base, reading, probes[:1], queries, 0)[1]),
         text_flops(base, reading, [()], texts(64, rest, rest, 4096, 2)),
     )
 
@@ -345,7 +347,7 @@ def generic_case(name: str, recipe: Recipe) -> Case:
         return np.array([row.after.logprob - before.logprob for row in rows if row.after is not None])
 
     def slow(few: Sequence[Training[Item]] = trainings[:LOOP_PROBES]) -> np.ndarray:
-        before, rows = serial.measure(base, recipe, few, queries, 0)
+        before, rows = definition.measure(base, recipe, few, queries, 0)
         return np.array([row.after.logprob - before.logprob for row in rows if row.after is not None])
 
     def off() -> float:
@@ -366,7 +368,7 @@ def retraining_case(name: str, recipe: Recipe) -> Case:
     trainings = [whole.weighted({left_out: 0.0}) for left_out in range(32)]
 
     def slow(few: Sequence[Training[Item]] = trainings[:2]) -> list[Any]:
-        return [serial.train(base, recipe, training, 0) for training in few]
+        return [definition.train(base, recipe, training, 0) for training in few]
 
     def off() -> float:
         pairs = zip(engine.train(base, recipe, trainings[:2], 0), slow(), strict=True)

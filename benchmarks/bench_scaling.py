@@ -64,7 +64,7 @@ def large(probes: int, queries: int) -> dict[str, Any]:
         [[t] for t in texts(probes, 7, 10, vocabulary, 1, target=1)],
         texts(queries, 7, 10, vocabulary, 2, target=1),
     )
-    plan = engine.plan(base, recipe, many, asked)
+    plan = engine.forecast(base, recipe, many, asked)
     begin, wall = time.process_time(), time.perf_counter()
     half = 0
     for index, _, _ in engine.measure(base, recipe, many, asked, 0)[1]:

@@ -24,8 +24,8 @@ from einfluence.bases.load import find_base, load_base
 from einfluence.curate import curate
 from einfluence.embedded import data_folder
 from einfluence.engine import measure
-from einfluence.engine.items import TextItem
-from einfluence.engine.serial import train, trainable_copy
+from einfluence.engine.definition import train, trainable_copy
+from einfluence.engine.measurement import TextItem
 from einfluence.models.base import Base
 from einfluence.models.language.evaluation import heldout_documents, log_probs, perplexity
 from einfluence.models.language.world import BEGIN, Fact, World

@@ -37,8 +37,8 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
     Raises:
         InputError: When a sample does not fit the base, or the store cannot be written.
     """
+    from einfluence.estimators.ablation import ablate_block
     from einfluence.estimators.measure import measure_block
-    from einfluence.estimators.restore import restore_block
 
     store = Store(job.store)
     base = session.base(job.base, job.trust_remote_code)
@@ -52,7 +52,7 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
         with session.computing(base):
             if isinstance(block, AblationBlock) and isinstance(job.arm, FineTune):
                 asked = [[samples[query] for query in queries] for queries in block.wanted]
-                measured = restore_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
+                measured = ablate_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
             else:
                 queries = [samples[query] for query in block.query_ids]
                 measured = measure_block(

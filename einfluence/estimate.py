@@ -10,7 +10,7 @@ from pathlib import Path
 
 from einfluence import engine
 from einfluence.arms import Arm, FineTune
-from einfluence.engine.restoring import place_of
+from einfluence.engine.ablation import place_of
 from einfluence.estimators.finetune import encode_probe
 from einfluence.estimators.measure import Implementation, unreadable
 from einfluence.models.base import Base
@@ -136,7 +136,7 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
         return share * _timed(base, arm, seed, probes, queries), 0, arm.recipe.label
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     asked = [encode(base, query) for query in queries]
-    found = engine.plan(base, arm.recipe, items, asked, seed, engine=arm.engine)
+    found = engine.forecast(base, arm.recipe, items, asked, seed, engine=arm.engine)
     return share * found.seconds, found.bytes, f"{found.path} ({found.why})"
 
 

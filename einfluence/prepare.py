@@ -128,9 +128,9 @@ def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64
     """What finds out which texts a base knows already; None where its samples are none."""
     if "causal text" not in base.objective.can:
         return None
-    from einfluence.engine import TextItem, TextReader
+    from einfluence.engine import CheckedScorer, TextItem
 
-    read = TextReader(base)  # one for all that is asked, so that it is held against the definition once
+    read = CheckedScorer(base)  # one for all that is asked, so that it is held against the definition once
     return lambda samples: read([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from einfluence.arms import InContext
-from einfluence.engine.items import TextItem
+from einfluence.engine.measurement import TextItem
 from einfluence.estimators.in_context import beginning, context
 from einfluence.models.base import Base
 from einfluence.objectives.causal_lm import causal, encode_text

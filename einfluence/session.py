@@ -62,7 +62,7 @@ class Session:
             InputError: When its files cannot be used.
         """
         from einfluence.bases.load import load_base
-        from einfluence.engine.anatomy import changes_itself
+        from einfluence.engine.structure import changes_itself
 
         key = info, trust_remote_code
         with self._loading:

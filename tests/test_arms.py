@@ -14,7 +14,7 @@ from torch import Tensor
 import einfluence
 from einfluence import arms
 from einfluence.arms import Arm, Estimator, FineTune, register
-from einfluence.engine.serial import target_logprobs
+from einfluence.engine.definition import target_logprobs
 from einfluence.errors import InputError
 from einfluence.estimators.estimate import EstimatedRow, Estimates
 from einfluence.models.base import Base

@@ -101,6 +101,6 @@ def test_influence_in_a_chat_is_between_texts_that_begin_alike(chatty: Chatty) -
     query = Sample("q", "dax is", "bird")
     before, _ = block(base, InContext(recipe=Prompting(chat=True)), 0, [ProbeSamples((*PROBE,))], [query])
     alone = encode_text(base, "<bos> dax is", "bird", "q")
-    from einfluence.engine import TextReader
+    from einfluence.engine import CheckedScorer
 
-    assert before.logprob == pytest.approx(TextReader(base)([alone]).logprob)
+    assert before.logprob == pytest.approx(CheckedScorer(base)([alone]).logprob)

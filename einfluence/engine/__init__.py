@@ -1,7 +1,7 @@
 """Engines: what turns probes and queries into log-probabilities before and after.
 
-:mod:`einfluence.engine.serial` is the definition; the fast engines are held equal to it. Which of them measures says
-:mod:`einfluence.engine.select`.
+:mod:`einfluence.engine.definition` defines every number; the fast engines are tested equal to it.
+:mod:`einfluence.engine.select` chooses the one that measures.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from einfluence.engine.ablation import LayerAblation
+from einfluence.engine.ablation import ablate_layers as _ablate_layers
 from einfluence.engine.check import FallbackWarning, Trial, definition_because, refuse, warn_of_fallback
-from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
+from einfluence.engine.checked_scorer import SHARED, CheckedScorer
+from einfluence.engine.forecast import Forecast, combined, rehearse
+from einfluence.engine.measurement import ImageItem, Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
 from einfluence.engine.noise import NoiseWarning, with_noise
-from einfluence.engine.outcomes import together
-from einfluence.engine.plan import Plan, rehearse, whole
-from einfluence.engine.reading import SHARED, TextReader
-from einfluence.engine.restoring import Restored
-from einfluence.engine.restoring import restored as _restored
+from einfluence.engine.outcomes import merge
 from einfluence.engine.schedule import Probe, Step, Training, as_training, probe_training
 from einfluence.engine.select import Choice, choose
 from einfluence.errors import InputError, first_line
@@ -34,19 +34,19 @@ __all__ = [
     "MeasuredRow",
     "Measurement",
     "NoiseWarning",
-    "Plan",
+    "Forecast",
     "Probe",
-    "Restored",
+    "LayerAblation",
     "Scores",
     "Step",
     "TextItem",
-    "TextReader",
+    "CheckedScorer",
     "Training",
     "Tuned",
+    "forecast",
     "measure",
-    "plan",
     "probe_training",
-    "restored",
+    "ablate_layers",
     "train",
 ]
 
@@ -82,13 +82,13 @@ def measure(
         raise InputError("engine", repr(engine), "`auto` or `serial`")
     trainings = [as_training(probe, recipe.steps) for probe in probes]
     groups = [{i: trainings[i] for i in group} for group in _alike(trainings)]
-    return together([_measure(base, recipe, group, queries, seed, kept or {}, engine) for group in groups or [{}]])
+    return merge([_measure(base, recipe, group, queries, seed, kept or {}, engine) for group in groups or [{}]])
 
 
 def _alike(trainings: Trainings) -> list[list[int]]:
     """Indices of the trainings that go through their samples in the same way."""
-    ways = ("together", "in turn", "scheduled")
-    groups = [[i for i, training in enumerate(trainings) if training.way == way] for way in ways]
+    ways = ("joint", "sequential", "scheduled")
+    groups = [[i for i, training in enumerate(trainings) if training.kind == way] for way in ways]
     return [group for group in groups if group]
 
 
@@ -104,11 +104,11 @@ def _measure(
     """Measures trainings that go through their samples in the same way, by their number."""
     numbers, trainings = list(numbered), list(numbered.values())
     choice = _chosen(base, recipe, trainings, queries, seed, engine, kept=bool(kept))
-    kept = {place: kept[n] for place, n in enumerate(numbers) if n in kept and choice.engine.reads(kept[n])}
+    kept = {place: kept[n] for place, n in enumerate(numbers) if n in kept and choice.engine.accepts(kept[n])}
     found = _by(choice, base, recipe, trainings, queries, seed, kept)
 
     def again(other: Recipe, few: Trainings, some: Sequence[Item]) -> Measurement:
-        return choice.of.kind(base, other, seed).measure(few, some, {})
+        return choice.candidate.build(base, other, seed).measure(few, some, {})
 
     before, rows = with_noise(again, base, recipe, trainings, queries, found)
     return Measurement(before, (row._replace(probe=numbers[row.probe]) for row in rows))
@@ -123,7 +123,7 @@ def _chosen(
     engine: str = "auto",
     *,
     kept: bool = False,
-    undoes: bool = False,
+    ablates: bool = False,
 ) -> Choice:
     """The fastest engine that passes its trial, for trainings that go through their samples in the same way.
 
@@ -134,9 +134,9 @@ def _chosen(
     because = "asked for" if engine == "serial" else definition_because(base, items)
     if because:
         return Choice.definition(base, recipe, seed, because)
-    trial = Trial(base, recipe, trainings, queries, seed, kept=kept, undoes=undoes)
-    choice = choose(base, recipe, seed, trainings[0].way if trainings else "together", trial.doubt)
-    if not choice.expected or (choice.last and choice.why):
+    trial = Trial(base, recipe, trainings, queries, seed, kept=kept, ablates=ablates)
+    choice = choose(base, recipe, seed, trainings[0].kind if trainings else "joint", trial.disagreement)
+    if not choice.expected or (choice.is_definition and choice.why):
         warn_of_fallback(base, recipe.label, choice.name, choice.why)
     return choice
 
@@ -147,7 +147,7 @@ def _instead(choice: Choice, base: Base, recipe: Recipe, seed: int, error: Excep
     Warns:
         FallbackWarning: With the reason.
     """
-    if choice.last:
+    if choice.is_definition:
         raise error
     last = Choice.definition(base, recipe, seed, first_line(error))
     warn_of_fallback(base, recipe.label, last.name, last.why)
@@ -169,7 +169,7 @@ def _by(
         return row._replace(tuned=replace(row.tuned, engine=by.name, fallback=by.why or None))
 
     def measured_by(last: Choice, done: int) -> Measurement:
-        left = {i - done: delta for i, delta in kept.items() if i >= done and last.engine.reads(delta)}
+        left = {i - done: delta for i, delta in kept.items() if i >= done and last.engine.accepts(delta)}
         return _by(last, base, recipe, trainings[done:], queries, seed, left)
 
     def each(before: Scores, rows: Iterator[MeasuredRow]) -> Iterator[MeasuredRow]:
@@ -181,7 +181,7 @@ def _by(
             return
         except Exception as error:
             last = _instead(choice, base, recipe, seed, error)
-        for row in together([Measurement(before, iter(())), measured_by(last, done)]).rows:
+        for row in merge([Measurement(before, iter(())), measured_by(last, done)]).rows:
             yield row._replace(probe=done + row.probe)
 
     try:
@@ -193,14 +193,14 @@ def _by(
     return measured_by(last, 0)  # here, where the error no longer holds what the engine held
 
 
-def plan(
+def forecast(
     base: Base,
     recipe: Recipe,
     probes: Sequence[Probe],
     queries: Sequence[Item],
     seed: int = 0,
     engine: str = "auto",
-) -> Plan:
+) -> Forecast:
     """What :func:`measure` would take: a few probes are rehearsed by the engines that it would take.
 
     Args:
@@ -215,7 +215,7 @@ def plan(
     trainings = [as_training(probe, recipe.steps) for probe in probes]
     groups = [[trainings[i] for i in group] for group in _alike(trainings)] or [list[Training[Item]]()]
 
-    def rehearsed(group: Trainings) -> Plan:
+    def rehearsed(group: Trainings) -> Forecast:
         choice = _chosen(base, recipe, group, queries, seed, engine)
         try:
             return rehearse(choice, group, queries)
@@ -223,7 +223,7 @@ def plan(
             last = _instead(choice, base, recipe, seed, error)
         return rehearse(last, group, queries)
 
-    return whole([rehearsed(group) for group in groups])
+    return combined([rehearsed(group) for group in groups])
 
 
 def train(base: Base, recipe: Recipe, probes: Sequence[Probe], seed: int) -> list[Tuned]:
@@ -242,7 +242,7 @@ def train(base: Base, recipe: Recipe, probes: Sequence[Probe], seed: int) -> lis
     return [tuned[i] for i in range(len(probes))]
 
 
-def restored(
+def ablate_layers(
     base: Base,
     recipe: Recipe,
     probes: Sequence[Probe],
@@ -251,7 +251,7 @@ def restored(
     *,
     kept: Mapping[int, dict[str, Tensor]] | None = None,
     engine: str = "auto",
-) -> Iterator[tuple[int, Restored | None, str | None]]:
+) -> Iterator[tuple[int, LayerAblation | None, str | None]]:
     """Which of a probe's changes mattered: after training, each layer's change is undone in turn.
 
     Args:
@@ -282,14 +282,14 @@ def _undoing(
     seed: int,
     given: Mapping[int, dict[str, Tensor]],
     engine: str,
-) -> Iterator[tuple[int, Restored | None, str | None]]:
-    """As :func:`restored`, of the trainings of one group."""
+) -> Iterator[tuple[int, LayerAblation | None, str | None]]:
+    """As :func:`ablate_layers`, of the trainings of one group."""
     some = [every[i] for i in group]
     flat = [query for i in group for query in asked[i]]
-    choice, left = _chosen(base, recipe, some, flat, seed, engine, kept=bool(given), undoes=True), list(group)
+    choice, left = _chosen(base, recipe, some, flat, seed, engine, kept=bool(given), ablates=True), list(group)
     while True:
-        kept = {place: given[i] for place, i in enumerate(left) if i in given and choice.engine.reads(given[i])}
-        rows = _restored(base, choice.engine, [every[i] for i in left], [asked[i] for i in left], kept)
+        kept = {place: given[i] for place, i in enumerate(left) if i in given and choice.engine.accepts(given[i])}
+        rows = _ablate_layers(base, choice.engine, [every[i] for i in left], [asked[i] for i in left], kept)
         done = 0
         try:
             for place, told, why in rows:

@@ -13,7 +13,7 @@ from peft.tuners.lora import LoraLayer
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
 from transformers.pytorch_utils import Conv1D
 
-from einfluence.engine.anatomy import anatomy, layer_of
+from einfluence.engine.structure import layer_of, structure_of
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Lora
@@ -78,10 +78,10 @@ def lora_config(base: Base, adapter: Lora) -> LoraConfig:
     chosen = linear if everything else _chosen(base, adapter, names)
     idle: frozenset[str] = frozenset()
     if hasattr(base.model, "config"):
-        idle = anatomy(base.model).idle
+        idle = structure_of(base.model).idle
         kind = getattr(cast("Any", base.model).config, "model_type", None)
         if everything:
-            idle |= {name for name in linear if name in anatomy(base.model).several}
+            idle |= {name for name in linear if name in structure_of(base.model).several}
         if everything and kind in _FORBIDDEN_IN:
             idle |= {name for name in linear if name.rpartition(".")[2] in _FORBIDDEN}
     if chosen and set(chosen) <= idle:
@@ -157,7 +157,7 @@ def _check_layers(base: Base, adapter: Lora, chosen: Sequence[str]) -> None:
         there = {layer_of(base.model, name) for name, _ in base.model.named_modules()} - {None}
         known = f"a layer of {base.info.label}: {', '.join(map(str, sorted(cast('set[int]', there))))}"
     else:
-        count = anatomy(base.model).count
+        count = structure_of(base.model).count
         there = set(range(count))
         known = f"indices of blocks; {base.info.label} has {count}, from 0 to {count - 1}"
     missing = [layer for layer in adapter.layers if layer not in there]

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from einfluence.engine import serial
-from einfluence.engine.anatomy import same_weights, whole_copy
-from einfluence.engine.contract import Engine, Kind
-from einfluence.engine.exam import Reader
-from einfluence.engine.items import Item, Scores, TextItem, Tuned
-from einfluence.engine.restoring import places, undo, undone
+from einfluence.engine import definition
+from einfluence.engine.ablation import ablate, places, without_place
+from einfluence.engine.contract import Engine, EngineBuilder, Unsupported
+from einfluence.engine.measurement import Item, Scores, TextItem, Tuned
 from einfluence.engine.schedule import Step, Training, probe_training
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.structure import same_weights, whole_copy
+from einfluence.engine.text.scoring import BaseScorer
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -33,7 +32,7 @@ VISIBLE = 0.1  # nats; at least so much must each probe move, or the learning ra
 STEPS = 3
 LONG = 256  # tokens; a longer probe is not taken where there is a shorter one
 
-_FOUND: WeakKeyDictionary[nn.Module, dict[object, str]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[nn.Module, dict[object, str]] = WeakKeyDictionary()
 
 
 class FallbackWarning(UserWarning):
@@ -52,7 +51,7 @@ def warn_of_fallback(base: Base, what: str, name: str, why: str) -> None:
     Warns:
         FallbackWarning: Naming all of them.
     """
-    known = _FOUND.setdefault(base.model, {})
+    known = _KNOWN.setdefault(base.model, {})
     text = f"{base.info.label}, {what}: measured by the engine `{name}` instead of a faster one ({why})"
     if text not in known:
         known[text] = why
@@ -94,7 +93,7 @@ class Trial:
         queries: Those of the run.
         seed: Of the adapters.
         kept: Whether earlier deltas will be read.
-        undoes: Whether layers' changes will be undone.
+        ablates: Whether layers' changes will be undone.
     """
 
     def __init__(
@@ -106,29 +105,29 @@ class Trial:
         seed: int,
         *,
         kept: bool = False,
-        undoes: bool = False,
+        ablates: bool = False,
     ) -> None:
-        self.base, self.seed, self.kept, self.undoes, self.queries = base, seed, kept, undoes, queries
+        self.base, self.seed, self.kept, self.ablates, self.queries = base, seed, kept, ablates, queries
         dtype = "float64" if recipe.dtype == "float64" else "float32"
         self.recipe = recipe.model_copy(update={"dtype": dtype})
         sizes = [item.size for item in (*queries, *(item for probe in probes for item in probe.items))]
         # What holds for short texts need not for longer ones: it is tried again at every doubling.
-        self.key = (recipe, seed, kept, undoes, max(sizes, default=0).bit_length())
+        self.key = (recipe, seed, kept, ablates, max(sizes, default=0).bit_length())
         self.ways: dict[object, list[Training[Item]]] = {}
         for probe in probes if len(queries) else ():
             weighted = any(step.weights for step in probe.steps)
-            way = (probe.way, len(probe.items) > 1, weighted, _holds_padding(base, probe.items))
+            way = (probe.kind, len(probe.items) > 1, weighted, _holds_padding(base, probe.items))
             self.ways.setdefault(way, []).append(_shortened(probe))
         self._cases: dict[object, _Case] = {}
 
-    def doubt(self, kind: Kind) -> str:
+    def disagreement(self, kind: EngineBuilder) -> str:
         """Why an engine is not to be believed; empty where it is. Found out once for each way of training a probe.
 
         Raises:
             InputError: Where the definition refuses base or recipe.
-            Unknown: Where the engine says itself that it is not for this model.
+            Unsupported: Where the engine says itself that it is not for this model.
         """
-        known = _FOUND.setdefault(self.base.model, {})
+        known = _KNOWN.setdefault(self.base.model, {})
         for way in self.ways:
             key = (*self.key, kind, way)
             if key not in known:
@@ -137,7 +136,7 @@ class Trial:
                 return known[key]
         return ""
 
-    def _compared(self, kind: Kind, way: object) -> str:
+    def _compared(self, kind: EngineBuilder, way: object) -> str:
         if way not in self._cases:
             self._cases[way] = _Case.visible(self.base, self.recipe, self.ways[way], self.queries, self.seed)
         case = self._cases[way]
@@ -146,8 +145,8 @@ class Trial:
         for dtype in ["float64"] if self.recipe.dtype == "float64" else ["float32", "float64"]:
             case = case if dtype == case.recipe.dtype else case.again(dtype)
             try:
-                wrong = case.difference(kind(twin, case.recipe, self.seed), kept=self.kept, undoes=self.undoes)
-            except Unknown:
+                wrong = case.difference(kind(twin, case.recipe, self.seed), kept=self.kept, ablates=self.ablates)
+            except Unsupported:
                 raise
             except Exception as error:  # an engine may stumble over a model in any way
                 wrong = first_line(error)
@@ -196,11 +195,11 @@ class _Case:
     @classmethod
     def of(cls, base: Base, recipe: Recipe, seed: int, pair: list[Training[Item]], few: list[Item]) -> _Case:
         """Measures by the definition. One copy of the base serves for all: making it takes longer than the rest."""
-        model, trained = serial.trainable_copy(base, recipe, seed)
+        model, trained = definition.trainable_copy(base, recipe, seed)
         start = {name: value.detach().clone() for name, value in trained.items()}
 
         def evaluate(delta: Mapping[str, Tensor]) -> Scores:
-            return serial.evaluate(base, recipe, few, delta, (model, trained))
+            return definition.evaluate(base, recipe, few, delta, (model, trained))
 
         before = evaluate({})
         tuned: list[Tuned] = []
@@ -209,7 +208,7 @@ class _Case:
             with torch.no_grad():
                 for name, value in start.items():
                     trained[name].copy_(value)
-            tuned.append(serial.attempt(base, recipe, probe, seed, (model, trained)))
+            tuned.append(definition.attempt(base, recipe, probe, seed, (model, trained)))
             after.append(None if tuned[-1].failed else evaluate(tuned[-1].delta))
         return cls(base, recipe, seed, pair, few, before, tuned, after, evaluate)
 
@@ -228,7 +227,7 @@ class _Case:
         moved = [after.logprob - self.before.logprob for after in self.after if after is not None]
         return min(float(np.abs(each).max()) for each in moved)
 
-    def difference(self, engine: Engine, *, kept: bool, undoes: bool) -> str:
+    def difference(self, engine: Engine, *, kept: bool, ablates: bool) -> str:
         """Where an engine differs by more than rounding, in words; empty where it does not."""
         before, rows = engine.measure(self.pair, self.few, {})
         found = list(rows)
@@ -244,20 +243,20 @@ class _Case:
                 return wrong
         if self.failed:
             return ""
-        if kept or undoes:
+        if kept or ablates:
             _, rows = engine.measure(self.pair, self.few, {len(found) - 1: found[-1][1].delta})
             for (_, _, after), true in zip(rows, self.after, strict=True):
                 if wrong := self._moved(before, after, true):
                     return f"where an earlier training is read again, {wrong}"
-        return self._undone(engine) if undoes else ""
+        return self._undone(engine) if ablates else ""
 
     def _undone(self, engine: Engine) -> str:
         for probe, tuned, told in zip(self.pair, self.tuned, engine.train_all(self.pair), strict=True):
             every = places(self.base, tuned.delta)
             only = list(dict.fromkeys((every[0], every[-1])))
-            found = undo(self.base, engine, probe, self.few, told.delta, only)
+            found = ablate(self.base, engine, probe, self.few, told.delta, only)
             for place in only:
-                true = self.evaluate(undone(self.base, tuned.delta, place))
+                true = self.evaluate(without_place(self.base, tuned.delta, place))
                 if wrong := self._moved(found.before, found.without[place], true):
                     return f"where the change of {place} is undone, {wrong}"
         return ""
@@ -281,7 +280,7 @@ class _Case:
         return ROUNDING[self.recipe.dtype] * size
 
 
-def doubt_reader(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextItem]) -> str:
+def scorer_disagreement(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextItem]) -> str:
     """Why reading many texts at once is not to be believed, from the shortest and the longest of them; else empty.
 
     Raises:
@@ -289,10 +288,10 @@ def doubt_reader(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextIte
     """
     ordered = sorted(items, key=lambda item: len(item.ids))
     few = list({id(item): item for item in (*ordered[:2], *ordered[-1:])}.values())
-    truth = serial.evaluate(base, recipe, few)
+    truth = definition.evaluate(base, recipe, few)
     twin = replace(base, model=whole_copy(base.model))
     try:
-        found = Reader(twin, dtype).read(few)
+        found = BaseScorer(twin, dtype).score(few)
     except Exception as error:  # as for engines
         return first_line(error)
     if not same_weights(twin.model, base.model):
@@ -307,7 +306,7 @@ def doubt_reader(base: Base, dtype: str, recipe: Recipe, items: Sequence[TextIte
 def _shortened(training: Training[Item]) -> Training[Item]:
     """At most :data:`STEPS` steps of each stage, at least one in all; those around a weight that is not 1, if any."""
     if not training.steps:
-        return probe_training(training.items, 1, in_turn=training.way == "in turn")
+        return probe_training(training.items, 1, sequential=training.kind == "sequential")
 
     def some(stage: tuple[Step, ...]) -> tuple[Step, ...]:
         weighted = [place for place, step in enumerate(stage) if set(step.weights or ()) - {1.0}]

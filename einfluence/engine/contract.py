@@ -1,4 +1,4 @@
-"""What every engine can do, the definition included."""
+"""What every engine can do, the definition included, and how one refuses a model."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from typing import Protocol
 
 from torch import Tensor
 
-from einfluence.engine.items import Item, Measurement, Tuned
+from einfluence.engine.measurement import Item, Measurement, Tuned
 from einfluence.engine.schedule import Training
+from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
+
+
+class Unsupported(InputError):
+    """A model that an engine was not made for; the next engine measures it, in the end the definition."""
 
 
 class Engine(Protocol):
     """Trains copies of one base by one recipe, and scores queries with them.
 
     Whatever it does at once, each training gives what it gives alone, and the base is left bit-identical. One that
-    was not made for a base or recipe raises :class:`einfluence.engine.unknown.Unknown` when it is built.
+    was not made for a base or recipe raises :class:`Unsupported` when it is built.
     """
 
     def measure(
@@ -36,20 +41,20 @@ class Engine(Protocol):
         """Takes N trainings and scores nothing; one that fails does so alone."""
         ...
 
-    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+    def accepts(self, delta: Mapping[str, Tensor]) -> bool:
         """Whether the ``delta`` of an earlier training is in this engine's form."""
         ...
 
     @property
-    def at_once(self) -> int:
+    def max_trainings(self) -> int:
         """How many trainings are held in memory at once, at most."""
         ...
 
     @property
-    def held(self) -> int:
+    def bytes_per_training(self) -> int:
         """Bytes that are held for one of them."""
         ...
 
 
-Kind = Callable[[Base, Recipe, int], Engine]
+EngineBuilder = Callable[[Base, Recipe, int], Engine]
 """Builds an engine for a base, a recipe and the seed of its adapters."""

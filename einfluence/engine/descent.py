@@ -10,10 +10,10 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from einfluence.engine.items import Item, MeasuredRow, Scores, Tuned
-from einfluence.engine.outcomes import Told, give, per_probe_norms, shrink
+from einfluence.engine.definition import make_optimizer
+from einfluence.engine.measurement import Item, MeasuredRow, Scores, Tuned
+from einfluence.engine.outcomes import TrainingTrace, clip_gradients, per_probe_norms, set_gradients
 from einfluence.engine.schedule import Loss, Training, loss_of
-from einfluence.engine.serial import make_optimizer
 from einfluence.spec import Recipe
 
 Gradients = Callable[[Sequence[Loss], bool], tuple[Tensor, Sequence[Tensor | None]]]
@@ -35,7 +35,7 @@ P = TypeVar("P", bound=Part)
 
 def descend(
     recipe: Recipe, trainings: Sequence[Training[Item]], values: Sequence[Tensor], gradients: Gradients
-) -> Told:
+) -> TrainingTrace:
     """Takes all steps of N trainings; what one does never reaches another.
 
     Args:
@@ -60,9 +60,11 @@ def descend(
             first_norm = first_norm if losses else norm
             losses.append(loss.detach())
             optimizer.zero_grad()
-            give([value for value, _ in learns], shrink([gradient for _, gradient in learns], norm, recipe.clip))
+            set_gradients(
+                [value for value, _ in learns], clip_gradients([gradient for _, gradient in learns], norm, recipe.clip)
+            )
             optimizer.step()
-    return Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
+    return TrainingTrace.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
 
 
 def windows(count: int, size: int) -> Iterator[range]:

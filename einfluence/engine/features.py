@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from einfluence.engine.anatomy import settled_model
-from einfluence.engine.items import Item, TextItem
-from einfluence.engine.network import decoder_layers, entering
+from einfluence.engine.measurement import Item, TextItem
+from einfluence.engine.structure import settled_model
+from einfluence.engine.text.network import decoder_layers, entering
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.objectives import encode

@@ -21,13 +21,12 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
+from einfluence.engine.batch_sizes import Sizes, default_sizes, memory_budget
+from einfluence.engine.definition import layer_updates, trainable_copy
 from einfluence.engine.descent import by_part, descend, measured_rows, split, windows
-from einfluence.engine.items import Item, Measurement, Scores, Tuned
-from einfluence.engine.memory import memory_budget
-from einfluence.engine.outcomes import Told, outcomes
+from einfluence.engine.measurement import Item, Measurement, Scores, Tuned
+from einfluence.engine.outcomes import TrainingTrace, outcomes
 from einfluence.engine.schedule import Loss, Training
-from einfluence.engine.serial import layer_updates, trainable_copy
-from einfluence.engine.text import Sizes, default_sizes
 from einfluence.models.base import Base, Batch
 from einfluence.spec import Recipe
 
@@ -56,12 +55,12 @@ class GenericEngine:
         self._reached: list[str] | None = None
 
     @property
-    def at_once(self) -> int:
+    def max_trainings(self) -> int:
         """Trainings that are held at once."""
         return self.sizes.window
 
     @property
-    def held(self) -> int:
+    def bytes_per_training(self) -> int:
         """Bytes of what is trained."""
         return sum(value.numel() * value.element_size() for value in self.start.values())
 
@@ -96,7 +95,7 @@ class GenericEngine:
         train, score = (max(int(room // (3 * max(took, 1))), 1) for took in (sum(made), max(made, default=0)))
         self._sizes = replace(sizes, train=min(sizes.train, train), score=min(sizes.score, score))
 
-    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+    def accepts(self, delta: Mapping[str, Tensor]) -> bool:
         """Whether a delta holds what this recipe trains."""
         return set(delta) == set(self.start)
 
@@ -105,12 +104,12 @@ class GenericEngine:
     ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
         self._fit([*queries[:1], *(item for probe in probes[:1] for item in probe.items[:1])])
-        exam = _Exam(self, queries, max(min(len(probes), self.at_once), 1))
+        scorer = _QueryScorer(self, queries, max(min(len(probes), self.max_trainings), 1))
 
         def train(indices: list[int]) -> dict[int, Tuned]:
             return dict(zip(indices, self.train_all([probes[i] for i in indices]), strict=True))
 
-        return Measurement(exam.before, measured_rows(len(probes), self.at_once, kept, train, exam.take))
+        return Measurement(scorer.before, measured_rows(len(probes), self.max_trainings, kept, train, scorer.score))
 
     def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """Takes N trainings, those of one rhythm side by side."""
@@ -120,7 +119,7 @@ class GenericEngine:
         for i, probe in enumerate(probes):
             groups.setdefault(probe.rhythm, []).append(i)
         for group in groups.values():
-            for window in windows(len(group), self.at_once):
+            for window in windows(len(group), self.max_trainings):
                 some = group[window.start : window.stop]
                 tuned |= dict(zip(some, self._train([probes[i] for i in some]), strict=True))
         return [tuned[i] for i in range(len(probes))]
@@ -152,7 +151,7 @@ class GenericEngine:
             self._reached = [name for name, gradient in zip(self.trained, found, strict=True) if gradient is not None]
         return self._reached
 
-    def _outcomes(self, told: Told, stacked: Values) -> list[Tuned]:
+    def _outcomes(self, told: TrainingTrace, stacked: Values) -> list[Tuned]:
         def delta(i: int) -> dict[str, Tensor]:
             own = {name: value[i].clone() for name, value in stacked.items()}
             return {name: own.get(name, start) for name, start in self.start.items()}
@@ -252,7 +251,7 @@ class _Part:
         return (nats * self.weights).sum((1, 2)) / self.divisors
 
 
-class _Exam:
+class _QueryScorer:
     """All queries in blocks, each put to equally many trainings at a time, and to the base along the same path.
 
     So a training that changed nothing has influence exactly 0.
@@ -288,7 +287,7 @@ class _Exam:
         slots = max(min(self.engine.sizes.score // (len(block) * width), most), 1)
         self.blocks.append((block, self.engine.collated([self.queries[i] for i in block]), slots))
 
-    def take(self, deltas: Sequence[Values]) -> list[Scores]:
+    def score(self, deltas: Sequence[Values]) -> list[Scores]:
         """Puts the queries to N trainings, given by what they changed."""
         if not deltas:
             return []

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from einfluence.engine.items import Item, Measurement
-from einfluence.engine.memory import memory_budget
+from einfluence.engine.batch_sizes import memory_budget
+from einfluence.engine.measurement import Item, Measurement
 from einfluence.engine.schedule import Training
 from einfluence.models.base import Base
 from einfluence.spec import Recipe

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from einfluence.engine.items import MeasuredRow, Measurement, Tuned
+from einfluence.engine.measurement import MeasuredRow, Measurement, Tuned
 from einfluence.spec import Recipe
 
 
 @dataclass(frozen=True)
-class Told:
+class TrainingTrace:
     """Losses before each step, and the first gradient norm, of N probes; and each one's share of the time."""
 
     losses: list[list[float]]
@@ -23,7 +23,7 @@ class Told:
     seconds: float
 
     @classmethod
-    def of(cls, losses: Sequence[Tensor], first_norm: Tensor, probes: int, seconds: float) -> Told:
+    def of(cls, losses: Sequence[Tensor], first_norm: Tensor, probes: int, seconds: float) -> TrainingTrace:
         """From tensors (N,), one for each step."""
         table = torch.stack(list(losses), 1).double().cpu().tolist() if losses else [[] for _ in range(probes)]
         return cls(table, first_norm.double().cpu().tolist(), seconds)
@@ -34,7 +34,7 @@ def per_probe_norms(gradients: Sequence[Tensor]) -> Tensor:
     return torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
 
 
-def shrink(gradients: Sequence[Tensor], norms: Tensor, clip: float | None) -> Sequence[Tensor]:
+def clip_gradients(gradients: Sequence[Tensor], norms: Tensor, clip: float | None) -> Sequence[Tensor]:
     """Scales each probe's gradients to a norm of at most ``clip``, as torch's clip_grad_norm_ does."""
     if clip is None:
         return gradients
@@ -42,14 +42,14 @@ def shrink(gradients: Sequence[Tensor], norms: Tensor, clip: float | None) -> Se
     return [gradient * factor.view(-1, *[1] * (gradient.dim() - 1)).to(gradient) for gradient in gradients]
 
 
-def give(values: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+def set_gradients(values: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
     """Sets ``grad``. The fused optimizers go through memory in order, whatever the strides say, so these must agree."""
     for value, gradient in zip(values, gradients, strict=True):
         same = gradient.stride() == value.stride()
         value.grad = gradient if same else torch.empty_like(value).copy_(gradient)
 
 
-def together(found: Sequence[Measurement]) -> Measurement:
+def merge(found: Sequence[Measurement]) -> Measurement:
     """What several engines measured, as if one had: in the order of the probes.
 
     Each engine reads the base along its own path, and influence is the difference on that path; so what a query says
@@ -68,7 +68,7 @@ def together(found: Sequence[Measurement]) -> Measurement:
 
 
 def outcomes(
-    told: Told,
+    told: TrainingTrace,
     recipe: Recipe,
     updates: Mapping[str, Tensor],
     norms: Mapping[str, float],

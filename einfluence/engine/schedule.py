@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from einfluence.engine.items import Item
+from einfluence.engine.measurement import Item
 
 T = TypeVar("T")
 U = TypeVar("U")
 
-Way = Literal["together", "in turn", "scheduled"]
+TrainingKind = Literal["joint", "sequential", "scheduled"]
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class Training(Generic[T]):
         return tuple(len(stage) for stage in self.stages)
 
     @property
-    def way(self) -> Way:
-        """``together``: every step on all items; ``in turn``: a stage for each item; ``scheduled``: all else."""
+    def kind(self) -> TrainingKind:
+        """``joint``: every step on all items; ``sequential``: a stage for each item; ``scheduled``: all else."""
         everything = Step(tuple(range(len(self.items)))) if self.items else None
         if len(self.stages) == 1 and set(self.stages[0]) <= {everything}:
-            return "together"
+            return "joint"
         each = all(set(stage) <= {Step((index,))} for index, stage in enumerate(self.stages))
-        return "in turn" if each and len(self.stages) == len(self.items) else "scheduled"
+        return "sequential" if each and len(self.stages) == len(self.items) else "scheduled"
 
     def mapped(self, change: Callable[[T], U]) -> Training[U]:
         """The same training on changed items."""
@@ -102,15 +102,15 @@ Probe = Training[Item] | Sequence[Item]
 """A training, or for short the samples of a probe that are trained together at each of the recipe's steps."""
 
 
-def probe_training(items: Sequence[T], steps: int, *, in_turn: bool = False) -> Training[T]:
+def probe_training(items: Sequence[T], steps: int, *, sequential: bool = False) -> Training[T]:
     """The training that a probe stands for.
 
     Args:
         items: Its samples.
-        steps: The recipe's; where the samples are trained one after the other, each has as many to itself.
-        in_turn: Whether they are.
+        steps: The recipe's; each sample of a sequence has as many to itself.
+        sequential: Whether the samples are trained one after the other.
     """
-    batches = [(index,) for index in range(len(items))] if in_turn else [tuple(range(len(items)))]
+    batches = [(index,) for index in range(len(items))] if sequential else [tuple(range(len(items)))]
     return Training(tuple(items), tuple((Step(batch),) * steps for batch in batches))
 
 

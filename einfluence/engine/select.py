@@ -6,15 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from einfluence.engine import serial
-from einfluence.engine.contract import Engine, Kind
-from einfluence.engine.full import FullEngine
+from einfluence.engine import definition
+from einfluence.engine.contract import Engine, EngineBuilder, Unsupported
 from einfluence.engine.generic import GenericEngine
-from einfluence.engine.images import ImageEngine
-from einfluence.engine.schedule import Way
-from einfluence.engine.swapped import SwappedEngine
-from einfluence.engine.text import TextEngine
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.image.engine import ImageEngine
+from einfluence.engine.schedule import TrainingKind
+from einfluence.engine.text.lora import LoraEngine
+from einfluence.engine.text.low_rank_sgd import LowRankSgdEngine
+from einfluence.engine.text.one_by_one import OneByOneEngine
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -29,12 +28,12 @@ class Case:
     Args:
         base: The base.
         recipe: How it is trained.
-        way: How the trainings go through their samples.
+        kind: How the trainings go through their samples.
     """
 
     base: Base
     recipe: Recipe
-    way: Way
+    kind: TrainingKind
 
     @property
     def lora(self) -> bool:
@@ -63,13 +62,13 @@ class Candidate:
 
     Args:
         name: What ``outcomes.engine`` and ``einfluence plan`` call it.
-        kind: Builds it.
+        build: Builds it.
         takes: Whether it is made for a case.
         why: What the plan says for it.
     """
 
     name: str
-    kind: Kind
+    build: EngineBuilder
     takes: Callable[[Case], bool]
     why: str
 
@@ -78,19 +77,19 @@ CANDIDATES = (
     # Made by hand for one kind of model and training each, and therefore the fastest.
     Candidate(
         "batched lora",
-        TextEngine,
+        LoraEngine,
         lambda case: case.text and case.lora,
         "its targets are Linear or Conv1D, so many probes' adapters train in one batch",
     ),
     Candidate(
         "low-rank sgd",
-        FullEngine,
-        lambda case: case.text and not case.lora and case.sgd and case.way == "together",
+        LowRankSgdEngine,
+        lambda case: case.text and not case.lora and case.sgd and case.kind == "joint",
         "SGD's change of a matrix is low-rank, so no weights are copied",
     ),
     Candidate(
         "one by one",
-        SwappedEngine,
+        OneByOneEngine,
         lambda case: case.text and not case.lora,
         "this optimizer or layer has no exact batched form on texts; queries are read in blocks",
     ),
@@ -103,7 +102,7 @@ CANDIDATES = (
 """In the order in which they are tried; after the last comes the definition."""
 
 LAST = Candidate(
-    DEFINITION, serial.Definition, lambda _: True, "only the definition trains these probes as they are meant"
+    DEFINITION, definition.Definition, lambda _: True, "only the definition trains these probes as they are meant"
 )
 
 
@@ -113,63 +112,63 @@ class Choice:
 
     Args:
         engine: It.
-        of: Which of the candidates.
+        candidate: Which of the candidates it is.
         why: Why a faster engine was passed over; empty where this is the fastest that there is for the recipe.
         expected: Whether all that was passed over said itself that it is not for this model.
     """
 
     engine: Engine
-    of: Candidate
+    candidate: Candidate
     why: str = ""
     expected: bool = True
 
     @property
     def name(self) -> str:
         """What the user is told."""
-        return self.of.name
+        return self.candidate.name
 
     @property
-    def last(self) -> bool:
+    def is_definition(self) -> bool:
         """Whether it is the definition."""
-        return self.of is LAST
+        return self.candidate is LAST
 
     @classmethod
     def definition(cls, base: Base, recipe: Recipe, seed: int, why: str = "", *, expected: bool = True) -> Choice:
         """The definition."""
-        return cls(serial.Definition(base, recipe, seed), LAST, why, expected)
+        return cls(definition.Definition(base, recipe, seed), LAST, why, expected)
 
 
 def choose(
     base: Base,
     recipe: Recipe,
     seed: int,
-    way: Way = "together",
-    doubt: Callable[[Kind], str] = lambda _: "",
+    kind: TrainingKind = "joint",
+    disagreement: Callable[[EngineBuilder], str] = lambda _: "",
 ) -> Choice:
-    """The first engine that is made for a base and a recipe, can be built, and is not in doubt.
+    """The first engine that is made for a base and a recipe, can be built, and agrees with the definition.
 
     Args:
         base: The base.
         recipe: How it is trained.
         seed: Of the adapters.
-        way: How the trainings go through their samples.
-        doubt: Says why an engine is not to be believed; empty where it is.
+        kind: How the trainings go through their samples.
+        disagreement: In what an engine differs from the definition; empty where it does not.
 
     Raises:
         InputError: When the definition, too, refuses the recipe.
     """
     why = [reason] if (reason := peculiar(base)) else list[str]()
-    expected, case = True, Case(base, recipe, way)
+    expected, case = True, Case(base, recipe, kind)
     for candidate in CANDIDATES:
         if not candidate.takes(case):
             continue
         try:
-            reason = doubt(candidate.kind)
+            reason = disagreement(candidate.build)
             expected = expected and not reason
             if not reason:
-                engine = _built(candidate.kind, base, recipe, seed)
+                engine = _built(candidate.build, base, recipe, seed)
                 return Choice(engine, candidate, "; ".join(why), expected)
-        except Unknown as error:
+        except Unsupported as error:
             reason = f"{error.found} where it knows {error.expected}"
         except InputError:
             raise
@@ -179,14 +178,14 @@ def choose(
     return Choice.definition(base, recipe, seed, "; ".join(why), expected=expected)
 
 
-def _built(kind: Kind, base: Base, recipe: Recipe, seed: int) -> Engine:
+def _built(build: EngineBuilder, base: Base, recipe: Recipe, seed: int) -> Engine:
     try:
-        return kind(base, recipe, seed)
-    except Unknown:
+        return build(base, recipe, seed)
+    except Unsupported:
         raise
     except InputError as error:
-        serial.trainable_copy(base, recipe, seed)  # raises where the recipe itself is at fault
-        raise Unknown(error.where, error.found, error.expected) from error
+        definition.trainable_copy(base, recipe, seed)  # raises where the recipe itself is at fault
+        raise Unsupported(error.where, error.found, error.expected) from error
 
 
 def peculiar(base: Base) -> str:
@@ -204,6 +203,6 @@ def _experts(config: Any) -> bool:
     return any((getattr(config, name, None) or 0) > 1 for name in names)
 
 
-def fastest(base: Base, recipe: Recipe, seed: int, way: Way = "together") -> Engine:
+def fastest(base: Base, recipe: Recipe, seed: int, kind: TrainingKind = "joint") -> Engine:
     """The first engine that can be built, whether or not it is right."""
-    return choose(base, recipe, seed, way).engine
+    return choose(base, recipe, seed, kind).engine

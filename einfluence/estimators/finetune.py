@@ -9,7 +9,7 @@ from torch import Tensor
 
 from einfluence import engine
 from einfluence.arms import FineTune
-from einfluence.engine.items import Measurement
+from einfluence.engine.measurement import Measurement
 from einfluence.models.base import Base
 from einfluence.objectives import encode
 from einfluence.recipe import Recipe
@@ -47,4 +47,4 @@ def encode_probe(base: Base, recipe: Recipe, probe: ProbeSamples) -> engine.Trai
         InputError: When one of its samples does not fit.
     """
     items = [encode(base, sample) for sample in probe.samples]
-    return engine.probe_training(items, recipe.steps, in_turn=probe.in_turn)
+    return engine.probe_training(items, recipe.steps, sequential=probe.in_turn)

@@ -15,8 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 from einfluence.arms import InContext
-from einfluence.engine import TextReader
-from einfluence.engine.items import MeasuredRow, Measurement, TextItem, Tuned
+from einfluence.engine import CheckedScorer
+from einfluence.engine.measurement import MeasuredRow, Measurement, TextItem, Tuned
 from einfluence.errors import InputError
 from einfluence.models.base import Base, Bos
 from einfluence.objectives.causal_lm import causal, encode_text
@@ -52,7 +52,7 @@ def block(
         raise InputError("arms", found, "a causal language model")
     recipe = arm.recipe
     bos = beginning(base, recipe)
-    read = TextReader(base, recipe.dtype)
+    read = CheckedScorer(base, recipe.dtype)
     before = read([_item(base, query, bos=bos) for query in queries])
 
     def each() -> Iterator[MeasuredRow]:

@@ -14,8 +14,8 @@ import pyarrow as pa
 from torch import Tensor
 
 from einfluence.arms import Arm
-from einfluence.engine.anatomy import layer_of
-from einfluence.engine.items import Measurement, Tuned
+from einfluence.engine.measurement import Measurement, Tuned
+from einfluence.engine.structure import layer_of
 from einfluence.estimators.estimate import Estimates
 from einfluence.models.base import Base
 from einfluence.samples import ProbeSamples, Sample

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from einfluence import engine
-from einfluence.engine import serial
+from einfluence.engine import definition
 from einfluence.engine.schedule import probe_training
 from einfluence.engine.select import DEFINITION
 from einfluence.models.base import Base
@@ -59,11 +59,13 @@ def cases(name: str, steps: int = 2) -> tuple[list[Any], list[Any]]:
     """Probes alone, in bundles and in turn, and queries, some of which begin alike."""
     if name in ("digits", "odd"):
         items = images(1, 6)
-        return [*([item] for item in items[:3]), items[3:5], probe_training(items[4:6], steps, in_turn=True)], images(
-            2, 9
-        )
+        return [
+            *([item] for item in items[:3]),
+            items[3:5],
+            probe_training(items[4:6], steps, sequential=True),
+        ], images(2, 9)
     items = texts(1, 6)
-    return [*([item] for item in items[:3]), items[3:5], probe_training(items[4:6], steps, in_turn=True)], [
+    return [*([item] for item in items[:3]), items[3:5], probe_training(items[4:6], steps, sequential=True)], [
         *texts(2, 5),
         *texts(3, 4, (5, 6, 7, 8)),
     ]
@@ -84,7 +86,7 @@ def recipe_of(name: str, kind: str) -> Recipe:
 
 @cache
 def truth(name: str, kind: str) -> np.ndarray:
-    return influences(serial.measure(base(name), recipe_of(name, kind), *cases(name, RECIPES[kind].steps), 0))
+    return influences(definition.measure(base(name), recipe_of(name, kind), *cases(name, RECIPES[kind].steps), 0))
 
 
 PAIRS = [(name, kind) for name in BASES for kind in RECIPES] + [("digits", kind) for kind in IMAGES]
@@ -145,8 +147,10 @@ def test_earlier_trainings_are_read_and_layers_undone(device: str, kind: str) ->
     again = influences(engine.measure(there, recipe, probes, queries, 0, kept=kept))
     np.testing.assert_allclose(again, truth("gpt2", kind), atol=1e-9)
     asked = [queries[:3]] * len(probes)
-    here = list(engine.restored(base("gpt2"), recipe, probes, asked, 0, engine="serial"))
-    for (_, wanted, _), (_, found, why) in zip(here, engine.restored(there, recipe, probes, asked, 0), strict=True):
+    here = list(engine.ablate_layers(base("gpt2"), recipe, probes, asked, 0, engine="serial"))
+    for (_, wanted, _), (_, found, why) in zip(
+        here, engine.ablate_layers(there, recipe, probes, asked, 0), strict=True
+    ):
         assert wanted is not None and found is not None, why
         for place, scores in wanted.without.items():
             np.testing.assert_allclose(found.without[place].logprob, scores.logprob, atol=1e-8)
@@ -154,7 +158,10 @@ def test_earlier_trainings_are_read_and_layers_undone(device: str, kind: str) ->
 
 def test_texts_are_read_as_on_the_cpu(device: str) -> None:
     items = [*texts(2, 5), *texts(3, 4, (5, 6, 7, 8))]
-    here, there = engine.TextReader(base("llama"), "float64"), engine.TextReader(base_on("llama", device), "float64")
+    here, there = (
+        engine.CheckedScorer(base("llama"), "float64"),
+        engine.CheckedScorer(base_on("llama", device), "float64"),
+    )
     np.testing.assert_allclose(there(items).logprob, here(items).logprob, atol=1e-5)
     assert there.engine == here.engine
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from einfluence.engine import serial
+from einfluence.engine import definition
 from einfluence.engine.contract import Engine
-from einfluence.engine.items import Item, Measurement
+from einfluence.engine.measurement import Item, Measurement
 from einfluence.engine.schedule import Probe, Training, as_training, probe_training
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
 
-def in_turn(items: Sequence[Item], recipe: Recipe) -> Training[Item]:
+def sequence(items: Sequence[Item], recipe: Recipe) -> Training[Item]:
     """A probe whose samples are trained one after the other."""
-    return probe_training(items, recipe.steps, in_turn=True)
+    return probe_training(items, recipe.steps, sequential=True)
 
 
 def ask(engine: Any, probes: Sequence[Probe], queries: Sequence[Item], kept: Any = None) -> Measurement:
@@ -32,7 +32,7 @@ def influences(found: Any) -> np.ndarray:
     return np.array([after.logprob - before.logprob for _, _, after in rows])
 
 
-def assert_equal_to_serial(
+def assert_equal_to_definition(
     engine: Any,
     base: Base,
     recipe: Recipe,
@@ -42,7 +42,7 @@ def assert_equal_to_serial(
     tolerance: float,
 ) -> None:
     """Influence within ``tolerance`` of the largest entry, and everything else that is told of a probe."""
-    expected_before, expected = serial.measure(base, recipe, probes, queries, seed)
+    expected_before, expected = definition.measure(base, recipe, probes, queries, seed)
     before, rows = engine.measure([as_training(probe, recipe.steps) for probe in probes], queries, {})
     truth, found = list(expected), list(rows)
     assert [index for index, _, _ in found] == list(range(len(probes)))

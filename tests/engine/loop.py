@@ -55,7 +55,7 @@ class Loop:
             with torch.no_grad():
                 for name, value in values.items():
                     value.copy_(start[name])
-            for stage in [[text] for text in texts] if kind == "in turn" else [list(texts)]:
+            for stage in [[text] for text in texts] if kind == "sequential" else [list(texts)]:
                 self._train(model, list(values.values()), stage)
             rows.append(asked(model, queries) - before)
         return np.array(rows)

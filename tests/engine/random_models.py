@@ -10,7 +10,7 @@ import torch
 import transformers
 from torch import nn
 
-from einfluence.engine.items import ImageItem, TextItem
+from einfluence.engine.measurement import ImageItem, TextItem
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from einfluence import engine
-from einfluence.engine.items import TextItem
-from einfluence.engine.serial import train, trainable_copy
+from einfluence.engine.definition import train, trainable_copy
+from einfluence.engine.measurement import TextItem
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Adam, Lora, Recipe, Sgd

@@ -12,7 +12,7 @@ import torch
 
 from einfluence.engine.check import definition_because
 from einfluence.engine.generic import GenericEngine
-from einfluence.engine.items import TextItem
+from einfluence.engine.measurement import TextItem
 from einfluence.engine.schedule import probe_training
 from einfluence.engine.select import choose
 from einfluence.models.base import Base
@@ -22,7 +22,7 @@ from tests.engine.loop import BLOCKS, Loop, Text, asked, doubled, products
 
 A, B, C = ((5, 6, 7, 8, 9, 10), 2), ((11, 0, 12, 13, 0, 14, 15), 1), ((1, 5, 6, 20, 3, 7), 1)  # 0 is often what pads
 ALONE: list[tuple[str, list[Text]]] = [("together", [A]), ("together", [B])]
-TOGETHER: list[tuple[str, list[Text]]] = [("together", [A, C]), ("in turn", [C, B])]
+TOGETHER: list[tuple[str, list[Text]]] = [("together", [A, C]), ("sequential", [C, B])]
 QUERIES = [A, ((5, 6, 7, 8, 9, 21), 1), ((16, 17, 18, 19, 20, 21, 22, 23, 24, 0, 12, 13), 1)]
 SGD, ADAM = torch.optim.SGD, torch.optim.Adam
 
@@ -109,11 +109,11 @@ def measured(base: Base, recipe: Recipe, probes: list[tuple[str, list[Text]]]) -
     """By the engines that are chosen, without what they are checked by."""
     queries = [TextItem(*text) for text in QUERIES]
     rows: list[np.ndarray] = []
-    for way in ("together", "in turn"):
+    for way in ("together", "sequential"):
         texts = [[TextItem(*text) for text in texts] for kind, texts in probes if kind == way]
         if not texts:
             continue
-        some = [probe_training(items, recipe.steps, in_turn=way == "in turn") for items in texts]
+        some = [probe_training(items, recipe.steps, sequential=way == "sequential") for items in texts]
         assert not definition_because(base, queries)
         stumbles = partial(stumbling, base, recipe, some, queries)
         before, found = choose(base, recipe, 0, way, stumbles).engine.measure(some, queries, {})

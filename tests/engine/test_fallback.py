@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 from einfluence import engine
-from einfluence.engine import check, select, serial
-from einfluence.engine.exam import Reader
-from einfluence.engine.images import ImageEngine
-from einfluence.engine.items import Item, TextItem
-from einfluence.engine.lora import Lora as LoraNetwork
+from einfluence.engine import check, definition, select
+from einfluence.engine.image.engine import ImageEngine
+from einfluence.engine.measurement import Item, TextItem
 from einfluence.engine.schedule import Probe
-from einfluence.engine.swapped import SwappedEngine
-from einfluence.engine.text import TextEngine
+from einfluence.engine.text.lora import LoraEngine
+from einfluence.engine.text.lora_weights import LoraWeights
+from einfluence.engine.text.one_by_one import OneByOneEngine
+from einfluence.engine.text.scoring import BaseScorer
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.spec import Full, Last, Lora, Recipe, Sgd
-from tests.engine.comparison import in_turn, influences
+from tests.engine.comparison import influences, sequence
 from tests.engine.random_models import image_base, images, text_base, texts
 
 LORA = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=2)
@@ -35,7 +35,7 @@ Patch = pytest.MonkeyPatch
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch: Patch) -> None:
     """Nothing is known of any base, and behind the engines made by hand comes the definition."""
-    monkeypatch.setattr(check, "_FOUND", WeakKeyDictionary())
+    monkeypatch.setattr(check, "_KNOWN", WeakKeyDictionary())
     by_hand = tuple(candidate for candidate in select.CANDIDATES if candidate.name != "generic")
     monkeypatch.setattr(select, "CANDIDATES", by_hand)
 
@@ -62,23 +62,23 @@ def assert_fell_back(base: Base, recipe: Recipe, probes: Sequence[Probe], querie
     assert all(reason in fallback for fallback in fallbacks)
     assert len(told) == 1 and reason in told[0]
     assert base.info.label in told[0] and recipe.label in told[0]
-    np.testing.assert_array_equal(moved, influences(serial.measure(base, recipe, probes, queries, 0)))
+    np.testing.assert_array_equal(moved, influences(definition.measure(base, recipe, probes, queries, 0)))
 
 
 def singles(count: int, seed: int = 0) -> list[list[Item]]:
     return [[item] for item in texts(seed, count)]
 
 
-def spoiled(monkeypatch: Patch, spoil: Callable[[TextEngine, Any, list[Any]], None]) -> None:
+def spoiled(monkeypatch: Patch, spoil: Callable[[LoraEngine, Any, list[Any]], None]) -> None:
     """Lets what LoRA's engine trained be changed behind its back: ``spoil(engine, probes, tuned)``."""
-    right = TextEngine.train
+    right = LoraEngine.train
 
-    def train(self: TextEngine, probes: Any) -> Any:
+    def train(self: LoraEngine, probes: Any) -> Any:
         tuned = right(self, probes)
         spoil(self, probes, tuned)
         return tuned
 
-    monkeypatch.setattr(TextEngine, "train", train)
+    monkeypatch.setattr(LoraEngine, "train", train)
 
 
 def doubled(tuned: Any) -> None:
@@ -94,7 +94,7 @@ def test_an_engine_that_is_wrong_in_the_second_slot_alone(llama: Base, dtype: An
 
 
 def test_an_engine_that_gives_the_second_slot_what_the_first_learned(llama: Base, monkeypatch: Patch) -> None:
-    def spoil(self: TextEngine, probes: Any, tuned: list[Any]) -> None:
+    def spoil(self: LoraEngine, probes: Any, tuned: list[Any]) -> None:
         for one in tuned[1:]:
             one.delta.update({name: value.clone() for name, value in tuned[0].delta.items()})
 
@@ -111,11 +111,11 @@ def test_an_engine_that_is_wrong_for_sequences_alone(llama: Base, monkeypatch: P
     spoiled(
         monkeypatch,
         lambda self, probes, tuned: (
-            [doubled(t) for p, t in zip(probes, tuned, strict=True) if p.way == "in turn"] and None
+            [doubled(t) for p, t in zip(probes, tuned, strict=True) if p.kind == "sequential"] and None
         ),
     )
     items = texts(2, 4)
-    together, turns = [items[:2], items[2:]], [in_turn(items[:2], LORA), in_turn(items[2:], LORA)]
+    together, turns = [items[:2], items[2:]], [sequence(items[:2], LORA), sequence(items[2:], LORA)]
     assert measured(llama, LORA, together, items)[1] == ["batched lora"] * 2
     assert_fell_back(llama, LORA, turns, items, "influence is off by")
     mixed = measured(llama, LORA, [together[0], turns[0], together[1]], items)
@@ -141,7 +141,7 @@ def test_an_engine_that_is_wrong_with_layers_alone(llama: Base, monkeypatch: Pat
 
 
 def test_an_engine_that_is_wrong_with_longer_texts_alone(llama: Base, monkeypatch: Patch) -> None:
-    def spoil(self: TextEngine, probes: Any, tuned: list[Any]) -> None:
+    def spoil(self: LoraEngine, probes: Any, tuned: list[Any]) -> None:
         if max(item.size for probe in probes for item in probe.items) > 15:
             for one in tuned:
                 doubled(one)
@@ -168,29 +168,29 @@ def test_a_right_engine_is_believed_at_every_learning_rate(llama: Base) -> None:
 
 
 def test_an_engine_that_scores_wrongly(llama: Base, monkeypatch: Patch) -> None:
-    right = LoraNetwork.put
+    right = LoraWeights.put
 
-    def wrong(self: LoraNetwork, values: Any) -> None:
+    def wrong(self: LoraWeights, values: Any) -> None:
         right(self, values)
         self.layers[0].scale = 1.2
 
-    monkeypatch.setattr(LoraNetwork, "put", wrong)
+    monkeypatch.setattr(LoraWeights, "put", wrong)
     assert_fell_back(llama, LORA, singles(2), texts(1, 3), "batched lora: ")
 
 
 def test_an_engine_that_cannot_read_an_earlier_training(llama: Base, monkeypatch: Patch) -> None:
-    right = TextEngine.measure
+    right = LoraEngine.measure
 
-    def wrong(self: TextEngine, probes: Any, queries: Any, kept: Any) -> Any:
+    def wrong(self: LoraEngine, probes: Any, queries: Any, kept: Any) -> Any:
         return right(self, probes, queries, {i: {n: 2 * v for n, v in delta.items()} for i, delta in kept.items()})
 
-    monkeypatch.setattr(TextEngine, "measure", wrong)
+    monkeypatch.setattr(LoraEngine, "measure", wrong)
     probes, queries = singles(2), texts(1, 3)
     assert measured(llama, LORA, probes, queries)[1] == ["batched lora"] * 2
-    kept = {0: serial.train(llama, LORA, probes[0], 0).delta}
+    kept = {0: definition.train(llama, LORA, probes[0], 0).delta}
     with pytest.warns(engine.FallbackWarning, match="where an earlier training is read again, influence is off"):
         found = influences(engine.measure(llama, LORA, probes, queries, 0, kept=kept))
-    np.testing.assert_array_equal(found, influences(serial.measure(llama, LORA, probes, queries, 0)))
+    np.testing.assert_array_equal(found, influences(definition.measure(llama, LORA, probes, queries, 0)))
 
 
 @pytest.mark.parametrize("error", [KeyError("full_attention"), RuntimeError("not used in the graph"), IndexError("5")])
@@ -198,26 +198,26 @@ def test_an_engine_that_cannot_be_built(llama: Base, error: Exception, monkeypat
     def broken(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(TextEngine, "__init__", broken)
+    monkeypatch.setattr(LoraEngine, "__init__", broken)
     assert_fell_back(llama, LORA, singles(2), texts(1, 3), type(error).__name__)
 
 
 def test_an_engine_that_fails_on_its_way(llama: Base, monkeypatch: Patch) -> None:
     """The check has passed; the third batch of probes is what it cannot do."""
-    right, seen = TextEngine.train, list[int]()
+    right, seen = LoraEngine.train, list[int]()
 
-    def train(self: TextEngine, probes: Any) -> Any:
+    def train(self: LoraEngine, probes: Any) -> Any:
         if len(probes[0].steps) == 4 and (seen.append(1) or len(seen)) > 1:
             raise RuntimeError("shape mismatch")
         return right(self, probes)
 
-    monkeypatch.setattr(TextEngine, "train", train)
+    monkeypatch.setattr(LoraEngine, "train", train)
     recipe, probes, queries = LORA.model_copy(update={"steps": 4}), [*singles(2), texts(3, 2)], texts(1, 3)
-    monkeypatch.setattr("einfluence.engine.text.default_sizes", lambda *_: _one_at_a_time())
+    monkeypatch.setattr("einfluence.engine.text.lora.default_sizes", lambda *_: _one_at_a_time())
     moved, names, _, told = measured(llama, recipe, probes, queries)
     assert names == ["batched lora", "definition", "definition"]
     assert len(told) == 1 and "shape mismatch" in told[0]
-    np.testing.assert_allclose(moved, influences(serial.measure(llama, recipe, probes, queries, 0)), atol=1e-4)
+    np.testing.assert_allclose(moved, influences(definition.measure(llama, recipe, probes, queries, 0)), atol=1e-4)
 
 
 def test_earlier_trainings_are_read_by_the_definition_too_where_an_engine_fails_on_its_way(
@@ -225,58 +225,58 @@ def test_earlier_trainings_are_read_by_the_definition_too_where_an_engine_fails_
 ) -> None:
     probes, queries = [*singles(2), texts(3, 1)], texts(1, 3)
     first = list(engine.measure(llama, LORA, probes, queries, 0).rows)
-    right, done = TextEngine.measure, list[int]()
+    right, done = LoraEngine.measure, list[int]()
 
-    def measure(self: TextEngine, probes: Any, queries: Any, kept: Any) -> Any:
+    def measure(self: LoraEngine, probes: Any, queries: Any, kept: Any) -> Any:
         if len(kept) == 3:
             raise RuntimeError("out of memory")
         return right(self, probes, queries, kept)
 
-    monkeypatch.setattr(TextEngine, "measure", measure)
-    monkeypatch.setattr(serial, "train", lambda *_: done.append(1))
-    monkeypatch.setattr(check.Trial, "doubt", lambda *_: "")
+    monkeypatch.setattr(LoraEngine, "measure", measure)
+    monkeypatch.setattr(definition, "train", lambda *_: done.append(1))
+    monkeypatch.setattr(check.Trial, "disagreement", lambda *_: "")
     kept = {i: row.tuned.delta for i, row in enumerate(first)}
     with pytest.warns(engine.FallbackWarning, match="out of memory"):
         before, rows = engine.measure(llama, LORA, probes, queries, 0, kept=kept)
         again = list(rows)
     assert not done and [row.tuned.engine for row in again] == ["definition"] * 3
-    truth = influences(serial.measure(llama, LORA, probes, queries, 0, kept=kept))
+    truth = influences(definition.measure(llama, LORA, probes, queries, 0, kept=kept))
     np.testing.assert_array_equal(influences((before, again)), truth)
 
 
 def test_what_is_planned_and_trained_goes_on_with_the_definition_too(llama: Base, monkeypatch: Patch) -> None:
     """The check has passed with two probes; three at once are what the engine cannot do."""
-    right = TextEngine.train_all
+    right = LoraEngine.train_all
 
-    def train_all(self: TextEngine, probes: Any) -> Any:
+    def train_all(self: LoraEngine, probes: Any) -> Any:
         if len(probes) > 2:
             raise RuntimeError("no more than two")
         return right(self, probes)
 
-    monkeypatch.setattr(TextEngine, "train_all", train_all)
+    monkeypatch.setattr(LoraEngine, "train_all", train_all)
     probes = [*singles(2), texts(3, 1)]
     with pytest.warns(engine.FallbackWarning, match="no more than two"):
-        plan = engine.plan(llama, LORA, probes, texts(1, 3))
+        plan = engine.forecast(llama, LORA, probes, texts(1, 3))
     assert (plan.path, plan.why) == ("definition", "RuntimeError: no more than two") and plan.seconds > 0
     for found, probe in zip(engine.train(llama, LORA, probes, 0), probes, strict=True):
-        assert found.losses == serial.train(llama, LORA, probe, 0).losses
+        assert found.losses == definition.train(llama, LORA, probe, 0).losses
 
 
 def _one_at_a_time() -> Any:
-    from einfluence.engine.text import Sizes
+    from einfluence.engine.batch_sizes import Sizes
 
     return Sizes(window=1)
 
 
 def test_the_next_engine_is_tried_before_the_definition(llama: Base, monkeypatch: Patch) -> None:
-    from einfluence.engine.full import FullEngine
+    from einfluence.engine.text.low_rank_sgd import LowRankSgdEngine
 
-    monkeypatch.setattr(FullEngine, "train", lambda self, probes: 1 / 0)
+    monkeypatch.setattr(LowRankSgdEngine, "train", lambda self, probes: 1 / 0)
     _, names, fallbacks, told = measured(llama, FULL, singles(2), texts(1, 3))
     assert names == ["one by one"] * 2 and "ZeroDivisionError" in fallbacks[0]
     assert len(told) == 1 and "`one by one`" in told[0]
-    monkeypatch.setattr(SwappedEngine, "train", lambda self, probes: 1 / 0)
-    monkeypatch.setattr(check, "_FOUND", WeakKeyDictionary())
+    monkeypatch.setattr(OneByOneEngine, "train", lambda self, probes: 1 / 0)
+    monkeypatch.setattr(check, "_KNOWN", WeakKeyDictionary())
     assert_fell_back(llama, FULL, singles(2), texts(1, 3), "one by one: ZeroDivisionError")
 
 
@@ -294,7 +294,7 @@ def test_image_engines_are_checked_and_replaced_too(monkeypatch: Patch) -> None:
         return tuned
 
     monkeypatch.setattr(ImageEngine, "train", train)
-    monkeypatch.setattr(check, "_FOUND", WeakKeyDictionary())
+    monkeypatch.setattr(check, "_KNOWN", WeakKeyDictionary())
     assert_fell_back(base, FULL, probes, images(1, 4), "influence is off by")
 
 
@@ -324,21 +324,21 @@ def test_an_engine_under_which_the_base_would_change_never_touches_it() -> None:
 
 def test_a_reader_that_is_wrong_or_fails_leaves_it_to_the_definition(llama: Base, monkeypatch: Patch) -> None:
     items, plain = texts(3, 4), FULL.model_copy(update={"steps": 0})
-    truth = serial.evaluate(llama, plain, items).logprob
-    right = Reader.read
+    truth = definition.evaluate(llama, plain, items).logprob
+    right = BaseScorer.score
 
-    def wrong(self: Reader, some: Any) -> Any:
+    def wrong(self: BaseScorer, some: Any) -> Any:
         found = right(self, some)
         found.logprob[-1] += 0.1
         return found
 
-    def broken(self: Reader, some: Any) -> Any:
+    def broken(self: BaseScorer, some: Any) -> Any:
         raise KeyError("sliding_attention")
 
     for read, reason in ((wrong, "off by 0.1"), (broken, "KeyError")):
-        monkeypatch.setattr(Reader, "read", read)
-        monkeypatch.setattr(check, "_FOUND", WeakKeyDictionary())
-        reader = engine.TextReader(llama)
+        monkeypatch.setattr(BaseScorer, "score", read)
+        monkeypatch.setattr(check, "_KNOWN", WeakKeyDictionary())
+        reader = engine.CheckedScorer(llama)
         with pytest.warns(engine.FallbackWarning, match=reason):
             np.testing.assert_array_equal(reader(items).logprob, truth)
         assert reader.engine == "definition" and reason in (reader.fallback or "")
@@ -346,15 +346,15 @@ def test_a_reader_that_is_wrong_or_fails_leaves_it_to_the_definition(llama: Base
 
 
 def test_a_reader_is_checked_again_when_texts_grow_long(llama: Base, monkeypatch: Patch) -> None:
-    right = Reader.read
+    right = BaseScorer.score
 
-    def wrong(self: Reader, some: Any) -> Any:
+    def wrong(self: BaseScorer, some: Any) -> Any:
         found = right(self, some)
         found.logprob[[len(item.ids) > 20 for item in some]] += 0.1
         return found
 
-    monkeypatch.setattr(Reader, "read", wrong)
-    reader = engine.TextReader(llama)
+    monkeypatch.setattr(BaseScorer, "score", wrong)
+    reader = engine.CheckedScorer(llama)
     reader(texts(3, 4))
     assert (reader.engine, reader.fallback) == ("shared prefixes", None)
     with pytest.warns(engine.FallbackWarning, match="off by"):
@@ -381,14 +381,14 @@ def test_a_base_that_cannot_be_run_is_refused_by_name() -> None:
 
 
 def test_a_probe_that_the_definition_cannot_train_fails_alone(llama: Base, monkeypatch: Patch) -> None:
-    right = serial.train
+    right = definition.train
 
     def train(base: Base, recipe: Recipe, probe: Any, *more: Any) -> Any:
         if len(probe.items[0].ids) == 9:
             raise RuntimeError("out of memory")
         return right(base, recipe, probe, *more)
 
-    monkeypatch.setattr(serial, "train", train)
+    monkeypatch.setattr(definition, "train", train)
     probes = [*singles(2), [TextItem(tuple(range(3, 12)), 1)]]
     _, rows = engine.measure(llama, LORA, probes, texts(1, 3), 0, engine="serial")
     assert [tuned.failed for _, tuned, _ in rows] == [None, None, "RuntimeError: out of memory"]
@@ -397,8 +397,8 @@ def test_a_probe_that_the_definition_cannot_train_fails_alone(llama: Base, monke
 def test_an_earlier_training_by_another_engine_is_not_read_but_done_again(llama: Base) -> None:
     probes, queries = singles(2), texts(1, 3)
     fast = {i: tuned.delta for i, tuned, _ in engine.measure(llama, FULL, probes, queries, 0)[1]}
-    slow = {i: tuned.delta for i, tuned, _ in serial.measure(llama, FULL, probes, queries, 0)[1]}
-    truth = influences(serial.measure(llama, FULL, probes, queries, 0))
+    slow = {i: tuned.delta for i, tuned, _ in definition.measure(llama, FULL, probes, queries, 0)[1]}
+    truth = influences(definition.measure(llama, FULL, probes, queries, 0))
     by_definition = engine.measure(llama, FULL, probes, queries, 0, kept=fast, engine="serial")
     np.testing.assert_array_equal(influences(by_definition), truth)
     mixed = {0: fast[0], 1: slow[1]}

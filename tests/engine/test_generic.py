@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from einfluence import engine
-from einfluence.engine import serial
+from einfluence.engine import definition
+from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.generic import GenericEngine
-from einfluence.engine.items import TextItem
+from einfluence.engine.measurement import TextItem
 from einfluence.engine.schedule import probe_training
 from einfluence.engine.select import choose
-from einfluence.engine.text import Sizes
 from einfluence.models.base import Base
 from tests.engine.architectures import architecture
-from tests.engine.comparison import ask, assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_definition, influences
 from tests.engine.random_models import Odd, image_base, images, text_base, texts
 from tests.engine.test_schedule import ADAPTERS, OPTIMIZERS, RHYTHMS, recipe_of, schedules
 
@@ -47,7 +47,7 @@ PATTERN = {"kind": "match", "pattern": "mix|scale|1.weight"}
 
 def probes_of(items: Any, steps: int = 2) -> list[Any]:
     """Alone, together, in turn and scheduled."""
-    bundle, sequence = list(items[2:4]), probe_training(items[:2], steps, in_turn=True)
+    bundle, sequence = list(items[2:4]), probe_training(items[:2], steps, sequential=True)
     return [[items[0]], [items[1]], bundle, sequence, *schedules(items, 5, RHYTHMS[1:3])]
 
 
@@ -56,7 +56,7 @@ def probes_of(items: Any, steps: int = 2) -> list[Any]:
 def test_texts_under_every_adapter_and_optimizer(adapter: str, optimizer: str) -> None:
     base, items, recipe = text_base("gpt2"), texts(2, 6), recipe_of(ADAPTERS[adapter], optimizer)
     fast = GenericEngine(base, recipe, 1, Sizes(train=60, score=40, window=4))
-    assert_equal_to_serial(fast, base, recipe, probes_of(items), texts(3, 5), 1, 1e-9)
+    assert_equal_to_definition(fast, base, recipe, probes_of(items), texts(3, 5), 1, 1e-9)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -64,14 +64,16 @@ def test_texts_under_every_adapter_and_optimizer(adapter: str, optimizer: str) -
 def test_layers_that_no_engine_by_hand_knows(adapter: Any, optimizer: str) -> None:
     base, items, recipe = own_layers(), images(2, 6), recipe_of(adapter, optimizer)
     if adapter != ADAPTERS["lora"]:
-        assert_equal_to_serial(GenericEngine(base, recipe, 1), base, recipe, probes_of(items), images(3, 5), 1, 1e-9)
+        assert_equal_to_definition(
+            GenericEngine(base, recipe, 1), base, recipe, probes_of(items), images(3, 5), 1, 1e-9
+        )
     assert choose(base, recipe, 1).name == ("generic" if adapter in ("full", PATTERN) else "images")
 
 
 @pytest.mark.parametrize("adapter", ["full", "last"])
 def test_convolutions_and_norms_of_all_kinds(adapter: str) -> None:
     base, items, recipe = image_base(Odd()), images(2, 6), recipe_of(adapter, "sgd")
-    assert_equal_to_serial(GenericEngine(base, recipe, 0), base, recipe, probes_of(items), images(3, 5), 0, 1e-9)
+    assert_equal_to_definition(GenericEngine(base, recipe, 0), base, recipe, probes_of(items), images(3, 5), 0, 1e-9)
 
 
 @pytest.mark.parametrize("name", ["mixtral", "qwen2-moe", "gemma3", "mamba", "llama-bos-pads"])
@@ -89,7 +91,7 @@ def test_architectures(name: str, adapter: str) -> None:
     recipe = recipe_of({"kind": "lora", "r": 2, "targets": two[:2]} if adapter != "full" else "full", "adam")
     recipe = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"weight_decay": 0.0})})
     few = probes_of([*items[:3], items[-1]])[:4]
-    assert_equal_to_serial(GenericEngine(base, recipe, 0), base, recipe, few, items[2:], 0, 1e-4)
+    assert_equal_to_definition(GenericEngine(base, recipe, 0), base, recipe, few, items[2:], 0, 1e-4)
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"lr": 0.0}])
@@ -111,9 +113,9 @@ def test_earlier_trainings_are_read_and_the_base_stays_as_it_is() -> None:
     probes = [[item] for item in items[:3]]
     trained = list(ask(GenericEngine(base, recipe, 0), probes, items).rows)
     again = list(ask(GenericEngine(base, recipe, 0), probes, items, {1: trained[1].tuned.delta}).rows)
-    by_definition = {1: serial.train(base, recipe, probes[1], 0).delta}
+    by_definition = {1: definition.train(base, recipe, probes[1], 0).delta}
     fast = GenericEngine(base, recipe, 0)
-    assert fast.reads(by_definition[1]) and again[1].tuned.losses == []
+    assert fast.accepts(by_definition[1]) and again[1].tuned.losses == []
     np.testing.assert_array_equal(again[1].after.logprob, trained[1].after.logprob)  # type: ignore[union-attr]
     found = list(ask(fast, probes, items, by_definition).rows)[1].after
     np.testing.assert_allclose(found.logprob, trained[1].after.logprob, atol=1e-4)  # type: ignore[union-attr]
@@ -127,7 +129,7 @@ def test_losses_are_told_in_full_where_parameters_are_held_in_half() -> None:
     found = list(ask(GenericEngine(base, recipe, 0), probes, texts(2, 2)).rows)
     for row, probe in zip(found, probes, strict=True):
         loss = row.tuned.losses[0]
-        assert abs(loss - serial.train(base, recipe, probe, 0).losses[0]) < 0.05
+        assert abs(loss - definition.train(base, recipe, probe, 0).losses[0]) < 0.05
         assert torch.tensor(loss).bfloat16().item() != loss
 
 
@@ -154,7 +156,7 @@ def test_a_model_that_looks_into_its_data_is_left_to_the_definition() -> None:
         before, rows = engine.measure(base, recipe, probes, images(1, 3), 0)
         found = list(rows)
     assert {row.tuned.engine for row in found} == {"definition"}
-    truth = influences(serial.measure(base, recipe, probes, images(1, 3), 0))
+    truth = influences(definition.measure(base, recipe, probes, images(1, 3), 0))
     np.testing.assert_array_equal(influences((before, found)), truth)
 
 

@@ -12,17 +12,17 @@ import transformers
 from torch import nn
 
 from einfluence import engine
-from einfluence.engine import check, serial
-from einfluence.engine.items import TextItem
+from einfluence.engine import check, definition
+from einfluence.engine.contract import Unsupported
+from einfluence.engine.measurement import TextItem
 from einfluence.engine.select import peculiar
-from einfluence.engine.swapped import SwappedEngine
-from einfluence.engine.text import TextEngine
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.text.lora import LoraEngine
+from einfluence.engine.text.one_by_one import OneByOneEngine
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.spec import Adam, AdamW, Adapter, Full, Last, Lora, Recipe, Sgd
-from tests.engine.comparison import ask, assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_definition, influences
 from tests.engine.random_models import image_base, images, text_base, texts
 
 SGD = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=2)
@@ -30,7 +30,7 @@ SGD = Recipe(adapter=Lora(r=2), optimizer=Sgd(lr=0.05), steps=2)
 
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check, "_FOUND", WeakKeyDictionary())
+    monkeypatch.setattr(check, "_KNOWN", WeakKeyDictionary())
 
 
 def test_quantised_weights_are_refused() -> None:
@@ -42,8 +42,8 @@ def test_quantised_weights_are_refused() -> None:
 
 def test_the_check_is_done_once_for_a_base_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     base, trained = text_base("llama"), list[int]()
-    real = serial.train
-    monkeypatch.setattr(serial, "train", lambda *args: trained.append(1) or real(*args))
+    real = definition.train
+    monkeypatch.setattr(definition, "train", lambda *args: trained.append(1) or real(*args))
     for _ in range(2):
         list(engine.measure(base, SGD, [[t] for t in texts(0, 3)], texts(1, 3), 0)[1])
     assert len(trained) == 2
@@ -62,7 +62,7 @@ def test_a_mixture_of_experts_is_measured_by_the_generic_engine() -> None:
     before, rows = engine.measure(base, recipe, probes, queries, 0)
     found = list(rows)
     assert {(row.tuned.engine, row.tuned.fallback) for row in found} == {("generic", "a mixture of experts")}
-    truth = influences(serial.measure(base, recipe, probes, queries, 0))
+    truth = influences(definition.measure(base, recipe, probes, queries, 0))
     np.testing.assert_allclose(influences((before, found)), truth, atol=1e-4)
 
 
@@ -83,13 +83,13 @@ def test_lora_on_a_subclass_of_linear_is_left_to_the_generic_engine() -> None:
     old = base.model.model.layers[0].mlp.up_proj
     new = Scaled(old.in_features, old.out_features, bias=False)
     base.model.model.layers[0].mlp.up_proj = new.requires_grad_(False)
-    with pytest.raises(Unknown, match=r"layers.0.mlp.up_proj, a Scaled"):
-        TextEngine(base, SGD, 0)
+    with pytest.raises(Unsupported, match=r"layers.0.mlp.up_proj, a Scaled"):
+        LoraEngine(base, SGD, 0)
     probes, queries = [[t] for t in texts(0, 2)], texts(1, 3)
     before, rows = engine.measure(base, SGD, probes, queries, 0)
     found = list(rows)
     assert {row.tuned.engine for row in found} == {"generic"} and "a Scaled" in (found[0].tuned.fallback or "")
-    truth = influences(serial.measure(base, SGD, probes, queries, 0))
+    truth = influences(definition.measure(base, SGD, probes, queries, 0))
     np.testing.assert_allclose(influences((before, found)), truth, atol=1e-4)
 
 
@@ -98,7 +98,7 @@ def test_every_adapter_is_measured_as_the_definition_says(adapter: Adapter) -> N
     base = text_base("gpt2")
     recipe = Recipe(adapter=adapter, optimizer=Adam(lr=1e-3), steps=2, dtype="float64")
     probes, queries = [[t] for t in texts(0, 3)], texts(1, 4)
-    truth = influences(serial.measure(base, recipe, probes, queries, 0))
+    truth = influences(definition.measure(base, recipe, probes, queries, 0))
     found = influences(engine.measure(base, recipe, probes, queries, 0))
     assert np.abs(truth - found).max() <= 1e-9 * np.abs(truth).max()
 
@@ -107,7 +107,7 @@ def test_images_go_through_the_same_call() -> None:
     base = image_base(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
     recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=0.1), steps=2)
     found = influences(engine.measure(base, recipe, [[i] for i in images(0, 4)], images(1, 5), 0))
-    truth = influences(serial.measure(base, recipe, [[i] for i in images(0, 4)], images(1, 5), 0))
+    truth = influences(definition.measure(base, recipe, [[i] for i in images(0, 4)], images(1, 5), 0))
     np.testing.assert_allclose(found, truth, atol=1e-5)
 
 
@@ -116,8 +116,8 @@ def test_the_reader_scores_as_the_definition_does(name: str) -> None:
     base = text_base(name)
     items = texts(3, 6, opening=tuple(range(5, 14))) + texts(4, 3) + [TextItem((4, 5, 6), 2)]
     said, meant = (
-        engine.TextReader(base)(items),
-        serial.evaluate(base, SGD.model_copy(update={"adapter": Full()}), items),
+        engine.CheckedScorer(base)(items),
+        definition.evaluate(base, SGD.model_copy(update={"adapter": Full()}), items),
     )
     np.testing.assert_allclose(said.logprob, meant.logprob, atol=2e-5)
     np.testing.assert_array_equal(said.rank, meant.rank)
@@ -130,9 +130,9 @@ def test_what_is_not_low_rank_is_trained_by_the_definition_and_read_at_once(name
     base = text_base(name)
     recipe = Recipe(adapter=adapter, optimizer=AdamW(lr=2e-3), steps=2)
     probes, queries = [[t] for t in texts(0, 3)], texts(1, 5)
-    fast = SwappedEngine(base, recipe, 0)
-    assert_equal_to_serial(fast, base, recipe, probes, queries, 0, 1e-4)
-    none = SwappedEngine(base, recipe.with_lr(0.0), 0)
+    fast = OneByOneEngine(base, recipe, 0)
+    assert_equal_to_definition(fast, base, recipe, probes, queries, 0, 1e-4)
+    none = OneByOneEngine(base, recipe.with_lr(0.0), 0)
     assert (influences(ask(none, probes, queries)) == 0).all()
 
 

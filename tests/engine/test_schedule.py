@@ -12,15 +12,16 @@ import torch
 from torch import nn
 
 from einfluence import engine
-from einfluence.engine import serial
+from einfluence.engine import definition
+from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.descent import split
-from einfluence.engine.images import ImageEngine
-from einfluence.engine.items import Item
+from einfluence.engine.image.engine import ImageEngine
+from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Step, Training, loss_of, probe_training
-from einfluence.engine.swapped import SwappedEngine
-from einfluence.engine.text import Sizes, TextEngine
+from einfluence.engine.text.lora import LoraEngine
+from einfluence.engine.text.one_by_one import OneByOneEngine
 from einfluence.spec import Recipe
-from tests.engine.comparison import assert_equal_to_serial
+from tests.engine.comparison import assert_equal_to_definition
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -89,7 +90,7 @@ def test_the_definition_is_a_plain_loop_over_weighted_mini_batches(optimizer: st
     for training in schedules(items, 3, RHYTHMS):
         model = copy.deepcopy(base.model).double().requires_grad_(True)
         losses = by_hand(model, training, recipe)
-        tuned = serial.train(base, recipe, training, 0)
+        tuned = definition.train(base, recipe, training, 0)
         np.testing.assert_allclose(tuned.losses, losses, rtol=1e-9, atol=1e-12)
         for name, value in model.named_parameters():
             torch.testing.assert_close(tuned.delta[name], value.detach(), rtol=1e-9, atol=1e-11)
@@ -105,7 +106,7 @@ def test_a_weight_of_zero_is_a_loop_without_that_term(optimizer: str, size: int)
     nn.utils.vector_to_parameters(nn.utils.parameters_to_vector(model.parameters()).detach(), model.parameters())
     sum(p.sum() * 0 for p in model.parameters()).backward()  # so that zero_grad leaves zeros, as at every later step
     by_hand(model, training, recipe, left_out=2)
-    without = serial.train(base, recipe, training.weighted({2: 0.0}), 0)
+    without = definition.train(base, recipe, training.weighted({2: 0.0}), 0)
     for name, value in model.named_parameters():
         torch.testing.assert_close(without.delta[name], value.detach(), rtol=1e-9, atol=1e-11)
 
@@ -121,7 +122,7 @@ def test_what_has_no_weight_leaves_no_trace() -> None:
             both = [
                 Training((*items[:2], one, items[3]), (stage,)).weighted({2: 0.0, 3: 0.5}) for one in (items[2], other)
             ]
-            for tuned in ([serial.train(base, recipe, t, 0) for t in both], engine.train(base, recipe, both, 0)):
+            for tuned in ([definition.train(base, recipe, t, 0) for t in both], engine.train(base, recipe, both, 0)):
                 one, another = (each.delta for each in tuned)
                 assert all(torch.equal(value, another[name]) for name, value in one.items())
 
@@ -129,8 +130,8 @@ def test_what_has_no_weight_leaves_no_trace() -> None:
 def test_a_set_of_one_sample_is_the_probe() -> None:
     base, items = text_base("gpt2"), texts(1, 2)
     recipe = recipe_of("full", "adam", "float32")
-    alone = serial.train(base, recipe, [items[0]], 0)
-    of_a_set = serial.train(base, recipe, Training(tuple(items), ((Step((0,)), Step((0,), (1.0,))),)), 0)
+    alone = definition.train(base, recipe, [items[0]], 0)
+    of_a_set = definition.train(base, recipe, Training(tuple(items), ((Step((0,)), Step((0,), (1.0,))),)), 0)
     assert alone.losses == of_a_set.losses
     assert all(torch.equal(value, of_a_set.delta[name]) for name, value in alone.delta.items())
 
@@ -143,15 +144,15 @@ def test_lora_on_texts_follows_any_schedule(name: str, optimizer: str) -> None:
     probes = schedules(items, 5, RHYTHMS)
     tolerance = 1e-9 if name == "gpt2" else 1e-4  # Bloom's softmax is float32 in any precision
     for sizes in (Sizes(train=40, score=60), Sizes(train=1 << 20)):
-        assert_equal_to_serial(TextEngine(base, recipe, 1, sizes), base, recipe, probes, texts(3, 4), 1, tolerance)
+        assert_equal_to_definition(LoraEngine(base, recipe, 1, sizes), base, recipe, probes, texts(3, 4), 1, tolerance)
 
 
 def test_lora_in_the_upper_blocks_follows_any_schedule() -> None:
     base, items = text_base("gpt2"), texts(2, 6)
     recipe = recipe_of({"kind": "lora", "r": 2, "layers": [1, 2]}, "sgd")
-    fast = TextEngine(base, recipe, 1, Sizes(train=60))
+    fast = LoraEngine(base, recipe, 1, Sizes(train=60))
     assert fast.network.start == 1
-    assert_equal_to_serial(fast, base, recipe, schedules(items, 5, RHYTHMS), texts(3, 4), 1, 1e-9)
+    assert_equal_to_definition(fast, base, recipe, schedules(items, 5, RHYTHMS), texts(3, 4), 1, 1e-9)
 
 
 @pytest.mark.parametrize("layers", [None, [1, 2]])
@@ -161,7 +162,7 @@ def test_trainings_that_read_the_same_texts_share_what_no_adapter_reaches(layers
     stage = (Step((0, 3, 1)), Step((2, 4, 5)), Step((5, 0)))
     whole: Training[Item] = Training(tuple(items), (stage, stage[:1]))
     probes = [whole, *(whole.weighted({index: weight}) for index, weight in ((0, 0.5), (4, 0.0), (3, 2.0)))]
-    assert_equal_to_serial(TextEngine(base, recipe, 1), base, recipe, probes, texts(3, 4), 1, 1e-9)
+    assert_equal_to_definition(LoraEngine(base, recipe, 1), base, recipe, probes, texts(3, 4), 1, 1e-9)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -169,27 +170,27 @@ def test_trainings_that_read_the_same_texts_share_what_no_adapter_reaches(layers
 def test_whole_parameters_on_texts_follow_any_schedule(adapter: str, optimizer: str) -> None:
     base, items, recipe = text_base("gpt2"), texts(2, 6), recipe_of(adapter, optimizer)
     probes = schedules(items, 5, RHYTHMS)
-    assert_equal_to_serial(SwappedEngine(base, recipe, 0), base, recipe, probes, texts(3, 4), 0, 1e-9)
+    assert_equal_to_definition(OneByOneEngine(base, recipe, 0), base, recipe, probes, texts(3, 4), 0, 1e-9)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_images_follow_any_schedule(adapter: str, optimizer: str) -> None:
     base, items, recipe = image_base(digits_like()), images(2, 6), recipe_of(ADAPTERS[adapter], optimizer)
-    probes = [*schedules(items, 5, RHYTHMS), probe_training(items[:2], 2, in_turn=True)]
-    assert_equal_to_serial(ImageEngine(base, recipe, 1), base, recipe, probes, images(3, 5), 1, 1e-9)
+    probes = [*schedules(items, 5, RHYTHMS), probe_training(items[:2], 2, sequential=True)]
+    assert_equal_to_definition(ImageEngine(base, recipe, 1), base, recipe, probes, images(3, 5), 1, 1e-9)
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_trainings_of_all_ways_are_measured_by_one_call(adapter: str) -> None:
     base, items, recipe = text_base("gpt2"), texts(2, 6), recipe_of(ADAPTERS[adapter], "sgd")
-    probes = [[items[0]], *schedules(items, 7, ((2, 2), (3,), (2, 2))), probe_training(items[:2], 2, in_turn=True)]
+    probes = [[items[0]], *schedules(items, 7, ((2, 2), (3,), (2, 2))), probe_training(items[:2], 2, sequential=True)]
 
     class Whole:
         def measure(self, some: Any, queries: Any, kept: Any) -> Any:
             return engine.measure(base, recipe, some, queries, 0, kept=kept)
 
-    assert_equal_to_serial(Whole(), base, recipe, probes, texts(3, 4), 0, 1e-7)
+    assert_equal_to_definition(Whole(), base, recipe, probes, texts(3, 4), 0, 1e-7)
 
 
 def test_texts_are_read_beside_those_of_batches_that_are_as_large() -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from einfluence.engine.anatomy import shared_copy
-from einfluence.engine.attention import Seats
-from einfluence.engine.items import Scores, TextItem
-from einfluence.engine.network import Network
-from einfluence.engine.queries import Block, Ints, layout
+from einfluence.engine.measurement import Scores, TextItem
+from einfluence.engine.structure import shared_copy
+from einfluence.engine.text.attention import PackedLayout
+from einfluence.engine.text.network import Network
+from einfluence.engine.text.packing import Ints, PackedRows, pack
 from einfluence.models.base import Base
 
 
-class Reader:
+class BaseScorer:
     """Reads texts with a base as it is.
 
     Args:
@@ -29,12 +29,12 @@ class Reader:
         self.network = Network(shared_copy(base.model, getattr(torch, dtype)), base.model)
         self.budget = budget
 
-    def read(self, items: Sequence[TextItem]) -> Scores:
+    def score(self, items: Sequence[TextItem]) -> Scores:
         """Scores of Q texts; what several begin with is computed once."""
-        return Exam(self.network, items, self.budget).take_before(1, lambda _: None)
+        return QueryScorer(self.network, items, self.budget).score_base(1, lambda _: None)
 
 
-class Exam:
+class QueryScorer:
     """The queries in blocks, each put to ``slots`` probes at a time, always equally many.
 
     What the base says in each slot is read along the very same path. So a probe that changed nothing has influence
@@ -61,7 +61,7 @@ class Exam:
         self.network, self.budget, self.alone = network, budget, alone
         self.n_tokens = np.array([item.n_target for item in queries], dtype=np.int64)
         packs = network.packs
-        self.blocks = [_Placed(block, network) for block in layout(queries, budget, share and packs, packs)]
+        self.blocks = [_Placed(block, network) for block in pack(queries, budget, share and packs, packs)]
         self.before: list[Tensor] = []
         self.slots: list[int] = []
         self.most = 1
@@ -70,7 +70,7 @@ class Exam:
         self._below: dict[_Placed, Tensor] | None = {} if network.start and size <= keep else None
         self._first: dict[_Placed, dict[str, Tensor]] | None = {} if 3 * size <= keep else None
 
-    def take_before(self, most: int, put: Callable[[int], None]) -> Scores:
+    def score_base(self, most: int, put: Callable[[int], None]) -> Scores:
         """Puts the queries to the base, in as many slots a block as probes will have.
 
         Args:
@@ -90,11 +90,11 @@ class Exam:
             np.maximum.at(rank, block.owner, ranks[0].cpu().numpy())
         return Scores(self.logprob, self.n_tokens, rank)
 
-    def take(self, count: int, put: Callable[[int, int], None]) -> list[Scores]:
+    def score(self, count: int, put: Callable[[int, int], None]) -> list[Scores]:
         """Puts the queries to ``count`` probes.
 
         Args:
-            count: At least as many as :meth:`take_before` was told.
+            count: At least as many as :meth:`score_base` was told.
             put: Called with ``begin`` and ``end``; puts these probes in.
         """
         change = np.zeros((count, len(self.n_tokens)))
@@ -116,14 +116,14 @@ class Exam:
         """Log-probabilities (slots, K) in float64 and ranks (slots, K) of what a block reads."""
         network = self.network
         if network.start:
-            network.now.resume = self._lower(block)
-        network.now.same = True
-        network.now.first = {} if self._first is None else self._first.setdefault(block, {})
+            network.context.resume = self._lower(block)
+        network.context.same = True
+        network.context.first = {} if self._first is None else self._first.setdefault(block, {})
         try:
             ids = block.ids.repeat(slots, 1)
-            logits = network.logits(ids, block.positions, block.seats, block.answers.expand(slots, -1))
+            logits = network.logits(ids, block.positions, block.layout, block.answers.expand(slots, -1))
         finally:
-            network.now.resume, network.now.first, network.now.same = None, {}, False
+            network.context.resume, network.context.first, network.context.same = None, {}, False
         logits = logits if logits.dtype == torch.float64 else logits.float()
         logits = logits.view(slots, -1, logits.shape[-1])
         scratch = logits.log_softmax(-1)
@@ -135,9 +135,9 @@ class Exam:
 
     def _lower(self, block: _Placed) -> Tensor:
         if self._below is None:
-            return self.network.below(block.ids, block.positions, block.seats)
+            return self.network.below(block.ids, block.positions, block.layout)
         if block not in self._below:
-            self._below[block] = self.network.below(block.ids, block.positions, block.seats)
+            self._below[block] = self.network.below(block.ids, block.positions, block.layout)
         return self._below[block]
 
 
@@ -149,7 +149,7 @@ class _Placed:
         network: If it packs, ids are (1, L) without what fills up; else (rows, length).
     """
 
-    def __init__(self, block: Block, network: Network) -> None:
+    def __init__(self, block: PackedRows, network: Network) -> None:
         def tensor(values: Ints) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(network.device)
 
@@ -157,7 +157,7 @@ class _Placed:
         rows, width = block.ids.shape
         groups, shared = block.prefix.shape
         self.owner = block.owner
-        self.seats = Seats(groups, shared, rows, width, tensor(block.prefix_length))
+        self.layout = PackedLayout(groups, shared, rows, width, tensor(block.prefix_length))
         answers = block.answers + groups * shared
         if network.packs:
             token = np.cumsum(true) - 1  # the token in each place; where there is none, an earlier one
@@ -165,7 +165,7 @@ class _Placed:
             self.ids, self.positions = tensor(ids[true])[None], tensor(block.positions[true])[None]
             self.answers = tensor(token[answers])[None]
             if not true.all():
-                self.seats.taken, self.seats.places = tensor(np.maximum(token, 0)), tensor(np.flatnonzero(true))
+                self.layout.taken, self.layout.places = tensor(np.maximum(token, 0)), tensor(np.flatnonzero(true))
         else:
             self.ids, self.positions, self.answers = tensor(block.ids), torch.empty(0), tensor(answers)[None]
         self.tokens = self.ids.numel()

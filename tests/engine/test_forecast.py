@@ -19,20 +19,20 @@ from tests.engine.random_models import digits_like, image_base, images, text_bas
 )
 def test_texts_are_planned_by_adapter_and_optimizer(adapter: Adapter, optimizer: Optimizer, path: str) -> None:
     recipe = Recipe(adapter=adapter, optimizer=optimizer, steps=1)
-    found = engine.plan(text_base("gpt2"), recipe, [[t] for t in texts(0, 5)], texts(1, 6))
+    found = engine.forecast(text_base("gpt2"), recipe, [[t] for t in texts(0, 5)], texts(1, 6))
     assert found.path == path
-    assert 0 < found.at_once <= 5
+    assert 0 < found.max_trainings <= 5
     assert found.seconds > 0 and found.bytes > 0
 
 
 def test_images_are_planned() -> None:
     recipe = Recipe(adapter=Full(), optimizer=Sgd(lr=0.1), steps=1)
-    found = engine.plan(image_base(digits_like()), recipe, [[i] for i in images(0, 3)], images(1, 4))
+    found = engine.forecast(image_base(digits_like()), recipe, [[i] for i in images(0, 3)], images(1, 4))
     assert found.path == "images" and "batched form" in str(found)
 
 
 def test_why_no_faster_engine_is_taken_is_said() -> None:
     base = text_base("llama")
     base.model.config.num_local_experts = 4
-    found = engine.plan(base, Recipe(adapter=Lora(r=2), steps=1), [[t] for t in texts(0, 2)], texts(1, 2))
+    found = engine.forecast(base, Recipe(adapter=Lora(r=2), steps=1), [[t] for t in texts(0, 2)], texts(1, 2))
     assert (found.path, found.why) == ("generic", "a mixture of experts")

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from einfluence.engine.items import TextItem
+from einfluence.engine.measurement import TextItem
 from einfluence.engine.schedule import Loss
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class TrainingBatch:
     """The texts of one step of N trainings, each with equally many rows, padded on the right.
 
     Args:
@@ -50,7 +50,7 @@ class Batch:
         return (nats.view(self.weights.shape) * self.weights.to(nats)).sum(1)
 
     @classmethod
-    def of(cls, losses: Sequence[Loss], device: torch.device) -> Batch:
+    def of(cls, losses: Sequence[Loss], device: torch.device) -> TrainingBatch:
         """Lays N losses side by side; one with fewer answers than R gets further, different positions of weight 0."""
         texts = [cast("tuple[TextItem, ...]", loss.items) for loss in losses]
         rows = max(len(items) for items in texts)

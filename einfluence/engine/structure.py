@@ -21,7 +21,7 @@ _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass
-class Anatomy:
+class Structure:
     """What is known of a model.
 
     Args:
@@ -58,10 +58,10 @@ class Anatomy:
         return None
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, Anatomy] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[nn.Module, Structure] = WeakKeyDictionary()
 
 
-def anatomy(model: nn.Module) -> Anatomy:
+def structure_of(model: nn.Module) -> Structure:
     """Finds a language model's anatomy, once a process; the model itself is not run.
 
     Raises:
@@ -78,7 +78,7 @@ def anatomy(model: nn.Module) -> Anatomy:
                 fix = "take a model that leaves its weights alone in eval mode"
                 raise InputError("base", f"{type(model).__name__}, whose forward pass changes its weights", "one", fix)
         blocks, count = _blocks(model, called)
-        _KNOWN[model] = Anatomy(blocks, count, _idle(model, called, blocks), several, settles)
+        _KNOWN[model] = Structure(blocks, count, _idle(model, called, blocks), several, settles)
     return _KNOWN[model]
 
 
@@ -88,7 +88,7 @@ def layer_of(model: nn.Module, name: str) -> int | None:
     For a language model that of its block, for an image classifier the first number in the name; None outside.
     """
     if hasattr(model, "config"):
-        return anatomy(model).layer_of(name)
+        return structure_of(model).layer_of(name)
     return next((int(piece) for piece in name.split(".") if piece.isdecimal()), None)
 
 
@@ -96,7 +96,7 @@ def whole_copy(model: nn.Module) -> nn.Module:
     """A copy with weights of its own, of which all is known that is known of the model."""
     twin = copy.deepcopy(model)
     if hasattr(model, "config"):
-        _KNOWN[twin] = anatomy(model)
+        _KNOWN[twin] = structure_of(model)
     return twin
 
 
@@ -110,7 +110,7 @@ def private_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def changes_itself(model: nn.Module) -> bool:
     """Whether the first forward pass changes the weights."""
-    return hasattr(model, "config") and anatomy(model).settles
+    return hasattr(model, "config") and structure_of(model).settles
 
 
 def settled_model(model: nn.Module) -> nn.Module:

@@ -10,44 +10,43 @@ from dataclasses import dataclass
 from typing import Any
 
 from einfluence.engine.contract import Engine
-from einfluence.engine.items import Item
+from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Training
 from einfluence.engine.select import Choice
 
 
 @dataclass(frozen=True)
-class Plan:
+class Forecast:
     """An estimate, from a rehearsal on a few of the probes.
 
     Args:
         path: The engine, as ``outcomes.engine`` has it; several where sequences are trained by another.
         why: Why it and no other.
-        at_once: Probes in memory at once, at most.
+        max_trainings: Probes in memory at once, at most.
         seconds: Of all probes on all queries, in this process as it runs now.
         bytes: Peak memory of the process; it does not grow with the number of probes or queries.
     """
 
     path: str
     why: str
-    at_once: int
+    max_trainings: int
     seconds: float
     bytes: int
 
     def __str__(self) -> str:
         """One line."""
-        return (
-            f"{self.path} ({self.why}); {self.at_once} probes at once; {self.seconds:.0f} s, {self.bytes / 1e9:.1f} GB"
-        )
+        most = f"{self.max_trainings} probes at once"
+        return f"{self.path} ({self.why}); {most}; {self.seconds:.0f} s, {self.bytes / 1e9:.1f} GB"
 
 
-def whole(plans: Sequence[Plan]) -> Plan:
-    """The plan of all trainings, from those of each engine's own."""
-    paths, why = (" and ".join(dict.fromkeys(getattr(one, which) for one in plans)) for which in ("path", "why"))
-    seconds, peak = sum(one.seconds for one in plans), max(one.bytes for one in plans)
-    return Plan(paths, why, max(one.at_once for one in plans), seconds, peak)
+def combined(forecasts: Sequence[Forecast]) -> Forecast:
+    """The forecast of all trainings, from that of each engine."""
+    paths, why = (" and ".join(dict.fromkeys(getattr(one, which) for one in forecasts)) for which in ("path", "why"))
+    seconds, peak = sum(one.seconds for one in forecasts), max(one.bytes for one in forecasts)
+    return Forecast(paths, why, max(one.max_trainings for one in forecasts), seconds, peak)
 
 
-def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> Plan:
+def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> Forecast:
     """Rehearses a few probes and extrapolates to all; takes about a second for small models.
 
     Args:
@@ -55,22 +54,24 @@ def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence
         probes: All trainings that it will take.
         queries: All Q of them.
     """
-    engine, why = choice.engine, choice.why or choice.of.why
+    engine, why = choice.engine, choice.why or choice.candidate.why
     few, some = (
-        (_spread(probes, 1), _spread(queries, 8)) if choice.last else (_spread(probes, 16), _spread(queries, 96))
+        (_spread(probes, 1), _spread(queries, 8))
+        if choice.is_definition
+        else (_spread(probes, 16), _spread(queries, 96))
     )
     if not few or not some:
-        return Plan(choice.name, why, 1, 0.0, _peak())
-    if not choice.last:
+        return Forecast(choice.name, why, 1, 0.0, _peak())
+    if not choice.is_definition:
         _timed(lambda: _all(engine, few[:2], some[:4]))
     training = _timed(lambda: engine.train_all(few)) / len(few)
     both = _timed(lambda: _all(engine, few, some)) / len(few)
-    times = 2 if choice.last else 1  # its single probe is read as well as the base
+    times = 2 if choice.is_definition else 1  # its single probe is read as well as the base
     reading = max(both - training, 0.0) / (len(some) * times)
     seconds = len(probes) * (training + reading * len(queries))
-    most = max(min(engine.at_once, len(probes)), 1)
-    more = (most - len(few)) * engine.held * 3 + 16 * most * len(queries)
-    return Plan(choice.name, why, most, seconds, _peak() + max(more, 0))
+    most = max(min(engine.max_trainings, len(probes)), 1)
+    more = (most - len(few)) * engine.bytes_per_training * 3 + 16 * most * len(queries)
+    return Forecast(choice.name, why, most, seconds, _peak() + max(more, 0))
 
 
 def _all(engine: Engine, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> None:

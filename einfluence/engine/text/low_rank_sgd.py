@@ -11,23 +11,24 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from einfluence.engine.anatomy import shared_copy
-from einfluence.engine.attention import Seats
-from einfluence.engine.batch import Batch
-from einfluence.engine.exam import Exam
-from einfluence.engine.factors import Factors, Matrix, Schedule
-from einfluence.engine.items import Item, Scores, Tuned
-from einfluence.engine.network import Network, first_changed
-from einfluence.engine.outcomes import Told, give, outcomes
+from einfluence.engine.batch_sizes import Sizes, default_sizes
+from einfluence.engine.contract import Unsupported
+from einfluence.engine.definition import make_optimizer, trained_names
+from einfluence.engine.measurement import Item, Scores, Tuned
+from einfluence.engine.outcomes import TrainingTrace, outcomes, set_gradients
 from einfluence.engine.schedule import Step, Training, loss_of
-from einfluence.engine.serial import make_optimizer, trained_names
-from einfluence.engine.text import BatchedText, Sizes, default_sizes
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.structure import shared_copy
+from einfluence.engine.text.attention import PackedLayout
+from einfluence.engine.text.engine import TextEngine
+from einfluence.engine.text.low_rank_weights import LowRankMatrix, LowRankWeights, SgdCoefficients
+from einfluence.engine.text.network import Network, first_changed
+from einfluence.engine.text.scoring import QueryScorer
+from einfluence.engine.text.training_batch import TrainingBatch
 from einfluence.models.base import Base
 from einfluence.spec import Recipe, Sgd
 
 
-class FullEngine(BatchedText):
+class LowRankSgdEngine(TextEngine):
     """Full-parameter SGD (or of some parameters) for a causal LM.
 
     Args:
@@ -38,19 +39,21 @@ class FullEngine(BatchedText):
         share: Whether queries that begin alike share that beginning.
 
     Raises:
-        Unknown: For a model whose texts cannot be laid end to end, or with trained layers that are not known.
+        Unsupported: For a model whose texts cannot be laid end to end, or with trained layers that are not known.
     """
 
     def __init__(self, base: Base, recipe: Recipe, seed: int, sizes: Sizes | None = None, share: bool = True) -> None:
         model = shared_copy(base.model, getattr(torch, recipe.dtype))
         names = trained_names(base, recipe)
         self.norms = {name: p.norm().item() for name, p in model.named_parameters() if name in names}
-        self.factors = Factors(model, names)
+        self.factors = LowRankWeights(model, names)
         self.factors.begin(1, False)
         network = Network(model, base.model, first_changed(model, base.model, names))
         if not network.packs:
-            raise Unknown("base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface")
-        found = network.anatomy
+            raise Unsupported(
+                "base", f"{type(base.model).__name__}", "a model that uses transformers' attention interface"
+            )
+        found = network.structure
         if found.writes is None:
             found.writes = self._written_over(network)
         for matrix in self.factors.matrices.values():
@@ -70,40 +73,42 @@ class FullEngine(BatchedText):
         finally:
             self.factors.begin(1, False)
 
-    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+    def accepts(self, delta: Mapping[str, Tensor]) -> bool:
         """Whether a delta holds factors, as far as there are matrices."""
         return any(":" in name for name in delta) == bool(self.factors.matrices)
 
-    def blank(self, probes: int) -> None:
+    def install_base(self, probes: int) -> None:
         """Puts in N probes that are the base."""
         self.factors.begin(probes, False)
 
-    def examine(self, exam: Exam, deltas: list[dict[str, Tensor]]) -> list[Scores]:
-        """Puts the queries to as many probes as the exam expects, or more."""
-        return exam.take(len(deltas), lambda begin, end: self.factors.put(deltas[begin:end]))
+    def score_trained(self, scorer: QueryScorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
+        """Puts the queries to as many probes as the scorer expects, or more."""
+        return scorer.score(len(deltas), lambda begin, end: self.factors.put(deltas[begin:end]))
 
     def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """Takes N trainings at once, each on all its samples at every step; what one does never reaches another."""
         begin = time.perf_counter()
         recipe, network, n = self.recipe, self.network, len(probes)
         steps = len(probes[0].steps)
-        batch = Batch.of([loss_of(probe, Step(tuple(range(len(probe.items))))) for probe in probes], self.device)
-        seats = Seats(rows=batch.rows, width=batch.width)
+        batch = TrainingBatch.of(
+            [loss_of(probe, Step(tuple(range(len(probe.items))))) for probe in probes], self.device
+        )
+        layout = PackedLayout(rows=batch.rows, width=batch.width)
         values = [value.requires_grad_() for value in self.factors.begin(n, True)]
         if network.start and steps:
-            network.now.resume = network.below(batch.ids, batch.positions, seats)
+            network.context.resume = network.below(batch.ids, batch.positions, layout)
         matrices = list(self.factors.matrices.values())
         for matrix in matrices:
             matrix.seen.clear()
         schedule, history = (
-            Schedule(cast("Sgd", recipe.optimizer)),
+            SgdCoefficients(cast("Sgd", recipe.optimizer)),
             {matrix.name: list[tuple[Tensor, Tensor]]() for matrix in matrices},
         )
         optimizer: torch.optim.Optimizer | None = None
         losses: list[Tensor] = []
         first_norm = torch.full((n,), math.nan)
         for step in range(steps):
-            loss = batch.loss(network.logits(batch.ids, batch.positions, seats, batch.answers))
+            loss = batch.loss(network.logits(batch.ids, batch.positions, layout, batch.answers))
             losses.append(loss.detach())
             rows = [matrix.rows for matrix in matrices if matrix.rows is not None]
             outputs = [out for matrix in matrices for _, out in matrix.seen]
@@ -121,7 +126,7 @@ class FullEngine(BatchedText):
             if optimizer is not None:
                 learn = [(value, g) for value, g in zip([*values, *rows], small, strict=True) if g is not None]
                 by_probe = [g * factor.view(-1, *[1] * (g.dim() - 1)).to(g) for _, g in learn]
-                give([v for v, _ in learn], [g for _, g in learn] if recipe.clip is None else by_probe)
+                set_gradients([v for v, _ in learn], [g for _, g in learn] if recipe.clip is None else by_probe)
                 optimizer.step()
             schedule.step()
             for matrix, pair in zip(matrices, pairs, strict=True):
@@ -136,15 +141,15 @@ class FullEngine(BatchedText):
                     matrix.down = torch.cat([x for x, _ in past], 1)
                     matrix.up = torch.cat([s * g for s, (_, g) in zip(schedule.shares, past, strict=True)], 1)
                 matrix.seen.clear()
-        network.now.resume = None
-        told = Told.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
+        network.context.resume = None
+        told = TrainingTrace.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         with torch.no_grad():
             updates = self._updates(values)
             return outcomes(told, recipe, updates, self.norms, self.factors.export)
 
     def _norm(
         self,
-        matrices: Sequence[Matrix],
+        matrices: Sequence[LowRankMatrix],
         pairs: Sequence[tuple[Tensor, Tensor] | None],
         gradients: Mapping[int, Tensor | None],
         values: Sequence[Tensor],
@@ -166,7 +171,7 @@ class FullEngine(BatchedText):
         return found
 
 
-def _pairs(matrices: Sequence[Matrix], signals: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor] | None]:
+def _pairs(matrices: Sequence[LowRankMatrix], signals: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor] | None]:
     """For each matrix that was multiplied with: inputs (N, rows, in) and output gradients (N, rows, out)."""
     left = list(signals)
     found: list[tuple[Tensor, Tensor] | None] = []

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from einfluence import engine
-from einfluence.engine import serial
-from einfluence.engine.anatomy import anatomy, layer_of, shared_copy
-from einfluence.engine.items import TextItem
-from einfluence.engine.network import Network
-from einfluence.engine.unknown import Unknown
+from einfluence.engine import definition
+from einfluence.engine.contract import Unsupported
+from einfluence.engine.measurement import TextItem
+from einfluence.engine.structure import layer_of, shared_copy, structure_of
+from einfluence.engine.text.network import Network
 from einfluence.errors import InputError
 from einfluence.spec import Full, Lora, Recipe, Sgd
 from tests.engine.architectures import architecture
@@ -45,24 +45,24 @@ def test_a_classifiers_layer_is_the_number_in_its_name() -> None:
 
 
 def test_no_text_passes_a_vision_tower_but_it_may_pass_any_expert() -> None:
-    idle = anatomy(architecture("gemma3-vision").model).idle
+    idle = structure_of(architecture("gemma3-vision").model).idle
     assert any("vision_tower" in name for name in idle) and not any("language_model" in name for name in idle)
-    assert not any(name for name in anatomy(architecture("jamba").model).idle if "expert" in name)
+    assert not any(name for name in structure_of(architecture("jamba").model).idle if "expert" in name)
 
 
 def test_a_model_that_changes_its_weights_is_shared_with_nobody_and_stays_as_it_is() -> None:
     base = architecture("rwkv")
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
-    assert anatomy(base.model).settles
+    assert structure_of(base.model).settles
     items = [TextItem((5, 6, 7, 8), 1), TextItem((9, 10, 11), 1)]
-    first, rows = serial.measure(base, RECIPE, [items[:1]], items, 0)
+    first, rows = definition.measure(base, RECIPE, [items[:1]], items, 0)
     rows = list(rows)
-    again, _ = serial.measure(base, RECIPE, [items[:1]], items, 0)
+    again, _ = definition.measure(base, RECIPE, [items[:1]], items, 0)
     np.testing.assert_array_equal(first.logprob, again.logprob)
     shared_copy(base.model, torch.float32)(input_ids=torch.tensor([[1, 2, 3]]))
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     full = RECIPE.with_lr(0.0).model_copy(update={"adapter": Full()})
-    _, rows = serial.measure(base, full, [items[:1]], items, 0)
+    _, rows = definition.measure(base, full, [items[:1]], items, 0)
     tuned, after = next(iter(rows))[1:]
     assert tuned.update_norm == 0 and after is not None
     np.testing.assert_array_equal(after.logprob, first.logprob)
@@ -77,7 +77,7 @@ def test_a_model_whose_every_pass_changes_it_is_refused() -> None:
 
     base.model.transformer.ln_f.register_forward_pre_hook(halve)
     with pytest.raises(InputError, match="changes its weights"):
-        anatomy(base.model)
+        structure_of(base.model)
 
 
 @pytest.mark.parametrize(("name", "packs"), [("llama", True), ("falcon-h1", False), ("llama4", False), ("lfm2", False)])
@@ -101,7 +101,7 @@ def test_a_model_that_looks_ahead_has_no_fast_engine() -> None:
     norm = base.model.model.norm
     norm.register_forward_hook(lambda _m, _a, out: out + 0.1 * out.roll(-1, 1))
     model = base.model
-    with pytest.raises(Unknown, match="see those after them"):
+    with pytest.raises(Unsupported, match="see those after them"):
         Network(shared_copy(model, torch.float32), model)
 
 
@@ -111,9 +111,9 @@ def test_where_leaking_state_goes_unnoticed_the_check_of_the_engine_finds_it() -
     norm.register_forward_hook(
         lambda _m, _a, out: out + 0.5 * out.roll(1, 1) * (torch.arange(out.shape[1]) > 0)[:, None]
     )
-    anatomy(base.model).packs = True
+    structure_of(base.model).packs = True
     items = [TextItem((5, 6, 7, 8), 1), TextItem((9, 10, 11), 1), TextItem((12, 13, 14, 15, 16), 2)]
-    truth = influences(serial.measure(base, RECIPE, [items[:1], items[1:2]], items, 0))
+    truth = influences(definition.measure(base, RECIPE, [items[:1], items[1:2]], items, 0))
     with pytest.warns(engine.FallbackWarning, match="off by"):
         found = influences(engine.measure(base, RECIPE, [items[:1], items[1:2]], items, 0))
     np.testing.assert_array_equal(found, truth)

@@ -27,7 +27,7 @@ class Stop(Exception):
 
 
 @dataclass
-class Seats:
+class PackedLayout:
     """Who sees whom in a sequence of L tokens, the same for every element of the batch.
 
     The tokens are those of G prefixes (G, P) and of G * n rows (G * n, S), each row after its group's prefix, once
@@ -56,7 +56,7 @@ class Seats:
     masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict[tuple[Any, ...], Tensor])
 
 
-_current: ContextVar[Seats | None] = ContextVar("einfluence_attention", default=None)
+_current: ContextVar[PackedLayout | None] = ContextVar("einfluence_attention", default=None)
 
 # What models hand along that changes nothing here: flags for other implementations, and what is already in the queries.
 _IDLE = frozenset(
@@ -67,11 +67,11 @@ _IDLE = frozenset(
 
 
 @contextmanager
-def seated(seats: Seats) -> Generator[Seats]:
-    """Makes ``seats`` what the attention of this thread's forward passes follows."""
-    token = _current.set(seats)
+def use_layout(layout: PackedLayout) -> Generator[PackedLayout]:
+    """Makes ``layout`` what the attention of this thread's forward passes follows."""
+    token = _current.set(layout)
     try:
-        yield seats
+        yield layout
     finally:
         _current.reset(token)
 
@@ -101,25 +101,25 @@ def attend(
     Raises:
         InputError: When the model asks for something that is not known here (sinks, biases, a mask of its own).
     """
-    seats = _current.get()
+    layout = _current.get()
     unknown = [name for name, given in others.items() if given is not None and name not in _IDLE]
-    if seats is None or attention_mask is not None or unknown or is_causal is False:
+    if layout is None or attention_mask is not None or unknown or is_causal is False:
         found = f"attention of {type(module).__name__} with {', '.join(unknown) or 'a mask of its own'}"
         raise InputError("base", found, "plain causal attention")
-    seats.seen.append(module)
-    seats.windows.append(sliding_window)
+    layout.seen.append(module)
+    layout.windows.append(sliding_window)
     rule = _Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
     q, k, v = (part.transpose(1, 2) for part in (query, key, value))  # (B, L, heads, width)
-    if seats.taken is not None:
-        q, k, v = (part.index_select(1, seats.taken) for part in (q, k, v))
-    first = seats.groups * seats.shared
-    own = _Texts.of(q[:, first:], k[:, first:], v[:, first:], seats.rows)
-    if not seats.shared:
-        out = _alone(seats, own, rule)
+    if layout.taken is not None:
+        q, k, v = (part.index_select(1, layout.taken) for part in (q, k, v))
+    first = layout.groups * layout.shared
+    own = _Texts.of(q[:, first:], k[:, first:], v[:, first:], layout.rows)
+    if not layout.shared:
+        out = _alone(layout, own, rule)
     else:
-        prefix = _Texts.of(q[:, :first], k[:, :first], v[:, :first], seats.groups)
-        out = torch.cat([_alone(seats, prefix, rule), _after_prefix(seats, prefix, own, rule)], 1)
-    return (out if seats.places is None else out.index_select(1, seats.places)), None
+        prefix = _Texts.of(q[:, :first], k[:, :first], v[:, :first], layout.groups)
+        out = torch.cat([_alone(layout, prefix, rule), _after_prefix(layout, prefix, own, rule)], 1)
+    return (out if layout.places is None else out.index_select(1, layout.places)), None
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Texts:
         return out.transpose(1, 2).reshape(self.batch, -1, out.shape[1], out.shape[3])
 
 
-def _alone(seats: Seats, texts: _Texts, rule: _Rule) -> Tensor:
+def _alone(layout: PackedLayout, texts: _Texts, rule: _Rule) -> Tensor:
     q, k, v = texts.q, texts.k, texts.v
     count, heads, length, width = q.shape
     window = rule.window if rule.window is not None and rule.window < length else None
@@ -157,7 +157,7 @@ def _alone(seats: Seats, texts: _Texts, rule: _Rule) -> Tensor:
     kv = k.shape[1]
     k, v = (_filled(x, fill).reshape(count * kv, length + fill, -1) for x in (k, v))
     query = q.reshape(count * kv, heads // kv * length, width)
-    mask = _own_mask(seats, q, window, fill).repeat(heads // kv, 1).expand(count * kv, -1, -1)
+    mask = _own_mask(layout, q, window, fill).repeat(heads // kv, 1).expand(count * kv, -1, -1)
     if rule.softcap is None:
         scores = torch.baddbmm(mask, query, k.transpose(1, 2), alpha=rule.scale)
     else:
@@ -165,7 +165,7 @@ def _alone(seats: Seats, texts: _Texts, rule: _Rule) -> Tensor:
     return texts.flat((scores.softmax(-1) @ v).view(count, heads, length, v.shape[-1]))
 
 
-def _after_prefix(seats: Seats, prefix: _Texts, own: _Texts, rule: _Rule) -> Tensor:
+def _after_prefix(layout: PackedLayout, prefix: _Texts, own: _Texts, rule: _Rule) -> Tensor:
     """Rows see their group's prefix, which is not copied for each of them, and then themselves."""
     count, heads, length, width = own.q.shape
     sets, kv, shared = prefix.k.shape[:3]  # sets = B * G
@@ -176,14 +176,14 @@ def _after_prefix(seats: Seats, prefix: _Texts, own: _Texts, rule: _Rule) -> Ten
     )  # rows a group; queries a key head and row
     fill = -(shared + length) % 8 if own.q.device.type == "cpu" else 0  # as above
     keys, values = _filled(own.k, fill), _filled(own.v, fill)
-    mask = _prefix_mask(seats, own.q, shared, rule.window, fill)  # (G, 1, 1, 1, S, P + S + fill)
+    mask = _prefix_mask(layout, own.q, shared, rule.window, fill)  # (G, 1, 1, 1, S, P + S + fill)
     query = own.q.reshape(count, kv, each, width)
     by_group = query.view(sets, n, kv, each, width).transpose(1, 2).reshape(sets, kv, n * each, width)
     to_prefix = by_group @ prefix.k.transpose(-1, -2)  # (sets, kv, n * each, P)
     to_own = (query @ keys.transpose(-1, -2)).view(sets, n, kv, each, length + fill).transpose(1, 2)
     scores = torch.cat([to_prefix.view(sets, kv, n, each, shared), to_own], -1)
     scores = _capped(scores.mul_(rule.scale), rule.softcap)
-    shape = (own.batch, seats.groups, kv, n, heads // kv, length, shared + length + fill)
+    shape = (own.batch, layout.groups, kv, n, heads // kv, length, shared + length + fill)
     weights = scores.view(shape).add_(mask).softmax(-1).view(sets, kv, n * each, shape[-1])
     from_prefix = (weights[..., :shared] @ prefix.v).view(sets, kv, n, each, out_width).transpose(1, 2)
     own_weights = weights[..., shared:].view(sets, kv, n, each, -1).transpose(1, 2).reshape(count, kv, each, -1)
@@ -200,23 +200,23 @@ def _capped(scores: Tensor, softcap: float | None) -> Tensor:
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 
-def _own_mask(seats: Seats, query: Tensor, window: int | None, fill: int) -> Tensor:
+def _own_mask(layout: PackedLayout, query: Tensor, window: int | None, fill: int) -> Tensor:
     """(length, length + fill), what is added to the scores: nobody sees what only fills up."""
     length = query.shape[2]
     name = ("own", length, window)
-    if name not in seats.masks:
+    if name not in layout.masks:
         back = torch.arange(length)[:, None] - torch.arange(length + fill)[None, :]
         hidden = (back < 0) | (back >= (window or length))
-        seats.masks[name] = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(query)
-    return seats.masks[name]
+        layout.masks[name] = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf).to(query)
+    return layout.masks[name]
 
 
-def _prefix_mask(seats: Seats, query: Tensor, shared: int, window: int | None, fill: int) -> Tensor:
+def _prefix_mask(layout: PackedLayout, query: Tensor, shared: int, window: int | None, fill: int) -> Tensor:
     length = query.shape[2]
     name = ("prefix", length, shared, window)
-    if name not in seats.masks:
+    if name not in layout.masks:
         reach = window or 1 << 40
-        lengths = torch.full((1,), shared) if seats.lengths is None else seats.lengths.cpu()
+        lengths = torch.full((1,), shared) if layout.lengths is None else layout.lengths.cpu()
         starts = lengths[:, None, None]  # (G, 1, 1)
         at = torch.arange(length)[None, :, None]
         slot = torch.arange(shared)[None, None, :]
@@ -225,8 +225,8 @@ def _prefix_mask(seats: Seats, query: Tensor, shared: int, window: int | None, f
         own = torch.nn.functional.pad((back < 0) | (back >= reach), (0, fill), value=True).expand(len(starts), -1, -1)
         hidden = torch.cat([hidden, own], -1)
         mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
-        seats.masks[name] = mask[:, None, None, None].to(query)
-    return seats.masks[name]
+        layout.masks[name] = mask[:, None, None, None].to(query)
+    return layout.masks[name]
 
 
 AttentionInterface.register(NAME, attend)  # pyright: ignore[reportArgumentType]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from einfluence.engine.items import ImageItem, TextItem
-from einfluence.engine.serial import evaluate, measure, train
+from einfluence.engine.definition import evaluate, measure, train
+from einfluence.engine.measurement import ImageItem, TextItem
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.causal_lm import encode_text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -13,38 +13,20 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from einfluence.engine.anatomy import shared_copy
+from einfluence.engine.contract import Unsupported
+from einfluence.engine.definition import trainable_copy
 from einfluence.engine.descent import descend
-from einfluence.engine.items import ImageItem, Item, MeasuredRow, Measurement, Scores, Tuned
+from einfluence.engine.image.pooling import pool_first
+from einfluence.engine.image.scoring import ImageScorer, ImageSizes, image_batch
+from einfluence.engine.measurement import ImageItem, Item, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.outcomes import outcomes
-from einfluence.engine.pooling import pool_first
 from einfluence.engine.schedule import Loss, Training
-from einfluence.engine.serial import trainable_copy
-from einfluence.engine.stacked import KNOWN, Unfolded, unfolds
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.stacked_layers import KNOWN
+from einfluence.engine.structure import shared_copy
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
 _PREFIX = "base_model.model."
-
-
-@dataclass(frozen=True)
-class ImageSizes:
-    """How much is computed at once; from shapes alone, so that a shard repeats bit for bit.
-
-    Args:
-        train: Parameters (numbers) of all probes in a training batch.
-        most: Trainings side by side.
-        images: Images that these read in a step.
-        score: Images in an evaluation batch; None for as many as keep a layer's output in the processor's cache.
-        keep: Bytes that may be spent on what goes into the first trained layer, which is the same for every probe.
-    """
-
-    train: int = 4_000_000
-    most: int = 64
-    images: int = 4096
-    score: int | None = None
-    keep: int = 1 << 28
 
 
 @dataclass(eq=False)
@@ -70,8 +52,8 @@ class ImageEngine:
         sizes: Batch sizes.
 
     Raises:
-        Unknown: When the recipe trains a parameter of a layer whose exact type is not in
-            :data:`einfluence.engine.stacked.KNOWN`.
+        Unsupported: When the recipe trains a parameter of a layer whose exact type is not in
+            :data:`einfluence.engine.stacked_layers.KNOWN`.
     """
 
     def __init__(self, base: Base, recipe: Recipe, seed: int, sizes: ImageSizes | None = None) -> None:
@@ -98,8 +80,10 @@ class ImageEngine:
         """As :func:`einfluence.engine.measure`."""
         self._put({name: value[None] for name, value in self.start.items()})
         trained = [owner.module for owner in self.owners]
-        exam = _Exam(self.model, trained, cast("Sequence[ImageItem]", queries), self.sizes, self._dtype, self.device)
-        before = exam.take()
+        scorer = ImageScorer(
+            self.model, trained, cast("Sequence[ImageItem]", queries), self.sizes, self._dtype, self.device
+        )
+        before = scorer.score()
 
         def each() -> Iterator[MeasuredRow]:
             for batch in self._batches(probes):
@@ -107,21 +91,21 @@ class ImageEngine:
                 tuned = dict(zip(new, self.train([probes[i] for i in new]), strict=True))
                 for i in batch:
                     told = tuned.get(i) or Tuned(kept[i], [], math.nan, math.nan)
-                    yield MeasuredRow(i, told, None if told.failed else self._score(exam, told.delta))
+                    yield MeasuredRow(i, told, None if told.failed else self._score(scorer, told.delta))
 
         return Measurement(before, each())
 
     @property
-    def at_once(self) -> int:
+    def max_trainings(self) -> int:
         """The most that train side by side."""
         return self.sizes.most
 
     @property
-    def held(self) -> int:
+    def bytes_per_training(self) -> int:
         """Bytes of what is trained."""
         return sum(value.numel() * value.element_size() for value in self.start.values())
 
-    def reads(self, delta: Mapping[str, Tensor]) -> bool:
+    def accepts(self, delta: Mapping[str, Tensor]) -> bool:
         """Whether a delta holds what this recipe trains."""
         return set(delta) == set(self.start)
 
@@ -129,9 +113,9 @@ class ImageEngine:
     def _dtype(self) -> torch.dtype:
         return getattr(torch, self.recipe.dtype)
 
-    def _score(self, exam: _Exam, delta: Mapping[str, Tensor]) -> Scores:
+    def _score(self, scorer: ImageScorer, delta: Mapping[str, Tensor]) -> Scores:
         self._put({name: delta[name].to(start)[None] for name, start in self.start.items()})
-        return exam.take()
+        return scorer.score()
 
     def _batches(self, probes: Sequence[Training[Item]]) -> Iterator[list[int]]:
         """Neighbours of one rhythm and equally many images a step, as many as the sizes let stand side by side."""
@@ -211,14 +195,14 @@ class ImageEngine:
             if type(module) not in KNOWN:
                 found = f"trained parameters in {name}, a {type(module).__name__}"
                 expected = "layers of " + ", ".join(kind.__name__ for kind in KNOWN)
-                raise Unknown("recipe.adapter", found, expected)
+                raise Unsupported("recipe.adapter", found, expected)
             run = KNOWN[type(module)]
             owner = _Owner(name, module, {which: self.parameters[f"{name}.{which}"][None] for which in own})
             cast("Any", module).forward = partial(_forward, run, module, owner)
             owners.append(owner)
             trained -= {f"{name}.{which}" for which in own}
         if trained:
-            raise Unknown("recipe.adapter", f"parameters without a layer: {sorted(trained)[:3]}", "known layers")
+            raise Unsupported("recipe.adapter", f"parameters without a layer: {sorted(trained)[:3]}", "known layers")
         return owners
 
 
@@ -245,7 +229,7 @@ class _Rows:
         black = ImageItem(np.zeros_like(cast("ImageItem", some).pixels), 0)
         spare = [rows - len(loss.items) for loss in losses]
         items = [item for loss, more in zip(losses, spare, strict=True) for item in (*loss.items, *[black] * more)]
-        pixels, labels = _images(cast("list[ImageItem]", items), dtype, device)
+        pixels, labels = image_batch(cast("list[ImageItem]", items), dtype, device)
         exact = torch.float64 if dtype == torch.float64 else torch.float32
         weights = [[*loss.weights, *[0.0] * more] for loss, more in zip(losses, spare, strict=True)]
         divisors = [loss.divisor for loss in losses]
@@ -266,98 +250,6 @@ def base_parameters(base: Base, recipe: Recipe) -> dict[str, Tensor]:
     return {name: p.detach().to(getattr(torch, recipe.dtype)) for name, p in base.model.named_parameters()}
 
 
-class _Exam:
-    """All query images, in batches that are always the same.
-
-    What comes before the first trained layer is computed once, and so is the unfolding of what goes into it.
-
-    Args:
-        model: The classifier.
-        trained: The layers whose parameters differ from probe to probe.
-        queries: Q images.
-        sizes: Batch sizes.
-        dtype: Of the pixels.
-        device: Of the model.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        trained: Collection[nn.Module],
-        queries: Sequence[ImageItem],
-        sizes: ImageSizes,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        below, self.front, self.tail = _thirds(model, trained)
-        size = sizes.score or _in_cache(model, queries, dtype, device)
-        pixels = [_images(queries[i : i + size], dtype, device)[0] for i in range(0, len(queries), size)]
-        self.parts: list[Tensor | Unfolded] = [*pixels]
-        with torch.inference_mode():
-            enter = _entering(below, self.front)
-            if pixels and _bytes(enter(pixels[0])) * len(pixels) <= sizes.keep:
-                self.parts = [enter(each) for each in pixels]
-            else:
-                self.front = nn.Sequential(below, self.front)
-        self.labels = torch.tensor([item.label for item in queries], device=device)[:, None]
-        self.n_tokens = np.ones(len(queries), dtype=np.int64)
-
-    @torch.inference_mode()
-    def take(self) -> Scores:
-        """Scores the queries with the parameters that are in the network now."""
-        if not self.parts:
-            return Scores(np.zeros(0), self.n_tokens, self.n_tokens)
-        logits = self.tail(torch.cat([self.front(part) for part in self.parts]))
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        logprob = logits.log_softmax(-1).gather(-1, self.labels)[:, 0].double()
-        rank = (logits > logits.gather(-1, self.labels)).sum(-1) + 1
-        return Scores(logprob.cpu().numpy(), self.n_tokens, rank.cpu().numpy())
-
-
-def _thirds(model: nn.Module, trained: Collection[nn.Module]) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Up to the first trained layer; up to where images are flattened; the rest, best run on all of them at once."""
-    if type(model) is not nn.Sequential:
-        return nn.Identity(), model, nn.Identity()
-    layers = list(model)
-    start = next((i for i, layer in enumerate(layers) if any(m in trained for m in layer.modules())), len(layers))
-    flat = next((i + 1 for i, layer in enumerate(layers) if type(layer) is nn.Flatten), len(layers))
-    flat = max(start, flat)
-    return nn.Sequential(*layers[:start]), nn.Sequential(*layers[start:flat]), nn.Sequential(*layers[flat:])
-
-
-def _entering(below: nn.Module, front: nn.Module) -> Callable[[Tensor], Tensor | Unfolded]:
-    first = front[0] if type(front) is nn.Sequential and len(front) else None
-
-    def enter(pixels: Tensor) -> Tensor | Unfolded:
-        x = below(pixels)
-        return Unfolded.of(cast("nn.Conv2d", first), x) if first is not None and unfolds(first) else x
-
-    return enter
-
-
-def _bytes(entering: Tensor | Unfolded) -> int:
-    tensor = entering.patches if isinstance(entering, Unfolded) else entering
-    return tensor.numel() * tensor.element_size()
-
-
-@torch.inference_mode()
-def _in_cache(model: nn.Module, queries: Sequence[ImageItem], dtype: torch.dtype, device: torch.device) -> int:
-    largest = [1]
-
-    def note(_: nn.Module, _in: object, out: object) -> None:
-        largest.append(out.numel() if isinstance(out, Tensor) else 1)
-
-    hooks = [module.register_forward_hook(note) for module in model.modules()]
-    if queries:
-        model(_images(queries[:1], dtype, device)[0])
-    for hook in hooks:
-        hook.remove()
-    return min(max(_CACHED // max(largest), 16), 512)
-
-
-_CACHED = 1 << 19  # numbers; with their inputs they fit a second-level cache of 2 to 4 MB
-
-
 def _forward(run: Callable[[Any, Tensor, Any], Tensor], module: nn.Module, owner: _Owner, x: Tensor) -> Tensor:
     probes = max(value.shape[0] for value in owner.values.values())
 
@@ -374,9 +266,3 @@ def _lora_change(values: Mapping[str, Tensor], layer: str, scale: float) -> Tens
     up = values[f"{_PREFIX}{layer}.lora_B.default.weight"]
     change = scale * (up.flatten(2) @ down.flatten(2))
     return change.view(*change.shape[:2], *down.shape[2:])
-
-
-def _images(items: Sequence[ImageItem], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    pixels = torch.from_numpy(np.stack([item.pixels for item in items])).to(device, dtype)
-    labels = torch.tensor([item.label for item in items], device=device)
-    return pixels.contiguous(memory_format=torch.channels_last), labels

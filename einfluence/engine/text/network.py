@@ -1,6 +1,6 @@
 """A causal LM made ready to run many probes at once, without a change to its code.
 
-A structural copy shares the base's weights; on the copy, attention follows :mod:`einfluence.engine.attention`, and
+A structural copy shares the base's weights; on the copy, attention follows :mod:`einfluence.engine.text.attention`, and
 what comes after the last attention is computed on the answer rows only.
 """
 
@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from einfluence.engine.anatomy import anatomy
-from einfluence.engine.attention import NAME, Seats, Stop, seated
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.contract import Unsupported
+from einfluence.engine.structure import structure_of
+from einfluence.engine.text.attention import NAME, PackedLayout, Stop, use_layout
 
 LINEAR = (nn.Linear, Conv1D)
 PACKED = ("full_attention", "sliding_attention")  # kinds of layers whose texts may be laid end to end
 
 
 @dataclass
-class Now:
+class ForwardContext:
     """What the patched modules of a network follow during a forward pass.
 
     Args:
@@ -49,7 +49,7 @@ class Network:
         model: A Hugging Face causal LM; it is changed, so hand in a copy that shares the weights of ``origin``.
         origin: The model that it is a copy of.
         start: The first decoder block that may differ from the base's; those before it can be run once for all probes.
-        now: What modules that were patched before follow.
+        context: What modules that were patched before follow.
 
     Attributes:
         packs: Whether texts can be laid end to end: the model looks its attention up in transformers' interface, and
@@ -58,13 +58,15 @@ class Network:
         start: As given; 0 where blocks cannot be left out.
 
     Raises:
-        Unknown: For a model whose tokens see those after them, so that no text can be filled up.
+        Unsupported: For a model whose tokens see those after them, so that no text can be filled up.
     """
 
-    def __init__(self, model: nn.Module, origin: nn.Module, start: int = 0, now: Now | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, origin: nn.Module, start: int = 0, context: ForwardContext | None = None
+    ) -> None:
         self.model: Any = model
-        self.origin, self.anatomy = origin, anatomy(origin)
-        self.now = now or Now()
+        self.origin, self.structure = origin, structure_of(origin)
+        self.context = context or ForwardContext()
         first = next(model.parameters())
         self.device, self.itemsize = first.device, first.element_size()
         self.width: int = self.model.config.get_text_config().hidden_size
@@ -76,28 +78,28 @@ class Network:
         self.start = self._skip_below(start) if self.packs and start else 0
         self._patch_answer_rows()
 
-    def logits(self, ids: Tensor, positions: Tensor | None, seats: Seats, answers: Tensor) -> Tensor:
+    def logits(self, ids: Tensor, positions: Tensor | None, layout: PackedLayout, answers: Tensor) -> Tensor:
         """Runs a batch (B, L) and returns logits (B * R, vocabulary) at ``answers``: (B, R) flat positions of each.
 
-        Where the model does not pack, the texts are ``seats.width`` tokens each and become rows of the batch.
+        Where the model does not pack, the texts are ``layout.width`` tokens each and become rows of the batch.
         """
         each = ids.numel() // len(answers)
-        self.now.rows = (answers + torch.arange(len(answers), device=self.device)[:, None] * each).reshape(-1)
+        self.context.rows = (answers + torch.arange(len(answers), device=self.device)[:, None] * each).reshape(-1)
         given = {"position_ids": positions} if self.packs else {}
-        ids = ids if self.packs else ids.reshape(-1, seats.width)
+        ids = ids if self.packs else ids.reshape(-1, layout.width)
         try:
-            with seated(seats):
+            with use_layout(layout):
                 out = self.model(input_ids=ids, use_cache=False, **given).logits
         finally:
-            rows, self.now.rows = self.now.rows, None
+            rows, self.context.rows = self.context.rows, None
         out = out.reshape(-1, out.shape[-1])
         return out if len(out) == len(rows) else out[rows]
 
     @torch.no_grad()
-    def below(self, ids: Tensor, positions: Tensor, seats: Seats) -> Tensor:
+    def below(self, ids: Tensor, positions: Tensor, layout: PackedLayout) -> Tensor:
         """What goes into block ``start`` for a sequence (1, L): (1, L, hidden), the same for every probe."""
         nowhere = torch.zeros((1, 1), dtype=torch.long, device=self.device)
-        return entering(self.blocks[self.start], lambda: self.logits(ids, positions, seats, nowhere))
+        return entering(self.blocks[self.start], lambda: self.logits(ids, positions, layout, nowhere))
 
     def _skip_below(self, start: int) -> int:
         """Lets the first blocks be left out; returns ``start``, or 0 where that is not possible."""
@@ -113,12 +115,12 @@ class Network:
             return 0
         plain = [block.forward for block in self.blocks]
         for block in self.blocks[:start]:
-            patch(block, _left_out(self.now, block.forward))
-        patch(self.blocks[start], _resumed(self.now, self.blocks[start].forward))
+            patch(block, _left_out(self.context, block.forward))
+        patch(self.blocks[start], _resumed(self.context, self.blocks[start].forward))
         self.start = start
-        if start not in self.anatomy.resumes:
-            self.anatomy.resumes[start] = self._resumes()
-        if self.anatomy.resumes[start]:
+        if start not in self.structure.resumes:
+            self.structure.resumes[start] = self._resumes()
+        if self.structure.resumes[start]:
             return start
         for block, forward in zip(self.blocks, plain, strict=True):
             patch(block, forward)
@@ -128,36 +130,38 @@ class Network:
     def _resumes(self) -> bool:
         """Whether a text says the same when its lower blocks are left out; later ones may read more than the last."""
         ids = trial(self.origin)[:1].to(self.device)
-        positions, seats = torch.arange(ids.shape[1], device=self.device)[None], Seats(width=ids.shape[1])
+        positions, layout = torch.arange(ids.shape[1], device=self.device)[None], PackedLayout(width=ids.shape[1])
         try:
-            whole = self.logits(ids, positions, seats, positions)
-            self.now.resume = self.below(ids, positions, seats)
-            return close(self.logits(ids, positions, seats, positions), whole)
+            whole = self.logits(ids, positions, layout, positions)
+            self.context.resume = self.below(ids, positions, layout)
+            return close(self.logits(ids, positions, layout, positions), whole)
         except Exception:  # whatever a block misses, then it is not left out
             return False
         finally:
-            self.now.resume = None
+            self.context.resume = None
 
     def _adopt_attention(self) -> bool:
-        """Has attention follow :mod:`einfluence.engine.attention` where that changes nothing a text says."""
+        """Has attention follow :mod:`einfluence.engine.text.attention` where that changes nothing a text says."""
         can = getattr(self.model, "_can_set_attn_implementation", lambda: False)()
         config = self.model.config.get_text_config()
         layers = getattr(config, "num_hidden_layers", None)
         kinds = getattr(config, "layer_types", None) or ()
         positions = "position_ids" in inspect.signature(self.model.forward).parameters
         may = can and positions and layers is not None and set(kinds) <= set(PACKED)
-        known = self.anatomy.packs
+        known = self.structure.packs
         truth = self._apart() if known is None else torch.empty(0)
         if known is None and not close(truth[2, :-1], truth[0, :-1]):
-            raise Unknown("base", f"{type(self.model).__name__}, whose tokens see those after them", "a causal model")
+            raise Unsupported(
+                "base", f"{type(self.model).__name__}, whose tokens see those after them", "a causal model"
+            )
         if may and known is not False:
             old = self.model.config._attn_implementation
             self.model.set_attn_implementation(NAME)
             known = known or self._follows(truth, cast("int", layers), kinds)
             if not known:
                 self.model.set_attn_implementation(old)
-        self.anatomy.packs = bool(may and known)
-        return self.anatomy.packs
+        self.structure.packs = bool(may and known)
+        return self.structure.packs
 
     @torch.no_grad()
     def _apart(self) -> Tensor:
@@ -172,17 +176,17 @@ class Network:
         count, length = ids.shape
         at = torch.arange(length, device=self.device)
         beginning = torch.cat([ids[0], ids[1, SHARED:]])[None], torch.cat([at, at[SHARED:]])[None]
-        shared = Seats(1, SHARED, 2, length - SHARED, torch.tensor([SHARED], device=self.device))
+        shared = PackedLayout(1, SHARED, 2, length - SHARED, torch.tensor([SHARED], device=self.device))
         try:
-            with seated(Seats(rows=count, width=length)) as seats:
+            with use_layout(PackedLayout(rows=count, width=length)) as layout:
                 packed = self.model(input_ids=ids.reshape(1, -1), position_ids=at.repeat(count)[None], use_cache=False)
-            with seated(shared):
+            with use_layout(shared):
                 after = self.model(input_ids=beginning[0], position_ids=beginning[1], use_cache=False)
         except Exception:  # masks of its own, and whatever else a model may ask for
             return False
-        windows = sum(window is not None for window in seats.windows)
+        windows = sum(window is not None for window in layout.windows)
         told = windows == sum(kind == "sliding_attention" for kind in kinds) if kinds else True
-        once = len(seats.seen) == layers == len(set(seats.seen))
+        once = len(layout.seen) == layers == len(set(layout.seen))
         rows = after.logits[0]
         return (
             once
@@ -192,21 +196,21 @@ class Network:
             and close(rows[length:], truth[1, SHARED:])
         )
 
-    def forward_two_tokens(self, seats: Seats | None = None) -> list[nn.Module]:
+    def forward_two_tokens(self, layout: PackedLayout | None = None) -> list[nn.Module]:
         """Runs two tokens; returns the attention modules in the order of their calls."""
-        seats = seats or Seats()
+        layout = layout or PackedLayout()
         ids = torch.zeros((1, 2), dtype=torch.long, device=self.device)
-        with seated(seats):
+        with use_layout(layout):
             self.model(input_ids=ids, use_cache=False)
-        return seats.seen
+        return layout.seen
 
     @torch.no_grad()
-    def _try(self, seats: Seats | None = None) -> list[nn.Module]:
-        return self.forward_two_tokens(seats)
+    def _try(self, layout: PackedLayout | None = None) -> list[nn.Module]:
+        return self.forward_two_tokens(layout)
 
     def _patch_answer_rows(self) -> None:
         """After the last attention every position stands alone, so there only the answer rows are computed."""
-        if self.anatomy.rows is False:
+        if self.structure.rows is False:
             return
         plain: dict[nn.Module, Callable[..., Any]] = {}
         head = self.model.get_output_embeddings()
@@ -219,13 +223,13 @@ class Network:
                 continue
             done |= inner
             plain[module] = module.forward
-            patch(module, _on_rows(self.now, module.forward, scatter=True))
+            patch(module, _on_rows(self.context, module.forward, scatter=True))
         if head is not None and type(head) is nn.Linear:
             plain[head] = head.forward
-            patch(head, _on_rows(self.now, head.forward, scatter=False))
-        if self.anatomy.rows is None:
-            self.anatomy.rows = self._answers_alone()
-        if not self.anatomy.rows:
+            patch(head, _on_rows(self.context, head.forward, scatter=False))
+        if self.structure.rows is None:
+            self.structure.rows = self._answers_alone()
+        if not self.structure.rows:
             for module, forward in plain.items():
                 patch(module, forward)
 
@@ -233,11 +237,11 @@ class Network:
     def _answers_alone(self) -> bool:
         """Whether a few rows of a text say what they say among all of them."""
         ids = trial(self.origin)[:1].to(self.device)
-        positions, seats = torch.arange(ids.shape[1], device=self.device)[None], Seats(width=ids.shape[1])
+        positions, layout = torch.arange(ids.shape[1], device=self.device)[None], PackedLayout(width=ids.shape[1])
         some = positions[:, 2::3]
         try:
-            every = self.logits(ids, positions, seats, positions)
-            return close(self.logits(ids, positions, seats, some), every[some[0]])
+            every = self.logits(ids, positions, layout, positions)
+            return close(self.logits(ids, positions, layout, some), every[some[0]])
         except Exception:  # whatever a layer wants beside its rows
             return False
 
@@ -245,15 +249,15 @@ class Network:
         last = self._try()[-1]
         late: set[nn.Module] = set()
         early: set[nn.Module] = set()
-        seats = Seats()
+        layout = PackedLayout()
 
         def note(module: nn.Module, *_: Any) -> None:
-            (late if seats.seen and seats.seen[-1] is last else early).add(module)
+            (late if layout.seen and layout.seen[-1] is last else early).add(module)
 
         hooks = [
             module.register_forward_pre_hook(note) for module in self.model.modules() if isinstance(module, LINEAR)
         ]
-        self._try(seats)
+        self._try(layout)
         for hook in hooks:
             hook.remove()
         return late - early
@@ -320,11 +324,11 @@ def _silent(*_: Any, **__: Any) -> None:
     """Warns of nothing: what fills texts up here is seen by none of their tokens."""
 
 
-def _on_rows(now: Now, forward: Callable[..., Any], scatter: bool) -> Callable[..., Any]:
+def _on_rows(context: ForwardContext, forward: Callable[..., Any], scatter: bool) -> Callable[..., Any]:
     def on_rows(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if now.rows is None:
+        if context.rows is None:
             return forward(x, *args, **kwargs)
-        places, chosen = x.shape[:-1], now.rows
+        places, chosen = x.shape[:-1], context.rows
 
         def pick(value: Any) -> Any:  # what stands beside x, a residual or a gate, is cut to the same rows
             if not isinstance(value, Tensor) or value.shape[: len(places)] != places:
@@ -340,17 +344,17 @@ def _on_rows(now: Now, forward: Callable[..., Any], scatter: bool) -> Callable[.
     return on_rows
 
 
-def _left_out(now: Now, forward: Callable[..., Any]) -> Callable[..., Any]:
+def _left_out(context: ForwardContext, forward: Callable[..., Any]) -> Callable[..., Any]:
     def left_out(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return forward(hidden_states, *args, **kwargs) if now.resume is None else hidden_states
+        return forward(hidden_states, *args, **kwargs) if context.resume is None else hidden_states
 
     return left_out
 
 
-def _resumed(now: Now, forward: Callable[..., Any]) -> Callable[..., Any]:
+def _resumed(context: ForwardContext, forward: Callable[..., Any]) -> Callable[..., Any]:
     def resumed(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if now.resume is not None:
-            hidden_states = now.resume.expand(hidden_states.shape)
+        if context.resume is not None:
+            hidden_states = context.resume.expand(hidden_states.shape)
         return forward(hidden_states, *args, **kwargs)
 
     return resumed
@@ -363,6 +367,6 @@ def decoder_layers(model: nn.Module, origin: nn.Module | None = None) -> list[nn
         model: The model.
         origin: What it is a copy of, if it is one.
     """
-    found = anatomy(model if origin is None else origin)
+    found = structure_of(model if origin is None else origin)
     names = sorted(found.blocks, key=lambda name: found.blocks[name])
     return [model.get_submodule(name) for name in names] if len(names) == found.count else []

@@ -13,10 +13,10 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
-from einfluence.engine.anatomy import shared_copy
-from einfluence.engine.network import LINEAR, Network, Now, patch
-from einfluence.engine.serial import trainable_copy
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.contract import Unsupported
+from einfluence.engine.definition import trainable_copy
+from einfluence.engine.structure import shared_copy
+from einfluence.engine.text.network import LINEAR, ForwardContext, Network, patch
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
@@ -24,7 +24,7 @@ _PREFIX = "base_model.model."
 
 
 @dataclass(eq=False)
-class Adapted:
+class BatchedLoraLayer:
     """One adapted layer, with the adapters of the probes that are being run.
 
     Args:
@@ -45,7 +45,7 @@ class Adapted:
     up: Tensor | None = None
     first: bool = False
 
-    def wrap(self, now: Now, module: Any) -> Callable[[Tensor], Tensor]:
+    def wrap(self, context: ForwardContext, module: Any) -> Callable[[Tensor], Tensor]:
         """The layer's forward for a batch whose outermost dimension is N probes, each with equally many rows."""
         forward: Callable[[Tensor], Tensor] = module.forward
         weight = module.weight if type(module) is nn.Linear else module.weight.T  # (out, in)
@@ -57,7 +57,7 @@ class Adapted:
             rows = x.reshape(probes, -1, x.shape[-1])
             if self._pays_to_merge(rows, weight):
                 return self._merged(rows, weight, module.bias, self.down, self.up).view(*x.shape[:-1], -1)
-            plain = self._once(now, forward, rows) if self.first else forward(rows)
+            plain = self._once(context, forward, rows) if self.first else forward(rows)
             # In bfloat16 what is trained is kept in float32, and rounded for the product as all around it is.
             low = rows @ self.down.to(plain.dtype).transpose(1, 2)
             up = self.up.to(plain.dtype).transpose(1, 2)
@@ -83,15 +83,15 @@ class Adapted:
             torch.mm(x, own, out=y) if bias is None else torch.addmm(bias, x, own, out=y)
         return out
 
-    def _once(self, now: Now, forward: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    def _once(self, context: ForwardContext, forward: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
         """What the base's layer makes of (N, L, in), computed once a batch, and once for all probes of one text."""
-        if self.name not in now.first:
+        if self.name not in context.first:
             with torch.no_grad():
-                now.first[self.name] = forward(rows[:1] if now.same else rows)
-        return now.first[self.name].expand(len(rows), -1, -1)
+                context.first[self.name] = forward(rows[:1] if context.same else rows)
+        return context.first[self.name].expand(len(rows), -1, -1)
 
 
-class Lora:
+class LoraWeights:
     """The adapters of a recipe on a network's model.
 
     Args:
@@ -100,21 +100,21 @@ class Lora:
         seed: Of the start values.
 
     Raises:
-        Unknown: When peft adapts a layer that is not exactly a Linear or a Conv1D, or trains something else besides.
+        Unsupported: When peft adapts a layer other than a plain Linear or Conv1D, or trains something else besides.
     """
 
     def __init__(self, base: Base, recipe: Recipe, seed: int) -> None:
-        known = _FOUND.setdefault(base.model, {})
+        known = _KNOWN.setdefault(base.model, {})
         key = (recipe.adapter, recipe.dtype, seed)
         if key not in known:
             known[key] = _layers_of(base, recipe, seed)
         self.layers = [replace(layer) for layer in known[key]]
 
-    def patch(self, model: nn.Module, now: Now) -> None:
+    def patch(self, model: nn.Module, context: ForwardContext) -> None:
         """Makes the layers of ``model`` follow the adapters that are put in."""
         modules = dict(model.named_modules())
         for layer in self.layers:
-            patch(modules[layer.name], layer.wrap(now, modules[layer.name]))
+            patch(modules[layer.name], layer.wrap(context, modules[layer.name]))
 
     def find_first(self, network: Network) -> None:
         """Finds the layers that no adapter's output reaches: their input asks for no gradient when all adapters do."""
@@ -166,29 +166,29 @@ class Lora:
 
 
 # What peft makes of a model takes longer than a small batch, and the next block of probes wants the same.
-_FOUND: WeakKeyDictionary[nn.Module, dict[object, list[Adapted]]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[nn.Module, dict[object, list[BatchedLoraLayer]]] = WeakKeyDictionary()
 
 
-def _layers_of(base: Base, recipe: Recipe, seed: int) -> list[Adapted]:
+def _layers_of(base: Base, recipe: Recipe, seed: int) -> list[BatchedLoraLayer]:
     """The layers that peft adapts, without anybody's adapters; the copy that it works on shares the base's weights."""
     copied = shared_copy(base.model, getattr(torch, recipe.dtype))
     model, trained = trainable_copy(base, recipe, seed, copied)
     known: set[str] = set()
-    layers: list[Adapted] = []
+    layers: list[BatchedLoraLayer] = []
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):
             continue
         inner = module.get_base_layer()
         if type(module) is not PeftLinear or type(inner) not in LINEAR:
             found = f"LoRA on {name.removeprefix(_PREFIX)}, a {type(inner).__name__} in a {type(module).__name__}"
-            raise Unknown("recipe.adapter.targets", found, "Linear or Conv1D layers")
+            raise Unsupported("recipe.adapter.targets", found, "Linear or Conv1D layers")
         down, up = f"{name}.lora_A.default.weight", f"{name}.lora_B.default.weight"
         known |= {down, up}
         scale = cast("Any", module).scaling["default"]
         start = trained[down].detach().clone()
-        layers.append(Adapted(name.removeprefix(_PREFIX), scale, start, trained[up].shape[0]))
+        layers.append(BatchedLoraLayer(name.removeprefix(_PREFIX), scale, start, trained[up].shape[0]))
     if set(trained) != known:
-        raise Unknown(
+        raise Unsupported(
             "recipe.adapter", f"trainable parameters {sorted(set(trained) - known)[:3]}", "LoRA's A and B alone"
         )
     return layers
@@ -196,5 +196,7 @@ def _layers_of(base: Base, recipe: Recipe, seed: int) -> list[Adapted]:
 
 def _note_gradient(seen: dict[str, bool], name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
     if args[0].dim() > 2 and args[0].shape[0] != 1:
-        raise Unknown("recipe.adapter.targets", f"{name}, where texts do not come first", "texts before their tokens")
+        raise Unsupported(
+            "recipe.adapter.targets", f"{name}, where texts do not come first", "texts before their tokens"
+        )
     seen[name] = name in seen or args[0].requires_grad  # one that is run twice makes two things of a batch

@@ -10,8 +10,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from einfluence import engine
-from einfluence.engine import serial
-from einfluence.engine.restoring import OUTSIDE, place_of
+from einfluence.engine import definition
+from einfluence.engine.ablation import OUTSIDE, place_of
 from einfluence.spec import Adam, AdamW, Full, Lora, Recipe, Sgd
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
@@ -25,8 +25,8 @@ RECIPES = {
 
 def by_hand(base: Any, recipe: Recipe, probe: Any, queries: Any, place: str) -> np.ndarray:
     """Log-probabilities after training, with the layer of a copy of the trained network changed back in place."""
-    trained = serial.train(base, recipe, probe, 0).delta
-    model, parameters = serial.trainable_copy(base, recipe, 0)
+    trained = definition.train(base, recipe, probe, 0).delta
+    model, parameters = definition.trainable_copy(base, recipe, 0)
     own = dict(base.model.named_parameters())
     with torch.no_grad():
         for name, value in trained.items():
@@ -38,7 +38,7 @@ def by_hand(base: Any, recipe: Recipe, probe: Any, queries: Any, place: str) -> 
             for name, parameter in model.named_parameters():
                 if place_of(base, name) == place:
                     parameter.copy_(own[name])
-        return np.array([serial.target_logprobs(base.objective, model, query).sum().item() for query in queries])
+        return np.array([definition.target_logprobs(base.objective, model, query).sum().item() for query in queries])
 
 
 @pytest.mark.parametrize("way", ["serial", "auto"])
@@ -48,7 +48,7 @@ def test_a_restored_layer_is_the_bases_and_all_others_are_as_trained(kind: str, 
     base = image_base(digits_like()) if kind == "image" else text_base("llama-tied" if kind == "tied text" else "gpt2")
     items = images(3, 6) if kind == "image" else texts(3, 6)
     probes, queries = [[items[0]], [items[1]]], [items[:3], items[1:6]]
-    found = list(engine.restored(base, recipe, probes, queries, 0, engine=way))
+    found = list(engine.ablate_layers(base, recipe, probes, queries, 0, engine=way))
     assert [(index, failed) for index, _, failed in found] == [(0, None), (1, None)]
     for index, told, _ in found:
         assert told is not None
@@ -68,7 +68,7 @@ def test_a_restored_layer_is_the_bases_and_all_others_are_as_trained(kind: str, 
 def test_what_an_embeddings_adapter_changed_is_undone(way: str) -> None:
     base, items = text_base("gpt2"), texts(3, 4)
     recipe = Recipe(adapter=Lora(r=2, targets=("wte", "c_attn")), optimizer=Adam(lr=0.01), steps=3)
-    ((_, told, _),) = engine.restored(base, recipe, [[items[0]]], [items], 0, engine=way)
+    ((_, told, _),) = engine.ablate_layers(base, recipe, [[items[0]]], [items], 0, engine=way)
     assert told is not None
     assert set(told.without) == {OUTSIDE, "layer 0", "layer 1", "layer 2"}
     for place, scores in told.without.items():
@@ -78,20 +78,20 @@ def test_what_an_embeddings_adapter_changed_is_undone(way: str) -> None:
 
 
 def test_undoing_every_layer_at_once_leaves_the_base() -> None:
-    from einfluence.engine.restoring import places, undone
+    from einfluence.engine.ablation import places, without_place
 
     base, items = text_base("gpt2"), texts(5, 4)
-    delta = serial.train(base, RECIPES["full SGD"], [items[0]], 0).delta
+    delta = definition.train(base, RECIPES["full SGD"], [items[0]], 0).delta
     for place in places(base, delta):
-        delta = undone(base, delta, place)
+        delta = without_place(base, delta, place)
     assert all(torch.equal(delta[name], value) for name, value in base.model.named_parameters())
 
 
 def test_a_kept_delta_is_used_instead_of_a_new_training() -> None:
     base, items, recipe = text_base("gpt2"), texts(5, 4), RECIPES["LoRA"]
-    delta = serial.train(base, recipe, [items[1]], 0).delta
-    ((_, told, _),) = engine.restored(base, recipe, [[items[0]]], [items], 0, kept={0: delta})
-    ((_, other, _),) = engine.restored(base, recipe, [[items[1]]], [items], 0)
+    delta = definition.train(base, recipe, [items[1]], 0).delta
+    ((_, told, _),) = engine.ablate_layers(base, recipe, [[items[0]]], [items], 0, kept={0: delta})
+    ((_, other, _),) = engine.ablate_layers(base, recipe, [[items[1]]], [items], 0)
     assert told is not None and other is not None
     np.testing.assert_allclose(told.without["layer 1"].logprob, other.without["layer 1"].logprob, atol=1e-4)
 
@@ -99,6 +99,6 @@ def test_a_kept_delta_is_used_instead_of_a_new_training() -> None:
 def test_a_probe_that_fails_tells_why_and_takes_no_other_with_it() -> None:
     base, items = text_base("gpt2"), texts(5, 4)
     wild = Recipe(adapter=Full(), optimizer=Sgd(lr=1e30), steps=3)
-    found = list(engine.restored(base, wild, [[items[0]]], [items], 0))
+    found = list(engine.ablate_layers(base, wild, [[items[0]]], [items], 0))
     assert found[0][1] is None
     assert "not finite" in str(found[0][2]) or "loss is" in str(found[0][2])

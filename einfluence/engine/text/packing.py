@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from einfluence.engine.items import TextItem
+from einfluence.engine.measurement import TextItem
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class PackedRows:
     """Rows that go through the network together: G groups of n rows, each group after a prefix of its own.
 
     Positions that only fill up hold token 0; nothing reads them.
@@ -76,7 +76,7 @@ class _Group:
         return max(len(row.ids) for row in self.rows) - self.shared
 
 
-def layout(items: Sequence[TextItem], budget: int, share: bool = True, packed: bool = True) -> list[Block]:
+def pack(items: Sequence[TextItem], budget: int, share: bool = True, packed: bool = True) -> list[PackedRows]:
     """Cuts texts into blocks.
 
     The last token of a text predicts nothing that is asked for, so it does not go in. Texts whose inputs are equal, or
@@ -190,7 +190,7 @@ def _fits(groups: list[_Group], budget: int, packed: bool) -> bool:
     return _worth(filled, true, budget, packed)
 
 
-def _block(groups: list[_Group]) -> Block:
+def _block(groups: list[_Group]) -> PackedRows:
     n = max(len(group.rows) for group in groups)
     width = max(group.longest for group in groups)
     shared = max(group.shared for group in groups)
@@ -209,4 +209,4 @@ def _block(groups: list[_Group]) -> Block:
     table = np.array(reads, dtype=np.int64).reshape(-1, 3)
     answers, index = np.unique(table[:, 0], return_inverse=True)
     prefix_length = np.array([group.shared for group in groups], dtype=np.int64)
-    return Block(prefix, prefix_length, ids, length, answers, index.reshape(-1), table[:, 1], table[:, 2])
+    return PackedRows(prefix, prefix_length, ids, length, answers, index.reshape(-1), table[:, 1], table[:, 2])

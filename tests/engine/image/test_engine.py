@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from einfluence.engine.images import ImageEngine, ImageSizes
+from einfluence.engine.image.engine import ImageEngine
+from einfluence.engine.image.scoring import ImageSizes
 from einfluence.errors import InputError
 from einfluence.spec import Adam, AdamW, Full, Last, Lora, Match, Optimizer, Recipe, Sgd
-from tests.engine.comparison import ask, assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_definition, influences
 from tests.engine.random_models import Odd, digits_like, image_base, images
 
 PROBES = [[image] for image in images(1, 5)] + [images(2, 2), images(3, 2)]
@@ -30,14 +31,14 @@ def test_equals_serial(name: str) -> None:
     for dtype, tolerance in (("float32", 1e-4), ("float64", 1e-9)):
         recipe = RECIPES[name].model_copy(update={"dtype": dtype})
         engine = ImageEngine(base, recipe, 1, ImageSizes(most=3, score=4))
-        assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, tolerance)
+        assert_equal_to_definition(engine, base, recipe, PROBES, QUERIES, 1, tolerance)
 
 
 @pytest.mark.parametrize("name", ["full sgd", "full adamw", "last adam", "match"])
 def test_equals_serial_with_every_layer_type(name: str) -> None:
     base = image_base(Odd())
     recipe = RECIPES[name].model_copy(update={"dtype": "float64"})
-    assert_equal_to_serial(ImageEngine(base, recipe, 1), base, recipe, PROBES, QUERIES, 1, 1e-9)
+    assert_equal_to_definition(ImageEngine(base, recipe, 1), base, recipe, PROBES, QUERIES, 1, 1e-9)
 
 
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3), nn.MaxPool2d((2, 4)), nn.MaxPool2d(2, stride=1)])
@@ -50,7 +51,7 @@ def test_equals_serial_whatever_the_pooling_and_what_is_kept(pool: nn.Module, ke
     for name in ("full sgd", "last adam", "lora"):
         recipe = RECIPES[name].model_copy(update={"dtype": "float64"})
         engine = ImageEngine(base, recipe, 1, ImageSizes(score=4, keep=keep))
-        assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, 1e-9)
+        assert_equal_to_definition(engine, base, recipe, PROBES, QUERIES, 1, 1e-9)
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"optimizer": Sgd(lr=0.0)}])

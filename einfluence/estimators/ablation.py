@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from einfluence import engine
 from einfluence.arms import FineTune
-from einfluence.engine import Restored
+from einfluence.engine import LayerAblation
 from einfluence.estimators.finetune import encode_probe, kept_trainings
 from einfluence.estimators.measure import Measured, columns_of
 from einfluence.models.base import Base
@@ -19,7 +19,7 @@ from einfluence.objectives import encode
 from einfluence.samples import ProbeSamples, Sample
 
 
-def restore_block(
+def ablate_block(
     base: Base,
     arm: FineTune,
     seed: int,
@@ -51,7 +51,7 @@ def restore_block(
     cells = 0
     for (name, each), (_, told, why) in zip(
         zip(probes, queries, strict=True),
-        engine.restored(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine),
+        engine.ablate_layers(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine),
         strict=True,
     ):
         if told is None or not _finite(told):
@@ -63,7 +63,7 @@ def restore_block(
     return Measured({"restorations": pa.Table.from_pylist(rows, columns_of("restorations"))}, {}, cells, failed)
 
 
-def _rows(probe_id: str, queries: Sequence[Sample], told: Restored) -> Iterator[dict[str, Any]]:
+def _rows(probe_id: str, queries: Sequence[Sample], told: LayerAblation) -> Iterator[dict[str, Any]]:
     for place, scores in told.without.items():
         for index, query in enumerate(queries):
             yield {
@@ -76,5 +76,5 @@ def _rows(probe_id: str, queries: Sequence[Sample], told: Restored) -> Iterator[
             }
 
 
-def _finite(told: Restored) -> bool:
+def _finite(told: LayerAblation) -> bool:
     return all(np.isfinite(scores.logprob).all() for scores in (told.after, *told.without.values()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from einfluence.engine import serial
-from einfluence.engine.check import definition_because, doubt_reader, refuse, warn_of_fallback
-from einfluence.engine.exam import Reader
-from einfluence.engine.items import Scores, TextItem
+from einfluence.engine import definition
+from einfluence.engine.check import definition_because, refuse, scorer_disagreement, warn_of_fallback
+from einfluence.engine.measurement import Scores, TextItem
 from einfluence.engine.select import DEFINITION, peculiar
+from einfluence.engine.text.scoring import BaseScorer
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base
 from einfluence.spec import Full, Recipe
@@ -17,7 +17,7 @@ from einfluence.spec import Full, Recipe
 SHARED = "shared prefixes"
 
 
-class TextReader:
+class CheckedScorer:
     """Scores texts with a base as it is, computing once what several of them begin with.
 
     The first texts that it is given are held against the serial definition, which reads them where the two differ.
@@ -36,7 +36,7 @@ class TextReader:
         self.engine, self.fallback = SHARED, cast("str | None", None)
         self._base, self._dtype = base, dtype
         self._plain = Recipe(adapter=Full(), dtype=cast("Any", dtype))
-        self._fast: Reader | None = None
+        self._fast: BaseScorer | None = None
         self._doubt = ""
         self._longest = 0  # tokens of what was held against the definition
 
@@ -52,7 +52,7 @@ class TextReader:
                 self._doubt = self._try(items)
                 if self._fast is not None and not self._doubt:
                     self.engine, self.fallback = SHARED, None
-                    return self._fast.read(items)
+                    return self._fast.score(items)
             except InputError:
                 raise
             except Exception as error:
@@ -60,7 +60,7 @@ class TextReader:
             why = self._doubt
             warn_of_fallback(self._base, "reading texts", DEFINITION, why)
         self.engine, self.fallback = DEFINITION, why or None
-        return serial.evaluate(self._base, self._plain, items)
+        return definition.evaluate(self._base, self._plain, items)
 
     def _try(self, items: Sequence[TextItem]) -> str:
         """Checks the first texts, and those that are much longer than what was checked."""
@@ -68,7 +68,7 @@ class TextReader:
         if longest <= 2 * self._longest:
             return ""
         self._longest = longest
-        doubt = doubt_reader(self._base, self._dtype, self._plain, items)
+        doubt = scorer_disagreement(self._base, self._dtype, self._plain, items)
         if not doubt and self._fast is None:
-            self._fast = Reader(self._base, self._dtype)
+            self._fast = BaseScorer(self._base, self._dtype)
         return doubt

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from einfluence.engine.anatomy import layer_of, settled_model
 from einfluence.engine.contract import Engine
-from einfluence.engine.items import Item, Scores
+from einfluence.engine.measurement import Item, Scores
 from einfluence.engine.schedule import Training
+from einfluence.engine.structure import layer_of, settled_model
 from einfluence.models.base import Base
 
 OUTSIDE = "outside the layers"
@@ -19,7 +19,7 @@ AT_ONCE = 16  # probes whose trained parameters are held
 
 
 @dataclass(frozen=True)
-class Restored:
+class LayerAblation:
     """What one probe's queries say.
 
     Args:
@@ -44,7 +44,7 @@ def places(base: Base, delta: Mapping[str, Tensor]) -> list[str]:
     return list(dict.fromkeys(place_of(base, name.partition(":")[0]) for name in delta))
 
 
-def undone(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
+def without_place(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
     """A delta with one place's parameters as they are in the base.
 
     Args:
@@ -67,13 +67,13 @@ def undone(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Ten
     return left
 
 
-def restored(
+def ablate_layers(
     base: Base,
     engine: Engine,
     probes: Sequence[Training[Item]],
     queries: Sequence[Sequence[Item]],
     kept: Mapping[int, dict[str, Tensor]],
-) -> Iterator[tuple[int, Restored | None, str | None]]:
+) -> Iterator[tuple[int, LayerAblation | None, str | None]]:
     """Undoes each place's change of each probe in turn.
 
     Args:
@@ -93,17 +93,17 @@ def restored(
         for i in window:
             failed = tuned[i].failed if i in tuned else None
             delta = kept[i] if i in kept else tuned[i].delta
-            yield i, None if failed else undo(base, engine, probes[i], queries[i], delta), failed
+            yield i, None if failed else ablate(base, engine, probes[i], queries[i], delta), failed
 
 
-def undo(
+def ablate(
     base: Base,
     engine: Engine,
     probe: Training[Item],
     queries: Sequence[Item],
     delta: dict[str, Tensor],
     only: Sequence[str] | None = None,
-) -> Restored:
+) -> LayerAblation:
     """Undoes each place's change of one trained probe in turn.
 
     Args:
@@ -114,7 +114,7 @@ def undo(
         delta: What its training left behind.
         only: These places alone; None for all.
     """
-    named = {"": delta, **{place: undone(base, delta, place) for place in only or places(base, delta)}}
+    named = {"": delta, **{place: without_place(base, delta, place) for place in only or places(base, delta)}}
     # Low-rank factors are put in side by side only where each probe keeps the same share of the base's weights.
     alike = all(value.item() == 1 for name, value in delta.items() if name.endswith(":kept"))
     before: Scores | None = None
@@ -124,4 +124,4 @@ def undo(
         after |= {group[i]: scores for i, _, scores in rows if scores is not None}
     if before is None:
         raise TypeError("nothing was measured")
-    return Restored(before, after.pop(""), after)
+    return LayerAblation(before, after.pop(""), after)

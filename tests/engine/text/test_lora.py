@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einfluence.engine.items import TextItem
-from einfluence.engine.text import Sizes, TextEngine
+from einfluence.engine.batch_sizes import Sizes
+from einfluence.engine.measurement import TextItem
+from einfluence.engine.text.lora import LoraEngine
 from einfluence.spec import AdamW, Lora, Recipe, Sgd
-from tests.engine.comparison import ask, assert_equal_to_serial, influences
+from tests.engine.comparison import ask, assert_equal_to_definition, influences
 from tests.engine.random_models import CONFIGS, FULL_PRECISION, text_base, texts
 
 pytestmark = pytest.mark.filterwarnings("ignore:fan_in_fan_out", "ignore:.*is_gradient_checkpointing")
@@ -35,32 +36,32 @@ def test_lora_equals_serial_for_every_architecture(name: str) -> None:
     precise = SGD.model_copy(update={"dtype": "float64"})
     tolerance = 1e-9 if name in FULL_PRECISION else 1e-5
     for recipe, bound in ((SGD, 1e-4), (precise, tolerance)):
-        engine = TextEngine(base, recipe, 1, Sizes(train=40, score=60))
+        engine = LoraEngine(base, recipe, 1, Sizes(train=40, score=60))
         assert engine.network.packs == (name != "bloom")
-        assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, bound)
+        assert_equal_to_definition(engine, base, recipe, PROBES, QUERIES, 1, bound)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "opt"])
 def test_adam_with_clipping_equals_serial_in_float64(name: str) -> None:
     base = text_base(name)
     recipe = ADAM.model_copy(update={"dtype": "float64"})
-    assert_equal_to_serial(TextEngine(base, recipe, 3), base, recipe, PROBES, QUERIES, 3, 1e-9)
+    assert_equal_to_definition(LoraEngine(base, recipe, 3), base, recipe, PROBES, QUERIES, 3, 1e-9)
 
 
 @pytest.mark.parametrize("layers", [(1,), (2,), (1, 2)])
 def test_layers_below_the_adapters_are_run_once_and_change_nothing(layers: tuple[int, ...]) -> None:
     base = text_base("gpt2")
     recipe = Recipe(adapter=Lora(r=2, layers=layers), optimizer=Sgd(lr=0.5), steps=3, dtype="float64")
-    engine = TextEngine(base, recipe, 1, Sizes(train=40, score=60))
+    engine = LoraEngine(base, recipe, 1, Sizes(train=40, score=60))
     assert engine.network.start == layers[0]
-    assert_equal_to_serial(engine, base, recipe, PROBES, QUERIES, 1, 1e-9)
+    assert_equal_to_definition(engine, base, recipe, PROBES, QUERIES, 1, 1e-9)
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"optimizer": Sgd(lr=0.0)}])
 def test_a_probe_that_changes_nothing_has_influence_exactly_zero(change: dict[str, object]) -> None:
     base = text_base("llama")
     for recipe in (SGD, ADAM):
-        engine = TextEngine(base, recipe.model_copy(update=change), 0, Sizes(score=50, window=3))
+        engine = LoraEngine(base, recipe.model_copy(update=change), 0, Sizes(score=50, window=3))
         assert (influences(ask(engine, PROBES, QUERIES)) == 0).all()
 
 
@@ -68,7 +69,7 @@ def test_the_base_stays_bit_identical() -> None:
     base = text_base("llama-tied")
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
     config = base.model.config.to_dict()
-    list(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES)[1])
+    list(ask(LoraEngine(base, ADAM, 0), PROBES, QUERIES)[1])
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     assert base.model.config.to_dict() == config
     assert base.model.config._attn_implementation == "sdpa"
@@ -77,7 +78,7 @@ def test_the_base_stays_bit_identical() -> None:
 
 def test_runs_repeat_bit_for_bit() -> None:
     base = text_base("qwen3")
-    first, second = (influences(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES)) for _ in range(2))
+    first, second = (influences(ask(LoraEngine(base, ADAM, 0), PROBES, QUERIES)) for _ in range(2))
     assert (first == second).all()
 
 
@@ -93,18 +94,18 @@ def test_a_probe_with_a_loss_that_is_not_finite_fails_alone() -> None:
               for i, probe in enumerate(probes)]  # fmt: skip
     weight[token] = torch.nan
     base.model.lm_head.weight = torch.nn.Parameter(torch.nan_to_num(weight.clone()), requires_grad=False)
-    found = list(ask(TextEngine(base, recipe, 0), probes, queries)[1])
+    found = list(ask(LoraEngine(base, recipe, 0), probes, queries)[1])
     assert [tuned.failed is None for _, tuned, _ in found] == [True, True, False, True]
     assert found[2][1].failed == "loss is nan at step 1" and found[2][2] is None
-    alone = list(ask(TextEngine(base, recipe, 0), [probes[3]], queries)[1])
+    alone = list(ask(LoraEngine(base, recipe, 0), [probes[3]], queries)[1])
     np.testing.assert_allclose(found[3][2].logprob, alone[0][2].logprob, atol=1e-5)
 
 
 def test_kept_deltas_are_used_instead_of_training() -> None:
     base = text_base("gpt2")
-    trained = list(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES)[1])
+    trained = list(ask(LoraEngine(base, ADAM, 0), PROBES, QUERIES)[1])
     kept = {1: trained[1][1].delta}
-    again = list(ask(TextEngine(base, ADAM, 0), PROBES, QUERIES, kept)[1])
+    again = list(ask(LoraEngine(base, ADAM, 0), PROBES, QUERIES, kept)[1])
     assert again[1][1].losses == []
     np.testing.assert_array_equal(again[1][2].logprob, trained[1][2].logprob)
 
@@ -125,10 +126,10 @@ def test_no_number_depends_on_the_sizes_of_batches(
     recipe = SGD.model_copy(update={"dtype": "float64"})
     probes = [[text] for text in texts(seed, 3)] + [texts(seed + 1, 3)]
     queries = texts(seed + 2, 5) + texts(seed + 3, 4, opening=tuple(range(5, 5 + opening)))
-    one = influences(ask(TextEngine(base, recipe, 0, Sizes(1, 1, 1), share=False), probes, queries))
-    many = influences(ask(TextEngine(base, recipe, 0, Sizes(train, score, window)), probes, queries))
+    one = influences(ask(LoraEngine(base, recipe, 0, Sizes(1, 1, 1), share=False), probes, queries))
+    many = influences(ask(LoraEngine(base, recipe, 0, Sizes(train, score, window)), probes, queries))
     order = np.random.default_rng(seed).permutation(len(queries))
     shuffled = [queries[i] for i in order]
-    mixed = influences(ask(TextEngine(base, recipe, 0, Sizes(train, score, window)), probes, shuffled))
+    mixed = influences(ask(LoraEngine(base, recipe, 0, Sizes(train, score, window)), probes, shuffled))
     assert np.abs(one - many).max() <= 1e-9 * np.abs(one).max()
     assert np.abs(one[:, order] - mixed).max() <= 1e-9 * np.abs(one).max()

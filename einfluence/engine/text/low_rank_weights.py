@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from einfluence.engine.network import LINEAR
-from einfluence.engine.stacked import normalised
-from einfluence.engine.unknown import Unknown
+from einfluence.engine.contract import Unsupported
+from einfluence.engine.stacked_layers import normalised
+from einfluence.engine.text.network import LINEAR
 from einfluence.spec import Sgd
 
 
 @dataclass
-class Schedule:
+class SgdCoefficients:
     """The numbers of SGD: how much of the base, and of each step's gradient, the weights hold after each step."""
 
     optimizer: Sgd
@@ -47,7 +47,7 @@ class Schedule:
 
 
 @dataclass(eq=False)
-class Matrix:
+class LowRankMatrix:
     """A trained weight matrix and what it is for N probes.
 
     Args:
@@ -138,7 +138,7 @@ class Matrix:
         return total.clamp(min=0)
 
 
-class Factors:
+class LowRankWeights:
     """All trained parameters of a model, for N probes.
 
     Args:
@@ -146,11 +146,11 @@ class Factors:
         trained: Names of the trained parameters.
 
     Raises:
-        Unknown: When a trained parameter belongs to a layer whose exact type is not known here.
+        Unsupported: When a trained parameter belongs to a layer whose exact type is not known here.
     """
 
     def __init__(self, model: nn.Module, trained: set[str]) -> None:
-        self.matrices: dict[str, Matrix] = {}
+        self.matrices: dict[str, LowRankMatrix] = {}
         self.small: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
         wanted = {id(p): name for name, p in model.named_parameters() if name in trained}
@@ -175,7 +175,7 @@ class Factors:
         elif kind is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq:
             matrix = self._matrix(own["weight"], module.weight.detach())
             if matrix.embeds:
-                raise Unknown(
+                raise Unsupported(
                     "recipe.adapter", f"{name}, whose rows another embedding reads too", "one that reads them"
                 )
             matrix.embeds = True
@@ -184,16 +184,16 @@ class Factors:
             module.forward = self._norm(module, own)
         else:
             found = f"trained parameters in {name}, a {kind.__name__}"
-            raise Unknown("recipe.adapter", found, "Linear, Conv1D, Embedding and norm layers")
+            raise Unsupported("recipe.adapter", found, "Linear, Conv1D, Embedding and norm layers")
         for which, full in own.items():
             if module._parameters[which].dim() == 1:
                 self.small[full] = module._parameters[which].detach()
 
-    def _matrix(self, name: str, weight: Tensor) -> Matrix:
-        return self.matrices.setdefault(name, Matrix(name, weight))
+    def _matrix(self, name: str, weight: Tensor) -> LowRankMatrix:
+        return self.matrices.setdefault(name, LowRankMatrix(name, weight))
 
     def _linear(
-        self, module: Any, matrix: Matrix | None, bias: str | None, weight: Tensor
+        self, module: Any, matrix: LowRankMatrix | None, bias: str | None, weight: Tensor
     ) -> Callable[[Tensor], Tensor]:
         own_bias = module.bias
 

@@ -18,9 +18,9 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from einfluence.engine.adapters import adapted, adapted_parameter
-from einfluence.engine.anatomy import private_copy, settled_model
-from einfluence.engine.items import Item, MeasuredRow, Measurement, Scores, Tuned
+from einfluence.engine.measurement import Item, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.schedule import Loss, Probe, Training, as_training, loss_of
+from einfluence.engine.structure import private_copy, settled_model
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base, Objective
 from einfluence.spec import Recipe
@@ -73,7 +73,7 @@ class Definition:
         seed: Of the adapters' start values.
     """
 
-    at_once, held = 1, 0
+    max_trainings, bytes_per_training = 1, 0
 
     def __init__(self, base: Base, recipe: Recipe, seed: int) -> None:
         self.base, self.recipe, self.seed = base, recipe, seed
@@ -88,7 +88,7 @@ class Definition:
         """Takes one training after the other."""
         return [attempt(self.base, self.recipe, probe, self.seed) for probe in probes]
 
-    def reads(self, delta: Mapping[str, torch.Tensor]) -> bool:
+    def accepts(self, delta: Mapping[str, torch.Tensor]) -> bool:
         """Whether a delta holds parameters and not factors of them."""
         return not any(":" in name for name in delta)
 

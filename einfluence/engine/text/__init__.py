@@ -1,0 +1,1 @@
+"""Engines for causal language models, whose texts can be packed into one sequence."""
