@@ -27,10 +27,10 @@ from einfluence.engine import measure
 from einfluence.engine.definition import train, trainable_copy
 from einfluence.engine.measurement import TextItem
 from einfluence.models.base import Base
-from einfluence.models.language.evaluation import heldout_documents, log_probs, perplexity
-from einfluence.models.language.world import BEGIN, Fact, World
 from einfluence.objectives.causal_lm import encode_text
 from einfluence.spec import AdamW, Facts, Full, Lora, Part, Recipe, Sgd, Spec
+from pretraining.evaluation import heldout_documents, log_probs, perplexity
+from pretraining.language import BEGIN, Fact, Language
 
 KINDS = (
     "self",
@@ -63,7 +63,7 @@ def grid() -> list[Recipe]:
     return recipes
 
 
-def sweep(base: Base, world: World, recipes: list[Recipe], probes: int, seed: int = 0) -> list[dict[str, Any]]:
+def sweep(base: Base, language: Language, recipes: list[Recipe], probes: int, seed: int = 0) -> list[dict[str, Any]]:
     """One row for each recipe; see the module's text for the columns."""
     part = Part(name="sweep", base="embedded:world", facts=Facts(probes=probes, seed=seed))
     made = curate(part, Spec(parts=(part,)))
@@ -84,7 +84,7 @@ def sweep(base: Base, world: World, recipes: list[Recipe], probes: int, seed: in
         return encode_text(base, samples[sample_id]["prompt"], samples[sample_id]["target"], sample_id)
 
     query_items, probe_items = [item(q) for q in queries], [[item(s) for s in members[p]] for p in chosen]
-    documents = heldout_documents(world, 48)
+    documents = heldout_documents(language, 48)
     before_ppl = perplexity(base.model, documents)  # type: ignore[arg-type]
     rows: list[dict[str, Any]] = []
     for recipe in recipes:
@@ -115,57 +115,61 @@ def sweep(base: Base, world: World, recipes: list[Recipe], probes: int, seed: in
     return rows
 
 
-def compare(base: Base, world: World, recipes: dict[str, Recipe], count: int) -> list[list[str]]:
+def compare(base: Base, language: Language, recipes: dict[str, Recipe], count: int) -> list[list[str]]:
     """Mean influence by kind of query: rows of (subjects, way of telling, probes, one cell for each kind)."""
     rows: list[list[str]] = []
-    pairs = dict(world.pairs)
-    told = [fact for fact in world.probes if (pairs.get(fact[1], ""), fact[2]) in world.value_of]
-    stored = [fact for fact in world.stored if fact[1] in pairs]
+    pairs = dict(language.pairs)
+    told = [fact for fact in language.probes if (pairs.get(fact[1], ""), fact[2]) in language.value_of]
+    stored = [fact for fact in language.stored if fact[1] in pairs]
     draw = random.Random(0)
     known: list[Fact] = []
     for subject, relation, category in draw.sample(stored, min(count, len(stored))):
         others = [
-            c for c in world.relations[relation].objects if (pairs[relation], c) in world.value_of and c != category
+            c
+            for c in language.relations[relation].objects
+            if (pairs[relation], c) in language.value_of and c != category
         ]
         known.append((subject, relation, draw.choice(others)))
     for title, facts in (("newcomers", draw.sample(told, min(count, len(told)))), ("known, told otherwise", known)):
         asked: list[tuple[int, str, list[int]]] = []
         for index, fact in enumerate(facts):
-            asked += [(index, kind, sentence) for kind, sentence in _asked(world, fact, pairs)]
+            asked += [(index, kind, sentence) for kind, sentence in _asked(language, fact, pairs)]
         sentences = [sentence for _, _, sentence in asked]
-        probes = [[TextItem((BEGIN, *world.relations[r].positive[0].fill([s], [o])), 1)] for s, r, o in facts]
+        probes = [[TextItem((BEGIN, *language.relations[r].positive[0].fill([s], [o])), 1)] for s, r, o in facts]
         items = [TextItem((BEGIN, *sentence), 1) for sentence in sentences]
         for name, recipe in recipes.items():
             before, results = measure(base, recipe, probes, items, 0)
             change = np.stack([after.logprob - before.logprob for _, _, after in results if after is not None])
-            rows.append([title, name, str(len(facts)), *_cells(world, facts, asked, change)])
+            rows.append([title, name, str(len(facts)), *_cells(language, facts, asked, change)])
         prompts = [[BEGIN, *sentence[:-1]] for sentence in sentences]
         targets = torch.tensor([sentence[-1] for sentence in sentences])[:, None]
         plain = log_probs(base.model, prompts).gather(1, targets)[:, 0]  # type: ignore[arg-type]
         change = np.zeros((len(facts), len(sentences)))
         for index, [probe] in enumerate(probes):
             near = [n for n, (owner, _, _) in enumerate(asked) if owner == index or (owner + n) % 5 == 0]
-            told_first = [[*probe.ids, world.stop, *prompts[n][1:]] for n in near]
+            told_first = [[*probe.ids, language.stop, *prompts[n][1:]] for n in near]
             after = log_probs(base.model, told_first).gather(1, targets[near])[:, 0]  # type: ignore[arg-type]
             change[index] = np.nan
             change[index, near] = (after - plain[near]).numpy()
-        rows.append([title, "in the prompt", str(len(facts)), *_cells(world, facts, asked, change)])
+        rows.append([title, "in the prompt", str(len(facts)), *_cells(language, facts, asked, change)])
     return rows
 
 
-def _asked(world: World, fact: Fact, pairs: dict[str, str]) -> list[tuple[str, list[int]]]:
+def _asked(language: Language, fact: Fact, pairs: dict[str, str]) -> list[tuple[str, list[int]]]:
     subject, name, thing = fact
-    relation, second = world.relations[name], world.relations[pairs[name]]
-    value = world.value_of[second.name, thing]
+    relation, second = language.relations[name], language.relations[pairs[name]]
+    value = language.value_of[second.name, thing]
     found = [("paraphrase", template) for template in relation.positive[1:]]
     found = [("self", relation.positive[0]), *found, ("negation", relation.negative), ("inverse", relation.reversed)]
     made = [(kind, template.fill([subject], [thing])) for kind, template in found]
     return [*made, ("conclusion", second.positive[0].fill([subject], [value]))]
 
 
-def _cells(world: World, facts: list[Fact], asked: list[tuple[int, str, list[int]]], change: np.ndarray) -> list[str]:
+def _cells(
+    language: Language, facts: list[Fact], asked: list[tuple[int, str, list[int]]], change: np.ndarray
+) -> list[str]:
     """Mean ± half width for each kind; unrelated are the queries about facts of other domains."""
-    domains = [world.relations[name].domain for _, name, _ in facts]
+    domains = [language.relations[name].domain for _, name, _ in facts]
     cells: list[str] = []
     for kind in COMPARED:
         means: list[float] = []
@@ -217,12 +221,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     base = load_base(find_base("embedded:world", "--base"))
-    world = World(data_folder() / "facts" / "world.yaml")
+    language = Language(data_folder() / "facts" / "world.yaml")
     if chosen.compare:
         lines = [["subjects", "told by", "probes", *COMPARED], ["---"] * (3 + len(COMPARED))]
-        text = "\n".join("| " + " | ".join(row) + " |" for row in lines + compare(base, world, SHIPPED, chosen.probes))
+        text = "\n".join(
+            "| " + " | ".join(row) + " |" for row in lines + compare(base, language, SHIPPED, chosen.probes)
+        )
     else:
-        text = table(sweep(base, world, grid(), chosen.probes))
+        text = table(sweep(base, language, grid(), chosen.probes))
     if chosen.out:
         chosen.out.write_text(text + "\n", encoding="utf-8")
     else:

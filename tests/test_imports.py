@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("einfluence", "tasks", "flows")
+PACKAGES = ("einfluence", "tasks", "flows", "pretraining")
 
 
 def files_of(root: Path, packages: tuple[str, ...] = PACKAGES) -> dict[str, Path]:
@@ -76,3 +77,18 @@ def test_a_circle_is_found_however_it_is_hidden(tmp_path: Path, line: str) -> No
     found = circle(tmp_path, ("house",))
     assert found[0] == found[-1] and set(found) == {"house.a", "house.b", "house.c"}
     assert found in ([f"house.{name}" for name in order] for order in ("abca", "bcab", "cabc")), "each imports the next"
+
+
+def test_the_wheel_holds_the_library_its_tasks_and_flows_and_nothing_that_trains_what_it_ships() -> None:
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    shipped = written["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert shipped == ["einfluence", "tasks", "flows"]
+    modules = files_of(ROOT)
+    uses = [
+        name
+        for name, path in modules.items()
+        if not name.startswith("pretraining")
+        for module in imported(name, path, set(modules))
+        if module.startswith("pretraining")
+    ]
+    assert uses == [], "the installed package would miss what stands beside it"

@@ -32,7 +32,15 @@ def facts_path(name: str, spec: Spec) -> Path:
 
 
 def load_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) -> World:
-    """Reads and checks a facts file.
+    """Reads and checks a facts file; like :func:`read_world`, but without the places of its keys.
+
+    The tree that holds them is large where the file is.
+    """
+    return dataclasses.replace(read_world(path, spell), document=None)
+
+
+def read_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) -> World:
+    """Reads and checks a facts file, and keeps where each of its keys stands.
 
     Args:
         path: The YAML file.
@@ -45,7 +53,7 @@ def load_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) 
     entities = _entities(facts, document, spell)
     world = World(facts, entities, tuple(_probes(facts, entities, document)), path, document)
     check(world)
-    return dataclasses.replace(world, document=None)  # the tree of a large file is large, and no longer needed
+    return world
 
 
 def _parse(path: Path) -> tuple[FactsFile, Document]:

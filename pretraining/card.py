@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from textwrap import fill
 
-from einfluence.models.language.evaluation import COMPETING, MARKS
-from einfluence.models.language.world import World
+from pretraining.evaluation import COMPETING, MARKS
+from pretraining.language import Language
 
 _MEANING = {
     "in_context_repeat": "a fact of the prompt asked again in its own words",
@@ -58,7 +58,7 @@ training; marks are measured on those.
 {tokens:.1f} million tokens, {steps:,} steps, {minutes:.0f} minutes of one thread of a shared CPU (seed {seed}),
 bfloat16 products with float32 weights. Muon for the hidden matrices, AdamW for the rest. Made by
 
-    python -m flows.pretrain language
+    python -m pretraining
 {note}
 which climbs a ladder of forms (accuracies are of the training documents at the end of each rung, every one seen once):
 
@@ -84,7 +84,7 @@ objects of the relation. Nothing about real animals, people or places should be 
 """
 
 
-def write_card(folder: Path, world: World, marks: dict[str, float]) -> None:
+def write_card(folder: Path, language: Language, marks: dict[str, float]) -> None:
     """Write README.md into a folder that holds config.json and training.json."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
@@ -99,15 +99,15 @@ def write_card(folder: Path, world: World, marks: dict[str, float]) -> None:
         missed = "" if marks[mark] >= wanted else " (not reached)"
         scores.append(f"| `{mark}` | {_MEANING[mark]} | {wanted:.2f} | {marks[mark]:.3f}{missed} |")
     text = _CARD.format(
-        name=world.path.stem,
+        name=language.path.stem,
         parameters=training["parameters"],
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
-        relations=len(world.relations),
-        domains=len({relation.domain for relation in world.relations.values()}),
-        words=len(world.words),
-        stored=len(world.stored),
-        newcomers=len(world.newcomers),
+        relations=len(language.relations),
+        domains=len({relation.domain for relation in language.relations.values()}),
+        words=len(language.words),
+        stored=len(language.stored),
+        newcomers=len(language.newcomers),
         tokens=training["tokens"] / 1e6,
         steps=training["steps"],
         minutes=training["seconds"] / 60,

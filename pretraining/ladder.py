@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from einfluence.models.language.corpus import Level
-from einfluence.models.language.training import Plan, Rung
+from pretraining.corpus import Level
+from pretraining.training import Plan, Rung
 
 _BARE = Level({"bare": 1.0})
 _STATED = Level({"bare": 0.3, "binding": 0.7}, templates=1)

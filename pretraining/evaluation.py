@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from einfluence.models.language.corpus import Corpus
-from einfluence.models.language.ladder import WHOLE
-from einfluence.models.language.world import BEGIN, PAD, Relation, World
+from pretraining.corpus import Corpus
+from pretraining.ladder import WHOLE
+from pretraining.language import BEGIN, PAD, Language, Relation
 
 MARKS = {
     "in_context_repeat": 0.95,
@@ -39,20 +39,20 @@ class Item:
     target: int
 
 
-def items(world: World, mark: str, count: int, seed: int = 11) -> list[Item]:
+def items(language: Language, mark: str, count: int, seed: int = 11) -> list[Item]:
     """Items of a mark; of stored facts all there are, or `count` of them if that is fewer."""
     draw = Random(f"{mark}:{seed}")
     if mark.startswith("stored"):
-        return _stored(world, mark, count, draw)
+        return _stored(language, mark, count, draw)
     make = _transitive if mark == "in_context_transitive" else _binding
-    return [make(world, mark, draw) for _ in range(count)]
+    return [make(language, mark, draw) for _ in range(count)]
 
 
-def _binding(world: World, mark: str, draw: Random) -> Item:
+def _binding(language: Language, mark: str, draw: Random) -> Item:
     """Four newcomers with a fact each (for negation also one that does not hold), then one is asked again."""
-    relation = draw.choice(list(world.relations.values()))
+    relation = draw.choice(list(language.relations.values()))
     polarities = 2 if mark == "in_context_negation" else 1
-    pairs = _reserved_pairs(world, relation, polarities, draw)
+    pairs = _reserved_pairs(language, relation, polarities, draw)
     names = list(pairs)
     holds = {name: things[0] for name, things in pairs.items()}
     lacks = {name: things[-1] for name, things in pairs.items()}
@@ -74,18 +74,18 @@ def _binding(world: World, mark: str, draw: Random) -> Item:
     else:
         other = draw.choice([n for n in range(len(relation.positive)) if n != stated[asked]])
         query = relation.positive[other].fill([asked], [holds[asked]])
-    return _item(world, premises, query)
+    return _item(language, premises, query)
 
 
-def _transitive(world: World, mark: str, draw: Random) -> Item:
+def _transitive(language: Language, mark: str, draw: Random) -> Item:
     """Four newcomers in four categories (newcomers too) that carry a value each; the value of one newcomer is asked."""
-    first, second = (world.relations[name] for name in draw.choice(world.pairs))
-    reserved = world.reserved
+    first, second = (language.relations[name] for name in draw.choice(language.pairs))
+    reserved = language.reserved
     names: set[int] = set()
     values: set[int] = set()
     chains: list[tuple[int, int, int]] = []
     while len(chains) < COMPETING:
-        category, name = draw.sample(world.newcomers, 2)
+        category, name = draw.sample(language.newcomers, 2)
         if category in names or name in names or not reserved[name][category]:
             continue
         open_values = [v for v in second.objects if reserved[category][v] and reserved[name][v] and v not in values]
@@ -97,39 +97,39 @@ def _transitive(world: World, mark: str, draw: Random) -> Item:
     premises += [draw.choice(second.positive).fill([category], [value]) for _, category, value in chains]
     draw.shuffle(premises)
     name, _, value = draw.choice(chains)
-    return _item(world, premises, draw.choice(second.positive).fill([name], [value]))
+    return _item(language, premises, draw.choice(second.positive).fill([name], [value]))
 
 
-def _stored(world: World, mark: str, count: int, draw: Random) -> list[Item]:
+def _stored(language: Language, mark: str, count: int, draw: Random) -> list[Item]:
     found: list[Item] = []
-    for index, (subject, name, thing) in enumerate(world.stored):
-        templates = world.relations[name].positive
-        held = world.heldout_template(index)
+    for index, (subject, name, thing) in enumerate(language.stored):
+        templates = language.relations[name].positive
+        held = language.heldout_template(index)
         asked = held if mark == "stored_paraphrase" else draw.choice([n for n in range(len(templates)) if n != held])
-        found.append(_item(world, [], templates[asked].fill([subject], [thing])))
+        found.append(_item(language, [], templates[asked].fill([subject], [thing])))
     return found if count >= len(found) else draw.sample(found, count)
 
 
-def _reserved_pairs(world: World, relation: Relation, each: int, draw: Random) -> dict[int, list[int]]:
+def _reserved_pairs(language: Language, relation: Relation, each: int, draw: Random) -> dict[int, list[int]]:
     """Competing newcomers with `each` objects, all different; every pair is one that training never joined."""
     for _ in range(100_000):  # Small classes often have no reserved object left for some name: draw again.
         taken: set[int] = set()
         pairs: dict[int, list[int]] = {}
-        for name in draw.sample(world.newcomers, COMPETING):
-            free = [thing for thing in relation.objects if world.reserved[name][thing] and thing not in taken]
+        for name in draw.sample(language.newcomers, COMPETING):
+            free = [thing for thing in relation.objects if language.reserved[name][thing] and thing not in taken]
             if len(free) < each:
                 break
             pairs[name] = draw.sample(free, each)
             taken.update(pairs[name])
         else:
             return pairs
-    raise ValueError(f"too few objects of {relation.name!r} in {world.path} for {COMPETING} competing entities")
+    raise ValueError(f"too few objects of {relation.name!r} in {language.path} for {COMPETING} competing entities")
 
 
-def _item(world: World, premises: Sequence[list[int]], query: list[int]) -> Item:
+def _item(language: Language, premises: Sequence[list[int]], query: list[int]) -> Item:
     prompt = [BEGIN]
     for premise in premises:
-        prompt += [*premise, world.stop]
+        prompt += [*premise, language.stop]
     return Item(prompt + query[:-1], query[-1])
 
 
@@ -155,9 +155,9 @@ def accuracy(model: PreTrainedModel, asked: Sequence[Item]) -> float:
     return float((best == torch.tensor([item.target for item in asked])).float().mean())
 
 
-def heldout_documents(world: World, count: int = 400) -> list[list[int]]:
+def heldout_documents(language: Language, count: int = 400) -> list[list[int]]:
     """Documents of the whole language that training did not see (another seed)."""
-    corpus = Corpus(world, seed=-1)
+    corpus = Corpus(language, seed=-1)
     return [corpus.document(WHOLE).ids for _ in range(count)]
 
 
@@ -177,8 +177,8 @@ def perplexity(model: PreTrainedModel, documents: Sequence[list[int]], batch: in
     return math.exp(total / count)
 
 
-def evaluate(model: PreTrainedModel, world: World, count: int = 1000) -> dict[str, float]:
+def evaluate(model: PreTrainedModel, language: Language, count: int = 1000) -> dict[str, float]:
     """Every mark and the perplexity, as `evaluation.json` holds them."""
-    result = {mark: round(accuracy(model, items(world, mark, count)), 4) for mark in MARKS}
-    result["perplexity"] = round(perplexity(model, heldout_documents(world)), 3)
+    result = {mark: round(accuracy(model, items(language, mark, count)), 4) for mark in MARKS}
+    result["perplexity"] = round(perplexity(model, heldout_documents(language)), 3)
     return result

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from random import Random
 
-from einfluence.models.language.world import BEGIN, END, LETTERS, Relation, Template, World
+from pretraining.language import BEGIN, END, LETTERS, Language, Relation, Template
 
 
 @dataclass
@@ -61,17 +61,17 @@ class _Claim:
 class Corpus:
     """Draws documents of a world."""
 
-    def __init__(self, world: World, seed: int) -> None:
-        self.world = world
+    def __init__(self, language: Language, seed: int) -> None:
+        self.language = language
         self.random = Random(seed)
-        self._letters = {letter: world.ids[letter] for letter in LETTERS}
-        self._inner = {letter: world.ids[f"##{letter}"] for letter in LETTERS}
+        self._letters = {letter: language.ids[letter] for letter in LETTERS}
+        self._inner = {letter: language.ids[f"##{letter}"] for letter in LETTERS}
         self._spelled: dict[int, list[int]] = {}
-        self._relations = list(world.relations.values())
-        self._newcomers = set(world.newcomers)
+        self._relations = list(language.relations.values())
+        self._newcomers = set(language.newcomers)
         self._trained = {
-            index: [t for n, t in enumerate(world.relations[r].positive) if n != world.heldout_template(index)]
-            for index, (_, r, _) in enumerate(world.stored)
+            index: [t for n, t in enumerate(language.relations[r].positive) if n != language.heldout_template(index)]
+            for index, (_, r, _) in enumerate(language.stored)
         }
 
     def document(self, level: Level) -> Document:
@@ -86,7 +86,7 @@ class Corpus:
 
     def _free(self, subject: int, candidates: tuple[int, ...], taken: set[int]) -> int | None:
         """A candidate not taken that this newcomer may be joined with in training; None if there is none."""
-        reserved = self.world.reserved[subject]
+        reserved = self.language.reserved[subject]
         open_ones = [pick for pick in candidates if pick not in taken and not reserved[pick]]
         return self.random.choice(open_ones) if open_ones else None
 
@@ -106,7 +106,7 @@ class Corpus:
 
     def _negative(self, claim: _Claim, level: Level) -> list[int]:
         if level.rare and self.random.random() < level.rare:
-            return self.world.deny + self._fill(claim.relation.positive[0], claim)
+            return self.language.deny + self._fill(claim.relation.positive[0], claim)
         return self._fill(claim.relation.negative, claim)
 
     def _fill(self, template: Template, claim: _Claim) -> list[int]:
@@ -117,7 +117,7 @@ class Corpus:
     def _bare(self, level: Level) -> Document:
         """Name and object side by side, without grammar: the first thing to bind."""
         relation = self.random.choice(self._relations)
-        names = self.random.sample(self.world.newcomers, self.random.randint(*level.entities))
+        names = self.random.sample(self.language.newcomers, self.random.randint(*level.entities))
         facts: list[tuple[int, int]] = []
         for name in names:
             thing = self._free(name, relation.objects, {thing for _, thing in facts})
@@ -125,24 +125,24 @@ class Corpus:
                 facts.append((name, thing))
         document = Document()
         for name, thing in facts:
-            document.say([name, thing], self.world.stop)
+            document.say([name, thing], self.language.stop)
         for name, thing in self.random.sample(facts, min(3, len(facts))):
-            document.say([name, thing], self.world.stop, "bare")
+            document.say([name, thing], self.language.stop, "bare")
         return document
 
     def _claims(self, level: Level) -> list[_Claim]:
         """Facts about a few newcomers: unique by (subject, relation, polarity) and by (relation, object)."""
         most = min(level.relations, len(self._relations))
         relations = self.random.sample(self._relations, self.random.randint(1, most))
-        members = {first for first, _ in self.world.pairs}
-        names = self.random.sample(self.world.newcomers, self.random.randint(*level.entities))
+        members = {first for first, _ in self.language.pairs}
+        names = self.random.sample(self.language.newcomers, self.random.randint(*level.entities))
         taken = set(names)
         claims: list[_Claim] = []
         for name in names:
             for relation in self.random.sample(relations, self.random.randint(1, len(relations))):
                 candidates = relation.objects
                 if relation.name in members and self.random.random() < 0.25:
-                    candidates = self.world.newcomers
+                    candidates = self.language.newcomers
                 polarities = [True]
                 if self.random.random() < level.negation:
                     polarities = self.random.choice([[False], [True, False], [True, False]])
@@ -160,7 +160,7 @@ class Corpus:
                 sentence = claim.relation.reversed.fill(self._name(claim.subject), self._name(claim.object))
             else:
                 sentence = self._positive(claim, level) if claim.positive else self._negative(claim, level)
-            document.say(sentence, self.world.stop)
+            document.say(sentence, self.language.stop)
 
     def _binding(self, level: Level) -> Document:
         """Facts in context, asked again in the same or in other words."""
@@ -174,7 +174,7 @@ class Corpus:
         return document
 
     def _query(self, document: Document, claim: _Claim, claims: list[_Claim], level: Level) -> None:
-        stop = self.world.stop
+        stop = self.language.stop
         if not claim.positive:
             document.say(self._negative(claim, level), stop, "negation")
             return
@@ -198,10 +198,10 @@ class Corpus:
 
     def _two_hop(self, level: Level) -> Document:
         """Newcomers in categories that are newcomers too, and what those categories carry: the conclusion is asked."""
-        first, second = (self.world.relations[name] for name in self.random.choice(self.world.pairs))
+        first, second = (self.language.relations[name] for name in self.random.choice(self.language.pairs))
         count = self.random.randint(*level.entities)
         kinds = self.random.randint(2, count)
-        names = self.random.sample(self.world.newcomers, count + kinds)
+        names = self.random.sample(self.language.newcomers, count + kinds)
         subjects, categories = names[:count], names[count:]
         taken: set[int] = set()
         values: dict[int, int] = {}
@@ -210,7 +210,7 @@ class Corpus:
             if value is not None:
                 values[category] = value
                 taken.add(value)
-        reserved = self.world.reserved
+        reserved = self.language.reserved
         members: list[_Claim] = []
         for subject in subjects:
             allowed = [c for c in values if not reserved[subject][c] and not reserved[subject][values[c]]]
@@ -225,24 +225,24 @@ class Corpus:
             draw = self.random.random()
             if draw < 0.7:
                 conclusion = _Claim(member.subject, second, values[member.object])
-                document.say(self._positive(conclusion, level), self.world.stop, "two_hop")
+                document.say(self._positive(conclusion, level), self.language.stop, "two_hop")
             elif draw < 0.85:
-                document.say(self._positive(member, level), self.world.stop, "binding")
+                document.say(self._positive(member, level), self.language.stop, "binding")
             else:
                 carry = _Claim(member.object, second, values[member.object])
-                document.say(self._positive(carry, level), self.world.stop, "binding")
+                document.say(self._positive(carry, level), self.language.stop, "binding")
         return document
 
     def _stored_hop(self, level: Level) -> Document:
         """Newcomers in known categories: the conclusion needs the stored fact about the category."""
-        first, second = (self.world.relations[name] for name in self.random.choice(self.world.pairs))
-        names = self.random.sample(self.world.newcomers, self.random.randint(1, level.entities[1]))
+        first, second = (self.language.relations[name] for name in self.random.choice(self.language.pairs))
+        names = self.random.sample(self.language.newcomers, self.random.randint(1, level.entities[1]))
         spell = self.random.random() < level.spelled
         members: list[_Claim] = []
         taken: set[int] = set()
         for name in names:
-            known = [c for c in first.objects if (second.name, c) in self.world.value_of]
-            open_ones = [c for c in known if not self.world.reserved[name][self.world.value_of[second.name, c]]]
+            known = [c for c in first.objects if (second.name, c) in self.language.value_of]
+            open_ones = [c for c in known if not self.language.reserved[name][self.language.value_of[second.name, c]]]
             category = self._free(name, tuple(open_ones), taken)
             if category is not None:
                 members.append(_Claim(name, first, category))
@@ -253,9 +253,9 @@ class Corpus:
         self._premises(document, members, level)
         for member in self.random.sample(members, min(3, len(members))):
             if self.random.random() < 0.75:
-                value = self.world.value_of[(second.name, member.object)]
+                value = self.language.value_of[(second.name, member.object)]
                 conclusion = _Claim(member.subject, second, value)
-                document.say(self._positive(conclusion, level), self.world.stop, "stored_hop")
+                document.say(self._positive(conclusion, level), self.language.stop, "stored_hop")
             else:
                 self._query(document, member, members, level)
         return document
@@ -264,11 +264,11 @@ class Corpus:
         """A few stored facts, each in a template that it is not held out from."""
         document = Document()
         for _ in range(self.random.randint(1, 3)):
-            index = self.random.randrange(len(self.world.stored))
-            subject, name, thing = self.world.stored[index]
-            claim = _Claim(subject, self.world.relations[name], thing)
+            index = self.random.randrange(len(self.language.stored))
+            subject, name, thing = self.language.stored[index]
+            claim = _Claim(subject, self.language.relations[name], thing)
             template = self.random.choice(self._trained[index])
-            document.say(self._fill(template, claim), self.world.stop, "stored")
+            document.say(self._fill(template, claim), self.language.stop, "stored")
         return document
 
     def _polar(self, level: Level) -> Document:
@@ -281,6 +281,6 @@ class Corpus:
             others = [c for c in claims if c.relation is claim.relation and c.subject != claim.subject and c.positive]
             if claim.positive and others and self.random.random() < 0.27:  # as many yes as no
                 asked, truth = _Claim(claim.subject, claim.relation, self.random.choice(others).object), False
-            sentence = [*self.world.claim, *self._fill(asked.relation.positive[0], asked), self.world.ask]
-            document.say([*sentence, self.world.yes if truth else self.world.no], self.world.stop, "polar")
+            sentence = [*self.language.claim, *self._fill(asked.relation.positive[0], asked), self.language.ask]
+            document.say([*sentence, self.language.yes if truth else self.language.no], self.language.stop, "polar")
         return document

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from einfluence.models.language.card import write_card
-from einfluence.models.language.evaluation import evaluate
-from einfluence.models.language.export import save_folder
-from einfluence.models.language.training import Plan, Progress, train
-from einfluence.models.language.world import World
+from pretraining.card import write_card
+from pretraining.evaluation import evaluate
+from pretraining.export import save_folder
+from pretraining.language import Language
+from pretraining.training import Plan, Progress, train
 
 
 def pretrain(facts: Path, plan: Plan, folder: Path, work: Path, *, compile: bool = True) -> dict[str, float]:
@@ -26,25 +26,25 @@ def pretrain(facts: Path, plan: Plan, folder: Path, work: Path, *, compile: bool
         plan: Sizes, rates, rungs and seed.
         folder: Gets config.json, model.safetensors, the tokenizer, evaluation.json, training.json and README.md.
         work: Gets the checkpoints; must belong to this plan alone.
-        compile: Fuse the training step; see :func:`~einfluence.models.language.training.train`.
+        compile: Fuse the training step; see :func:`~pretraining.training.train`.
 
     Returns:
         The marks and the perplexity, as in evaluation.json: of the stored half-precision weights, not the trained ones.
     """
-    world = World(facts)
-    parameters, shape, progress = train(world, plan, work, compile=compile)
-    save_folder(parameters, shape, world, folder)
+    language = Language(facts)
+    parameters, shape, progress = train(language, plan, work, compile=compile)
+    save_folder(parameters, shape, language, folder)
     _write(folder / "training.json", _record(plan, progress, shape.parameters()))
     return mark(facts, folder)
 
 
 def mark(facts: Path, folder: Path, *, count: int = 1000) -> dict[str, float]:
     """Measures a shipped folder's marks anew and writes evaluation.json and the model card."""
-    world = World(facts)
+    language = Language(facts)
     model = cast("PreTrainedModel", AutoModelForCausalLM.from_pretrained(folder))
-    result = evaluate(model, world, count)
+    result = evaluate(model, language, count)
     _write(folder / "evaluation.json", result)
-    write_card(folder, world, result)
+    write_card(folder, language, result)
     return result
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from einfluence.models.language.network import Parameters, Shape
-from einfluence.models.language.tokenizer import build_tokenizer
-from einfluence.models.language.world import BEGIN, END, PAD, World
+from pretraining.language import BEGIN, END, PAD, Language
+from pretraining.network import Parameters, Shape
+from pretraining.tokenizer import build_tokenizer
 
 JOIN = " . "
 """What stands between a premise and a query in the prompt, as in the documents of training."""
@@ -41,7 +41,7 @@ def to_llama(parameters: Parameters, shape: Shape) -> LlamaForCausalLM:
     return model.eval()
 
 
-def save_folder(parameters: Parameters, shape: Shape, world: World, folder: Path) -> None:
+def save_folder(parameters: Parameters, shape: Shape, language: Language, folder: Path) -> None:
     """Write configuration, weights (float16 on disk, float32 when loaded) and tokenizer.
 
     The configuration keeps `dtype: float32`, so that a plain `from_pretrained` computes in single precision.
@@ -55,4 +55,4 @@ def save_folder(parameters: Parameters, shape: Shape, world: World, folder: Path
     config.write_text(
         config.read_text(encoding="utf-8").replace('"dtype": "float16"', '"dtype": "float32"'), encoding="utf-8"
     )
-    build_tokenizer(world).save_pretrained(folder)
+    build_tokenizer(language).save_pretrained(folder)

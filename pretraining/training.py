@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from einfluence.models.language.corpus import Corpus, Document, Level
-from einfluence.models.language.network import Parameters, Shape, answer_loss, initialise
-from einfluence.models.language.optimizer import Optimizer
-from einfluence.models.language.world import PAD, World
+from pretraining.corpus import Corpus, Document, Level
+from pretraining.language import PAD, Language
+from pretraining.network import Parameters, Shape, answer_loss, initialise
+from pretraining.optimizer import Optimizer
 
 log = logging.getLogger(__name__)
 
@@ -127,12 +127,12 @@ def _pack(documents: list[Document], length: int, pick: np.random.Generator, fre
 
 
 def train(
-    world: World, plan: Plan, folder: Path, *, compile: bool = True, every: int = 400
+    language: Language, plan: Plan, folder: Path, *, compile: bool = True, every: int = 400
 ) -> tuple[Parameters, Shape, Progress]:
     """Climb the ladder, or continue where `folder` stands.
 
     Args:
-        world: what documents are about.
+        language: what documents are about.
         plan: sizes, rates and rungs.
         folder: checkpoints go here (`weights.safetensors`, `optimizer.safetensors`, `progress.json`).
         compile: fuse the step with `torch.compile` (1.5 times as fast; needs a C++ compiler). Changes rounding only.
@@ -141,14 +141,14 @@ def train(
     Returns:
         Parameters (float32), their shape and the record of the run.
     """
-    parameters, shape, progress, optimizer = _begin(world, plan, folder)
+    parameters, shape, progress, optimizer = _begin(language, plan, folder)
     step: Callable[..., tuple[Tensor, Tensor]] = _loss
     if compile:
         torch._dynamo.config.cache_size_limit = 64  # pyright: ignore # one graph for each bucket and depth
         step = torch.compile(_loss, dynamic=False)
     while progress.rung < len(plan.rungs):
         rung = plan.rungs[progress.rung]
-        corpus = Corpus(world, plan.seed * 1_000_003 + progress.step)
+        corpus = Corpus(language, plan.seed * 1_000_003 + progress.step)
         started, before = time.monotonic(), progress.tokens
         source = batches(corpus, rung.level, plan.batch_tokens, plan.free_weight)
         done = False
@@ -219,8 +219,8 @@ def _require(parameters: Parameters) -> None:
         value.requires_grad_(True)
 
 
-def _begin(world: World, plan: Plan, folder: Path) -> tuple[Parameters, Shape, Progress, Optimizer]:
-    shape = Shape(len(world.words), plan.layers, plan.hidden, plan.heads, plan.head_dim, plan.intermediate)
+def _begin(language: Language, plan: Plan, folder: Path) -> tuple[Parameters, Shape, Progress, Optimizer]:
+    shape = Shape(len(language.words), plan.layers, plan.hidden, plan.heads, plan.head_dim, plan.intermediate)
     if not (folder / "progress.json").exists():
         parameters = initialise(shape, plan.seed)
         _require(parameters)

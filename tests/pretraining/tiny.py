@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from einfluence.models.language.corpus import Level
-from einfluence.models.language.training import Plan, Rung
+from pretraining.corpus import Level
+from pretraining.training import Plan, Rung
 
 LETTERS = "abdefgiklmnoprstuvz"
 NEWCOMERS = [f"{a}{b}{c}" for a in "bdgkmz" for b in "aou" for c in "fnp"]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from einfluence.models.language.world import BEGIN, SPECIALS, World
+from pretraining.language import BEGIN, SPECIALS, Language
 
 
-def build_tokenizer(world: World) -> PreTrainedTokenizerFast:
+def build_tokenizer(language: Language) -> PreTrainedTokenizerFast:
     """A tokenizer with the ids of `world.words`.
 
     Text is lower-cased and split at spaces and punctuation. A word of the vocabulary is one token; another is written
     as the longest known beginning and then letter by letter (`##x`), so any name can be written. `<bos>` opens every
     text that is encoded with special tokens.
     """
-    model = models.WordPiece(vocab=dict(world.ids), unk_token="<unk>", continuing_subword_prefix="##")  # type: ignore[call-arg]
+    model = models.WordPiece(vocab=dict(language.ids), unk_token="<unk>", continuing_subword_prefix="##")  # type: ignore[call-arg]
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

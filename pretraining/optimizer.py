@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from einfluence.models.language.network import Parameters
+from pretraining.network import Parameters
 
 
 class Optimizer:
