@@ -1,4 +1,4 @@
-"""Writes the pages that are made from the code: the tables of docs/data-model.md and the JSON schema of a spec.
+"""Writes what is made from the code: the tables of docs/data-model.md, the shapes of docs/curation.md, a spec's schema.
 
 `make docs` runs it; a test holds what is committed equal to what it writes.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from einfluence.curate.rows.shapes import shapes_table
 from einfluence.spec import Spec
 from einfluence.store.schema import TABLES
 
 DOCS = Path(__file__).parent
-BEGIN, END = "<!-- tables: made by docs/build.py -->", "<!-- end of tables -->"
 
 
 def tables() -> str:
@@ -26,13 +26,22 @@ def tables() -> str:
     return "\n".join(lines)
 
 
+def filled(page: Path, what: str, text: str) -> str:
+    """A page with a text between the marks of what is made there."""
+    begin, end = f"<!-- {what}: made by docs/build.py -->", f"<!-- end of {what} -->"
+    head, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    return f"{head}{begin}\n\n{text}\n{end}{rest.partition(end)[2]}"
+
+
 def pages() -> dict[Path, str]:
     """Every made page with its text."""
-    model = DOCS / "data-model.md"
-    head, _, rest = model.read_text(encoding="utf-8").partition(BEGIN)
-    tail = rest.partition(END)[2]
+    model, curation = DOCS / "data-model.md", DOCS / "curation.md"
     schema = json.dumps(Spec.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
-    return {model: f"{head}{BEGIN}\n\n{tables()}\n{END}{tail}", DOCS / "schema" / "spec.json": schema}
+    return {
+        model: filled(model, "tables", tables()),
+        curation: filled(curation, "shapes", f"{shapes_table()}\n"),
+        DOCS / "schema" / "spec.json": schema,
+    }
 
 
 if __name__ == "__main__":

@@ -88,7 +88,20 @@ class Part(Model):
     base: str = Field(description="hub id[@revision], a folder, or embedded:NAME")
     facts: Facts | None = None
     samples: str | None = Field(
-        default=None, description="JSONL, CSV or Parquet of {id, prompt, target, group?} or {id, image, label}"
+        default=None,
+        description="a .jsonl, .json, .csv, .tsv or .parquet file, a folder saved by `datasets`, or a hub id "
+        "`org/name[:config][:split]`; docs/curation.md says which rows are read",
+    )
+    fields: dict[str, str] = Field(
+        default_factory=dict, description="columns of `samples` by our names: {prompt: question, target: answer}"
+    )
+    extra: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="columns of `samples` that nothing reads: refused by name, or left out and counted",
+    )
+    chat: bool = Field(default=False, description="write texts as a user's turn and the assistant's")
+    chat_template: str | None = Field(
+        default=None, description="a file (Jinja) to write chats by, instead of the base's own template"
     )
     probes: str | None = Field(default=None, description="{id, samples: [..]}; by default every sample is a probe")
     queries: str | None = Field(
@@ -179,6 +192,11 @@ class Part(Model):
             raise ValueError(f"exactly one of facts, samples, images, source (here: {', '.join(given) or 'none'})")
         if self.samples is None and (self.probes or self.queries or self.relations):
             raise ValueError("`probes`, `queries` and `relations` beside `samples` only")
+        beside = [key for key in ("fields", "extra", "chat", "chat_template") if key in self.model_fields_set]
+        if self.samples is None and beside:
+            raise ValueError(f"`{beside[0]}` beside `samples` only")
+        if len(set(self.fields.values())) < len(self.fields):
+            raise ValueError("each column once in `fields`")
         return self
 
 

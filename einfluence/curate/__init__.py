@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from einfluence.curate.builder import Codes, CurationBuilder, Ints, Measure
 from einfluence.curate.classes import ImageLimits
 from einfluence.curate.distance import measures_for
-from einfluence.curate.files import Rows, build_from_files
+from einfluence.curate.files import Reading, Rows, build_from_files
 from einfluence.curate.gates import (
     Tokenizer,
     check_texts,
@@ -19,6 +20,9 @@ from einfluence.curate.gates import (
     count_known,
     count_likenesses,
 )
+from einfluence.curate.records import lines_of
+from einfluence.curate.rows.said import ChatWriter
+from einfluence.curate.rows.table import Table, place_of
 from einfluence.curate.tables import finish
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
@@ -42,6 +46,7 @@ def curate(
     shape: tuple[int, int, int] | None = None,
     class_names: Mapping[str, int] | None = None,
     rows: Rows | None = None,
+    chat: ChatWriter | None = None,
 ) -> Curated:
     """Makes what one part of a spec is to measure.
 
@@ -60,13 +65,16 @@ def curate(
         shape: (channels, height, width) of the image base; other images are refused.
         class_names: Indices by name of the base's classes, where it names them; the part's own `classes` come first.
         rows: How a samples file is read for a base that takes neither texts to be continued nor images.
+        chat: Writes chats as the base reads them.
 
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
     """
     written = part.classes is not None
     limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written)
-    builder, default_kind, more = _build(part, spec, tokenize, limits, rows)
+    template = _template(spec.path(part.chat_template)) if part.chat_template else None
+    reading = Reading(limits, part.join, rows, part.chat, template, chat)
+    builder, default_kind, more = _build(part, spec, tokenize, reading)
     count_joints(builder)
     check_texts(builder, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
     if part.facts is None and all(sample.gap is not None for sample in builder.samples.values()):
@@ -79,17 +87,18 @@ def curate(
 
 
 def _build(
-    part: Part, spec: Spec, tokenize: Tokenizer | None, limits: ImageLimits, rows: Rows | None
+    part: Part, spec: Spec, tokenize: Tokenizer | None, reading: Reading
 ) -> tuple[CurationBuilder, DefaultKind | None, Mapping[str, Measure]]:
     if part.samples is not None:
         probes, queries, relations = (
             spec.path(name) if name else None for name in (part.probes, part.queries, part.relations)
         )
-        return build_from_files(spec.path(part.samples), probes, queries, relations, limits, part.join, rows), None, {}
+        table = Table(place_of(part.samples, spec.folder), part.fields, part.extra)
+        return build_from_files(table, probes, queries, relations, reading), None, {}
     if part.images is not None:
         from einfluence.curate.images.draw import build_images
 
-        images = build_images(part.images, spec, limits)
+        images = build_images(part.images, spec, reading.limits)
         return images.builder, images.default_kind, {}
     if part.classes is not None:
         raise InputError("classes", "classes for texts", "`classes` beside `images`, or `samples` that are images")
@@ -106,3 +115,7 @@ def _build(
 
     found = build_source(part.source, spec, part.join)
     return found.builder, found.default_kind, {}
+
+
+def _template(file: Path) -> str:
+    return "\n".join(line for _, line in lines_of(file))

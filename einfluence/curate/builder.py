@@ -61,7 +61,8 @@ class CurationBuilder:
     """Samples by ``sample_id``, probes by ``probe_id``, queries (``sample_id``, in order) and claims about pairs.
 
     A claim is (kind, level), given by (probe_id, query_id); the first one stands. ``given`` holds distances that the
-    user gave; ``join`` is what the part puts between prompt and target.
+    user gave; ``join`` is what the part puts between prompt and target. ``words`` are those that the user
+    wrote of samples that a chat template has written.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict[str, Sample])
@@ -73,6 +74,7 @@ class CurationBuilder:
     given: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
     gates: Gates = field(default_factory=Gates)
     join: str | None = None
+    words: dict[str, str] = field(default_factory=dict[str, str])
 
     def sample(self, sample: Sample) -> str:
         """Keeps a sample (the first of equal content) and returns its id; joined as the part says, if it does not."""

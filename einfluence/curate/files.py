@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from einfluence.curate.builder import KINDS, PROBE_KINDS, CurationBuilder
 from einfluence.curate.classes import ImageLimits
-from einfluence.curate.formats import misfit
+from einfluence.curate.columns import misfit
 from einfluence.curate.images.rows import IMAGE_FIELDS, ImageRows, as_image_row
-from einfluence.curate.records import id_field, lines_of, number_field, read_records, text_field
+from einfluence.curate.records import Record, id_field, lines_of, number_field, read_records, text_field
+from einfluence.curate.rows.foreign import another_shape, foreign, no_shape, too_many
+from einfluence.curate.rows.said import ChatWriter
+from einfluence.curate.rows.samples import Made, Names, TextRows
+from einfluence.curate.rows.shapes import COMMON, shape_of
+from einfluence.curate.rows.table import Table, leave_out
 from einfluence.errors import InputError
 from einfluence.samples import Probe, Sample
 
-TEXT_FIELDS = ("id", "prompt", "target")
-EQUAL_PROBES = "probes of equal samples"
-MORE_FIELDS = ("group", "cluster", "template", "join")
+Found = TypeVar("Found")
+EQUAL, EQUAL_PROBES = "samples of equal content", "probes of equal samples"
+SAME_ANSWERS = "pairs of one answer twice (no sibling)"
+Ids = Mapping[str, tuple[str, ...]]
+"""``sample_id`` by the user's id; several where a row is a chat of several answers."""
 
 
 @dataclass(frozen=True)
@@ -41,59 +49,95 @@ class Rows:
     optional: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the rows of a part become samples.
+
+    Args:
+        limits: What the base says of images and their classes.
+        join: What the part puts between prompt and target.
+        rows: How rows are read for a base that takes neither texts to be continued nor images; without it the first
+            row says whether the table holds texts or images.
+        chat: Whether texts are written as turns of a chat.
+        template: A chat template instead of the base's.
+        write: Writes a chat as the base reads it.
+    """
+
+    limits: ImageLimits = field(default_factory=ImageLimits)
+    join: str | None = None
+    rows: Rows | None = None
+    chat: bool = False
+    template: str | None = None
+    write: ChatWriter | None = None
+
+
 def build_from_files(
-    samples: Path,
+    samples: Table,
     probes: Path | None = None,
     queries: Path | None = None,
     relations: Path | None = None,
-    limits: ImageLimits | None = None,
-    join: str | None = None,
-    rows: Rows | None = None,
+    reading: Reading | None = None,
 ) -> CurationBuilder:
-    """Reads a user's files into a builder: by default every sample is a probe and a query.
-
-    ``join`` is what stands between prompt and target of rows that do not say it themselves. Without ``rows`` the first
-    row says whether the file holds texts or images.
+    """Reads a user's files into a builder: by default every row is a probe, and every sample a query.
 
     Raises:
         InputError: Naming file and line of the first fault.
     """
-    builder = CurationBuilder(join=join)
-    builder.gates.open("samples of equal content")
-    if rows and limits and limits.written:
-        raise InputError("classes", f"classes for {rows.objective}", "the labels that the base names, and no `classes`")
-    found = _own_samples(samples, rows) if rows else _texts_or_images(samples, builder, limits or ImageLimits())
-    ids = _keep_samples(found, builder)
-    probe_ids = _read_probes(probes, builder, ids) if probes else _each_sample(builder, ids)
-    for sample_id in _read_queries(queries, ids) if queries else ids.values():
+    reading = reading or Reading()
+    builder = CurationBuilder(join=reading.join)
+    builder.gates.open(EQUAL)
+    if reading.rows and reading.limits.written:
+        found = f"classes for {reading.rows.objective}"
+        raise InputError("classes", found, "the labels that the base names, and no `classes`")
+    made = _own_samples(samples, reading.rows, builder) if reading.rows else _texts_or_images(samples, builder, reading)
+    rows = list(made)
+    ids = _keep_samples(rows, builder)
+    probe_ids = _read_probes(probes, builder, ids) if probes else _each_row(builder, rows, ids)
+    for sample_id in _read_queries(queries, ids) if queries else chain.from_iterable(ids.values()):
         builder.query(sample_id)
     if relations:
         _read_relations(relations, builder, probe_ids, ids)
+    _claim_siblings(builder, rows, ids)
     return builder
 
 
-def _keep_samples(samples: Iterable[Sample], builder: CurationBuilder) -> dict[str, str]:
-    """Fills the builder's samples and returns ``sample_id`` by the user's id."""
-    ids: dict[str, str] = {}
+def _keep_samples(rows: Iterable[Made], builder: CurationBuilder) -> Ids:
+    """Fills the builder's samples and returns them by the names of rows and of samples."""
+    ids: dict[str, tuple[str, ...]] = {}
     places: dict[str, str] = {}
-    for sample in samples:
-        where, name = sample.source, sample.name
-        if name in ids:
-            raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
-        if sample.sample_id in builder.samples:
-            builder.gates.count(
-                "samples of equal content", f"{where} {name} = {builder.samples[sample.sample_id].name}"
-            )
-        ids[name], places[name] = builder.sample(sample), where
+    for row in rows:
+        where = row.samples[0].source
+        kept = {sample.name: (_keep(sample, builder),) for sample in (*row.samples, *row.others)}
+        whole = tuple(kept[sample.name][0] for sample in row.samples)
+        if row.words:
+            builder.words |= dict.fromkeys(chain.from_iterable(kept.values()), row.words)
+        for name, found in {row.name: whole, **kept}.items():
+            if name in ids:
+                found = f"the id {name!r} again (first at {places[name]})"
+                raise InputError(where, found, "an id that no other row has")
+            ids[name], places[name] = found, where
     return ids
 
 
-def _own_samples(path: Path, rows: Rows) -> Iterator[Sample]:
-    for where, fields in read_records(path, ("id", *rows.required), (*rows.optional, *MORE_FIELDS[:3])):
+def _keep(sample: Sample, builder: CurationBuilder) -> str:
+    if sample.sample_id in builder.samples:
+        first = builder.samples[sample.sample_id].name
+        builder.gates.count(EQUAL, f"{sample.source} {sample.name} = {first}")
+    return builder.sample(sample)
+
+
+def _own_samples(table: Table, rows: Rows, builder: CurationBuilder) -> Iterator[Made]:
+    known = (*rows.required, *rows.optional, *COMMON)
+    found, others = leave_out(table.rows(), known, table.extra, builder.gates)
+    names = Names()
+    for where, fields in found:
+        lacking = [key for key in rows.required if key not in fields]
+        if lacking or others:
+            raise misfit(where, fields, others, rows.required, (*rows.optional, *COMMON))
         own = dict(rows.read(where, fields))
         domain = text_field(where, fields, "group", own.pop("domain", ""))
-        yield Sample(
-            name=id_field(where, fields, "id"),
+        sample = Sample(
+            name="",
             objective=rows.objective,
             domain=domain,
             cluster=text_field(where, fields, "cluster", ""),
@@ -101,53 +145,72 @@ def _own_samples(path: Path, rows: Rows) -> Iterator[Sample]:
             source=where,
             **own,
         )
+        yield _named(sample, names.of(where, fields, sample.sample_id))
 
 
-def _texts_or_images(path: Path, builder: CurationBuilder, limits: ImageLimits) -> Iterator[Sample]:
-    known = (*TEXT_FIELDS, *IMAGE_FIELDS[1:], "file_name", *MORE_FIELDS)
-    records = [(where, as_image_row(where, fields)) for where, fields in read_records(path, (), known)]
-    is_image = _are_images(*records[0])
-    if not is_image and limits.written:
+def _named(sample: Sample, name: str) -> Made:
+    return Made(name, (replace(sample, name=name),))
+
+
+def _texts_or_images(table: Table, builder: CurationBuilder, reading: Reading) -> Iterator[Made]:
+    rows = [(where, as_image_row(where, fields)) for where, fields in table.rows()]
+    where, first = rows[0]
+    shape = shape_of(first)
+    if "image" in first and ("prompt" in first or "target" in first):
+        raise InputError(where, "both `image` and text", "rows of {prompt, target}, say, or of {image, label}")
+    if "image" in first or ("label" in first and shape is None and not foreign(first)):
+        yield from _images(table, rows, builder, reading.limits)
+        return
+    if reading.limits.written:
         raise InputError("classes", "classes for texts", "`classes` beside `images`, or `samples` that are images")
-    images = ImageRows(path.parent, limits, builder.gates)
-    for where, fields in records:
-        if "id" not in fields:
-            raise misfit(where, fields, [], ("id",), known)
-        name = id_field(where, fields, "id")
-        yield images.sample(where, fields, name) if is_image else _text(where, fields, name)
+    if shape is None:
+        raise no_shape(where, first)
+    for where, fields in rows:
+        if not set(shape.needs) <= fields.keys():
+            raise another_shape(where, fields, shape)
+    rows, others = leave_out(rows, shape.columns, table.extra, builder.gates)
+    for where, fields in rows:
+        if not set(shape.columns) >= fields.keys():
+            raise too_many(where, fields, others, shape)
+    texts = TextRows(builder.gates, reading.join, reading.chat, reading.template, reading.write)
+    yield from texts.read(shape, rows)
 
 
-def _are_images(where: str, fields: Mapping[str, Any]) -> bool:
-    if "image" in fields and ("prompt" in fields or "target" in fields):
-        raise InputError(where, "both `image` and text", "rows of {id, prompt, target} or of {id, image, label}")
-    return "image" in fields or "label" in fields
+def _images(table: Table, rows: list[Record], builder: CurationBuilder, limits: ImageLimits) -> Iterator[Made]:
+    known = (*IMAGE_FIELDS, "prompt", "target", "join", *COMMON)  # those of texts are refused by a message of their own
+    rows, others = leave_out(rows, known, table.extra, builder.gates)
+    images, names = ImageRows(table.folder, limits, builder.gates), Names()
+    for where, fields in rows:
+        if any(key in fields for key in others):
+            raise misfit(where, fields, others, IMAGE_FIELDS[1:], COMMON)
+        sample = images.sample(where, fields, "")
+        yield _named(sample, names.of(where, fields, sample.sample_id))
 
 
-def _text(where: str, fields: Mapping[str, Any], name: str) -> Sample:
-    for key in ("image", "label"):
-        if key in fields:
-            raise InputError(where, f"`{key}` in a file of texts", f"the fields {', '.join(TEXT_FIELDS)}")
-    target = text_field(where, fields, "target", "")
-    if not target.strip():
-        raise InputError(f"{where} target", "an empty target", "text, as the loss is over the target's tokens")
-    group = text_field(where, fields, "group", "")
-    return Sample(
-        name=name,
-        prompt=text_field(where, fields, "prompt", ""),
-        target=target,
-        domain=group,
-        cluster=text_field(where, fields, "cluster", ""),
-        template=text_field(where, fields, "template") if "template" in fields else None,
-        join=text_field(where, fields, "join") if "join" in fields else None,
-        source=where,
-    )
+def _each_row(builder: CurationBuilder, rows: Sequence[Made], ids: Ids) -> dict[str, str]:
+    """A probe of each row: of all its answers where it is a chat of several."""
+    return {
+        row.name: builder.probe(row.name, ids[row.name], "sample" if len(row.samples) == 1 else "bundle")
+        for row in rows
+    }
 
 
-def _each_sample(builder: CurationBuilder, ids: Mapping[str, str]) -> dict[str, str]:
-    return {name: builder.probe(name, [sample_id]) for name, sample_id in ids.items()}
+def _claim_siblings(builder: CurationBuilder, rows: Sequence[Made], ids: Ids) -> None:
+    """Of every probe of a preferred answer, the rejected one is a `sibling`, where nothing else was said of the two."""
+    if not any(row.others for row in rows):
+        return
+    builder.gates.open(SAME_ANSWERS)
+    probes = {probe.members: probe_id for probe_id, probe in builder.probes.items()}
+    for row in rows:
+        for other in row.others:
+            (sample_id,) = ids[other.name]
+            if sample_id in ids[row.name]:
+                builder.gates.count(SAME_ANSWERS, f"{other.source} {row.name}")
+            elif ids[row.name] in probes and sample_id in builder.queries:
+                builder.claim(probes[ids[row.name]], sample_id, "sibling")
 
 
-def _read_probes(path: Path, builder: CurationBuilder, ids: Mapping[str, str]) -> dict[str, str]:
+def _read_probes(path: Path, builder: CurationBuilder, ids: Ids) -> dict[str, str]:
     """Fills the builder's probes and returns ``probe_id`` by the user's id."""
     builder.gates.open(EQUAL_PROBES)
     probes: dict[str, str] = {}
@@ -156,7 +219,8 @@ def _read_probes(path: Path, builder: CurationBuilder, ids: Mapping[str, str]) -
         name = id_field(where, fields, "id")
         if name in probes:
             raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
-        members = [_known(f"{where} samples", member, ids, "sample") for member in _names(where, fields["samples"])]
+        known = (_known(f"{where} samples", member, ids, "sample") for member in _names(where, fields["samples"]))
+        members = list(dict.fromkeys(chain.from_iterable(known)))
         kind = text_field(where, fields, "kind", "sample" if len(members) == 1 else "bundle")
         if kind not in PROBE_KINDS:
             raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(PROBE_KINDS)}")
@@ -187,40 +251,51 @@ def _names(where: str, value: object) -> list[str]:
     return [str(name) for name in names]
 
 
-def _read_queries(path: Path, ids: Mapping[str, str]) -> list[str]:
+def _read_queries(path: Path, ids: Ids) -> list[str]:
     found: list[str] = []
     for number, line in lines_of(path):
         name = line if line in ids else line.strip()
         if name:
-            found.append(_known(f"{path}:{number}", name, ids, "sample"))
+            found += _known(f"{path}:{number}", name, ids, "sample")
     if not found:
         raise InputError(str(path), "no ids", "a sample id a line")
     return found
 
 
-def _read_relations(path: Path, builder: CurationBuilder, probes: Mapping[str, str], ids: Mapping[str, str]) -> None:
+def _read_relations(path: Path, builder: CurationBuilder, probes: Mapping[str, str], ids: Ids) -> None:
     places: dict[tuple[str, str], str] = {}
     for where, fields in read_records(path, ("probe", "query"), ("kind", "level", "distance")):
         probe_id = _known(f"{where} probe", id_field(where, fields, "probe"), probes, "probe")
-        query_id = _known(f"{where} query", id_field(where, fields, "query"), ids, "sample")
-        if query_id not in builder.queries:
-            raise InputError(f"{where} query", f"{fields['query']!r}, which is no query", "an id from the queries file")
-        pair = (probe_id, query_id)
-        if pair in places:
-            raise InputError(where, f"this pair again (first at {places[pair]})", "one row for each probe and query")
-        kind = fields.get("kind")
-        if kind is not None and kind not in KINDS:
-            raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(KINDS)}, or nothing")
-        kind = _own_kind(where, fields, kind, builder.probes[probe_id], query_id)
-        distance = number_field(where, fields, "distance")
-        if distance is not None and distance < 0:
-            raise InputError(f"{where} distance", f"{distance:g}", "a distance >= 0")
-        places[pair] = where
-        level = number_field(where, fields, "level")
-        if kind is not None or level is not None:
-            builder.claim(probe_id, query_id, kind, level)
-        if distance is not None:
-            builder.given[pair] = distance
+        for query_id in _known(f"{where} query", id_field(where, fields, "query"), ids, "sample"):
+            _relate(where, fields, builder, (probe_id, query_id), places)
+
+
+def _relate(
+    where: str,
+    fields: Mapping[str, Any],
+    builder: CurationBuilder,
+    pair: tuple[str, str],
+    places: dict[tuple[str, str], str],
+) -> None:
+    """What a row says of a pair of probe and query; ``places`` are the rows that spoke of pairs before."""
+    probe_id, query_id = pair
+    if query_id not in builder.queries:
+        raise InputError(f"{where} query", f"{fields['query']!r}, which is no query", "an id from the queries file")
+    if pair in places:
+        raise InputError(where, f"this pair again (first at {places[pair]})", "one row for each probe and query")
+    kind = fields.get("kind")
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(KINDS)}, or nothing")
+    kind = _own_kind(where, fields, kind, builder.probes[probe_id], query_id)
+    distance = number_field(where, fields, "distance")
+    if distance is not None and distance < 0:
+        raise InputError(f"{where} distance", f"{distance:g}", "a distance >= 0")
+    places[pair] = where
+    level = number_field(where, fields, "level")
+    if kind is not None or level is not None:
+        builder.claim(probe_id, query_id, kind, level)
+    if distance is not None:
+        builder.given[pair] = distance
 
 
 def _own_kind(where: str, fields: Mapping[str, Any], kind: str | None, probe: Probe, query_id: str) -> str | None:
@@ -234,7 +309,7 @@ def _own_kind(where: str, fields: Mapping[str, Any], kind: str | None, probe: Pr
     return "self" if own else kind
 
 
-def _known(where: str, name: str, known: Mapping[str, str], what: str) -> str:
+def _known(where: str, name: str, known: Mapping[str, Found], what: str) -> Found:
     if name not in known:
         examples = ", ".join(list(known)[:3])
         like = next((one for one in known if _alike(one) == _alike(name)), None)

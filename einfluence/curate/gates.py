@@ -104,7 +104,7 @@ def check_texts(
             builder.gates.count(NO_TOKENS, f"{where} {sample.target!r}")
             unfit.add(key)
             continue
-        if (token := control(sample.text)) is not None:
+        if (token := control(builder.words.get(key, sample.text))) is not None:
             builder.gates.count(CONTROL, f"{_place(sample)}: {token}")
         length = len(tokenize(sample.text)) + 1 if max_tokens is not None else 0
         if max_tokens is not None and length > max_tokens:

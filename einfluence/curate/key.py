@@ -13,6 +13,7 @@ from einfluence.curate.images.decode import IMAGE_ENDINGS, beside
 from einfluence.curate.images.rows import pictures_named
 from einfluence.curate.images.sources import files_read
 from einfluence.curate.images.trees import files_below
+from einfluence.curate.rows.table import Table, place_of
 from einfluence.digests import digest
 from einfluence.embedded import data_folder
 from einfluence.keys import content_hash
@@ -22,19 +23,26 @@ VERSION = 4  # raise it when the same data would curate to something else
 SETTINGS = {
     "facts", "samples", "probes", "queries", "relations", "images", "source", "classes", "distance", "pairs", "join",
 }  # fmt: skip
+LATER = {"fields", "extra", "chat"}  # settings that came later; they count where they are not the default
 
 
 def data_key(part: Part, spec: Spec) -> str:
     """Content hash of a part's data: its settings, and the contents (not the names) of files and folders in them."""
     settings = part.model_dump(include=SETTINGS)
+    settings |= part.model_dump(include=LATER, exclude_defaults=True)
     if settings["classes"] is None:
         del settings["classes"]
-    read: dict[str, object] = {}
-    for name in ("samples", "probes", "queries", "relations"):
+    read: dict[str, object] = {"samples": None}
+    for name in ("probes", "queries", "relations"):
         file = settings.pop(name)
         read[name] = None if file is None else _contents(spec.path(file), file)
-    if part.samples is not None:
-        read["pictures"] = _pictures(spec.path(part.samples))
+    samples = settings.pop("samples")
+    if samples is not None:
+        table = Table(place_of(samples, spec.folder), part.fields)
+        read["samples"] = _rows(table, samples)
+        read["pictures"] = _pictures(table)
+    if part.chat_template is not None:
+        read["chat_template"] = _contents(spec.path(part.chat_template), part.chat_template)
     if part.facts is not None:
         file = settings["facts"].pop("file")
         shipped = data_folder() / "facts" / f"{file}.yaml"
@@ -67,17 +75,24 @@ def _drawn(name: str) -> bool:
     return name.lower().endswith(IMAGE_ENDINGS) and not name.lower().endswith(".npy")
 
 
-def _pictures(samples: Path) -> object:
+def _rows(table: Table, name: str) -> object:
+    """As :func:`_contents`, of a table of samples; the digests of the files of one split."""
+    if isinstance(table.place, tuple):
+        return [(file.name, _digest(file)) for file in table.place]
+    return _contents(Path(table.place), name)
+
+
+def _pictures(table: Table) -> object:
     """The digest of every picture that a table names, by its name there."""
-    own = _digest(samples)
-    if own is None:
+    if not isinstance(table.place, Path) or (own := _digest(table.place)) is None:
         return None
-    return [(name, _digest(beside(samples.parent, name))) for name in _named(samples, own)]
+    names = _named(table.place, own, table.fields.get("image", table.fields.get("file_name", "")))
+    return [(name, _digest(beside(table.folder, name))) for name in names]
 
 
 @lru_cache(maxsize=8)
-def _named(samples: Path, _digest: str) -> tuple[str, ...]:
-    return pictures_named(samples)
+def _named(samples: Path, _digest: str, column: str) -> tuple[str, ...]:
+    return pictures_named(samples, column)
 
 
 def _digest(file: Path) -> str | None:

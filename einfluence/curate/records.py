@@ -12,18 +12,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
-from einfluence.curate.formats import CHAT, misfit, turns_in
+from einfluence.curate.columns import misfit
 from einfluence.errors import InputError
 
 Record = tuple[str, dict[str, Any]]
 """Where a row stands (``samples.jsonl:12``) and its fields."""
 
-_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name in Parquet
+INDEX = re.compile(r"__index_level_\d+__")
+"""What pandas calls an index without a name in Parquet."""
 DEEPEST = 50  # lists and objects in one another
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _UNPACK = "unpack it first, with gunzip or unzip, say"
 _ELSE = {
-    ".json": "JSON Lines has one object a line: `jq -c '.[]' samples.json > samples.jsonl` makes it of a list",
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), _UNPACK),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV (UTF-8)"),
     **dict.fromkeys((".arrow", ".feather"), "save the table as Parquet"),
@@ -42,7 +42,7 @@ _FOREIGN = {
 
 
 def read_records(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Record]:
-    """Reads the rows of a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file.
+    """Reads the rows of a ``.jsonl``, ``.json``, ``.csv``, ``.tsv`` or ``.parquet`` file.
 
     Empty cells of a CSV, nulls of the others and pandas' index columns count as absent.
 
@@ -54,11 +54,11 @@ def read_records(path: Path, required: tuple[str, ...], optional: tuple[str, ...
     Raises:
         InputError: With file and line, for a missing file, a broken line, missing or unknown fields (all of them).
     """
-    rows = _reader(path)(path)
+    rows = check_ending(path)(path)
     known = {*required, *optional}
     records: list[Record] = []
     for where, values in rows:
-        fields = {key: value for key, value in values.items() if value is not None and not _INDEX.fullmatch(key)}
+        fields = {key: value for key, value in values.items() if value is not None and not INDEX.fullmatch(key)}
         if not (known.issuperset(fields) and all(key in fields for key in required)):
             raise misfit(where, fields, _unknown(fields, rows, known), required, optional)
         records.append((where, fields))
@@ -67,17 +67,19 @@ def read_records(path: Path, required: tuple[str, ...], optional: tuple[str, ...
     return records
 
 
-def _reader(path: Path) -> Callable[[Path], Iterator[Record]]:
-    """How a file is read, by its ending."""
+def check_ending(path: Path) -> Callable[[Path], Iterator[Record]]:
+    """How a file is read, by its ending.
+
+    Raises:
+        InputError: When it is none that is read, or not what its ending says.
+    """
     ending = path.suffix.lower()
-    reader = {".jsonl": read_jsonl, ".ndjson": read_jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet}.get(ending)
+    reader = _READERS.get(ending)
     if path.is_dir():
-        raise InputError(
-            str(path), "a folder", "a .jsonl, .csv, .tsv or .parquet file", "name the file that lies in it"
-        )
+        raise InputError(str(path), "a folder", f"a {ENDINGS} file", "name the file that is in it")
     if reader is None:
         found = f"the ending {path.suffix!r}" if ending else "a name without an ending"
-        raise InputError(str(path), found, "a .jsonl, .csv, .tsv or .parquet file", _ELSE.get(ending, ""))
+        raise InputError(str(path), found, f"a {ENDINGS} file", _ELSE.get(ending, ""))
     refuse_foreign(path)
     return reader
 
@@ -87,7 +89,7 @@ def _unknown(fields: Mapping[str, Any], rows: Iterator[Record], known: set[str])
     found = dict.fromkeys(key for key in fields if key not in known)
     try:
         for _, more in rows:
-            found |= dict.fromkeys(key for key in more if key not in known and not _INDEX.fullmatch(key))
+            found |= dict.fromkeys(key for key in more if key not in known and not INDEX.fullmatch(key))
     except InputError:
         pass  # that row has its own fault, which is named once this one is mended
     return list(found)
@@ -159,8 +161,7 @@ def read_jsonl(path: Path) -> Iterator[Record]:
             except _KeyFault as error:
                 raise InputError(f"{where} {error.key}", error.found, error.expected) from error
             except (ValueError, RecursionError) as error:
-                fix = "A list of objects is not JSON Lines: `jq -c '.[]'` makes it so" if line.strip() == "[" else ""
-                raise InputError(where, f"a line that is no JSON ({error})", "one JSON object a line", fix) from error
+                raise InputError(where, f"a line that is no JSON ({error})", "one JSON object a line") from error
             if not isinstance(value, dict):
                 raise InputError(where, f"a JSON {type(value).__name__}", 'a JSON object such as {"id": "a", ...}')
             if "\\u" in line:
@@ -205,6 +206,44 @@ def whole_characters(where: str, value: object, key: str = "", depth: int = 0) -
     elif isinstance(value, list):
         for index, item in enumerate(cast("list[Any]", value)):
             whole_characters(where, item, f"{key}.{index}" if key else str(index), depth + 1)
+
+
+Pairs = Callable[[list[tuple[str, Any]]], dict[str, Any]]
+"""Makes an object of JSON of its keys and values, or refuses it."""
+
+
+def json_rows(path: Path, pairs: Pairs | None = None) -> Iterator[Record]:
+    """The objects of a JSON list, or of lists and objects around them; of JSON Lines under either name.
+
+    Args:
+        path: The file.
+        pairs: How an object of a list is made; by default with keys that differ and finite numbers.
+    """
+    first = next((line for _, line in lines_of(path) if line.strip()), "")
+    if path.suffix.lower() != ".json" and not first.lstrip().startswith("["):
+        yield from read_jsonl(path)
+        return
+    text = "\n".join(line for _, line in lines_of(path))
+    try:
+        value = json.loads(text, object_pairs_hook=pairs or _object)
+    except _KeyFault as error:
+        raise InputError(f"{path} {error.key}", error.found, error.expected) from error
+    except (ValueError, RecursionError) as error:
+        if text.lstrip().startswith("{"):
+            yield from read_jsonl(path)
+            return
+        line = getattr(error, "lineno", 1)
+        raise InputError(f"{path}:{line}", f"a file that is no JSON ({error})", "a JSON list of objects") from error
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
+        value = next(iter(cast("dict[str, Any]", value).values()))
+    if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
+        value = [*cast("dict[str, Any]", value).values()]
+    for index, item in enumerate(cast("list[Any]", value if isinstance(value, list) else [value])):
+        where = f"{path} item {index}"
+        if not isinstance(item, dict):
+            raise InputError(where, type(item).__name__, "an object")
+        whole_characters(where, cast("dict[str, Any]", item))
+        yield where, cast("dict[str, Any]", item)
 
 
 def _csv(path: Path) -> Iterator[Record]:
@@ -272,7 +311,7 @@ def text_field(where: str, fields: Mapping[str, Any], key: str, default: str | N
     """A field that must be text; numbers are not taken for text, except ids in a CSV, which are text anyway."""
     value = fields.get(key, default)
     if not isinstance(value, str):
-        fix = CHAT if turns_in(value) else "write numbers and true in quotes" if isinstance(value, int | float) else ""
+        fix = "write numbers and true in quotes" if isinstance(value, int | float) else ""
         raise InputError(f"{where} {key}", f"{value!r:.80}", "text", fix)
     return value
 
@@ -317,3 +356,9 @@ def read_records_loosely(path: Path) -> Iterator[Record]:
     if path.suffix.lower() in (".csv", ".tsv"):
         return _csv(path)
     raise InputError(str(path), f"the ending {path.suffix!r}", "a .json, .jsonl, .csv, .tsv or .parquet file")
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), json_rows), ".csv": _csv, ".tsv": _csv, ".parquet": _parquet,
+}  # fmt: skip
+ENDINGS = ".jsonl, .json, .csv, .tsv or .parquet"

@@ -19,7 +19,7 @@ class _Row(BaseModel):
 class TextSample(_Row):
     """A row of a samples file of texts."""
 
-    id: str | int = Field(description="unlike any other row's")
+    id: str | int | None = Field(None, description="unlike any other row's; made from the content without one")
     prompt: str = Field("", description="text before the target; may be empty")
     target: str = Field(min_length=1, description="the text whose log-probability is watched")
     group: str = Field("", description="what results are compared by; `samples.domain` in the tables")
@@ -31,7 +31,7 @@ class TextSample(_Row):
 class ImageSample(_Row):
     """A row of a samples file of images."""
 
-    id: str | int = Field(description="unlike any other row's")
+    id: str | int | None = Field(None, description="unlike any other row's; made from the content without one")
     image: str = Field(description="path of a PNG, JPEG, ... or .npy file, from the samples file's folder")
     label: int | str = Field(description="class index from 0, or the name of a class that the base or the part names")
     group: str = Field("", description="what results are compared by; the class by default")
@@ -41,7 +41,7 @@ class ImageSample(_Row):
 class ClassifiedTextSample(_Row):
     """A row of a samples file of texts for a text classifier."""
 
-    id: str | int = Field(description="unlike any other row's")
+    id: str | int | None = Field(None, description="unlike any other row's; made from the content without one")
     text: str = Field(description="the text that is classified")
     text_b: str = Field("", description="the second text of a pair")
     label: int | str = Field(description="name of a class in the base's id2label, or its index from 0")

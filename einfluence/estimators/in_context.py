@@ -6,10 +6,8 @@ I(i -> j) = log p(target_j | text_i, join, prompt_j) - log p(target_j | prompt_j
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 
 from torch import Tensor
@@ -20,12 +18,11 @@ from einfluence.engine.measurement import MeasuredRow, Measurement, TextItem, Tu
 from einfluence.errors import InputError
 from einfluence.models.base import Base, Bos
 from einfluence.objectives.causal_lm import causal, encode_text
+from einfluence.objectives.chat import pinned
 from einfluence.recipe import Prompting
 from einfluence.samples import ProbeSamples, Sample
 
 CHAT = "arms recipe.chat"
-TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
-DAY = date(2024, 7, 26)  # "today" for chat templates that write it, so that a run can be repeated tomorrow
 
 
 def block(
@@ -105,7 +102,7 @@ def beginning(base: Base, recipe: Prompting, where: str = CHAT) -> Bos | None:
 def _as_a_turn(base: Base, text: str, where: str) -> str:
     options = {"tokenize": False, "add_generation_prompt": True}
     try:
-        template = TODAY.sub(lambda call: repr(DAY.strftime(call[2])), causal(base).tokenizer.get_chat_template())
+        template = pinned(causal(base).tokenizer.get_chat_template())
         return causal(base).tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], chat_template=template, **options
         )

@@ -11,6 +11,7 @@ from einfluence.errors import InputError
 from einfluence.joint import gap
 from einfluence.models.base import Base, BaseInfo, Batch, Bos, Capability
 from einfluence.models.kinds import CAUSAL, refuse_other_tasks, refuse_quantised
+from einfluence.objectives.chat import ChatTemplate
 from einfluence.objectives.heads import last_linear
 from einfluence.objectives.tokenizing import body_of, check_known, opening_of
 from einfluence.samples import CAUSAL_LM, Sample
@@ -153,10 +154,12 @@ class CausalLM:
         added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
         specials = {*self.tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
 
+        chat = ChatTemplate(self.tokenizer, self.label)
+
         def tokenize(text: str) -> list[int]:
             return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-        return {"tokenize": tokenize, "max_tokens": self.max_length, "specials": specials}
+        return {"tokenize": tokenize, "max_tokens": self.max_length, "specials": specials, "chat": chat}
 
 
 def causal(base: Base) -> CausalLM:

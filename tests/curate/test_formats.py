@@ -18,32 +18,23 @@ from einfluence.errors import InputError
 from einfluence.samples import Curated
 from einfluence.spec import Part, Spec
 
-TURNS = [{"role": "user", "content": "dax?"}, {"role": "assistant", "content": "A bird."}]
 FOREIGN: list[tuple[dict[str, Any], list[str]]] = [
-    ({"prompt": "a", "completion": "b"}, ["TRL", "Rename `completion` to `target`; give each row an `id`"]),
-    ({"messages": TURNS}, ["`messages`", "apply_chat_template", '"join": ""']),
-    ({"id": "a", "messages": TURNS}, ["`messages`", "as `target`"]),
-    ({"id": "a", "prompt": TURNS, "target": "b"}, ["samples.jsonl:1 prompt", "apply_chat_template"]),
-    ({"conversations": [{"from": "human", "value": "x"}]}, ["ShareGPT"]),
-    ({"prompt": "a", "chosen": "b", "rejected": "c"}, ["DPO", "`rejected`"]),
-    ({"instruction": "a", "input": "", "output": "b"}, ["Alpaca", "`output` as `target`"]),
-    ({"instruction": "a", "context": "", "response": "b", "category": "x"}, ["Dolly", "rename `category` to `group`"]),
-    ({"question": "a", "answer": "b"}, ["Rename `question` to `prompt` and `answer` to `target`"]),
     ({"context": "c", "question": "a", "answers": ["b"]}, ["SQuAD", "one of the `answers` as `target`"]),
-    ({"question": "a", "choices": ["b"], "answer": 0}, ["the right choice"]),
-    ({"text": "a"}, ["whole texts", "Rename `text` to `target`", "an `id`"]),
-    ({"id": "a", "text": "a", "label": 1}, ["classes", "the class's word as `target`"]),
+    ({"question": "a", "choices": ["b"], "answer": 0}, ["`choices`", "the right choice"]),
+    ({"id": "a", "text": "a", "label": 1}, ["classes", "the class's word as `target`", "a text classifier as base"]),
+    ({"sentence": "a", "label": 1}, ["classes", "`sentence` as `prompt`"]),
     ({"subject": "a", "relation": "b", "object": "c"}, ["triplets", "`source: {name: triplets, path: FILE}`"]),
-    ({"idx": 1, "prompt": "a", "target": "b"}, ["Rename `idx` to `id`"]),
-    (
-        {"ID": "a", "Prompt": "a", "Target": "b"},
-        ["`ID` to `id`; rename `Prompt` to `prompt`; rename `Target` to `target`"],
-    ),
-    ({"id": "a", "promt": "a", "target": "b"}, ["the unknown field `promt`", "Rename `promt` to `prompt`"]),
+    ({"translation": {"en": "a", "de": "b"}}, ["translations", "as plain text"]),
+    ({"idx": 1, "prompt": "a", "target": "b"}, ["`fields: {id: idx}` says which", "`extra: drop` leaves out `idx`"]),
+    ({"ID": "a", "Prompt": "a", "Target": "b"}, ["`fields: {id: ID, prompt: Prompt, target: Target}`"]),
+    ({"id": "a", "promt": "a", "target": "b"}, ["the unknown column `promt`", "`fields: {prompt: promt}`"]),
+    ({"solution": "a"}, ["no known shape in `solution`", "messages; conversations", "`fields: {target: solution}`"]),
+    ({"foo": 1}, ["no known shape in `foo`", "`fields: {target: COLUMN}`"]),
     (
         {"id": "a", "prompt": "a", "target": "b", "url": "x", "score": 1, "split": "train"},
-        ["the unknown fields `url`, `score` and `split`", "Leave out `url`, `score` and `split`"],
+        ["the unknown columns `url`, `score` and `split`", "`extra: drop` leaves out `url`, `score` and `split`"],
     ),
+    ({"id": "a", "prompt": [{"role": "user", "content": "x"}], "target": "b"}, ["samples.jsonl:1 prompt", "text"]),
 ]
 
 
@@ -65,9 +56,7 @@ def refused(folder: Path, name: str = "samples.jsonl", **more: Any) -> str:
 
 
 @pytest.mark.parametrize(("row", "says"), FOREIGN)
-def test_a_file_of_another_tool_is_named_and_how_to_turn_it_into_ours(
-    row: dict[str, Any], says: list[str], tmp_path: Path
-) -> None:
+def test_rows_that_are_not_read_are_named_with_what_to_do(row: dict[str, Any], says: list[str], tmp_path: Path) -> None:
     write(tmp_path / "samples.jsonl", row)
     message = refused(tmp_path)
     assert message.startswith("samples.jsonl:1")
@@ -79,7 +68,7 @@ def test_unknown_fields_of_all_rows_are_named_at_once(tmp_path: Path) -> None:
         {"id": str(i), "prompt": "a", "target": "b", **more} for i, more in enumerate([{}, {"url": 1}, {"hash": 2}])
     ]
     write(tmp_path / "samples.jsonl", *rows)
-    assert "samples.jsonl:2: found the unknown fields `url` and `hash`" in refused(tmp_path)
+    assert "samples.jsonl:2: found the unknown columns `url` and `hash`" in refused(tmp_path)
 
 
 @given(st.dictionaries(st.text(max_size=12), st.integers(0, 3), min_size=1, max_size=5))
@@ -129,8 +118,9 @@ NEITHER: list[tuple[str, bytes, str]] = [
     ("empty.csv", b"", "no rows"),
     ("empty.jsonl", b"\n\n", "no rows"),
     ("head.csv", b"id,prompt,target\n", "no rows"),
-    ("list.json", b"[]", "jq -c '.[]'"),
-    ("list.jsonl", b'[\n{"id": "a"}\n]\n', "jq -c '.[]'"),
+    ("list.json", b"[]", "no rows"),
+    ("list.jsonl", b'[\n{"id": "a", "target": "b"},\n1\n]\n', "list.jsonl item 1: found int"),
+    ("list.json", b'[{"target": "b"}\n', "list.json:1: found a file that is no JSON"),
     ("packed.jsonl.gz", b"\x1f\x8b", "gunzip"),
     ("sheet.xlsx", b"PK", "save the sheet as CSV"),
     ("samples", b"", "a name without an ending"),
@@ -145,11 +135,6 @@ NEITHER: list[tuple[str, bytes, str]] = [
 def test_what_cannot_be_read_is_named(name: str, content: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     assert says in refused(tmp_path, name)
-
-
-def test_a_folder_is_no_file_of_samples(tmp_path: Path) -> None:
-    (tmp_path / "data.jsonl").mkdir()
-    assert "data.jsonl: found a folder" in refused(tmp_path, "data.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 from einfluence.curate.builder import Gates
 from einfluence.curate.classes import ImageLimits, check_shape, label_of
 from einfluence.curate.images.decode import Pixels, from_value, path_in
-from einfluence.curate.records import read_jsonl, read_records_loosely, text_field
+from einfluence.curate.records import check_ending, text_field
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
@@ -78,19 +78,24 @@ class ImageRows:
         )
 
 
-def pictures_named(samples: Path) -> tuple[str, ...]:
-    """The paths of pictures in a table, as written; none in a table of texts, or beyond a row that cannot be read."""
+def pictures_named(samples: Path, column: str = "") -> tuple[str, ...]:
+    """The paths of pictures in a table, as written; none in a table of texts, or beyond a row that cannot be read.
+
+    Args:
+        samples: The file.
+        column: The column of pictures, where it is neither `image` nor `file_name`.
+    """
+    columns = (column,) if column else ("image", "file_name")
     try:
         data = b"" if samples.suffix.lower() == ".parquet" else samples.read_bytes()
     except OSError:
         return ()
-    if data and not any(sign in data for sign in (b"image", b"file_name", b"\\u")):
+    if data and not any(sign in data for sign in (*(name.encode() for name in columns), b"\\u")):
         return ()
     found: dict[str, None] = {}
     try:
-        reader = read_jsonl if samples.suffix.lower() in (".jsonl", ".ndjson") else read_records_loosely
-        for _, fields in reader(samples):
-            path = path_in(fields.get("image", fields.get("file_name")))
+        for _, fields in check_ending(samples)(samples):
+            path = path_in(next((fields[name] for name in columns if name in fields), None))
             if path is not None:
                 found[path] = None
     except InputError:

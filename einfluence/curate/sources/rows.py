@@ -10,8 +10,7 @@ from typing import Any, cast
 
 from einfluence.curate.records import (
     Record,
-    lines_of,
-    read_jsonl,
+    json_rows,
     read_records_loosely,
     refuse_foreign,
     whole_characters,
@@ -140,38 +139,13 @@ def _split_words(file: Path, folder: Path) -> list[str]:
 
 def _file(path: Path) -> Iterator[Record]:
     ending = path.suffix.lower()
-    if ending == ".json":
-        yield from _json(path)
-    elif ending in (".jsonl", ".ndjson"):
-        first = next((line for _, line in lines_of(path) if line.strip()), "")
-        yield from _json(path) if first.lstrip().startswith("[") else read_jsonl(path)
+    if ending in (".json", ".jsonl", ".ndjson"):
+        yield from json_rows(path, lambda pairs: _object(path, pairs))
     elif ending == ".parquet":
         names = _parquet_classes(path)
         yield from ((where, _named(row, names)) for where, row in read_records_loosely(path))
     else:
         yield from read_records_loosely(path)
-
-
-def _json(path: Path) -> Iterator[Record]:
-    """A JSON list of objects, one object, or JSON Lines under a wrong name."""
-    text = "\n".join(line for _, line in lines_of(path))
-    try:
-        value = json.loads(text, object_pairs_hook=lambda pairs: _object(path, pairs))
-    except (ValueError, RecursionError) as error:
-        if text.lstrip().startswith("{"):
-            yield from read_jsonl(path)
-            return
-        line = getattr(error, "lineno", 1)
-        raise InputError(f"{path}:{line}", f"a file that is no JSON ({error})", "a JSON list of objects") from error
-    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
-        value = next(iter(cast("dict[str, Any]", value).values()))
-    if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
-        value = [*cast("dict[str, Any]", value).values()]
-    items = cast("list[Any]", value if isinstance(value, list) else [value])
-    for index, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise InputError(f"{path} item {index}", type(item).__name__, "an object")
-        yield f"{path} item {index}", cast("dict[str, Any]", item)
 
 
 def _object(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -195,7 +169,7 @@ def _saved(path: Path) -> Iterator[Record]:
         raise InputError(
             str(path), f"a folder that `datasets` cannot read ({first[:120]})", "a saved data set"
         ) from error
-    yield from _tables(found, str(path))
+    yield from tables(found, str(path))
 
 
 def _hub(name: str) -> Iterator[Record]:
@@ -210,10 +184,11 @@ def _hub(name: str) -> Iterator[Record]:
         raise InputError(
             "source.path", f"{name!r} ({first[:120]})", "a file or folder that exists, or a data set on the hub"
         ) from error
-    yield from _tables(found, name)
+    yield from tables(found, name)
 
 
-def _tables(found: Any, name: str) -> Iterator[Record]:
+def tables(found: Any, name: str) -> Iterator[Record]:
+    """The rows of what ``datasets`` has loaded, classes by their names."""
     parts: Mapping[str, Any] = found if isinstance(found, dict) else {"": found}
     for split, table in parts.items():
         names = {key: listed for key, feature in table.features.items() if (listed := _class_names(feature))}

@@ -1,0 +1,158 @@
+"""From what rows say to samples: their names, and one sample for each thing that is a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from einfluence.curate.records import Record, id_field, text_field
+from einfluence.curate.rows.chats import ASSISTANT
+from einfluence.curate.rows.said import Chat, ChatWriter, Pair, Text
+from einfluence.curate.rows.shapes import Shape
+from einfluence.errors import InputError
+from einfluence.keys import content_hash
+from einfluence.samples import Sample
+
+if TYPE_CHECKING:
+    from einfluence.curate.builder import Gates
+
+DIGITS = 12
+"""Of the hash that an id is made of."""
+TURNS = "chats of several answers (trained together, each a query of its own)"
+OPENING = "answers that open a chat (not trained)"
+UNANSWERED = "turns behind the last answer of a chat (not read)"
+RUN_TOGETHER = "words that run together at the joint (verbatim, as files of this shape have it)"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a row becomes.
+
+    Args:
+        name: Its id, given or made.
+        samples: What is trained, together where they are several.
+        others: What is only asked: the rejected answer of a pair.
+        words: What the row itself says, where a chat template has written the samples.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    others: tuple[Sample, ...] = ()
+    words: str = ""
+
+
+class Names:
+    """Ids of rows: their own, or made from their content.
+
+    The n-th row of equal content has ``-n`` behind it, so that equal rows differ and no other id hangs on their order.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[str, int]] = {}
+
+    def of(self, where: str, fields: Mapping[str, Any], content: object) -> str:
+        """The id of a row.
+
+        Raises:
+            InputError: For an `id` that is none, and for two contents of one made id.
+        """
+        if "id" in fields:
+            return id_field(where, fields, "id")
+        whole = content_hash(content)
+        made = whole[:DIGITS]
+        first, count = self._seen.get(made, (whole, 0))
+        if first != whole:
+            raise InputError(where, f"the made id {made!r} of two rows", "an `id` in each row")
+        self._seen[made] = whole, count + 1
+        return f"{made}-{count + 1}" if count else made
+
+
+@dataclass
+class TextRows:
+    """Makes samples of rows of texts and chats.
+
+    Args:
+        gates: Counts what is worth knowing.
+        join: What the part puts between prompt and target.
+        chat: Whether texts are written as turns of a chat.
+        template: A chat template instead of the base's.
+        write: Writes a chat as the base reads it; None without a base that has chats.
+    """
+
+    gates: Gates
+    join: str | None = None
+    chat: bool = False
+    template: str | None = None
+    write: ChatWriter | None = None
+
+    def read(self, shape: Shape, rows: Sequence[Record]) -> Iterator[Made]:
+        """What rows of a shape become.
+
+        Raises:
+            InputError: For one that cannot be read.
+        """
+        names = Names()
+        for where, fields in rows:
+            said = shape.read(where, fields)
+            name = names.of(where, fields, said.content)
+            yield self._made(where, fields, said, name)
+
+    def _made(self, where: str, fields: Mapping[str, Any], said: Text | Chat | Pair, name: str) -> Made:
+        chosen, rejected = (said.chosen, said.rejected) if isinstance(said, Pair) else (said, None)
+        samples, words = self._samples(where, fields, chosen, name)
+        if rejected is None:
+            return Made(name, samples, (), words)
+        others, more = self._samples(where, fields, rejected, f"{name}/rejected")
+        return Made(name, samples, others, f"{words}\n{more}" if words else "")
+
+    def _samples(
+        self, where: str, fields: Mapping[str, Any], said: Text | Chat, name: str
+    ) -> tuple[tuple[Sample, ...], str]:
+        """A sample of each target, and the words of a chat."""
+        if isinstance(said, Text) and not self.chat:
+            return (_sample(where, fields, name, said.prompt, said.target, self._between(where, said)),), ""
+        chat = said if isinstance(said, Chat) else self._as_chat(where, said)
+        if self.write is None:
+            found, expected = "a chat, and no base that writes chats", "a language model with a chat template"
+            raise InputError(where, found, expected)
+        self.gates.count(OPENING, where, int(chat.turns[0]["role"] == ASSISTANT))
+        self.gates.count(UNANSWERED, where, int(chat.turns[-1]["role"] != ASSISTANT))
+        self.gates.count(TURNS, f"{where} {name}: {len(chat.trained)}", int(len(chat.trained) > 1))
+        written = self.write(chat, where, self.template)
+        words = "\n".join(str(turn["content"]) for turn in chat.turns)
+        if len(written) == 1:
+            return (_sample(where, fields, name, *written[0], ""),), words
+        each = enumerate(written, start=1)
+        made = (_sample(where, fields, f"{name}/{place}", *pieces, "") for place, pieces in each)
+        return tuple(replace(sample, cluster=sample.cluster or name) for sample in made), words
+
+    def _as_chat(self, where: str, text: Text) -> Chat:
+        if self.join is not None or text.join is not None:
+            raise InputError(f"{where} join", "`join` under `chat: true`", "one of the two")
+        if not text.prompt.strip():
+            raise InputError(where, "a text without a prompt under `chat: true`", "a prompt, as the user's turn")
+        asked, answer = {"role": "user", "content": text.prompt}, {"role": ASSISTANT, "content": text.target}
+        return Chat((asked, answer), (1,))
+
+    def _between(self, where: str, text: Text) -> str | None:
+        """What stands between prompt and target: as the row, the part or the shape has it; None takes the rule."""
+        if text.join is not None or self.join is not None:
+            return text.join if text.join is not None else self.join
+        if text.usual == "":
+            touch = bool(text.prompt) and text.prompt[-1].isalnum() and text.target[0].isalnum()
+            self.gates.count(RUN_TOGETHER, f"{where}: {text.prompt[-20:]!r} {text.target[:20]!r}", int(touch))
+        return text.usual
+
+
+def _sample(where: str, fields: Mapping[str, Any], name: str, prompt: str, target: str, join: str | None) -> Sample:
+    return Sample(
+        name=name,
+        prompt=prompt,
+        target=target,
+        domain=text_field(where, fields, "group", ""),
+        cluster=text_field(where, fields, "cluster", ""),
+        template=text_field(where, fields, "template") if "template" in fields else None,
+        join=join,
+        source=where,
+    )
