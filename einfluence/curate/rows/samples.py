@@ -96,30 +96,32 @@ class TextRows:
         for where, fields in rows:
             said = shape.read(where, fields)
             name = names.of(where, fields, said.content)
-            yield self._made(where, fields, said, name)
+            if isinstance(said, Pair):
+                yield self._pair(where, fields, said, name)
+            else:
+                samples, words = self._samples((where, shape.needs[-1]), fields, said, name)
+                yield Made(name, samples, (), words)
 
-    def _made(self, where: str, fields: Mapping[str, Any], said: Text | Chat | Pair, name: str) -> Made:
-        chosen, rejected = (said.chosen, said.rejected) if isinstance(said, Pair) else (said, None)
-        samples, words = self._samples(where, fields, chosen, name)
-        if rejected is None:
-            return Made(name, samples, (), words)
-        others, more = self._samples(where, fields, rejected, f"{name}/rejected")
+    def _pair(self, where: str, fields: Mapping[str, Any], pair: Pair, name: str) -> Made:
+        samples, words = self._samples((where, "chosen"), fields, pair.chosen, name)
+        others, more = self._samples((where, "rejected"), fields, pair.rejected, f"{name}/rejected")
         return Made(name, samples, others, f"{words}\n{more}" if words else "")
 
     def _samples(
-        self, where: str, fields: Mapping[str, Any], said: Text | Chat, name: str
+        self, at: tuple[str, str], fields: Mapping[str, Any], said: Text | Chat, name: str
     ) -> tuple[tuple[Sample, ...], str]:
-        """A sample of each target, and the words of a chat."""
+        """A sample of each target in a row and column, and the words of a chat."""
+        where, column = at
         if isinstance(said, Text) and not self.chat:
             return (_sample(where, fields, name, said.prompt, said.target, self._between(where, said)),), ""
         chat = said if isinstance(said, Chat) else self._as_chat(where, said)
         if self.write is None:
             found, expected = "a chat, and no base that writes chats", "a language model with a chat template"
-            raise InputError(where, found, expected)
+            raise InputError(f"{where} {column}", found, expected)
         self.gates.count(OPENING, where, int(chat.turns[0]["role"] == ASSISTANT))
         self.gates.count(UNANSWERED, where, int(chat.turns[-1]["role"] != ASSISTANT))
         self.gates.count(TURNS, f"{where} {name}: {len(chat.trained)}", int(len(chat.trained) > 1))
-        written = self.write(chat, where, self.template)
+        written = self.write(chat, f"{where} {column}", self.template)
         words = "\n".join(str(turn["content"]) for turn in chat.turns)
         if len(written) == 1:
             return (_sample(where, fields, name, *written[0], ""),), words
