@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from einfluence.arms import InContext
 from einfluence.engine.measurement import TextItem
@@ -22,8 +22,24 @@ ROWS = 8
 _SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
-def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int = ROWS) -> Iterator[tuple[str, str]]:
-    """What the base sees of a few samples, spread over all; and of a query behind a probe, for each arm that prompts.
+class Seen(NamedTuple):
+    """What the base sees of a text.
+
+    Args:
+        who: Which sample.
+        tokens: Its tokens, as :func:`tokens` writes them.
+        size: How many there are.
+        trained: How many of them, the last ones, are the target.
+    """
+
+    who: str
+    tokens: str
+    size: int
+    trained: int
+
+
+def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int = ROWS) -> Iterator[Seen]:
+    """What the base sees of the first samples; and of a query behind a probe, for each arm that prompts.
 
     Args:
         spec: The spec.
@@ -33,26 +49,31 @@ def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int =
         rows: How many samples.
 
     Yields:
-        Who it is, and its tokens in brackets with ``‖`` before those of the target. Blanks, line ends and tabs are
-        ␣, ⏎ and ⇥; other characters that cannot be seen are escaped.
+        One a text; nothing for a base that reads no text to be continued.
     """
     base = session.base(part_base(spec, part), part.trust_remote_code)
     if "causal text" not in base.objective.can:
         return
-    step = max(1, curated.samples.num_rows // rows)
-    few = list(sample_rows(curated.samples.take([*range(0, curated.samples.num_rows, step)][:rows])))
+    few = list(sample_rows(curated.samples.slice(0, rows)))
     for sample in few:
-        yield visible(sample.name), tokens(base, _item(base, sample))
+        yield _seen(base, visible(sample.name), _item(base, sample))
     for arm in part.arms:
         if isinstance(arm, InContext) and few:
             probe, query = few[0], few[-1]
             opening = context(base, arm.recipe, [probe])
             item = _item(base, query, opening, beginning(base, arm.recipe))
-            yield f"{visible(query.name)} behind {visible(probe.name)}, {arm.recipe.label}", tokens(base, item)
+            yield _seen(base, f"{visible(query.name)} behind {visible(probe.name)}, {arm.recipe.label}", item)
+
+
+def _seen(base: Base, who: str, item: TextItem) -> Seen:
+    return Seen(who, tokens(base, item), len(item.ids), item.n_target)
 
 
 def tokens(base: Base, item: TextItem) -> str:
-    """The tokens of an encoded text: ``[<s>][The][␣capital]‖[␣Paris]``."""
+    """The tokens of an encoded text, with ``‖`` before those of the target: ``[<s>][The][␣capital]‖[␣Paris]``.
+
+    Blanks, line ends and tabs are ␣, ⏎ and ⇥; other characters that cannot be seen are escaped.
+    """
     pieces = [f"[{_piece(causal(base).tokenizer, token)}]" for token in item.ids]
     at = len(pieces) - item.n_target
     return f"{''.join(pieces[:at])}‖{''.join(pieces[at:])}"

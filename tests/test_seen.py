@@ -49,6 +49,26 @@ def test_the_command_prints_them(
     with pytest.raises(SystemExit):
         cli.main()
     said = capsys.readouterr().out
-    assert "  a\\x07: [dax][is][a]‖[bird]\n" in said
-    assert "  b: [<bos>]‖[fish]\n" in said
-    assert "  b behind a\\x07, in the prompt: [dax][is][a][bird]‖[fish]\n" in said
+    assert "  a\\x07 (4 tokens, 1 trained): [dax][is][a]‖[bird]\n" in said
+    assert "  b (2 tokens, 1 trained): [<bos>]‖[fish]\n" in said
+    assert "  b behind a\\x07, in the prompt (5 tokens, 1 trained): [dax][is][a][bird]‖[fish]\n" in said
+
+
+def test_of_a_chat_each_answer_is_shown_behind_its_beginning(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [("user", "dax is a"), ("assistant", "bird"), ("user", "wug is a"), ("assistant", "fish")]
+    row = {"id": "c", "messages": [{"role": role, "content": content} for role, content in turns]}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(row) + "\n" + json.dumps({**row, "id": "d"}))
+    (tmp_path / "t.jinja").write_text("{% for m in messages %}{{ m['content'] + ' ' }}{% endfor %}")
+    spec = {"base": str(gpt2_folder), "samples": "samples.jsonl", "chat_template": "t.jinja"}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    command = ["einfluence", "curate", str(tmp_path / "spec.yaml"), "--tokens", "--first"]
+    for first, shown in (("1", 1), ("9", 2)):
+        monkeypatch.setattr(sys, "argv", [*command, first])
+        with pytest.raises(SystemExit):
+            cli.main()
+        said = capsys.readouterr().out
+        assert said.count("trained): ") == shown
+        assert "  c/1 (4 tokens, 1 trained): [dax][is][a]‖[bird]\n" in said
+    assert "  c/2 (8 tokens, 1 trained): [dax][is][a][bird][wug][is][a]‖[fish]\n" in said

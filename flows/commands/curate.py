@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def curate(
     spec: SpecFile = None,
     out: Annotated[Path | None, typer.Option(help="Write the tables as Parquet into this folder.")] = None,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Also print the tokens of a few samples.")] = False,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Also print the first samples' tokens, and which are trained.")
+    ] = False,
+    first: Annotated[int, typer.Option("--first", min=1, help="How many samples --tokens prints.")] = 8,
     device: Device = "auto",
     sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
 ) -> None:
@@ -46,14 +49,14 @@ def curate(
         made = curated_part(read, part, session)
         terminal().print(Text(f"\n{part.name}"), summary(made))
         if tokens:
-            _print_tokens(read, part, made, session)
+            _print_tokens(read, part, made, session, first)
         if out is not None:
             write_tables(made, out / part.name)
 
 
-def _print_tokens(spec: Spec, part: Part, made: Curated, session: Session) -> None:
+def _print_tokens(spec: Spec, part: Part, made: Curated, session: Session, first: int) -> None:
     from einfluence.seen import seen
 
-    typer.echo("\ntokens, with ‖ before the target:")
-    for who, tokens in seen(spec, part, made, session):
-        typer.echo(visible(f"  {who}: {tokens}"))
+    typer.echo("\ntokens, with ‖ before those of the target, which are trained and watched:")
+    for text in seen(spec, part, made, session, first):
+        typer.echo(visible(f"  {text.who} ({text.size} tokens, {text.trained} trained): {text.tokens}"))
