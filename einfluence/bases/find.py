@@ -12,7 +12,7 @@ from einfluence.digests import digest
 from einfluence.embedded import cache_folder, data_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.models.base import BaseInfo, Objective
+from einfluence.models.base import BaseInfo, Registered
 from einfluence.models.kinds import QUANTISED_FILES, foreign_code, read_config, read_json
 from einfluence.models.weights import INDEX, SINGLE, check_pointer, read_tensors, weight_files
 from einfluence.objectives import objective_of
@@ -61,7 +61,7 @@ def describe(folder: Path, label: str, where: str, trust_remote_code: bool) -> B
     try:
         config, objective = _read(folder, where)
         tensors = read_tensors(weight_files(folder, config, where))
-        files = _beside(folder, config, where, trust_remote_code) if objective.files else {}
+        files = _beside(folder, config, where, trust_remote_code, objective.reads(config))
         settings = json.dumps(_lasting(config), sort_keys=True)
     except OSError as error:
         raise InputError(where, f"{error.filename or folder} ({error.strerror})", "files that can be read") from error
@@ -70,7 +70,7 @@ def describe(folder: Path, label: str, where: str, trust_remote_code: bool) -> B
     return BaseInfo(content_hash((settings, tensors, files)), label, objective.name, str(folder), config)
 
 
-def _read(folder: Path, where: str, name: str | None = None) -> tuple[dict[str, Any], type[Objective]]:
+def _read(folder: Path, where: str, name: str | None = None) -> tuple[dict[str, Any], type[Registered]]:
     """config.json, and the objective of a base that can be measured."""
     config = read_config(folder, where, name)
     objective = objective_of(config, folder / "config.json")
@@ -95,11 +95,16 @@ def _lasting(value: Any) -> Any:
     return [_lasting(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
-def _beside(folder: Path, config: Mapping[str, Any], where: str, trust_remote_code: bool) -> dict[str, str]:
+def _beside(
+    folder: Path, config: Mapping[str, Any], where: str, trust_remote_code: bool, read: Sequence[str]
+) -> dict[str, str]:
     """Digests of the files that are read beside config and weights, by their names."""
+    if not read:
+        return {}
     files = [path for path in folder.iterdir() if path.name != "config.json" and not _ignored(path.name)]
     files += [path for inner in folder.glob(TEMPLATES) for path in inner.rglob("*")]
-    named = {path.relative_to(folder).as_posix(): path for path in files if path.suffix != ".py"}
+    found = {path.relative_to(folder).as_posix(): path for path in files if path.suffix != ".py"}
+    named = {name: path for name, path in found.items() if any(fnmatch(name, pattern) for pattern in read)}
     if trust_remote_code:
         homes = {
             "": folder,
@@ -108,12 +113,12 @@ def _beside(folder: Path, config: Mapping[str, Any], where: str, trust_remote_co
         for prefix, home in homes.items():
             code = (path.relative_to(home) for path in home.rglob("*.py"))
             named |= {prefix + path.as_posix(): home / path for path in code if not path.as_posix().startswith(".")}
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for name, path in named.items():
         if path.is_file():
             check_pointer(path)
-            found[name.encode(errors="backslashreplace").decode()] = digest(path)
-    return found
+            digests[name.encode(errors="backslashreplace").decode()] = digest(path)
+    return digests
 
 
 def _ignored(name: str) -> bool:

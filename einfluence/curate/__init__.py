@@ -45,6 +45,7 @@ def curate(
     n_classes: int | None = None,
     shape: tuple[int, int, int] | None = None,
     class_names: Mapping[str, int] | None = None,
+    fit: Callable[[np.ndarray], np.ndarray] | None = None,
     rows: Rows | None = None,
     chat: ChatWriter | None = None,
 ) -> Curated:
@@ -64,6 +65,7 @@ def curate(
         n_classes: Classes of the image base; labels beyond are refused.
         shape: (channels, height, width) of the image base; other images are refused.
         class_names: Indices by name of the base's classes, where it names them; the part's own `classes` come first.
+        fit: Brings a picture (channels, height, width) into the image base's shape; None where it has to be so.
         rows: How a samples file is read for a base that takes neither texts to be continued nor images.
         chat: Writes chats as the base reads them.
 
@@ -71,7 +73,7 @@ def curate(
         InputError: For anything that the user wrote wrong, with file and line or key.
     """
     written = part.classes is not None
-    limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written)
+    limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written, fit)
     template = _template(spec.path(part.chat_template)) if part.chat_template else None
     reading = Reading(limits, part.join, rows, part.chat, template, chat)
     builder, default_kind, more = _build(part, spec, tokenize, reading)

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
 
 from einfluence.errors import InputError
 
@@ -28,12 +31,18 @@ class ImageLimits:
         shape: (channels, height, width); None where it is not known.
         names: Indices by name of its classes, from the part's `classes` or the base's configuration; None without.
         written: Whether the part says them: then they hold for numbers in the data as well.
+        fit: Brings a picture into the base's shape, where the base says how; else pictures must have it.
     """
 
     n_classes: int | None = None
     shape: tuple[int, int, int] | None = None
     names: Mapping[str, int] | None = None
     written: bool = False
+    fit: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None
+
+    def fitted(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """A picture in the base's shape where that can be had."""
+        return pixels if self.fit is None else self.fit(pixels)
 
     def name_of(self, label: int) -> str | None:
         """The base's name of a class."""

@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from einfluence.engine.structure import layer_of, structure_of
@@ -52,6 +53,10 @@ def adapted(base: Base, model: torch.nn.Module, adapter: Lora) -> tuple[torch.nn
         except ValueError as error:
             found = f"targets {adapter.targets!r}, layers {adapter.layers}, which cannot be adapted ({error})"
             raise InputError("recipe.adapter.targets", found, f"modules of {base.info.label}") from error
+    for module in model.modules():  # MobileNets read these of a convolution before they call it
+        if isinstance(module, LoraLayer) and isinstance(inner := module.get_base_layer(), nn.Conv2d):
+            for name in ("kernel_size", "stride", "padding", "dilation"):
+                setattr(module, name, getattr(inner, name))
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     # Experts are parameters, which peft chooses in all blocks at once.
     for name in [name for name in names if adapter.layers and layer_of(base.model, name) not in adapter.layers]:
@@ -105,11 +110,19 @@ def lora_config(base: Base, adapter: Lora) -> LoraConfig:
 
 
 def _all_linear(base: Base) -> list[str]:
-    """Every product with a weight but the output layer's, as peft understands "all-linear"."""
-    model = base.model
-    kinds = (torch.nn.Linear, torch.nn.Conv2d, Conv1D) if not hasattr(model, "config") else (torch.nn.Linear, Conv1D)
+    """Every product with a weight but the output layer's, as peft understands "all-linear".
+
+    Of a model of transformers a convolution in groups is none: peft adapts it for some ranks only.
+    """
+    model, grouped = base.model, hasattr(base.model, "config")
+    kinds = (nn.Linear, Conv1D) if "causal text" in base.objective.can else (nn.Linear, Conv1D, nn.Conv2d)
     head = base.objective.head(model)
-    return [name for name, module in model.named_modules() if isinstance(module, kinds) and module is not head]
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    return [
+        name
+        for name, module in found
+        if module is not head and not (grouped and isinstance(module, nn.Conv2d) and module.groups > 1)
+    ]
 
 
 def _chosen(base: Base, adapter: Lora, names: Sequence[str]) -> list[str]:

@@ -105,42 +105,17 @@ class Batch(NamedTuple):
 class Objective(Protocol):
     """One kind of problem, held for one base: all that the rest of the library must know of it.
 
-    A new one is a class in a file of its own, registered in :mod:`einfluence.objectives`.
+    A new one is a class in a file of its own, :class:`Registered` in :mod:`einfluence.objectives`.
 
     Attributes:
         name: What stores and error messages call it.
         modality: ``text`` or ``image``: how reports show its samples.
         can: What engines may do beyond collating.
-        files: Whether a base is named by the files beside its weights and config.json as well (a tokenizer, say).
     """
 
     name: ClassVar[str]
     modality: ClassVar[str]
     can: ClassVar[frozenset[Capability]]
-    files: ClassVar[bool]
-
-    @classmethod
-    def claims(cls, config: Mapping[str, Any]) -> bool:
-        """Whether a config.json is that of a base of this kind."""
-        ...
-
-    @classmethod
-    def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
-        """Refuses a model's folder by what it says of itself, before weights are fetched or read.
-
-        Raises:
-            InputError: When a model of this kind cannot be measured.
-        """
-        ...
-
-    @classmethod
-    def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
-        """Loads a base in ``info.dtype`` or float32, in eval mode, without gradients.
-
-        Raises:
-            InputError: When the files do not hold all of such a model, or more than that.
-        """
-        ...
 
     def encode(self, sample: Sample, where: str) -> Item:
         """What the model sees of a sample.
@@ -169,6 +144,38 @@ class Objective(Protocol):
 
     def curation(self) -> Mapping[str, Any]:
         """What curation must know of the base: arguments of :func:`einfluence.curate.curate`."""
+        ...
+
+
+class Registered(Objective, Protocol):
+    """An objective that knows its bases by their files and loads them."""
+
+    @classmethod
+    def claims(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json is that of a base of this kind."""
+        ...
+
+    @classmethod
+    def reads(cls, config: Mapping[str, Any]) -> Sequence[str]:
+        """Patterns of the files that are read beside weights and config.json, by which a base is named as well."""
+        ...
+
+    @classmethod
+    def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
+        """Refuses a model's folder by what it says of itself, before weights are fetched or read.
+
+        Raises:
+            InputError: When a model of this kind cannot be measured.
+        """
+        ...
+
+    @classmethod
+    def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
+        """Loads a base in ``info.dtype`` or float32, in eval mode, without gradients.
+
+        Raises:
+            InputError: When the files do not hold all of such a model, or more than that.
+        """
         ...
 
 

@@ -15,8 +15,6 @@ QUANTISED = ("quantization_config", "compression_config", "quantization")
 QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "quantization_config.json")
 # What stands behind "For" in the name of a transformers class that is no language model.
 TASKS = {
-    "ImageClassification": "an image classifier of transformers",
-    "SequenceClassification": "a classifier of texts",
     "TokenClassification": "a tagger of tokens",
     "QuestionAnswering": "a model that marks answers",
     "MaskedLM": "a masked language model, which reads both ways",
@@ -108,23 +106,25 @@ def refuse_other_tasks(folder: Path, config: Mapping[str, Any]) -> None:
     file = folder / "config.json"
     names = [name for name in _strings(config.get("architectures"))]
     tasks = [(name, match[1]) for name in names if (match := _TASK.search(name))]
-    fix = ""
     if (
         names
         and len(tasks) == len(names)
         and not any(task in ("CausalLM", "ConditionalGeneration") for _, task in tasks)
     ):
         name, task = tasks[0]
-        if task == "ImageClassification":
-            fix = "write its layers into config.json as docs/bases.md shows, or take embedded:digits"
-        expected = f"{CAUSAL}, or an image classifier given by its layers"
-        raise InputError(
-            f"{file} architectures", f"{name}, {TASKS.get(task, 'a model for another task')}", expected, fix
-        )
+        expected = f"{CAUSAL}, or one for another objective that docs/bases.md lists"
+        raise InputError(f"{file} architectures", f"{name}, {TASKS.get(task, 'a model for another task')}", expected)
     if config.get("is_encoder_decoder") is True and not any(task == "CausalLM" for _, task in tasks):
         name = names[0] if names else config.get("model_type")
         found = f"{name}, which turns one text into another (encoder and decoder)"
         raise InputError(f"{file} is_encoder_decoder", found, CAUSAL, "take a model that continues texts")
+
+
+def built_for(config: Mapping[str, Any], *tasks: str) -> bool:
+    """Whether all `architectures` of a configuration are classes of transformers for one of these tasks."""
+    names = config.get("architectures")
+    listed = cast("list[object]", names) if isinstance(names, list) else []
+    return bool(listed) and all(str(name).endswith(tasks) for name in listed)
 
 
 def _strings(value: object) -> Iterator[str]:

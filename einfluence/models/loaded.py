@@ -129,22 +129,26 @@ def _steady(model: nn.Module, read: Callable[[], Tensor], where: str, expected: 
 
 
 @torch.no_grad()
-def try_classifier(model: nn.Module, shape: tuple[int, int, int], classes: int, where: str) -> None:
-    """Reads a blank picture.
+def try_classifier(
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    classes: int,
+    where: str,
+    read: Callable[[Tensor], Tensor] | None = None,
+) -> None:
+    """Reads a blank picture, by ``read`` where the model is called otherwise than with pixels alone.
 
     Raises:
         InputError: When the layers do not fit the picture or give other than one logit a class.
     """
     try:
-        out = model(torch.zeros((1, *shape), device=next(model.parameters()).device))
+        out = (read or model)(torch.zeros((1, *shape), device=next(model.parameters()).device))
     except Exception as error:  # torch raises many kinds
         reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{where} layers", f"layers that fail on a picture of {shape} ({reason})", "fitting layers"
-        ) from error
+        raise InputError(where, f"layers that fail on a picture of {shape} ({reason})", "layers that fit it") from error
     if out.shape != (1, classes):
         found = f"layers that turn a picture into {tuple(out.shape[1:])}"
-        raise InputError(f"{where} layers", found, f"logits of the {classes} `classes`")
+        raise InputError(where, found, f"logits of the {classes} `classes`")
 
 
 def recompute_buffers(model: nn.Module) -> None:

@@ -15,21 +15,31 @@ from typing import Any
 
 from einfluence.errors import InputError
 from einfluence.installed import installed
-from einfluence.models.base import Base, Batch, Capability, Item, Objective
+from einfluence.models.base import Base, Batch, Capability, Item, Objective, Registered
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass
 from einfluence.objectives.sequence_class import SequenceClass
 from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
 
-__all__ = ["OBJECTIVES", "Batch", "Capability", "Item", "Objective", "encode", "objective_of", "objectives"]
+__all__ = [
+    "OBJECTIVES",
+    "Batch",
+    "Capability",
+    "Item",
+    "Objective",
+    "Registered",
+    "encode",
+    "objective_of",
+    "objectives",
+]
 
 GROUP = "einfluence.objectives"
 
-OBJECTIVES: dict[str, type[Objective]] = {kind.name: kind for kind in (CausalLM, ImageClass, SequenceClass)}
+OBJECTIVES: dict[str, type[Registered]] = {kind.name: kind for kind in (CausalLM, ImageClass, SequenceClass)}
 """Objectives by name. Of several that claim a configuration the last one has it, so that more can be added."""
 
 
-def objectives() -> dict[str, type[Objective]]:
+def objectives() -> dict[str, type[Registered]]:
     """All objectives by name, those of installed packages too.
 
     Raises:
@@ -46,7 +56,7 @@ def _installed() -> None:
             raise ValueError(f"a name of its own (another objective is called {kind.name!r})")
 
 
-def objective_of(config: Mapping[str, Any], file: Path) -> type[Objective]:
+def objective_of(config: Mapping[str, Any], file: Path) -> type[Registered]:
     """The objective of a base, from its config.json.
 
     Raises:

@@ -54,7 +54,6 @@ class CausalLM:
     name: ClassVar[str] = CAUSAL_LM
     modality: ClassVar[str] = "text"
     can: ClassVar[frozenset[Capability]] = frozenset(("causal text", "prompt"))
-    files: ClassVar[bool] = True
 
     tokenizer: Any = None
     max_length: int | None = None
@@ -67,6 +66,11 @@ class CausalLM:
     def claims(cls, config: Mapping[str, Any]) -> bool:
         """Whatever no other objective claims, so that :meth:`check` says what is wrong with it."""
         return config.get("modality", "text") == "text"
+
+    @classmethod
+    def reads(cls, config: Mapping[str, Any]) -> Sequence[str]:
+        """Whatever a tokenizer may be made of."""
+        return ("*",)
 
     @classmethod
     def check(cls, folder: Path, config: Mapping[str, Any]) -> None:

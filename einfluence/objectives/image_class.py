@@ -1,40 +1,32 @@
-"""Image classes: the log-probability of an image's class by a network that is given by its layers."""
+"""Image classes: the log-probability of an image's class, here by a network that is given by its layers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
-
-import numpy as np
-import numpy.typing as npt
 
 from einfluence.curate.classes import class_names
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.models.weights import read_tensors, weight_files
 from einfluence.objectives.heads import last_linear
+from einfluence.objectives.pictures import ImageItem, encode_picture, stacked
+from einfluence.objectives.pretrained_images import load_pretrained
 from einfluence.samples import IMAGE_CLASS, Sample
 
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["LAYERS", "ImageClass", "ImageItem", "build_classifier"]
+
 LAYERS = (
     "Conv2d", "Linear", "BatchNorm2d", "GroupNorm", "LayerNorm", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d",
     "ReLU", "GELU", "SiLU", "Tanh", "Sigmoid", "Identity", "Dropout", "Flatten",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class ImageItem:
-    """An encoded image: ``pixels`` of shape (channels, height, width), float32, and its class index."""
-
-    pixels: npt.NDArray[np.float32]
-    label: int
-    n_target: int = field(default=1, init=False)
-    size: int = field(default=1, init=False)
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,6 @@ class ImageClass:
     name: ClassVar[str] = IMAGE_CLASS
     modality: ClassVar[str] = "image"
     can: ClassVar[frozenset[Capability]] = frozenset(("pixels",))
-    files: ClassVar[bool] = False
 
     shape: tuple[int, int, int]
     n_classes: int
@@ -58,16 +49,25 @@ class ImageClass:
 
     @classmethod
     def claims(cls, config: Mapping[str, Any]) -> bool:
-        """A configuration that says so."""
-        return config.get("modality") == "image"
+        """A configuration that says so, or whose architectures are image classifiers of transformers."""
+        return config.get("modality") == "image" or _pretrained(config)
+
+    @classmethod
+    def reads(cls, config: Mapping[str, Any]) -> Sequence[str]:
+        """The settings of an image processor."""
+        return ("preprocessor_config.json", "processor_config.json") if _pretrained(config) else ()
 
     @classmethod
     def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
-        """Nothing is refused before the layers are built."""
+        """Refuses quantised weights of transformers; of layers, nothing before they are built."""
+        if _pretrained(config):
+            refuse_quantised(folder, config)
 
     @classmethod
     def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
-        """Builds the layers of config.json and fills them."""
+        """Builds the layers of config.json and fills them; or has transformers do it."""
+        if _pretrained(info.config):
+            return load_pretrained(info, trust_remote_code=trust_remote_code, device=device)
         import torch
         from safetensors.torch import load_file
 
@@ -96,31 +96,16 @@ class ImageClass:
         model = model.float().to(device).eval().requires_grad_(False)
         size = cast("tuple[int, int, int]", tuple(cast("list[int]", shape)))
         count = cast("int", classes)
-        loaded.try_classifier(model, size, count, where)
+        loaded.try_classifier(model, size, count, f"{where} layers")
         return Base(info, model, cls(size, count, class_names(info.config, count)))
 
     def encode(self, sample: Sample, where: str) -> ImageItem:
         """Pixels and class, which must be of the model's shape and among its classes."""
-        label = -1 if sample.label is None else sample.label
-        if sample.pixels is None:
-            raise InputError(where, "an image that cannot be read", "an image")
-        if sample.pixels.shape != self.shape:
-            raise InputError(
-                where,
-                f"an image of shape {tuple(sample.pixels.shape)}",
-                f"{self.shape} (channels, height, width), what the model takes",
-            )
-        if not 0 <= label < self.n_classes:
-            raise InputError(where, f"the label {label}", f"a class from 0 to {self.n_classes - 1}")
-        return ImageItem(np.ascontiguousarray(sample.pixels, dtype=np.float32), label)
+        return encode_picture(sample, where, self.shape, self.n_classes)
 
     def collate(self, items: Sequence[ImageItem]) -> Batch:
         """Pictures (B, channels, height, width); one target each."""
-        import torch
-
-        pixels = torch.from_numpy(np.stack([item.pixels for item in items]))
-        targets = torch.tensor([[item.label] for item in items])
-        return Batch({"pixels": pixels}, torch.zeros_like(targets), targets, torch.ones_like(targets, dtype=torch.bool))
+        return stacked(items)
 
     def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
         """(B, 1, classes)."""
@@ -158,6 +143,11 @@ def build_classifier(config: dict[str, Any], where: str) -> torch.nn.Sequential:
     if not modules:
         raise InputError(where, "no `layers`", "a list of [torch.nn class, arguments], from pixels to class logits")
     return torch.nn.Sequential(*modules)
+
+
+def _pretrained(config: Mapping[str, Any]) -> bool:
+    """Whether a base is a model of transformers; its own layers take precedence."""
+    return "layers" not in config and built_for(config, "ForImageClassification")
 
 
 def _positive_integers(value: object) -> bool:

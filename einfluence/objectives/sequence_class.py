@@ -12,7 +12,8 @@ from einfluence.curate.files import Rows
 from einfluence.curate.records import text_field
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
-from einfluence.models.kinds import refuse_quantised
+from einfluence.models.kinds import built_for, refuse_quantised
+from einfluence.objectives.heads import last_with
 from einfluence.objectives.tokenizing import check_known
 from einfluence.samples import Sample
 
@@ -62,7 +63,6 @@ class SequenceClass:
     name: ClassVar[str] = "sequence_class"
     modality: ClassVar[str] = "text"
     can: ClassVar[frozenset[Capability]] = frozenset()
-    files: ClassVar[bool] = True
 
     labels: tuple[str, ...]
     tokenizer: Any = None
@@ -75,9 +75,12 @@ class SequenceClass:
     @classmethod
     def claims(cls, config: Mapping[str, Any]) -> bool:
         """A configuration whose architectures are text classifiers."""
-        names = config.get("architectures")
-        listed = names if isinstance(names, list) else []
-        return bool(listed) and all(str(name).endswith("ForSequenceClassification") for name in listed)
+        return built_for(config, "ForSequenceClassification")
+
+    @classmethod
+    def reads(cls, config: Mapping[str, Any]) -> Sequence[str]:
+        """Whatever a tokenizer may be made of."""
+        return ("*",)
 
     @classmethod
     def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
@@ -154,10 +157,7 @@ class SequenceClass:
 
     def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
         """The last Linear that gives one number a class: `classifier`, `classifier.out_proj`, `score`."""
-        import torch
-
-        linear = (module for module in reversed([*model.modules()]) if isinstance(module, torch.nn.Linear))
-        return next((module for module in linear if module.out_features == len(self.labels)), None)
+        return last_with(model, len(self.labels))
 
     def curation(self) -> Mapping[str, Any]:
         """Rows of {id, text, label}, and `text_b` where there are two texts."""

@@ -152,7 +152,6 @@ def test_quantised_kinds_are_refused_before_weights_are_read(folder: Path, key: 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("ViTForImageClassification", "image classifier of transformers"),
         ("BertForMaskedLM", "reads both ways"),
         ("LlamaForTokenClassification", "tagger of tokens"),
         ("SomeForNewTask", "another task"),

@@ -33,11 +33,15 @@ class Document(NamedTuple):
 class Topic:
     """Topics of documents, by a linear model over counts of words."""
 
-    name, modality, can, files = "topic", "text", frozenset[str](), False
+    name, modality, can = "topic", "text", frozenset[str]()
 
     @classmethod
     def claims(cls, config):
         return config.get("kind") == "bag of words"
+
+    @classmethod
+    def reads(cls, config):
+        return ()
 
     @classmethod
     def check(cls, folder, config): ...

@@ -77,7 +77,7 @@ def build_images(images: Images, spec: Spec, limits: ImageLimits) -> ImagesBuild
             if place < images.probes:
                 builder.probe(picture.name, [builder.sample(_sample(picture, None))])
             continue
-        pixels = decoded.pixels
+        pixels = limits.fitted(decoded.pixels)
         check_shape(picture.where, pixels.shape, shape)
         if decoded.more:
             builder.gates.count(FRAMES, picture.where)

@@ -58,7 +58,7 @@ class ImageRows:
         label = label_of(f"{where} label", fields["label"], limits)
         channels = limits.shape[0] if limits.shape else None
         decoded = from_value(fields["image"], f"{where} image", self._folder, channels)
-        pixels = decoded.pixels
+        pixels = limits.fitted(decoded.pixels)
         check_shape(f"{where} image", pixels.shape, limits.shape)
         if self._seen is None:
             self._gates.open(FRAMES)

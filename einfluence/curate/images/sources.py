@@ -124,7 +124,8 @@ def _digits(split: str | None, limits: ImageLimits) -> list[Picture]:
     pixels, labels, rows = digits(split)
     names = [f"digit{row}" for row in rows]
     places = [f"digits row {row}" for row in rows]
-    loads = [_given(image) for image in pixels]
+    channels = limits.shape[0] if limits.shape else None
+    loads = [_given(from_array(image, name, channels)) for image, name in zip(pixels, names, strict=True)]
     return _numbered(names, [int(label) for label in labels], places, loads, limits, "images.source digits")
 
 

@@ -1,0 +1,86 @@
+"""Image classifiers of transformers: the log-probability of an image's class, by a model and its image processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from einfluence.curate.classes import class_names
+from einfluence.errors import InputError
+from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.objectives.heads import last_with
+from einfluence.objectives.pictures import ImageItem, encode_picture, stacked
+from einfluence.objectives.processing import Processor
+from einfluence.samples import IMAGE_CLASS, Sample
+
+if TYPE_CHECKING:
+    import torch
+
+EXPECTED = "an image classifier of transformers (…ForImageClassification)"
+
+
+def load_pretrained(info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
+    """A model of transformers with its trained head, and its image processor."""
+    from einfluence.models import loaded
+    from einfluence.objectives.pretrained import load_model, quiet, stored_tensors
+
+    auto, what = "AutoModelForImageClassification", "an image classifier"
+    with quiet():
+        stored = stored_tensors(info)
+        model = load_model(info, auto, stored, trust_remote_code, what=what, expected=EXPECTED).to(device)
+        config = model.config
+        processor = Processor(info, int(getattr(config, "num_channels", 3)), trust_remote_code)
+    if config.num_labels < 2:
+        raise InputError(f"{info.folder}/config.json id2label", f"{config.num_labels} class", "two or more")
+
+    def read(pixels: torch.Tensor) -> torch.Tensor:
+        return model(pixel_values=pixels).logits
+
+    loaded.try_classifier(model, processor.shape, config.num_labels, info.folder, read)
+    names = class_names(info.config, config.num_labels)
+    return Base(info, model, PretrainedImages(processor, config.num_labels, names))
+
+
+@dataclass(frozen=True)
+class PretrainedImages:
+    """The objective `image_class` of a model of transformers: pictures are of its processor's size, scaled by it.
+
+    Args:
+        processor: The model's image processor.
+        n_classes: How many classes it has.
+        names: Indices by name of its classes, where its configuration names them.
+    """
+
+    name: ClassVar[str] = IMAGE_CLASS
+    modality: ClassVar[str] = "image"
+    can: ClassVar[frozenset[Capability]] = frozenset()
+
+    processor: Processor
+    n_classes: int
+    names: Mapping[str, int] | None = None
+
+    def encode(self, sample: Sample, where: str) -> ImageItem:
+        """Pixels as the processor scales them, and the class."""
+        item = encode_picture(sample, where, self.processor.shape, self.n_classes)
+        return ImageItem(self.processor.values(item.pixels), item.label)
+
+    def collate(self, items: Sequence[ImageItem]) -> Batch:
+        """Pictures (B, channels, height, width); one target each."""
+        return stacked(items)
+
+    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+        """(B, 1, classes)."""
+        import torch
+
+        logits = call(pixel_values=batch.inputs["pixels"]).logits[:, None]
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
+        """The last Linear that gives one number a class."""
+        return last_with(model, self.n_classes)
+
+    def curation(self) -> Mapping[str, Any]:
+        """As of other images, and how a picture gets the model's form."""
+        shape, fit = self.processor.shape, self.processor.fit
+        return {"n_classes": self.n_classes, "shape": shape, "class_names": self.names, "fit": fit}
