@@ -1,8 +1,8 @@
 """The SQLite database of a run's own Prefect server: runs that start together must not migrate one file together.
 
 Prefect takes seconds to make an empty database. The first run on a machine keeps a copy of it in einfluence's cache for
-the later ones. A run's folder holds a lock for as long as the run or its server lives, however they end; folders whose
-lock is free are removed by the next run.
+the later ones, whose servers need not look for migrations. A run's folder holds a lock for as long as the run or its
+server lives, however they end; folders whose lock is free are removed by the next run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from pathlib import Path
 from einfluence.embedded import cache_folder
 from einfluence.errors import InputError
 
+IDLE = (
+    "SCHEDULER", "LATE_RUNS", "CANCELLATION_CLEANUP", "FOREMAN", "PAUSE_EXPIRATIONS", "REPOSSESSOR",
+    "CLEANUP_RECONCILER", "TRIGGERS",
+)  # fmt: skip
+"""Services of Prefect's server that a single run has no use for: there is no deployment, worker or automation."""
 YOUNG = 60.0  # seconds for which a folder without a lock is left alone: whoever made it is about to take the lock
 
 
@@ -36,10 +41,11 @@ class Database:
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         _sweep(self.folder.parent, but=self.folder)
         self._file = self.folder / "prefect.db"
-        self._made = False
         with suppress(OSError):
             shutil.copyfile(self._empty, self._file)
-            self._made = True
+        self._made = _whole(self._file)
+        if not self._made:
+            self._file.unlink(missing_ok=True)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -48,11 +54,13 @@ class Database:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._file}",
             "PREFECT_SERVER_MEMO_STORE_PATH": str(self.folder / "memo_store.toml"),
             "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # nobody will look for them here
+            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false" if self._made else "true",
+            **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE},
         }
 
     def keep_empty(self) -> None:
         """Once the server answers: keeps a copy of the database for later runs, if there is none."""
-        if self._made or self._empty.exists():
+        if self._made:
             return
         copy = self._empty.with_name(f"{secrets.token_hex(8)}.db")
         with suppress(OSError, sqlite3.Error):
@@ -75,6 +83,18 @@ class Database:
         from prefect import __version__
 
         return self.folder.parent / f"empty-{__version__}.db"
+
+
+def _whole(file: Path) -> bool:
+    """Whether a file is a database that Prefect has migrated, and not a part of one."""
+    if not file.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(file)) as connection:
+            migrated = connection.execute("select count(*) from alembic_version").fetchone() == (1,)
+            return migrated and connection.execute("pragma quick_check").fetchone() == ("ok",)
+    except sqlite3.Error:
+        return False
 
 
 def _new_folder() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import runpy
 import signal
@@ -13,7 +14,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 from einfluence.errors import InputError, first_line
@@ -65,9 +67,11 @@ def server_for_a_run() -> Callable[[], None]:
     if sys.platform != "linux":  # elsewhere a port that is kept cannot be listened on
         free.close()
     server = _start(port, {"PREFECT_UI_ENABLED": "false"}, database)
+    waiting = threading.Thread(target=_warm, args=(_url(port), server), daemon=True)
+    waiting.start()
 
     def end_both() -> None:  # after what Prefect still has to tell it
-        end(server, PATIENCE)
+        end(server, PATIENCE if database is None else 0.0)  # a database that goes too needs no care
         free.close()
         if database is not None:
             database.remove()
@@ -75,6 +79,7 @@ def server_for_a_run() -> Callable[[], None]:
     atexit.register(end_both)
 
     def until_it_answers() -> None:
+        waiting.join()
         try:
             _ready(port, server)
         except InputError:
@@ -121,6 +126,14 @@ def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) ->
             time.sleep(0.1)
     fix = "is the port taken? PREFECT_API_URL names a server that runs already"
     raise InputError("Prefect", f"no server at {url}", "a server that answers", fix)
+
+
+def _warm(url: str, server: subprocess.Popen[Any]) -> None:
+    """Asks a server for something as soon as it answers: its first request takes it longer than a flow should wait."""
+    with suppress(InputError, OSError):
+        wait_for(url, server)
+        with urllib.request.urlopen(f"{url}/admin/version", timeout=ANSWER):
+            pass
 
 
 def _given() -> str | None:
@@ -194,6 +207,10 @@ def _ready(port: int, server: subprocess.Popen[bytes]) -> str:
 def _serve(port: str) -> None:
     """Serves until it is told to end, or until whoever started this process has ended, however it did."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
+    gc.disable()  # what imports make stays: to look for garbage among it takes a fifth of the time to start
+    import_module("prefect.server.api.server")
+    gc.freeze()
+    gc.enable()
     sys.argv = ["prefect", "server", "start", "--host", LOOPBACK, "--port", port]
     runpy.run_module("prefect", run_name="__main__")
 

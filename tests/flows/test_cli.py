@@ -35,6 +35,26 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
+RECORDED = """
+import json, os, time, urllib.request
+from flows import cli
+
+def asked(what):
+    url, kind = f"{os.environ['PREFECT_API_URL']}/{what}/filter", {"content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, b"{}", kind), timeout=30) as answer:
+        return json.load(answer)
+
+try:
+    cli.main()
+finally:
+    until = time.monotonic() + 30
+    while time.monotonic() < until and any(run["state_type"] != "COMPLETED" for run in asked("task_runs")):
+        time.sleep(0.2)
+    tables = {table: asked(table) for table in ("flow_runs", "task_runs", "artifacts", "logs")}
+    open("recorded.json", "w").write(json.dumps(tables))
+"""  # the command, and what Prefect's server knows of it before the two end
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, gpt2_folder: Path) -> Path:
     """A folder with a small study that `einfluence run` has measured: its own process, a real Prefect server."""
@@ -46,7 +66,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, gpt2_folder: Path) -> Path:
     spec = {"name": "small", "base": str(gpt2_folder), "samples": "samples.jsonl", "arms": arms}
     (folder / "spec.yaml").write_text(json.dumps(spec))
     ended = subprocess.run(
-        [sys.executable, "-m", "flows.cli", "run", "spec.yaml", "--store", "store", "--json"],
+        [sys.executable, "-c", RECORDED, "run", "spec.yaml", "--store", "store", "--json"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PREFECT_HOME": str(folder / "prefect")},
         capture_output=True,
@@ -64,6 +84,19 @@ def test_run_ends_with_one_json_object_on_stdout(first: Path) -> None:
     assert list(said) == ["wanted", "present", "computed", "failed", "seconds", "store", "report"]
     assert (said["wanted"], said["present"], said["computed"], said["failed"]) == (18, 0, 18, 0)
     assert said["store"] == str(first / "store") and Path(said["report"]).is_file()
+
+
+def test_the_server_of_a_run_records_the_flow_its_tasks_and_their_artifacts(first: Path) -> None:
+    known = json.loads((first / "recorded.json").read_text())
+    [flow] = known["flow_runs"]
+    assert (flow["name"], flow["state_type"]) == ("measure spec.yaml", "COMPLETED")
+    shards, steps = [], []
+    for run in known["task_runs"]:
+        (shards if "3 probes x 3 queries" in run["name"] else steps).append(run["name"])
+    assert sorted(steps) == ["curate main", "plan missing cells", "score and report"]
+    assert len(shards) == 2 and {run["state_type"] for run in known["task_runs"]} == {"COMPLETED"}
+    assert {made["key"] for made in known["artifacts"]} == {"plan", "scorecard", "report", None}
+    assert sum(": probes " in line["message"] for line in known["logs"]) == 2
 
 
 def test_prefect_is_quiet(first: Path) -> None:

@@ -129,6 +129,8 @@ def test_later_runs_begin_with_a_copy_of_the_empty_database(place: Path) -> None
     assert not _file(first).exists()  # Prefect makes it
     with closing(sqlite3.connect(_file(first))) as connection:
         connection.execute("create table made (once)")
+        connection.execute("create table alembic_version as select 'a' as version_num")
+        connection.commit()
     first.keep_empty()
     first.remove()
     second, third = Database(), Database()
@@ -138,6 +140,12 @@ def test_later_runs_begin_with_a_copy_of_the_empty_database(place: Path) -> None
             assert connection.execute("select count(*) from made").fetchall() == [(0,)]
         database.remove()
     assert [path.suffix for path in place.iterdir()] == [".db"]
+    assert second.settings["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "false"
+    [empty] = place.iterdir()
+    empty.write_bytes(empty.read_bytes()[:5000])
+    fourth = Database()
+    assert fourth.settings["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] == "true" and not _file(fourth).exists()
+    fourth.remove()
     second.doubt_empty()
     assert list(place.iterdir()) == []
 
