@@ -14,7 +14,7 @@ from einfluence.engine.ablation import place_of
 from einfluence.estimators.finetune import encode_probe
 from einfluence.estimators.measure import Implementation, unreadable
 from einfluence.models.base import Base
-from einfluence.objectives import encode
+from einfluence.objectives import encode_all
 from einfluence.plan import arm_keys, wanted_blocks
 from einfluence.prepare import Prepared, find_part, prepare
 from einfluence.samples import ProbeSamples, Sample
@@ -135,7 +135,7 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
             return 0.0, 0, "its time is known once it is fitted"
         return share * _timed(base, arm, seed, probes, queries), 0, arm.recipe.label
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
-    asked = [encode(base, query) for query in queries]
+    asked = list(encode_all(base, queries))
     found = engine.forecast(base, arm.recipe, items, asked, seed, engine=arm.engine)
     return share * found.seconds, found.bytes, f"{found.path} ({found.why})"
 

@@ -15,7 +15,7 @@ from einfluence.curate.key import data_key
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.models.base import Base, BaseInfo
-from einfluence.objectives import encode, objectives
+from einfluence.objectives import encode_all, objectives
 from einfluence.samples import Curated, Sample
 from einfluence.session import BASES, Session
 from einfluence.spec import Part, Spec
@@ -92,9 +92,8 @@ def curated_part(spec: Spec, part: Part, session: Session) -> Curated:
     base = session.base(part_base(spec, part), part.trust_remote_code)
     with session.computing(base):
         curated = _curate(part, spec, base)
-    for sample in sample_rows(curated.samples):
-        if not sample.unreadable:
-            encode(base, sample)
+    for _ in encode_all(base, (sample for sample in sample_rows(curated.samples) if not sample.unreadable)):
+        pass  # each fits the base
     return curated
 
 
@@ -131,7 +130,7 @@ def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64
     from einfluence.engine import CheckedScorer, TextItem
 
     read = CheckedScorer(base)  # one for all that is asked, so that it is held against the definition once
-    return lambda samples: read([cast("TextItem", encode(base, sample)) for sample in samples]).logprob
+    return lambda samples: read(cast("list[TextItem]", list(encode_all(base, samples)))).logprob
 
 
 def _check_chat(item: Prepared, session: Session) -> None:

@@ -58,7 +58,7 @@ def curate(
         part: The data: facts, samples, images or a source.
         spec: The whole spec, for relative paths.
         base_features: Samples → float array: hidden states of texts (n, 2, d), penultimate features of images (n, d).
-        tokenize: Text → token ids, without special tokens; for spelling invented names and counting tokens.
+        tokenize: Texts → token ids of each, without special tokens; for spelling invented names and counting tokens.
         max_tokens: The longest text in tokens that the base takes; longer samples are left out and counted.
         specials: What the tokenizer reads as control tokens; None takes what stands in <> or [] and is one token.
         logprobs: Samples → float array (n,) of the base's log p(target | prompt) in nats, to find facts that it knows.

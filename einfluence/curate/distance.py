@@ -256,13 +256,11 @@ def _embedder(name: str) -> Features:
             raise InputError("distance", f"{name!r} ({first})", "a folder or a hub id of a text encoder") from error
         limit = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None) or 512, 512)
         texts = [f"{sample.prompt} {sample.target}".strip() for sample in samples]
-        ids: list[list[int]] = [
-            tokenizer(text, truncation=True, max_length=limit)["input_ids"] or [0] for text in texts
-        ]
         found: list[np.ndarray] = []
         with torch.no_grad():
-            for start in range(0, len(ids), 64):
-                batch = [torch.tensor(row) for row in ids[start : start + 64]]
+            for start in range(0, len(texts), 64):
+                encoded = tokenizer(texts[start : start + 64], truncation=True, max_length=limit)["input_ids"]
+                batch = [torch.tensor(ids or [0]) for ids in encoded]
                 mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in batch], batch_first=True)
                 padded = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
                 hidden = model(input_ids=padded, attention_mask=mask).last_hidden_state

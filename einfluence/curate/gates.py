@@ -14,8 +14,8 @@ from einfluence.errors import InputError
 from einfluence.joint import doubtful, plain_gap
 from einfluence.samples import Sample
 
-Tokenizer = Callable[[str], Sequence[int]]
-"""Text → token ids, without special tokens."""
+Tokenizer = Callable[[Sequence[str]], Sequence[Sequence[int]]]
+"""Texts → token ids of each, without special tokens."""
 
 NO_BLANK = "no blank put at the joint (script or bracket)"
 DOUBTFUL = "blank put at the joint where it may not belong"
@@ -29,6 +29,7 @@ ALIKE = "samples that differ in spelling alone"
 _TAG = re.compile(r"<[^<>\s]{1,64}>|\[[^\[\]\s]{1,64}\]")
 MARGIN = 2.0  # nats by which a known fact is likelier than every shuffled one; seven times
 LIKELY = -2.3  # nats; one in ten
+AT_ONCE = 1024  # texts that the tokenizer gets at a time
 SHUFFLED = 4  # facts that one is held against
 
 
@@ -91,12 +92,15 @@ def check_texts(
         return
     builder.gates.open(NO_TOKENS, TOO_LONG, CONTROL)
     control = _control_finder(tokenize, specials)
+    if any(sample.gap is None for sample in builder.samples.values()):
+        return
+    samples = list(builder.samples.values())
+    targets = _lengths(tokenize, [sample.target for sample in samples])
+    wholes = _lengths(tokenize, [sample.text for sample in samples]) if max_tokens is not None else targets
     unfit: set[str] = set()
-    for key, sample in builder.samples.items():
-        if sample.gap is None:
-            return
+    for (key, sample), in_target, in_whole in zip(builder.samples.items(), targets, wholes, strict=True):
         where = sample.source or sample.name
-        if not len(tokenize(sample.target)):
+        if not in_target:
             if strict:
                 raise InputError(
                     f"{where} target", f"{sample.target!r}, which tokenizes to nothing", "at least one token"
@@ -106,7 +110,7 @@ def check_texts(
             continue
         if (token := control(builder.words.get(key, sample.text))) is not None:
             builder.gates.count(CONTROL, f"{_place(sample)}: {token}")
-        length = len(tokenize(sample.text)) + 1 if max_tokens is not None else 0
+        length = in_whole + 1
         if max_tokens is not None and length > max_tokens:
             if strict:
                 found = f"a text of {length} tokens (with one to begin)"
@@ -114,6 +118,12 @@ def check_texts(
             builder.gates.count(TOO_LONG, f"{sample.name}: {length} of {max_tokens}")
             unfit.add(key)
     remove(builder, unfit)
+
+
+def _lengths(tokenize: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """Tokens of each text."""
+    parts = (texts[at : at + AT_ONCE] for at in range(0, len(texts), AT_ONCE))
+    return [len(ids) for part in parts for ids in tokenize(part)]
 
 
 def _control_finder(tokenize: Tokenizer, specials: Collection[str] | None) -> Callable[[str], str | None]:
@@ -125,7 +135,7 @@ def _control_finder(tokenize: Tokenizer, specials: Collection[str] | None) -> Ca
 
     @lru_cache(maxsize=4096)
     def is_one(tag: str) -> bool:
-        return specials is not None or len(tokenize(tag)) == 1
+        return specials is not None or len(tokenize([tag])[0]) == 1
 
     return lambda text: next((tag[0] for tag in pattern.finditer(text) if is_one(tag[0])), None)
 

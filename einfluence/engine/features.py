@@ -14,7 +14,7 @@ from einfluence.engine.structure import settled_model
 from einfluence.engine.text.network import decoder_layers, entering
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.objectives import encode
+from einfluence.objectives import encode_all
 from einfluence.samples import Sample
 
 TOKENS = 1024  # that go through the network at once
@@ -31,7 +31,7 @@ def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> np
     Raises:
         InputError: For a sample of another objective than the base's, or one that does not fit it.
     """
-    items = [encode(base, sample) for sample in samples]
+    items = list(encode_all(base, samples))
     with torch.no_grad():
         if "causal text" in base.objective.can:
             rows = _texts(base, cast("list[TextItem]", items), layer)

@@ -15,7 +15,7 @@ from einfluence.engine import LayerAblation
 from einfluence.estimators.finetune import encode_probe, kept_trainings
 from einfluence.estimators.measure import Measured, columns_of
 from einfluence.models.base import Base
-from einfluence.objectives import encode
+from einfluence.objectives import encode_all
 from einfluence.samples import ProbeSamples, Sample
 
 
@@ -45,7 +45,7 @@ def ablate_block(
     """
     deltas = kept_trainings(map(kept, probes))
     items = [encode_probe(base, arm.recipe, probe) for probe in probes.values()]
-    asked = [[encode(base, query) for query in each] for each in queries]
+    asked = [list(encode_all(base, each)) for each in queries]
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     cells = 0

@@ -11,7 +11,7 @@ from einfluence import engine
 from einfluence.arms import FineTune
 from einfluence.engine.measurement import Measurement
 from einfluence.models.base import Base
-from einfluence.objectives import encode
+from einfluence.objectives import encode_all
 from einfluence.recipe import Recipe
 from einfluence.samples import ProbeSamples, Sample
 
@@ -29,7 +29,7 @@ def block(
     """See :class:`einfluence.estimators.measure.Implementation`; where a training was kept, it is not done again."""
     deltas = kept_trainings(map(kept, range(len(probes))))
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
-    asked = [encode(base, query) for query in queries]
+    asked = list(encode_all(base, queries))
     return engine.measure(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine)
 
 
@@ -46,5 +46,5 @@ def encode_probe(base: Base, recipe: Recipe, probe: ProbeSamples) -> engine.Trai
     Raises:
         InputError: When one of its samples does not fit.
     """
-    items = [encode(base, sample) for sample in probe.samples]
+    items = list(encode_all(base, probe.samples))
     return engine.probe_training(items, recipe.steps, sequential=probe.in_turn)

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from einfluence.arms import InContext
 from einfluence.engine import CheckedScorer
-from einfluence.engine.measurement import MeasuredRow, Measurement, TextItem, Tuned
+from einfluence.engine.measurement import MeasuredRow, Measurement, Tuned
 from einfluence.errors import InputError
 from einfluence.models.base import Base, Bos
-from einfluence.objectives.causal_lm import causal, encode_text
+from einfluence.objectives.causal_lm import TextItem, causal
 from einfluence.objectives.chat import pinned
 from einfluence.recipe import Prompting
 from einfluence.samples import ProbeSamples, Sample
@@ -50,14 +50,14 @@ def block(
     recipe = arm.recipe
     bos = beginning(base, recipe)
     read = CheckedScorer(base, recipe.dtype)
-    before = read([_item(base, query, bos=bos) for query in queries])
+    before = read(_items(base, queries, bos=bos))
 
     def each() -> Iterator[MeasuredRow]:
         for index, probe in enumerate(each.samples for each in probes):
             start = time.perf_counter()
             try:
                 opening = context(base, recipe, probe)
-                items = [_item(base, query, opening, probe, bos) for query in queries]
+                items = _items(base, queries, opening, probe, bos)
             except InputError as error:  # this probe is too long to be read before the queries; others may fit
                 yield MeasuredRow(index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None)
                 continue
@@ -113,11 +113,12 @@ def _as_a_turn(base: Base, text: str, where: str) -> str:
         raise InputError(where, found, "a template that takes a single user's turn", fix) from error
 
 
-def _item(
-    base: Base, query: Sample, opening: str = "", probe: Sequence[Sample] = (), bos: Bos | None = None
-) -> TextItem:
-    """A query, alone or behind a probe; what stands before its target is the same in both."""
-    return encode_text(base, opening + query.prompt, query.target, _where(query, probe), join=query.gap, bos=bos)
+def _items(
+    base: Base, queries: Sequence[Sample], opening: str = "", probe: Sequence[Sample] = (), bos: Bos | None = None
+) -> list[TextItem]:
+    """Queries, alone or behind a probe; what stands before a query's target is the same in both."""
+    texts = [(opening + query.prompt, query.target, query.gap) for query in queries]
+    return causal(base).tokens(texts, [_where(query, probe) for query in queries], bos)
 
 
 def _where(query: Sample, probe: Sequence[Sample] = ()) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from einfluence.keys import content_hash
 
@@ -175,6 +175,19 @@ class Registered(Objective, Protocol):
 
         Raises:
             InputError: When the files do not hold all of such a model, or more than that.
+        """
+        ...
+
+
+@runtime_checkable
+class EncodesTogether(Protocol):
+    """An objective that encodes several samples faster together than one by one, to the very same items."""
+
+    def encode_all(self, samples: Sequence[Sample], wheres: Sequence[str]) -> Sequence[Item]:
+        """As :meth:`Objective.encode` of each.
+
+        Raises:
+            InputError: With its ``where``, for the first sample that does not fit the model.
         """
         ...
 

@@ -8,17 +8,19 @@ Seen from the rest of the library an objective is :class:`einfluence.models.base
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from einfluence.errors import InputError
 from einfluence.installed import installed
-from einfluence.models.base import Base, Batch, Capability, Item, Objective, Registered
+from einfluence.models.base import Base, Batch, Capability, EncodesTogether, Item, Objective, Registered
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass
 from einfluence.objectives.sequence_class import SequenceClass
+from einfluence.objectives.tokenizing import AT_ONCE
 from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Objective",
     "Registered",
     "encode",
+    "encode_all",
     "objective_of",
     "objectives",
 ]
@@ -75,13 +78,33 @@ def encode(base: Base, sample: Sample) -> Item:
     Raises:
         InputError: For a sample of another objective, or one that does not fit the model.
     """
+    return base.objective.encode(sample, _where(base, sample))
+
+
+def encode_all(base: Base, samples: Iterable[Sample]) -> Iterator[Item]:
+    """What a base sees of each sample; like :func:`encode` one by one, but texts are tokenized together.
+
+    Raises:
+        InputError: For a sample of another objective, or one that does not fit the model.
+    """
+    objective = base.objective
+    if not isinstance(objective, EncodesTogether):
+        yield from (encode(base, sample) for sample in samples)
+        return
+    rest = iter(samples)
+    while some := list(islice(rest, AT_ONCE)):
+        yield from objective.encode_all(some, [_where(base, sample) for sample in some])
+
+
+def _where(base: Base, sample: Sample) -> str:
+    """What errors call a sample, which is one of the base's objective."""
     where = f"{sample.source} (sample {sample.name})" if sample.source else f"sample {sample.name}"
     wanted = base.info.objective
     if sample.objective != wanted:
         found, expected = (_data(name) for name in (sample.objective, wanted))
         expected += f", which {base.info.label} takes"
         raise InputError(where, found, expected, "take another base for this part")
-    return base.objective.encode(sample, where)
+    return where
 
 
 def _data(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -13,7 +14,7 @@ from einfluence.models.base import Base, BaseInfo, Batch, Bos, Capability
 from einfluence.models.kinds import CAUSAL, refuse_other_tasks, refuse_quantised
 from einfluence.objectives.chat import ChatTemplate
 from einfluence.objectives.heads import last_linear
-from einfluence.objectives.tokenizing import body_of, check_known, opening_of
+from einfluence.objectives.tokenizing import bodies_of, check_known, ids_of, opening_of
 from einfluence.samples import CAUSAL_LM, Sample
 
 if TYPE_CHECKING:
@@ -97,14 +98,25 @@ class CausalLM:
 
     def encode(self, sample: Sample, where: str) -> TextItem:
         """Token ids of prompt and target; see :func:`encode_text`."""
-        return self.tokens(sample.prompt, sample.target, where, join=sample.gap)
+        return self.encode_all([sample], [where])[0]
+
+    def encode_all(self, samples: Sequence[Sample], wheres: Sequence[str]) -> list[TextItem]:
+        """As :meth:`encode`, of samples that are tokenized together."""
+        return self.tokens([(sample.prompt, sample.target, sample.gap) for sample in samples], wheres)
 
     def tokens(
-        self, prompt: str, target: str, where: str, *, join: str | None = None, bos: Bos | None = None
+        self, texts: Sequence[tuple[str, str, str | None]], wheres: Sequence[str], bos: Bos | None = None
+    ) -> list[TextItem]:
+        """As :func:`encode_text`, of several (prompt, target, join)."""
+        whole = [joined(*each) for each in texts]
+        bodies = bodies_of(self.tokenizer, whole)
+        rows = zip(texts, whole, bodies, wheres, strict=True)
+        return [self._item(target, text, *body, where, bos or self.bos) for (_, target, _), text, body, where in rows]
+
+    def _item(
+        self, target: str, whole: tuple[str, int], body: list[int], n_target: int, where: str, bos: Bos
     ) -> TextItem:
-        """As :func:`encode_text`."""
-        text, start = joined(prompt, target, join)
-        body, n_target = body_of(self.tokenizer, text, start)
+        text, start = whole
         if n_target == 0:
             raise InputError(
                 where,
@@ -112,7 +124,7 @@ class CausalLM:
                 "a target of at least one token",
             )
         bare = start == 0 or n_target == len(body)
-        ids = (*opening_of(self.tokenizer, text, body, bare, bos or self.bos, where), *body)
+        ids = (*opening_of(self.tokenizer, text, body, bare, bos, where), *body)
         if self.max_length is not None and len(ids) > self.max_length:
             found = f"a text of {len(ids)} tokens"
             raise InputError(
@@ -160,10 +172,12 @@ class CausalLM:
 
         chat = ChatTemplate(self.tokenizer, self.label)
 
-        def tokenize(text: str) -> list[int]:
-            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-        return {"tokenize": tokenize, "max_tokens": self.max_length, "specials": specials, "chat": chat}
+        return {
+            "tokenize": partial(ids_of, self.tokenizer),
+            "max_tokens": self.max_length,
+            "specials": specials,
+            "chat": chat,
+        }
 
 
 def causal(base: Base) -> CausalLM:
@@ -203,4 +217,4 @@ def encode_text(
         InputError: When the target has no token, the text is longer than the model's context, there is nothing to
             begin a text without a prompt with, or the tokenizer makes tokens that the model does not have.
     """
-    return causal(base).tokens(prompt, target, where, join=join, bos=bos)
+    return causal(base).tokens([(prompt, target, join)], [where], bos)[0]

@@ -1,13 +1,16 @@
-"""From a text to token ids: which of them reach into the target, and what is put before them."""
+"""From texts to token ids: which of them reach into the target, and what is put before them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
 from einfluence.errors import InputError
 from einfluence.models.base import Bos
+
+AT_ONCE = 1024
+"""Texts that a tokenizer gets at a time: faster than one by one, and what it makes of them fits into any memory."""
 
 
 def check_known(tokenizer: Any, vocabulary: int | None, ids: Sequence[int], label: str, where: str) -> None:
@@ -24,19 +27,29 @@ def check_known(tokenizer: Any, vocabulary: int | None, ids: Sequence[int], labe
         raise InputError(where, f"tokens that the model does not have: {names}", expected, fix)
 
 
-def body_of(tokenizer: Any, text: str, start: int) -> tuple[list[int], int]:
-    """Token ids of a text, and how many of the last ones reach into what stands from ``start`` on."""
+def ids_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, without special tokens."""
+    return cast("list[list[int]]", tokenizer(list(texts), add_special_tokens=False)["input_ids"])
+
+
+def bodies_of(tokenizer: Any, texts: Sequence[tuple[str, int]]) -> Iterator[tuple[list[int], int]]:
+    """Token ids of each text, and how many of the last ones reach into what stands from its second part on."""
     if not tokenizer.is_fast:
-        ids = _ids(tokenizer, text)
-        return ids, len(ids) - _first_without_offsets(tokenizer, ids, text, start)
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = cast("list[tuple[int, int]]", encoded["offset_mapping"])
-    ids = cast("list[int]", encoded["input_ids"])
+        for text, start in texts:
+            ids = _ids(tokenizer, text)
+            yield ids, len(ids) - _first_without_offsets(tokenizer, ids, text, start)
+        return
+    for some in (texts[at : at + AT_ONCE] for at in range(0, len(texts), AT_ONCE)):
+        encoded = tokenizer([text for text, _ in some], add_special_tokens=False, return_offsets_mapping=True)
+        for (text, start), ids, offsets in zip(some, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            yield ids, len(ids) - _first(tokenizer, ids, text, start, offsets)
+
+
+def _first(tokenizer: Any, ids: list[int], text: str, start: int, offsets: Sequence[tuple[int, int]]) -> int:
+    """Index of the first token that reaches into what stands from ``start`` on, by what each of them spans."""
     # Targets stand at the end, so the first token that reaches into the target opens it.
     first = next((index for index, (_, end) in enumerate(offsets) if end > start), len(offsets))
-    if first < len(ids) and _swallows(tokenizer, ids[first], text, start, offsets[first]):
-        first += 1
-    return ids, len(ids) - first
+    return first + 1 if first < len(ids) and _swallows(tokenizer, ids[first], text, start, offsets[first]) else first
 
 
 def _swallows(tokenizer: Any, token: int, text: str, start: int, span: tuple[int, int]) -> bool:

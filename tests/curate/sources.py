@@ -1,5 +1,6 @@
 """Reading a published data set in a test."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from einfluence.spec import Part, Source, Spec
 def read(name: str, path: Path, **more: Any) -> Curated:
     part = Part(base="x", source=Source(name=name, path=str(path), **more))
     return curate(part, Spec(parts=(part,)))
+
+
+def each(tokenize: Callable[[str], Sequence[Any]]) -> Callable[[Sequence[str]], list[Sequence[Any]]]:
+    """A tokenizer of several texts, from one of a single text."""
+    return lambda texts: [tokenize(text) for text in texts]
 
 
 def gates(made: Curated) -> dict[str, int]:

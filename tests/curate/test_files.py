@@ -15,6 +15,8 @@ from einfluence.errors import InputError
 from einfluence.samples import Curated
 from einfluence.spec import Facts, Part, Spec
 
+from .sources import each
+
 TEXTS = [
     {"id": "a", "prompt": "dax is a", "target": "bird", "group": "animals"},
     {"id": "b", "prompt": "wug is a", "target": "fish"},
@@ -246,9 +248,9 @@ def test_texts_that_do_not_fit_the_base(tmp_path: Path) -> None:
     part = Part(base="x", samples="samples.jsonl")
     spec = Spec(parts=(part,), folder=tmp_path)
     with pytest.raises(InputError, match="samples.jsonl:1: found a text of 5 tokens"):
-        curate(part, spec, tokenize=str.split, max_tokens=4)
+        curate(part, spec, tokenize=each(str.split), max_tokens=4)
     with pytest.raises(InputError, match="which tokenizes to nothing"):
-        curate(part, spec, tokenize=lambda text: [], max_tokens=4)
+        curate(part, spec, tokenize=each(lambda text: []), max_tokens=4)
 
 
 def test_what_stands_between_prompt_and_target_can_be_said_for_a_row_and_for_all(tmp_path: Path) -> None:

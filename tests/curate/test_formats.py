@@ -18,6 +18,8 @@ from einfluence.errors import InputError
 from einfluence.samples import Curated
 from einfluence.spec import Part, Spec
 
+from .sources import each
+
 FOREIGN: list[tuple[dict[str, Any], list[str]]] = [
     ({"context": "c", "question": "a", "answers": ["b"]}, ["SQuAD", "one of the `answers` as `target`"]),
     ({"question": "a", "choices": ["b"], "answer": 0}, ["`choices`", "the right choice"]),
@@ -230,5 +232,5 @@ def test_control_tokens_that_the_data_writes_are_counted(specials: list[str] | N
     def tokenize(text: str) -> list[int]:
         return [0] if text == "</s>" else [*range(len(text))]
 
-    found = gates(read(tmp_path, tokenize=tokenize, specials=specials))
+    found = gates(read(tmp_path, tokenize=each(tokenize), specials=specials))
     assert found["texts with control tokens (special tokens)"] == (0 if specials == [] else 1)

@@ -14,8 +14,8 @@ from einfluence.curate.facts import derive as facts
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Facts, Part, Source, Spec
 
+from .sources import each, read
 from .sources import gates as counts
-from .sources import read
 
 # The package has functions of the same names.
 conll, sentiment = (importlib.import_module(f"einfluence.curate.sources.{name}") for name in ("conll", "sentiment"))
@@ -84,10 +84,10 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         texts(
             folder,
             [{"id": str(place), "prompt": prompt, "target": target} for place, (prompt, target) in enumerate(JOINTS)],
-            tokenize=list,
+            tokenize=each(list),
             specials=["</s>"],
         ),
-        with_a_base(tokenize=lambda text: [] if text == "Danish" else list(text), max_tokens=30),
+        with_a_base(tokenize=each(lambda text: [] if text == "Danish" else list(text)), max_tokens=30),
         with_a_base(logprobs=knowing),
         of_a_world(folder),
     ]

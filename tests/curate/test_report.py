@@ -14,6 +14,8 @@ from einfluence.curate.summary import counts, summary
 from einfluence.samples import Sample
 from einfluence.spec import Facts, Images, Part, Spec
 
+from .sources import each
+
 BIRDS = Path(__file__).parent / "data" / "birds.yaml"
 PART = Part(base="x", facts=Facts(file=str(BIRDS)))
 SPEC = Spec(parts=(PART,))
@@ -21,7 +23,7 @@ SPEC = Spec(parts=(PART,))
 
 def test_texts_over_the_context_are_left_out_and_counted() -> None:
     whole = curate(PART, SPEC)
-    made = curate(PART, SPEC, tokenize=str.split, max_tokens=6)
+    made = curate(PART, SPEC, tokenize=each(str.split), max_tokens=6)
     long = [row for row in whole.samples.to_pylist() if len(f"{row['prompt']} {row['target']}".split()) + 1 > 6]
     counted = {row["gate"]: row["count"] for row in made.report.to_pylist()}
     assert long and counted[gates.TOO_LONG] == len(long)

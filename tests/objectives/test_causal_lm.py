@@ -13,7 +13,10 @@ from transformers import AutoTokenizer
 from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.models.base import Base
+from einfluence.objectives import encode, encode_all
 from einfluence.objectives.causal_lm import causal, encode_text, joined
+from einfluence.objectives.tokenizing import AT_ONCE
+from einfluence.samples import Sample
 from tests.engine.tokenizers import FRAMES, NORMALIZERS, Setting, base_with, tokenizer
 
 settings_of_all = st.builds(
@@ -218,3 +221,27 @@ def test_without_offsets_and_without_the_text_tokens_are_held_against_the_prompt
         assert encode_text(base, prompt, target, "here").n_target == count
     with pytest.raises(InputError, match="turns into nothing"):
         encode_text(base, "dax", " ", "here", join="")
+
+
+@given(settings_of_all, st.lists(st.tuples(spelled, spelled.filter(str.strip)), max_size=5))
+def test_texts_that_are_tokenized_together_become_what_each_is_alone(
+    setting: Setting, texts: list[tuple[str, str]]
+) -> None:
+    base = base_with(tokenizer(setting))
+    places = [f"row {row}" for row in range(len(texts))]
+    try:
+        alone = [encode_text(base, *each, where) for each, where in zip(texts, places, strict=True)]
+    except InputError as error:
+        with pytest.raises(InputError) as together:
+            causal(base).tokens([(*each, None) for each in texts], places)
+        assert str(together.value) == str(error)
+    else:
+        assert causal(base).tokens([(*each, None) for each in texts], places) == alone
+
+
+def test_more_texts_than_a_tokenizer_gets_at_a_time_keep_their_order(gpt2: Base) -> None:
+    samples = [
+        Sample(name=str(row), prompt="dax has" if row % 3 else "wug is a", target="wings" if row % 2 else "bird")
+        for row in range(AT_ONCE + 7)
+    ]
+    assert list(encode_all(gpt2, samples)) == [encode(gpt2, sample) for sample in samples]

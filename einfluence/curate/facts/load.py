@@ -31,7 +31,7 @@ def facts_path(name: str, spec: Spec) -> Path:
     raise InputError("facts.file", f"no file {str(own)!r}", f"a facts file, or one that is shipped ({there})")
 
 
-def load_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) -> World:
+def load_world(path: Path, spell: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None) -> World:
     """Reads and checks a facts file; like :func:`read_world`, but without the places of its keys.
 
     The tree that holds them is large where the file is.
@@ -39,7 +39,7 @@ def load_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) 
     return dataclasses.replace(read_world(path, spell), document=None)
 
 
-def read_world(path: Path, spell: Callable[[str], Sequence[int]] | None = None) -> World:
+def read_world(path: Path, spell: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None) -> World:
     """Reads and checks a facts file, and keeps where each of its keys stands.
 
     Args:
@@ -75,7 +75,7 @@ def _hint(kind: str, keys: Sequence[str | int]) -> str:
 
 
 def _entities(
-    facts: FactsFile, document: Document, spell: Callable[[str], Sequence[int]] | None
+    facts: FactsFile, document: Document, spell: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None
 ) -> dict[str, tuple[str, ...]]:
     taken = {name for names in facts.entities.values() if isinstance(names, tuple) for name in names}
     taken |= {name for subject, _, obj in facts.triplets for name in (subject, obj)}

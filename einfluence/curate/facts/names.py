@@ -20,7 +20,7 @@ def invented_names(
     *,
     style: str = "short",
     taken: Collection[str] = (),
-    spell: Callable[[str], Sequence[int]] | None = None,
+    spell: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None,
     pieces: int = 6,
 ) -> list[str]:
     """Draws names; the first n of a longer draw are the draw of n.
@@ -31,7 +31,7 @@ def invented_names(
         style: ``short`` (one syllable: wug) or ``long`` (two: tulver).
         taken: Words that no name may equal, in any case; a name that is part of one, or has one of four letters or
             more as a part, is passed over as well.
-        spell: The base's tokenizer: text → token ids, to pass over names that it cannot spell.
+        spell: The base's tokenizer: texts → token ids, to pass over names that it cannot spell.
         pieces: The most tokens that a spelled name may have.
 
     Raises:
@@ -45,7 +45,7 @@ def invented_names(
             break
         if name in words or name in names or any(name in word or word in name for word in long_words):
             continue
-        if spell is not None and not 1 <= len(spell(f" {name}")) <= pieces:
+        if spell is not None and not 1 <= len(spell([f" {name}"])[0]) <= pieces:
             continue
         names[name] = None
     if len(names) < count:

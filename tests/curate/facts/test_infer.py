@@ -10,6 +10,7 @@ from einfluence.curate.facts.infer import Knowledge, chase
 from einfluence.curate.facts.names import invented_names
 from einfluence.curate.facts.schema import Rule, Triplet
 from einfluence.errors import InputError
+from tests.curate.sources import each
 
 NAMES, RELATIONS = "abcd", ("r", "s")
 facts = st.tuples(st.sampled_from(NAMES), st.sampled_from(RELATIONS), st.sampled_from(NAMES))
@@ -85,7 +86,7 @@ def test_names_are_seeded_prefixes_of_longer_draws_and_new() -> None:
 
 
 def test_names_are_ones_that_the_tokenizer_can_spell() -> None:
-    vowels = invented_names(20, 0, spell=lambda text: [1] if "a" in text else [1] * 9)
+    vowels = invented_names(20, 0, spell=each(lambda text: [1] if "a" in text else [1] * 9))
     assert all("a" in name for name in vowels)
     with pytest.raises(InputError, match="at most 0 here"):
-        invented_names(5, 0, spell=lambda text: [])
+        invented_names(5, 0, spell=each(lambda text: []))
