@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from einfluence.digests import digest
 from einfluence.errors import InputError
-from einfluence.keys import file_digest
 
 CHANGED = "einfluence.input.changed"
 LOOK_EVERY = 2.0  # seconds between looks at the watched files
@@ -62,7 +62,7 @@ def looks(paths: Sequence[Path]) -> dict[str, str]:
     for file in files:
         if file.is_file() and not file.name.startswith(".") and not file.name.endswith(("~", ".tmp", ".swp")):
             try:
-                found[str(file)] = file_digest(file)
+                found[str(file)] = digest(file)
             except OSError:
                 continue  # it went away between the listing and the reading
     return found
