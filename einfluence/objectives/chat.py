@@ -14,7 +14,7 @@ from einfluence.errors import InputError
 _TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 _DAY = date(2024, 7, 26)  # "today" for chat templates that write it, so that a run can be repeated tomorrow
 _MASK = re.compile(r"\{%-?\s*generation\s*-?%\}")
-GIVE_ONE = "`chat_template: FILE` in the part gives one (Jinja)"
+GIVE_ONE = "`chat_template: FILE` in the part, or `einfluence init --chat-template FILE`, gives one (Jinja)"
 
 
 @dataclass(frozen=True)

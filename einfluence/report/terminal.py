@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import position, scorecard
 
 ARMS = 3  # side by side in a terminal of 80 columns
+MOST_NATS = math.log(1e6)  # beyond, nobody asks how many times
 BAR = 8  # characters from the null to the ideal
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _STYLES = {"met": "green", "violated": "red"}
@@ -107,8 +109,9 @@ def show_probe(connection: duckdb.DuckDBPyConnection, name: str, most: int = 8) 
 
 def _cells(title: str, mine: list[dict[str, Any]]) -> Table:
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("nats", "", "relation", "query"):
-        table.add_column(column, justify="right" if column == "nats" else "left", no_wrap=column != "query")
+    for column in ("nats", "", "as likely", "relation", "query"):
+        right = column in ("nats", "as likely")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "query")
     largest = max(abs(row["influence"]) for row in mine) or 1.0
     for row in mine:
         value = row["influence"]
@@ -118,5 +121,13 @@ def _cells(title: str, mine: list[dict[str, Any]]) -> Table:
         style = "blue" if value > 0 else "yellow"
         sign = "+" if value > 0 else ""
         gauge = Text(bar_of(abs(value) / largest, 6).replace("·", " "), style)
-        table.add_row(Text(sign + number(value, 3)), gauge, Text(row["kind"] or ""), Text(short(text, 90)))
+        row_text = Text(short(text, 80))
+        table.add_row(Text(sign + number(value, 3)), gauge, Text(times(value)), Text(row["kind"] or ""), row_text)
     return table
+
+
+def times(nats: float) -> str:
+    """How many times as likely something became that gained so many nats: ``8.2 ×``, ``1/3.0 ×``."""
+    factor = math.exp(min(abs(nats), MOST_NATS))
+    shown = f"{factor:.1f}" if factor < 100 else f"{factor:,.0f}" if abs(nats) < MOST_NATS else "over 1,000,000"
+    return f"{shown} ×" if nats >= 0 or shown == "1.0" else f"1/{shown} ×"

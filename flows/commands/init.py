@@ -9,10 +9,26 @@ from typing import Annotated
 import typer
 
 from einfluence.errors import InputError
+from einfluence.visible import visible
 
 
-def init(folder: Annotated[Path, typer.Argument(help="Where to put the files.")] = Path(".")) -> None:
-    """Write a commented spec.yaml, samples.jsonl and relations.csv to start from."""
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to put the files.")] = Path("."),
+    samples: Annotated[
+        str | None, typer.Option("--from", help="Your own file of samples, a folder, or a hub id; with --base.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="The model to measure: a hub id, a folder or embedded:NAME.")] = None,
+    chat_template: Annotated[
+        Path | None, typer.Option(help="A chat template (Jinja) for a model that has none.")
+    ] = None,
+) -> None:
+    """Write a commented spec.yaml: for your own file and model, or with samples and relations to start from."""
+    if samples is not None and base is not None:
+        return _for_own(folder, samples, base, chat_template)
+    if samples is not None or base is not None or chat_template is not None:
+        raise InputError(
+            "init", "one of --from and --base", "both", "`einfluence init DIR --from train.jsonl --base MODEL`"
+        )
     from einfluence.embedded import data_folder
 
     templates = sorted((data_folder() / "init").iterdir())
@@ -24,3 +40,15 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to put the files.")]
         shutil.copyfile(file, folder / file.name)
         typer.echo(folder / file.name)
     typer.echo(f"now: einfluence run {folder / 'spec.yaml'}", err=True)
+
+
+def _for_own(folder: Path, samples: str, base: str, chat_template: Path | None) -> None:
+    from einfluence.first_spec import write_first_spec
+    from einfluence.session import Session
+
+    written = write_first_spec(folder, samples, base, Session(), chat_template)
+    for file in written.files:
+        typer.echo(file)
+    spec = written.files[0]
+    typer.echo(visible(f"found: {written.found}; every sample fits {base}"), err=True)
+    typer.echo(f"now: einfluence curate {spec} --tokens, einfluence plan {spec}, einfluence run {spec}", err=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,6 +21,7 @@ from einfluence.report.payload import script_json
 from einfluence.report.provenance import engines
 from einfluence.report.query import parts_of, prepared
 from einfluence.report.sections import _short_names
+from einfluence.report.terminal import times
 from tests.report.conftest import RUN
 from tests.report.tables import HOSTILE, TEXT_ARMS, Tables, small_store, text_part
 
@@ -179,6 +181,12 @@ def test_the_terminal_shows_what_a_probe_helped_and_hurt() -> None:
         "select max(influence) from influence join probes using (probe_id) where name = 'geography/0'"
     ).fetchall()[0][0]
     assert f"+{best:.3f}" in text and "negation" in text
+    assert f"{math.exp(best):,.0f} ×" in text and "as likely" in text
+
+
+def test_nats_are_told_as_how_many_times_as_likely() -> None:
+    told = {2.1: "8.2 ×", 0.0: "1.0 ×", -0.01: "1.0 ×", -1.1: "1/3.0 ×", 5.0: "148 ×", 99: "over 1,000,000 ×"}
+    assert {nats: times(nats) for nats in told} == told
 
 
 def test_markup_in_a_sample_is_printed_as_it_stands() -> None:

@@ -28,6 +28,7 @@ class Shape:
         prompt: How the prompt is written, for the docs.
         target: What the target is, for the docs.
         may: Columns that it may have besides, beside COMMON.
+        asks: Whether the prompt is what a user asks of a chat model.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Shape:
     prompt: str
     target: str
     may: tuple[str, ...] = _TEXT
+    asks: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -130,8 +132,8 @@ def _whole(where: str, fields: Mapping[str, Any]) -> Text:
     return Text("", _target(where, fields, "text"))
 
 
-def _renamed(prompt: str, target: str, name: str) -> Shape:
-    return Shape(name, (prompt, target), _texts((prompt,), target), f"`{prompt}`", f"`{target}`")
+def _renamed(prompt: str, target: str, name: str, *, asks: bool = False) -> Shape:
+    return Shape(name, (prompt, target), _texts((prompt,), target), f"`{prompt}`", f"`{target}`", asks=asks)
 
 
 _TURNS = "the turns before it, as the chat template writes them"
@@ -151,14 +153,14 @@ SHAPES: tuple[Shape, ...] = (
           ("system", *_CHAT)),
     Shape("chats", ("conversation",), _conversations("conversation"), _TURNS, _ANSWERS, ("system", *_CHAT)),
     Shape("Alpaca", ("instruction", "output"), _texts(("instruction", "input"), "output", "\n"),
-          "`instruction`, `input` on the next line; a line end", "`output`", ("input", *_TEXT)),
+          "`instruction`, `input` on the next line; a line end", "`output`", ("input", *_TEXT), asks=True),
     Shape("Dolly", ("instruction", "response"), _texts(("instruction", "context"), "response", "\n"),
-          "`instruction`, `context` on the next line; a line end", "`response`", ("context", *_TEXT)),
+          "`instruction`, `context` on the next line; a line end", "`response`", ("context", *_TEXT), asks=True),
     Shape("questions and answers", ("question", "answer"), _texts(("context", "question"), "answer"),
-          "`context` where there is one, `question` on the next line", "`answer`", ("context", *_TEXT)),
-    _renamed("query", "response", "queries and responses"),
-    _renamed("prompt", "response", "prompts and responses"),
-    _renamed("prompt", "answer", "prompts and answers"),
+          "`context` where there is one, `question` on the next line", "`answer`", ("context", *_TEXT), asks=True),
+    _renamed("query", "response", "queries and responses", asks=True),
+    _renamed("prompt", "response", "prompts and responses", asks=True),
+    _renamed("prompt", "answer", "prompts and answers", asks=True),
     _renamed("inputs", "targets", "inputs and targets"),
     _renamed("input", "target", "inputs and targets"),
     _renamed("input", "output", "inputs and outputs"),
