@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from einfluence.curate.rows.table import Table, place_of
 from einfluence.curate.tables import finish
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
-from einfluence.spec import Part, Spec
+from einfluence.spec import Part, Source, Spec
 
 __all__ = ["curate"]
 
@@ -111,11 +112,9 @@ def _build(
     if part.facts is not None:
         facts = build_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts, part.join)
         return facts.builder, facts.default_kind, {"taxonomic": taxonomic(facts)}
-    if part.source is None:
-        raise TypeError("a part without data")
     from einfluence.curate.sources import build_source
 
-    found = build_source(part.source, spec, part.join)
+    found = build_source(cast("Source", part.source), spec, part.join)  # a part has one of the four
     return found.builder, found.default_kind, {}
 
 

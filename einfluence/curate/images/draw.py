@@ -67,7 +67,7 @@ def build_images(images: Images, spec: Spec, limits: ImageLimits) -> ImagesBuild
     shape, classes = limits.shape, {picture.label: picture.label_name for picture in pictures}
     if images.label_flip and len(classes) == 1:
         raise InputError("images.label_flip", "true, with images of one class", "two classes or more")
-    probes, seen = list[str](), TwoClasses(builder.gates)
+    probes, seen = dict[str, Pixels](), TwoClasses(builder.gates)
     for place, index in enumerate(order):
         picture = pictures[index]
         try:
@@ -91,14 +91,14 @@ def build_images(images: Images, spec: Spec, limits: ImageLimits) -> ImagesBuild
         key = builder.query(builder.sample(sample))
         if place < images.probes:
             builder.probe(picture.name, [key])
-            probes.append(key)
+            probes.setdefault(key, pixels)
     if not builder.queries:
         count, example = builder.gates.rows[UNREADABLE]
         raise InputError(
             "images", f"{count} images, none of which can be read; {example}", "images such as PNG or JPEG"
         )
-    for key in dict.fromkeys(probes):
-        _spoil(builder, builder.samples[key], images, classes)
+    for key, pixels in probes.items():
+        _spoil(builder, builder.samples[key], pixels, images, classes)
     return ImagesBuilder(builder)
 
 
@@ -150,12 +150,13 @@ def _count_classes(builder: CurationBuilder, pictures: Sequence[Picture], order:
             builder.gates.count(IMBALANCE, f"class {name}: {found[label]} of {most}")
 
 
-def _spoil(builder: CurationBuilder, clean: Sample, images: Images, classes: Mapping[int, str | None]) -> None:
-    if clean.pixels is None:
-        raise TypeError(f"{clean.name} is no image")
+def _spoil(
+    builder: CurationBuilder, clean: Sample, own: Pixels, images: Images, classes: Mapping[int, str | None]
+) -> None:
+    """The noisy and the mislabelled probes of a clean image, whose pixels are ``own``."""
     for family, levels in images.noise.items():
         for level in levels:
-            pixels, reached = add_noise(clean.pixels, clean.sample_id, family, level, images.seed)
+            pixels, reached = add_noise(own, clean.sample_id, family, level, images.seed)
             if abs(reached - level) > 0.5:
                 builder.gates.count(MISSED, f"{clean.name} {family} {level:g} dB: {reached:.1f} dB")
             _noisy_probe(builder, replace(clean, pixels=pixels), clean.sample_id, family, level)

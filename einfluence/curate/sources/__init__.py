@@ -21,8 +21,8 @@ from einfluence.errors import InputError
 from einfluence.spec import Facts, Spec
 from einfluence.spec import Source as SourceSpec
 
-Cases = Callable[[Place, Gates], Iterator[Case]]
-Worlds = Callable[[Place, Gates], World]
+Reader = Callable[[Place, Gates], Iterator[Case] | World]
+"""Reads items as cases, or relations and triplets as a world: facts and templates then make the samples."""
 TOGETHER = "splits read together"
 
 
@@ -35,16 +35,14 @@ class Source:
         terms: Licence, as its authors state it.
         citation: Whom to cite.
         gives: Kinds of relation that it provides.
-        cases: Reader of items, or None.
-        world: Reader of relations and triplets, or None: facts and templates then make the samples.
+        read: Its reader.
     """
 
     title: str
     terms: str
     citation: str
     gives: str
-    cases: Cases | None = None
-    world: Worlds | None = None
+    read: Reader
 
 
 _SIBLINGS = "self, paraphrase, reversed, sibling, neighbour, unrelated"
@@ -56,119 +54,119 @@ SOURCES: Mapping[str, Source] = {
         "MIT (kmeng01/rome, kmeng01/memit)",
         "Meng et al. 2022, Locating and Editing Factual Associations in GPT, arXiv 2202.05262",
         "self, paraphrase, entailed, sibling, unrelated",
-        cases=edits.counterfact,
+        read=edits.counterfact,
     ),
     "knowedit": Source(
         "KnowEdit: edits with what should follow and what should stay (wiki_recent, wiki_counterfact, ZsRE, WikiBio)",
         "MIT (zjunlp/EasyEdit)",
         "Zhang et al. 2024, A Comprehensive Study of Knowledge Editing for Large Language Models, arXiv 2401.01286",
         "self, paraphrase, entailed, sibling, unrelated",
-        cases=knowedit,
+        read=knowedit,
     ),
     "zsre": Source(
         "zsRE: question answering edits (shapes of MEND/ROME and of EasyEdit)",
         "MIT (eric-mitchell/mend); questions after Levy et al. 2017",
         "Levy et al. 2017, arXiv 1706.04115; Mitchell et al. 2022, arXiv 2110.11309",
         "self, paraphrase, entailed, sibling, unrelated",
-        cases=edits.zsre,
+        read=edits.zsre,
     ),
     "rippleedits": Source(
         "RippleEdits: what an edit should and should not change",
         "MIT (edenbiran/RippleEdits)",
         "Cohen et al. 2024, Evaluating the Ripple Effects of Knowledge Editing, arXiv 2307.12976",
         "self, paraphrase, entailed, sibling, unrelated",
-        cases=edits.rippleedits,
+        read=edits.rippleedits,
     ),
     "mquake": Source(
         "MQuAKE: multi-hop questions after edits",
         "MIT (princeton-nlp/MQuAKE)",
         "Zhong et al. 2023, MQuAKE: Assessing Knowledge Editing via Multi-Hop Questions, arXiv 2305.14795",
         _CHAIN + ", paraphrase",
-        cases=edits.mquake,
+        read=edits.mquake,
     ),
     "leap_of_thought": Source(
         "Leap-of-Thought: a rule, a property, and what follows",
         "MIT (alontalmor/LeapOfThought)",
         "Talmor et al. 2020, Leap-Of-Thought, arXiv 2006.06609",
         _CHAIN,
-        cases=logic.leap_of_thought,
+        read=logic.leap_of_thought,
     ),
     "prontoqa": Source(
         "ProntoQA: chains over a made-up taxonomy (shapes of Logic-LLM and of the authors)",
         "Apache-2.0 (asaparov/prontoqa)",
         "Saparov and He 2023, Language Models Are Greedy Reasoners, arXiv 2210.01240",
         _CHAIN + ", negation",
-        cases=logic.prontoqa,
+        read=logic.prontoqa,
     ),
     "proofwriter": Source(
         "ProofWriter: theories of facts and rules with questions (shapes of Logic-LLM and of the authors)",
         "terms not stated in the copies seen; published by the Allen Institute for AI",
         "Tafjord et al. 2021, ProofWriter, arXiv 2012.13048",
         "self, entailed, sibling, unrelated; bundles",
-        cases=logic.proofwriter,
+        read=logic.proofwriter,
     ),
     "entailmentbank": Source(
         "EntailmentBank: entailment trees over science facts",
         "Apache-2.0 (allenai/entailment_bank)",
         "Dalvi et al. 2021, Explaining Answers with Entailment Trees, arXiv 2104.08661",
         _CHAIN,
-        cases=logic.entailmentbank,
+        read=logic.entailmentbank,
     ),
     "pararel": Source(
         "ParaRel: Wikidata facts with many wordings of each relation",
         "MIT (yanaiela/pararel); facts from T-REx and Wikidata",
         "Elazar et al. 2021, Measuring and Improving Consistency in PLMs, arXiv 2102.01017",
         _SIBLINGS,
-        world=worlds.pararel,
+        read=worlds.pararel,
     ),
     "lama": Source(
         "LAMA and negated LAMA: cloze facts, with their denials",
         "CC BY-NC 4.0 (facebookresearch/LAMA)",
         "Petroni et al. 2019, arXiv 1909.01066; Kassner and Schütze 2020, arXiv 1911.03343",
         _SIBLINGS + ", negation",
-        world=worlds.lama,
+        read=worlds.lama,
     ),
     "lre": Source(
         "LRE relations: templates and pairs of 47 relations",
         "MIT (evandez/relations)",
         "Hernandez et al. 2024, Linearity of Relation Decoding, arXiv 2308.09124",
         _SIBLINGS,
-        world=worlds.lre,
+        read=worlds.lre,
     ),
     "triplets": Source(
         "Plain triplets: CSV, JSONL or Parquet of subject, relation, object (and domain, template)",
         "your own",
         "-",
         _SIBLINGS,
-        world=worlds.triplets,
+        read=worlds.triplets,
     ),
     "country_json": Source(
         "country-json: attributes of countries",
         "MIT (samayo/country-json)",
         "samayo/country-json",
         _SIBLINGS,
-        world=worlds.country_json,
+        read=worlds.country_json,
     ),
     "reversal": Source(
         "Reversal curse: names and descriptions both ways, parents and children",
         "MIT (lukasberglund/reversal_curse)",
         "Berglund et al. 2023, The Reversal Curse, arXiv 2309.12288",
         "self, paraphrase, reversed, unrelated",
-        cases=reversal.reversal,
+        read=reversal.reversal,
     ),
     "sentiment": Source(
         "UCI sentiment labelled sentences (sentence, tab, 0 or 1)",
         "CC BY 4.0 at UCI",
         "Kotzias et al. 2015, From Group to Individual Labels Using Deep Features, KDD",
         "self, sibling, unrelated",
-        cases=sentiment,
+        read=sentiment,
     ),
     "conll": Source(
         "Named entities in CoNLL-like columns (WNUT 17 and others)",
         "WNUT 17: CC BY 4.0",
         "Derczynski et al. 2017, Results of the WNUT2017 Shared Task, ACL W17-4418",
         "self, sibling, unrelated",
-        cases=conll,
+        read=conll,
     ),
 }
 
@@ -192,13 +190,10 @@ def build_source(source: SourceSpec, spec: Spec, join: str | None = None) -> Cas
         place = choose_split(place, source.split)
     elif len(splits := splits_of(place)) > 1:
         gates.count(TOGETHER, f"{', '.join(splits)}; `split` takes one", len(splits))
-    if found.cases is not None:
-        return build_cases(
-            source.name, found.cases(place, gates), gates, limit=source.limit, seed=source.seed, join=join
-        )
-    if found.world is None:
-        raise TypeError(f"the source {source.name} has no reader")
-    facts = build_facts(found.world(place, gates), Facts(probes=source.limit, seed=source.seed), join)
+    read = found.read(place, gates)
+    if not isinstance(read, World):
+        return build_cases(source.name, read, gates, limit=source.limit, seed=source.seed, join=join)
+    facts = build_facts(read, Facts(probes=source.limit, seed=source.seed), join)
     for name, (count, example) in gates.rows.items():
         facts.builder.gates.open(name)
         facts.builder.gates.count(name, example, count)
