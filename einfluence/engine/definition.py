@@ -133,6 +133,7 @@ def train(base: Base, recipe: Recipe, probe: Probe, seed: int, copied: Copy | No
                 _give_zero(trained.values(), step_loss(base.objective, model, Loss(batch, (1.0,) * len(batch), 1.0)))
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), recipe.clip or math.inf).item()
             grad_norm = norm if len(losses) == 1 else grad_norm
+            set_rate(recipe, optimizer, step.rate)
             optimizer.step()
     updates = layer_updates(base, model, recipe)
     update_norm = math.sqrt(sum(change**2 for change, _ in updates.values()))
@@ -227,6 +228,12 @@ def make_optimizer(
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     given: dict[str, Any] = recipe.optimizer.model_dump(exclude={"kind"})
     return kinds[recipe.optimizer.kind](parameters, fused=fused, **given)
+
+
+def set_rate(recipe: Recipe, optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Lets the next step take a share of the recipe's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.optimizer.lr * rate
 
 
 def step_loss(objective: Objective, model: torch.nn.Module, loss: Loss) -> torch.Tensor:

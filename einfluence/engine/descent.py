@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from einfluence.engine.definition import make_optimizer
+from einfluence.engine.definition import make_optimizer, set_rate
 from einfluence.engine.measurement import Item, MeasuredRow, Scores, Tuned
 from einfluence.engine.outcomes import TrainingTrace, clip_gradients, per_probe_norms, set_gradients
 from einfluence.engine.schedule import Loss, Training, loss_of
@@ -59,6 +59,7 @@ def descend(
             norm = per_probe_norms([gradient for _, gradient in learns])
             first_norm = first_norm if losses else norm
             losses.append(loss.detach())
+            set_rate(recipe, optimizer, steps[0].rate)
             optimizer.zero_grad()
             set_gradients(
                 [value for value, _ in learns], clip_gradients([gradient for _, gradient in learns], norm, recipe.clip)

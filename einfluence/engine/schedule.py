@@ -32,11 +32,13 @@ class Step:
         batch: Indices of the items that it trains on; one may stand there more than once.
         weights: Of each of them; None stands for 1 each.
         divisor: None stands for the number of target tokens in the batch, those of weight 0 included.
+        rate: Share of the recipe's learning rate that this step takes: what a schedule changes.
     """
 
     batch: tuple[int, ...]
     weights: tuple[float, ...] | None = None
     divisor: float | None = None
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.batch:
@@ -47,6 +49,8 @@ class Step:
             raise ValueError(f"weights that are not finite: {self.weights}")
         if self.divisor is not None and not 0 < self.divisor < math.inf:
             raise ValueError(f"a divisor of {self.divisor}")
+        if not 0 <= self.rate < math.inf:
+            raise ValueError(f"a share of {self.rate} of the learning rate")
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ class Training(Generic[T]):
         return tuple(step for stage in self.stages for step in stage)
 
     @property
-    def rhythm(self) -> tuple[int, ...]:
-        """How many steps each stage has. Trainings of one rhythm can be taken side by side."""
-        return tuple(len(stage) for stage in self.stages)
+    def rhythm(self) -> tuple[tuple[float, ...], ...]:
+        """The rate of each step of each stage. Trainings of one rhythm can be taken side by side."""
+        return tuple(tuple(step.rate for step in stage) for stage in self.stages)
 
     @property
     def kind(self) -> TrainingKind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,16 +40,22 @@ def recipe_of(adapter: Any, optimizer: str, dtype: str = "float64") -> Recipe:
 
 
 def schedules(items: Sequence[Item], seed: int, rhythms: Sequence[Sequence[int]]) -> list[Training[Item]]:
-    """Random mini-batches of one to three items, weighted by 0, 0.5, 1 or 2; one step of each training by 0 alone."""
+    """Random mini-batches of one to three items, weighted by 0, 0.5, 1 or 2; one step of each training by 0 alone.
+
+    The learning rate falls from step to step.
+    """
     draw = np.random.default_rng(seed)
     made: list[Training[Item]] = []
     for rhythm in rhythms:
         stages: list[tuple[Step, ...]] = []
         for count in rhythm:
             batches = [tuple(draw.permutation(len(items))[: draw.integers(1, 4)].tolist()) for _ in range(count)]
-            stages.append(tuple(Step(b, tuple(draw.choice([0.0, 0.5, 1.0, 2.0], len(b)).tolist())) for b in batches))
+            weights = [tuple(draw.choice([0.0, 0.5, 1.0, 2.0], len(b)).tolist()) for b in batches]
+            stages.append(
+                tuple(Step(b, w, rate=2 / (1 + i)) for i, (b, w) in enumerate(zip(batches, weights, strict=True)))
+            )
         last = stages[-1][-1]
-        stages[-1] = (*stages[-1][:-1], Step(last.batch, (0.0,) * len(last.batch)))
+        stages[-1] = (*stages[-1][:-1], replace(last, weights=(0.0,) * len(last.batch)))
         made.append(Training(tuple(items), tuple(stages)))
     return made
 
@@ -65,6 +72,7 @@ def by_hand(model: nn.Module, training: Training[Any], recipe: Recipe, left_out:
     for stage in training.stages:
         optimizer = make[recipe.optimizer.kind](model.parameters(), **options)
         for step in stage:
+            optimizer.param_groups[0]["lr"] = options["lr"] * step.rate
             optimizer.zero_grad(set_to_none=False)
             total, tokens = torch.zeros((), dtype=torch.float64), 0
             for index, weight in zip(step.batch, step.weights or [1.0] * len(step.batch), strict=True):
@@ -215,6 +223,11 @@ def test_texts_are_read_beside_those_of_batches_that_are_as_large() -> None:
 def test_a_step_that_means_nothing_is_refused(batch: Any, weights: Any, divisor: Any, found: str) -> None:
     with pytest.raises(ValueError, match=found):
         Step(batch, weights, divisor)
+
+
+def test_a_step_at_a_rate_that_means_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="a share of -1"):
+        Step((0,), rate=-1)
 
 
 def test_a_training_on_items_that_it_does_not_have_is_refused() -> None:
