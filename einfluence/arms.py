@@ -19,7 +19,7 @@ from pydantic_core import core_schema
 
 from einfluence.installed import installed
 from einfluence.keys import content_hash
-from einfluence.recipe import Int, Keyed, Model, Prompting, Recipe
+from einfluence.recipe import Float, Int, Keyed, Model, Prompting, Recipe, Tuning
 
 # Arms are frozen, so that a subclass may narrow what it inherits.
 # pyright: reportIncompatibleVariableOverride=false
@@ -46,20 +46,22 @@ class Arm(Model):
         """Of an estimate the recipe_id of the intervention that it predicts; None for an intervention."""
         return None
 
-    def recipe_for(self, curation: str) -> str:
-        """The recipe_id of its cells: where the estimator is fitted, with the curation that it is fitted to.
+    def recipe_for(self, known: str) -> str:
+        """The recipe_id of its cells.
 
-        So estimates that know of other samples are never taken for the same.
+        Args:
+            known: Id of what they know of beside their probe: of an estimator that is fitted, the curation that it is
+                fitted to; of one that compares trainings of a set, that set. So numbers that come from other samples
+                are never taken for the same. Empty where there is no such thing.
         """
-        return content_hash((self.recipe_id, curation)) if self.made_by.fits else self.recipe_id
+        return content_hash((self.recipe_id, known)) if known else self.recipe_id
 
-    def row(self, curation: str = "") -> dict[str, Any]:
-        """What the table ``recipes`` says of it."""
-        fitted = f", fitted to {curation[:6]}" if self.made_by.fits else ""
+    def row(self, known: str = "", about: str = "") -> dict[str, Any]:
+        """What the table ``recipes`` says of it; ``about`` are the words for what is known."""
         return {
-            "recipe": self.recipe_for(curation),
+            "recipe": self.recipe_for(known),
             "estimator": self.estimator,
-            "label": self.recipe.label + fitted,
+            "label": f"{self.recipe.label}, {about}" if about else self.recipe.label,
             "json": json.dumps(self.recipe.written, sort_keys=True),
             "stands_for": self.stands_for,
         }
@@ -88,6 +90,47 @@ class InContext(Arm):
     recipe: Prompting = Prompting()
 
 
+class LeaveOneOut(Arm):
+    """The training set is trained on with a probe's samples and without them."""
+
+    estimator: Literal["leave_one_out"] = "leave_one_out"
+    recipe: Tuning = Tuning()
+
+
+class OnSubsets(Tuning):
+    """How the subsets of a training set are drawn, and what is made of the trainings on them."""
+
+    count: Int = Field(default=100, ge=2, description="trainings, each on a subset; more only add to fewer")
+    share: Float = Field(default=0.5, gt=0, lt=1, description="of the probes that a subset has")
+    ridge: Float = Field(
+        default=3.0, gt=0, description="penalty on the sum of squared coefficients, beside the sum of squared errors"
+    )
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return f"{super().label}, {self.count} subsets of {self.share:.0%}"
+
+
+class Subsets(Arm):
+    """The training set is trained on in random subsets, and what each probe's presence does is regressed on them."""
+
+    estimator: Literal["subsets"] = "subsets"
+    recipe: OnSubsets = OnSubsets()
+
+
+class OfASet(Arm):
+    """A training of a set itself, which the arms above compare. No spec has it: they ask for what they need."""
+
+    estimator: Literal["training"] = "training"
+    recipe: Tuning = Tuning()
+
+    @classmethod
+    def of(cls, arm: Arm) -> OfASet:
+        """The trainings that an arm compares: as its recipe trains, whatever is then made of it."""
+        return cls(recipe=Tuning.model_validate({name: getattr(arm.recipe, name) for name in Tuning.model_fields}))
+
+
 @dataclass(frozen=True)
 class Estimator:
     """How influence numbers are obtained.
@@ -100,6 +143,8 @@ class Estimator:
         module: The name of the module that computes it, by the functions of
             :class:`einfluence.estimators.measure.Implementation`. It is imported when cells are computed.
         fits: Whether that module has a function ``fit``, whose tensors are kept in the store as a state.
+        within: Whether it compares trainings of the part's training set. Its module then has, instead of ``block``, the
+            functions of :class:`einfluence.estimators.attribute.Within`.
     """
 
     name: str
@@ -107,6 +152,7 @@ class Estimator:
     arm: type[Arm]
     module: str
     fits: bool = False
+    within: bool = False
 
     @property
     def implementation(self) -> Any:
@@ -176,3 +222,5 @@ AnyArm = Annotated[Arm, _Registered()]
 
 register(Estimator("finetune", "1", FineTune, "einfluence.estimators.finetune"))
 register(Estimator("in_context", "1", InContext, "einfluence.estimators.in_context"))
+register(Estimator("leave_one_out", "1", LeaveOneOut, "einfluence.estimators.leave_one_out", within=True))
+register(Estimator("subsets", "1", Subsets, "einfluence.estimators.subsets", within=True))

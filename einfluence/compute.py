@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from einfluence.arms import FineTune
+from einfluence.arms import FineTune, OfASet
 from einfluence.errors import InputError
 from einfluence.session import Session
 from einfluence.shards import Job
+from einfluence.store.curations import set_members
 from einfluence.store.schema import PARTED, TABLES
 from einfluence.store.store import AblationBlock, ArmKey, Store
+from einfluence.trainings import TrainingBlock, definitions
+
+if TYPE_CHECKING:
+    from einfluence.estimators.measure import Measured
+    from einfluence.models.base import Base
 
 
 @dataclass(frozen=True)
@@ -37,27 +43,11 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
     Raises:
         InputError: When a sample does not fit the base, or the store cannot be written.
     """
-    from einfluence.estimators.ablation import ablate_block
-    from einfluence.estimators.measure import measure_block
-
     store = Store(job.store)
     base = session.base(job.base, job.trust_remote_code)
-    samples, curated = session.curation(store.root / "curations" / job.curation)
-    kept = store.kept_deltas(job.key, job.probe_ids).get
-    state = _state(store, job.state_id)
     begun = time.perf_counter()
     tables, deltas, failed, cells = list[dict[str, pa.Table]](), dict[str, dict[str, Any]](), dict[str, str](), 0
-    for block in job.blocks:
-        probes = {probe: curated[probe] for probe in block.probe_ids}
-        with session.computing(base):
-            if isinstance(block, AblationBlock) and isinstance(job.arm, FineTune):
-                asked = [[samples[query] for query in queries] for queries in block.wanted]
-                measured = ablate_block(base, job.arm, job.key.seed, probes, asked, kept=kept, on_probe=on_probe)
-            else:
-                queries = [samples[query] for query in block.query_ids]
-                measured = measure_block(
-                    base, job.arm, job.key.seed, probes, queries, kept=kept, state=state, on_probe=on_probe
-                )
+    for measured in _measured(job, store, base, session, on_probe):
         tables.append(measured.tables)
         deltas |= measured.deltas if job.keep_deltas else {}
         failed |= measured.failed
@@ -67,6 +57,38 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
     store.add_part(job.key, whole, since=job.blocks[0].since)
     store.keep_deltas(job.key, deltas, job.keep_deltas)
     return Done(cells, failed, time.perf_counter() - begun)
+
+
+def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Callable[[], None]) -> Iterator[Measured]:
+    """What each block of a job gives: probes trained or prompted with, their layers ablated, or trainings of a set."""
+    from einfluence.estimators.ablation import ablate_block
+    from einfluence.estimators.measure import measure_block
+    from einfluence.estimators.training import training_block
+
+    folder = store.root / "curations" / job.curation
+    samples, curated = session.curation(folder)
+    kept = store.kept_deltas(job.key, job.probe_ids).get
+    state = _state(store, job.state_id)
+    arm, seed = job.arm, job.key.seed
+    for block in job.blocks:
+        queries = [samples[query] for query in block.query_ids]
+        if isinstance(block, TrainingBlock):
+            members, tuning = set_members(folder), cast("OfASet", arm).recipe
+            store.add_definitions(definitions(members, block))
+            some = [samples[name] for name in members.sample_ids]
+            variants = dict(zip(block.probe_ids, block.variants, strict=True))
+            with session.computing(base):
+                yield training_block(
+                    base, tuning, seed, some, block.schedule, variants, queries, kept=kept, on_probe=on_probe
+                )
+            continue
+        probes = {probe: curated[probe] for probe in block.probe_ids}
+        with session.computing(base):
+            if isinstance(block, AblationBlock) and isinstance(arm, FineTune):
+                asked = [[samples[query] for query in queries] for queries in block.wanted]
+                yield ablate_block(base, arm, seed, probes, asked, kept=kept, on_probe=on_probe)
+            else:
+                yield measure_block(base, arm, seed, probes, queries, kept=kept, state=state, on_probe=on_probe)
 
 
 def _state(store: Store, state_id: str | None) -> Mapping[str, Any] | None:

@@ -103,7 +103,7 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
 def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Session) -> list[Row]:
     base = session.base(item.base, item.part.trust_remote_code)
     rows: list[Row] = []
-    for arm, key in arm_keys(item):
+    for arm, key in arm_keys(item, folder):
         wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{arm.recipe.label}, seed {key.seed}"

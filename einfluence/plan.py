@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from einfluence.arms import Arm, FineTune
+from einfluence.arms import Arm, FineTune, OfASet
 from einfluence.fit import Fit, state_id
 from einfluence.prepare import Prepared
 from einfluence.shards import BLOCK, Job
 from einfluence.spec import Spec, byte_count
+from einfluence.store.curations import set_members
 from einfluence.store.store import ArmKey, CellBlock, Store
+from einfluence.trainings import Attribution, missing_trainings
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,9 @@ class Plan:
     Args:
         wanted: Cells that the spec wants.
         present: Cells that the store has.
-        jobs: One for each block of missing cells.
+        jobs: One for each block of missing cells, trainings of sets among them.
         fits: States that have to be fitted before the jobs of their arms.
+        attributions: Cells that follow from trainings of sets, once the jobs are done.
         fixed: Whether the spec says how many probes a shard has; else :class:`Shards` puts blocks together.
     """
 
@@ -32,31 +36,58 @@ class Plan:
     present: int
     jobs: tuple[Job, ...]
     fits: tuple[Fit, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
     fixed: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self.jobs or self.attributions)
 
 
 def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     """Wanted cells minus present cells, in jobs."""
-    wanted, missing, jobs, fits = 0, 0, list[Job](), list[Fit]()
+    wanted, missing, jobs, fits, attributions = 0, 0, list[Job](), list[Fit](), list[Attribution]()
     keep = byte_count(spec.keep_deltas)
     for item in prepared:
         folder = store.root / "curations" / item.curation
-        base = item.measured
-        for arm, key in arm_keys(item):
+        base, remote = item.measured, item.part.trust_remote_code
+        within: dict[ArmKey, list[Attribution]] = {}
+        for arm, key in arm_keys(item, folder):
             cells, blocks = wanted_blocks(spec, folder, arm, key, store)
             wanted += cells
             missing += sum(block.cells for block in blocks)
+            if blocks and arm.made_by.within:
+                attribution = Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks))
+                within.setdefault(attribution.trainings, []).append(attribution)
+                continue
             about = (store.url, base, item.curation, arm, key)
             state = state_id(key) if arm.made_by.fits else None
             if blocks and state is not None and store.state(state) is None:
-                fits.append(Fit(*about, item.part.trust_remote_code))
-            jobs += [Job(*about, (block,), keep, item.part.trust_remote_code, state) for block in blocks]
-    return Plan(wanted, wanted - missing, tuple(jobs), tuple(fits), fixed=spec.shard is not None)
+                fits.append(Fit(*about, remote))
+            jobs += [Job(*about, (block,), keep, remote, state) for block in blocks]
+        for key, some in within.items():
+            cells, lacking = missing_trainings(some, set_members(folder), store, spec.shard or BLOCK)
+            wanted += cells
+            missing += sum(block.cells for block in lacking)
+            about = (store.url, base, item.curation, OfASet.of(some[0].arm), key)
+            jobs += [Job(*about, (block,), keep, remote) for block in lacking]
+            attributions += some
+    present = wanted - missing
+    return Plan(wanted, present, tuple(jobs), tuple(fits), tuple(attributions), fixed=spec.shard is not None)
 
 
 def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[CellBlock]]:
-    """How many cells a spec wants of one arm of a curation, and the blocks that a store lacks; restorations last."""
+    """How many cells a spec wants of one arm of a curation, and the blocks that a store lacks; ablations last.
+
+    Of an arm that compares trainings of the set, the probes that are in it.
+    """
     size = spec.shard or BLOCK
+    if arm.made_by.within:
+        probes = list(set_members(curation).probes)
+        of_these = pc.field("probe_id").isin(probes)
+        wanted = pq.read_table(curation / "relations.parquet", columns=["probe_id"], filters=of_these).num_rows
+        return wanted, store.missing(curation, key, size, probes)
     wanted = pq.read_metadata(curation / "relations.parquet").num_rows
     blocks: list[CellBlock] = [*store.missing(curation, key, size)]
     if isinstance(arm, FineTune) and arm.restore:
@@ -65,9 +96,14 @@ def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Stor
     return wanted, blocks
 
 
-def arm_keys(item: Prepared) -> Iterator[tuple[Arm, ArmKey]]:
-    """The arms of a part, once for each seed where one changes anything; else with seed 0."""
+def arm_keys(item: Prepared, folder: Path) -> Iterator[tuple[Arm, ArmKey]]:
+    """The arms of a part, once for each seed where one changes anything; else with seed 0.
+
+    Args:
+        item: The part.
+        folder: Of its curation.
+    """
     for arm in item.part.arms:
-        for seed in item.part.seeds if arm.recipe.draws else (0,):
-            recipe = arm.recipe_for(item.curation)
+        for seed in item.part.seeds if item.draws(arm) else (0,):
+            recipe = arm.recipe_for(item.known(arm, folder))
             yield arm, ArmKey(item.base.base_id, arm.estimator, recipe, seed, arm.made_by.version)

@@ -6,9 +6,12 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from einfluence.arms import InContext
+import pyarrow.parquet as pq
+
+from einfluence.arms import Arm, InContext, OfASet, Subsets
 from einfluence.bases.load import find_base, narrowed
 from einfluence.curate import curate
 from einfluence.curate.key import data_key
@@ -19,12 +22,17 @@ from einfluence.objectives import encode_all, objectives
 from einfluence.samples import Curated, Sample
 from einfluence.session import BASES, Session
 from einfluence.spec import Part, Spec
-from einfluence.store.curations import sample_rows
+from einfluence.store.curations import sample_rows, set_members
 from einfluence.store.store import Store
+from einfluence.training_set import Schedule
+from einfluence.trainings import set_rows
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+
+TWICE = "samples of equal content"  # the gate of curation that counts them
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,28 @@ class Prepared:
     def measured(self) -> BaseInfo:
         """The base as its cells are computed: in bfloat16 where all arms are, which changes no number."""
         return narrowed(self.base, (arm.recipe.reads_in for arm in self.part.arms))
+
+    @property
+    def schedule(self) -> Schedule:
+        """How the training set is gone through."""
+        found = self.part.training_set or Schedule()
+        return Schedule(**{name: getattr(found, name) for name in Schedule.model_fields})
+
+    def known(self, arm: Arm, folder: Path) -> str:
+        """What an arm's cells know of beside their probe, as :meth:`.Arm.recipe_for` takes it.
+
+        Args:
+            arm: The arm.
+            folder: Of the curation.
+        """
+        if arm.made_by.within:
+            return set_members(folder).set_id(self.schedule)
+        return self.curation if arm.made_by.fits else ""
+
+    def draws(self, arm: Arm) -> bool:
+        """Whether a seed changes anything: start values, the order of a training set, or which of it are drawn."""
+        ordered = self.schedule.shuffle_seed is not None or isinstance(arm, Subsets)
+        return arm.recipe.draws or (arm.made_by.within and ordered)
 
 
 def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
@@ -55,9 +85,41 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
         curated = curated_part(spec, part, session)
         store.add_curation(found.curation, curated, {"origin": study, "part": json.loads(part.model_dump_json())})
     store.add_rows("bases", [_base_row(found.base)])
-    store.add_rows("recipes", [arm.row(found.curation) for arm in part.arms])
+    folder = store.root / "curations" / found.curation
+    if part.training_set is not None:
+        _add_set(found, folder, store)
+    store.add_rows("recipes", [arm.row(found.known(arm, folder), _about(found, arm)) for arm in part.arms])
     store.point_study(study, found.curation, order=time.time_ns())
     return found
+
+
+def _add_set(item: Prepared, folder: Path, store: Store) -> None:
+    """Writes what the training set is, and the recipes of its trainings.
+
+    Raises:
+        InputError: When it cannot be trained on as it is.
+    """
+    members, schedule = set_members(folder), item.schedule
+    where, n = f"parts.{item.part.name}.training_set", len(members.sample_ids)
+    gates = {row["gate"]: row for row in pq.read_table(folder / "report.parquet").to_pylist()}
+    twice = gates.get(TWICE, {"count": 0})
+    if twice["count"]:
+        found = f"a sample twice ({twice['example']}; {twice['count']} in all)"
+        raise InputError(where, found, "each sample once", "leave the others out, or raise `epochs`")
+    if schedule.batch_size > n:
+        raise InputError(f"{where}.batch_size", f"{schedule.batch_size} for a set of {n} samples", f"at most {n}")
+    unreadable = next((s for s in sample_rows(pq.read_table(folder / "samples.parquet")) if s.unreadable), None)
+    if unreadable is not None and unreadable.sample_id in members.sample_ids:
+        raise InputError(unreadable.source, "an image that cannot be read", "an image", "leave it out of the set")
+    store.add_definitions(set_rows(members, schedule))
+    store.add_rows("recipes", [OfASet.of(arm).row() for arm in item.part.arms if arm.made_by.within])
+
+
+def _about(item: Prepared, arm: Arm) -> str:
+    """What an arm's cells know of beside their probe, in words."""
+    if arm.made_by.within:
+        return item.schedule.label
+    return f"fitted to {item.curation[:6]}" if arm.made_by.fits else ""
 
 
 def find_part(spec: Spec, part: Part) -> Prepared:

@@ -233,8 +233,8 @@ class Keyed(Model):
         return getattr(self, "dtype", "float32")
 
 
-class Recipe(Keyed):
-    """How a copy of the base is fine-tuned on one probe.
+class Tuning(Keyed):
+    """What a copy of the base is trained with, however long and on whatever.
 
     A spec may write a union's kind alone (``adapter: full``), leave out the kind of the default, and write the
     optimizer's fields beside it: ``{optimizer: sgd, lr: 0.1}`` is ``{optimizer: {kind: sgd, lr: 0.1}}``.
@@ -245,9 +245,8 @@ class Recipe(Keyed):
 
     adapter: Adapter = Field(default=Lora(), discriminator="kind")
     optimizer: Optimizer = Field(default=AdamW(), discriminator="kind")
-    steps: Int = Field(default=10, ge=0)
     clip: Annotated[float, Field(gt=0), BeforeValidator(_number)] | None = Field(
-        default=None, description="largest gradient norm of a probe; null does not clip"
+        default=None, description="largest gradient norm of a step; null does not clip"
     )
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
@@ -269,7 +268,7 @@ class Recipe(Keyed):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return f"{self.adapter.label}, {self.optimizer.label}, lr {self.optimizer.lr:g} × {self.steps}"
+        return f"{self.adapter.label}, {self.optimizer.label}, lr {self.optimizer.lr:g}"
 
     @property
     def key(self) -> dict[str, Any]:
@@ -288,6 +287,17 @@ class Recipe(Keyed):
         fields = self.model_dump()
         optimizer = fields.pop("optimizer")
         return {"optimizer": optimizer.pop("kind"), **fields, **optimizer}
+
+
+class Recipe(Tuning):
+    """How a copy of the base is fine-tuned on one probe."""
+
+    steps: Int = Field(default=10, ge=0)
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return f"{super().label} × {self.steps}"
 
     def with_lr(self, lr: float) -> Recipe:
         """The same with another learning rate."""

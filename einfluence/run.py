@@ -1,4 +1,4 @@
-"""The run in one process: prepare, plan, compute, score. The flow orchestrates the same steps."""
+"""The run in one process: prepare, plan, fit, compute, attribute, score. The flow orchestrates the same steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+from einfluence.attribute import attribute
 from einfluence.execute import Executor, execute
 from einfluence.fit import fit
 from einfluence.plan import Plan, plan
@@ -50,6 +51,7 @@ def measure(
     for missing in todo.fits:
         fit(missing, session)
     done = execute(todo, executor, Processes(1, device))
+    done += [attribute(cells) for cells in todo.attributions]
     return finish_run(spec, store, run, todo, done, report=report)
 
 
@@ -73,7 +75,7 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     # The tables are as that run left them: no need to compare them cell by cell.
     untouched = last.get("log") == store.log.state().version and not last["failed"] and store.whole
     todo = Plan(last["wanted"], last["wanted"], ()) if untouched else plan(spec, prepared, store)
-    if todo.jobs:
+    if not todo.empty:
         return None
     seconds = round(time.perf_counter() - begun, 2)
     return Result(todo.wanted, todo.present, 0, 0, seconds, store.url, str(store.root / "report.html"))

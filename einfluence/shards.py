@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from einfluence.arms import Arm
 from einfluence.models.base import BaseInfo
+from einfluence.store.schema import TRAINING
 from einfluence.store.store import AblationBlock, ArmKey, CellBlock
 
 BLOCK = 64  # probes that an engine gets at once
@@ -41,6 +42,8 @@ class Job:
         size = f"{len(self.probe_ids)} probes x {max(asked)} queries" + (" at most" if len(asked) > 1 else "")
         if isinstance(self.blocks[0], AblationBlock):
             size = f"{len(self.probe_ids)} probes, layers undone"
+        if self.key.estimator == TRAINING:
+            size = f"{len(self.probe_ids)} trainings x {max(asked)} queries"
         return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
 
     @property

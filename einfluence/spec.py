@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from einfluence.arms import AnyArm, Arm, FineTune, InContext
+from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subsets, estimators
 from einfluence.errors import InputError
 from einfluence.faults import refused
 from einfluence.recipe import (
@@ -31,14 +31,18 @@ from einfluence.recipe import (
     Recipe,
     Seed,
     Sgd,
+    Tuning,
 )  # fmt: skip
+from einfluence.training_set import Schedule
 from einfluence.yamlfile import Key, read
 
 __all__ = [
-    "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last", "Lora", "Match",
-    "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "byte_count", "load_spec",
+    "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last", "LeaveOneOut",
+    "Lora", "Match", "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "Subsets", "TrainingSet",
+    "Tuning", "byte_count", "load_spec",
 ]  # fmt: skip
 
+DATA = ("facts", "samples", "images", "source")
 AXES = ("lr", "steps")  # of a recipe, under which a list stands for a grid
 
 
@@ -81,6 +85,14 @@ class Source(Model):
     seed: Seed = 0
 
 
+class TrainingSet(Schedule):
+    """The part's probes are trained on together, by this schedule. Its data may be named here as well as beside it."""
+
+    held_out: str | None = Field(
+        default=None, description="a file like `samples` whose rows are queries and never trained on"
+    )
+
+
 class Part(Model):
     """One experiment: a base, the data, and the arms. Exactly one of facts, samples, images, source gives the data."""
 
@@ -110,6 +122,9 @@ class Part(Model):
     relations: str | None = Field(default=None, description="{probe, query, kind, level?, distance?}")
     images: Images | None = None
     source: Source | None = None
+    training_set: TrainingSet | None = Field(
+        default=None, description="how the probes are trained on together, for arms such as `leave_one_out`"
+    )
     classes: dict[str, Annotated[Int, Field(ge=0)]] | None = Field(
         default=None,
         description="labels in the data, in the order of the base's classes or each with its index: {cat: 3, dog: 5}",
@@ -132,6 +147,21 @@ class Part(Model):
     arms: tuple[AnyArm, ...] = Field(default=(FineTune(),), min_length=1)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     trust_remote_code: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_of_the_set(cls, values: object) -> object:
+        """What a training set names as its data is the part's."""
+        part = cast("dict[Any, Any]", values) if isinstance(values, dict) else {}
+        written = part.get("training_set")
+        if not isinstance(written, dict):
+            return values
+        given = dict(cast("dict[Any, Any]", written))
+        data = {name: given.pop(name) for name in DATA if name in given}
+        twice = next((name for name in data if name in part), None)
+        if twice is not None:
+            raise ValueError(f"`{twice}` once: under `training_set`, or beside it")
+        return {**part, **data, "training_set": given}
 
     @field_validator("facts", mode="before")
     @classmethod
@@ -187,7 +217,7 @@ class Part(Model):
 
     @model_validator(mode="after")
     def _one_source(self) -> Part:
-        given = [key for key in ("facts", "samples", "images", "source") if getattr(self, key) is not None]
+        given = [key for key in DATA if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError(f"exactly one of facts, samples, images, source (here: {', '.join(given) or 'none'})")
         if self.samples is None and (self.probes or self.queries or self.relations):
@@ -197,6 +227,19 @@ class Part(Model):
             raise ValueError(f"`{beside[0]}` beside `samples` only")
         if len(set(self.fields.values())) < len(self.fields):
             raise ValueError("each column once in `fields`")
+        return self
+
+    @model_validator(mode="after")
+    def _set_and_arms(self) -> Part:
+        """Arms that compare trainings of a set need one, and a set needs such an arm."""
+        within = next((arm.estimator for arm in self.arms if arm.made_by.within), None)
+        if within is not None and self.training_set is None:
+            raise ValueError(f"a `training_set` beside the arm `{within}`, which compares trainings of one")
+        if self.training_set is not None and within is None:
+            names = ", ".join(f"`{name}`" for name, each in estimators().items() if each.within)
+            raise ValueError(f"an arm that trains on the `training_set` ({names})")
+        if self.training_set is not None and self.training_set.held_out and self.samples is None:
+            raise ValueError("`held_out` beside `samples` only: facts, images and sources have queries of their own")
         return self
 
 

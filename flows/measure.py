@@ -16,7 +16,7 @@ from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
 from tasks import progress
 from tasks.runners import measure_shards
-from tasks.steps import curate, fit, plan, score
+from tasks.steps import attribute, curate, fit, plan, score
 
 
 @flow(name="measure", flow_run_name="measure {spec_file}", persist_result=False)
@@ -58,4 +58,5 @@ def _measure(spec_file: str, store: str, runner: str, workers: int, device: str)
         done = measure_shards(todo, runner, workers, device, session)
     finally:
         progress.meter.stop()
+    done += [attribute(cells) for cells in todo.attributions]
     return score(spec, store, run, todo, done)

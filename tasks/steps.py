@@ -10,6 +10,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from einfluence.attribute import attribute as attribute_trainings
 from einfluence.compute import Done
 from einfluence.execute import Executor
 from einfluence.fit import Fit
@@ -22,6 +23,7 @@ from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.spec import Part, Spec
 from einfluence.store.store import Store
+from einfluence.trainings import Attribution
 from tasks import artifacts
 
 OURS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -52,6 +54,15 @@ def measure_shard(job: Job, executor: Executor) -> Done:
     """Has one shard of probes fine-tuned, measured and committed, and waits for it."""
     get_run_logger().info("%s: probes %s", job.label, " ".join(job.probe_ids))
     done = executor.submit(job).result()
+    for probe, reason in done.failed.items():
+        get_run_logger().warning("probe %s failed: %s", probe, reason)
+    return done
+
+
+@task(name="attribute", task_run_name="attribute {cells.label}", **OURS)
+def attribute(cells: Attribution) -> Done:
+    """Computes what trainings of a set say of each of its probes."""
+    done = attribute_trainings(cells)
     for probe, reason in done.failed.items():
         get_run_logger().warning("probe %s failed: %s", probe, reason)
     return done

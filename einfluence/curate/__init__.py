@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -97,7 +98,9 @@ def _build(
             spec.path(name) if name else None for name in (part.probes, part.queries, part.relations)
         )
         table = Table(place_of(part.samples, spec.folder), part.fields, part.extra)
-        return build_from_files(table, probes, queries, relations, reading), None, {}
+        name = part.training_set.held_out if part.training_set else None
+        held_out = replace(table, place=place_of(name, spec.folder)) if name else None
+        return build_from_files(table, probes, queries, relations, reading, held_out), None, {}
     if part.images is not None:
         from einfluence.curate.images.draw import build_images
 

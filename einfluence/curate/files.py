@@ -25,6 +25,7 @@ from einfluence.samples import Probe, Sample
 
 Found = TypeVar("Found")
 EQUAL, EQUAL_PROBES = "samples of equal content", "probes of equal samples"
+HELD_OUT = "held out and trained on"
 SAME_ANSWERS = "pairs of one answer twice (no sibling)"
 Ids = Mapping[str, tuple[str, ...]]
 """``sample_id`` by the user's id; several where a row is a chat of several answers."""
@@ -77,8 +78,11 @@ def build_from_files(
     queries: Path | None = None,
     relations: Path | None = None,
     reading: Reading | None = None,
+    held_out: Table | None = None,
 ) -> CurationBuilder:
     """Reads a user's files into a builder: by default every row is a probe, and every sample a query.
+
+    Rows that are ``held_out`` are queries and no probes.
 
     Raises:
         InputError: Naming file and line of the first fault.
@@ -89,10 +93,16 @@ def build_from_files(
     if reading.rows and reading.limits.written:
         found = f"classes for {reading.rows.objective}"
         raise InputError("classes", found, "the labels that the base names, and no `classes`")
-    made = _own_samples(samples, reading.rows, builder) if reading.rows else _texts_or_images(samples, builder, reading)
-    rows = list(made)
+
+    def read(table: Table) -> Iterator[Made]:
+        rows = reading.rows
+        return _own_samples(table, rows, builder) if rows else _texts_or_images(table, builder, reading)
+
+    rows = list(read(samples))
     ids = _keep_samples(rows, builder)
     probe_ids = _read_probes(probes, builder, ids) if probes else _each_row(builder, rows, ids)
+    if held_out:
+        ids = {**ids, **_keep_held_out(read(held_out), builder, ids)}
     for sample_id in _read_queries(queries, ids) if queries else chain.from_iterable(ids.values()):
         builder.query(sample_id)
     if relations:
@@ -116,6 +126,25 @@ def _keep_samples(rows: Iterable[Made], builder: CurationBuilder) -> Ids:
                 found = f"the id {name!r} again (first at {places[name]})"
                 raise InputError(where, found, "an id that no other row has")
             ids[name], places[name] = found, where
+    return ids
+
+
+def _keep_held_out(rows: Iterable[Made], builder: CurationBuilder, trained: Ids) -> Ids:
+    """As :func:`_keep_samples`, beside what is trained on; counts the samples that are trained on as well."""
+    builder.gates.open(HELD_OUT)
+    ids: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        for sample in (*row.samples, *row.others):
+            name, known = sample.name, sample.sample_id in builder.samples
+            if name in ids or (name in trained and trained[name] != (sample.sample_id,)):
+                raise InputError(
+                    sample.source, f"the id {name!r} again", "an id that no other sample has, held out or not"
+                )
+            if known:
+                builder.gates.count(HELD_OUT, f"{sample.source} {name} = {builder.samples[sample.sample_id].name}")
+            ids[name] = (builder.sample(sample),)
+            if row.words:
+                builder.words.setdefault(sample.sample_id, row.words)
     return ids
 
 

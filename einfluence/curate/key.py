@@ -43,6 +43,10 @@ def data_key(part: Part, spec: Spec) -> str:
         read["pictures"] = _pictures(table)
     if part.chat_template is not None:
         read["chat_template"] = _contents(spec.path(part.chat_template), part.chat_template)
+    held_out = part.training_set.held_out if part.training_set else None
+    if held_out is not None:
+        table = Table(place_of(held_out, spec.folder), part.fields)
+        read["held_out"] = _rows(table, held_out), _pictures(table)
     if part.facts is not None:
         file = settings["facts"].pop("file")
         shipped = data_folder() / "facts" / f"{file}.yaml"

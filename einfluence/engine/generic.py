@@ -26,7 +26,7 @@ from einfluence.engine.definition import layer_updates, trainable_copy
 from einfluence.engine.descent import by_part, descend, measured_rows, split, windows
 from einfluence.engine.measurement import Item, Measurement, Scores, Tuned
 from einfluence.engine.outcomes import TrainingTrace, outcomes
-from einfluence.engine.schedule import Loss, Training
+from einfluence.engine.schedule import Loss, Rhythm, Training
 from einfluence.models.base import Base, Batch
 from einfluence.spec import Recipe
 
@@ -115,7 +115,7 @@ class GenericEngine:
         """Takes N trainings, those of one rhythm side by side."""
         self._fit([item for probe in probes[:1] for item in probe.items[:1]])
         tuned: dict[int, Tuned] = {}
-        groups: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[Rhythm, list[int]] = {}
         for i, probe in enumerate(probes):
             groups.setdefault(probe.rhythm, []).append(i)
         for group in groups.values():

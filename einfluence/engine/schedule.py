@@ -17,6 +17,7 @@ from einfluence.engine.measurement import Item
 T = TypeVar("T")
 U = TypeVar("U")
 
+Rhythm = tuple[tuple[float, ...], ...]
 TrainingKind = Literal["joint", "sequential", "scheduled"]
 
 
@@ -76,7 +77,7 @@ class Training(Generic[T]):
         return tuple(step for stage in self.stages for step in stage)
 
     @property
-    def rhythm(self) -> tuple[tuple[float, ...], ...]:
+    def rhythm(self) -> Rhythm:
         """The rate of each step of each stage. Trainings of one rhythm can be taken side by side."""
         return tuple(tuple(step.rate for step in stage) for stage in self.stages)
 

@@ -111,6 +111,21 @@ def measure_block(
     found = implementation.block(
         base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state
     )
+    rest = measured(base, ids, queries, found, on_probe)
+    tables = {**rest.tables, "outcomes": pa.concat_tables([_outcome_table(outcomes), rest.tables["outcomes"]])}
+    return replace(rest, tables=tables, failed=failed | rest.failed)
+
+
+def measured(
+    base: Base,
+    ids: Sequence[str],
+    queries: Sequence[Sample],
+    found: Measurement | Estimates,
+    on_probe: Callable[[], None] = lambda: None,
+) -> Measured:
+    """The tables of what was found of N probes, named by their ids; a probe that failed has an outcome and no cell."""
+    outcomes: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
     layers: list[dict[str, Any]] = []
     influence: list[pa.Table] = []
     deltas: dict[str, dict[str, Any]] = {}
@@ -125,12 +140,12 @@ def measure_block(
         if change is None:
             failed[name] = tuned.failed or "unknown"
         else:
-            influence.append(_rows(name, query_ids, change))
+            influence.append(influence_rows(name, query_ids, change))
             deltas |= {name: tuned.delta} if tuned.delta else {}
         on_probe()
     tables = {
         "influence": pa.concat_tables([columns_of("influence").empty_table(), *influence]).combine_chunks(),
-        "outcomes": pa.Table.from_pylist(outcomes, columns_of("outcomes")),
+        "outcomes": _outcome_table(outcomes),
         "layer_updates": pa.Table.from_pylist(layers, columns_of("layer_updates")),
     }
     return Measured(tables, deltas, tables["influence"].num_rows, failed)
@@ -170,7 +185,8 @@ def _changes(found: Measurement | Estimates) -> Iterator[tuple[int, Tuned, Chang
         )
 
 
-def _rows(probe_id: str, query_ids: pa.Array, change: Change) -> pa.Table:
+def influence_rows(probe_id: str, query_ids: pa.Array, change: Change) -> pa.Table:
+    """The cells of one probe, without the arm's columns."""
     schema = columns_of("influence")
     columns = {"probe_id": pa.repeat(pa.scalar(probe_id, pa.string()), len(query_ids)), "query_id": query_ids}
     for field in schema:
@@ -180,6 +196,10 @@ def _rows(probe_id: str, query_ids: pa.Array, change: Change) -> pa.Table:
                 pa.array(change[field.name], field.type) if known else pa.nulls(len(query_ids), field.type)
             )
     return pa.table(columns, schema=schema)
+
+
+def _outcome_table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, columns_of("outcomes"))
 
 
 def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:

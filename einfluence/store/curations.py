@@ -15,6 +15,7 @@ from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Curated, ProbeSamples, Sample
 from einfluence.store.files import Files, bytes_digest, json_bytes, read_json, table_bytes
+from einfluence.training_set import Members
 
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
 
@@ -86,6 +87,23 @@ def curated_rows(folder: Path) -> Curation:
     kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
     sequences = {row["probe_id"] for row in kinds if row["kind"] == "sequence"}
     return samples, {name: ProbeSamples(tuple(some), name in sequences) for name, some in members.items()}
+
+
+def probe_order(folder: Path) -> list[str]:
+    """A curation's probes by probe_id, in its own order."""
+    return pq.read_table(folder / "probes.parquet", columns=["probe_id"])["probe_id"].to_pylist()
+
+
+def set_members(folder: Path) -> Members:
+    """The samples of a curation's probes as one training set: those that state something, single or in groups.
+
+    Controls, noisy versions and sequences are ways of training on something alone, and no part of it.
+    """
+    kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
+    members: dict[str, list[str]] = {row["probe_id"]: [] for row in kinds if row["kind"] in ("sample", "bundle")}
+    for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():
+        members.get(row["probe_id"], []).append(row["sample_id"])
+    return Members.of(members)
 
 
 def sample_rows(table: pa.Table) -> Iterator[Sample]:

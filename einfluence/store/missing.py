@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from einfluence.errors import InputError
 from einfluence.store.schema import TABLES
@@ -49,14 +50,17 @@ class AblationBlock(CellBlock):
         return sum(len(queries) for queries in self.wanted)
 
 
-def missing_cells(curation: Path, present: list[str], size: int, since: int) -> list[CellBlock]:
-    """The cells that a curation wants of an arm and the table lacks, in blocks of at most ``size`` probes.
+def missing_cells(
+    order: Sequence[str], wanted: Path | pa.Table, present: list[str], size: int, since: int
+) -> list[CellBlock]:
+    """The cells that are wanted of an arm and that the table lacks, in blocks of at most ``size`` probes.
 
-    Blocks are cut along the curation's own list of probes, not along what is missing, so a run that was killed
-    resumes with the very blocks that an uninterrupted one would have computed.
+    Blocks are cut along the whole list of probes, not along what is missing, so a run that was killed resumes with the
+    very blocks that an uninterrupted one would have computed.
 
     Args:
-        curation: The curation's folder; its relations are the list of wanted cells.
+        order: All probes.
+        wanted: The wanted pairs of probe and query: a Parquet file, or a table.
         present: The parts of the influence table that hold the arm.
         size: Most probes in a block.
         since: Entry of the log that ``present`` was read from, or an earlier one.
@@ -64,11 +68,10 @@ def missing_cells(curation: Path, present: list[str], size: int, since: int) -> 
     Raises:
         InputError: When a part cannot be read.
     """
-    files = {"wanted_cells": [str(curation / "relations.parquet")], "present_cells": present}
-    rows = _ask(CELLS, {}, files, "influence")
+    found = wanted if isinstance(wanted, pa.Table) else [str(wanted)]
+    rows = _ask(CELLS, {}, {"wanted_cells": found, "present_cells": present}, "influence")
     queries = {probe_id: tuple(query_ids) for probe_id, _, query_ids in rows if query_ids is not None}
     by_probe = {probe_id: queries[twin_id] for probe_id, twin_id, _ in rows}
-    order = pq.read_table(curation / "probes.parquet", columns=["probe_id"])["probe_id"].to_pylist()
     blocks: list[CellBlock] = []
     for start in range(0, len(order), size):
         groups: dict[tuple[str, ...], list[str]] = {}
@@ -112,13 +115,17 @@ def missing_ablations(
     return sum(row[1] for row in rows), blocks
 
 
-def _ask(query: str, parameters: dict[str, int], files: dict[str, list[str]], empty: str) -> list[tuple[Any, ...]]:
-    """Runs a query over views of files; a view without a file has the columns of the table ``empty`` and no row."""
+def _ask(
+    query: str, parameters: dict[str, int], files: Mapping[str, list[str] | pa.Table], empty: str
+) -> list[tuple[Any, ...]]:
+    """Runs a query over views of files or tables; one without a file has the columns of ``empty`` and no row."""
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
     try:
         connection.execute("set preserve_insertion_order = false")
         for view, paths in files.items():
-            if paths:
+            if isinstance(paths, pa.Table):
+                connection.from_arrow(paths).create_view(view)
+            elif paths:
                 connection.read_parquet(paths, hive_partitioning=False).create_view(view)
             else:
                 connection.from_arrow(TABLES[empty].empty_table()).create_view(view)

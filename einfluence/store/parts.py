@@ -47,10 +47,24 @@ class Parts:
         """Whether every file is there that the log counts."""
         return len(self.units()) == len(self._log.state().units)
 
-    def paths(self, table: str, arm: ArmKey | None = None) -> list[str]:
-        """Local paths of the parts of a table that count, in the order of their adding."""
+    def paths(
+        self, table: str, arm: ArmKey | None = None, *, only: str | None = None, but: str | None = None
+    ) -> list[str]:
+        """Local paths of the parts of a table that count, in the order of their adding.
+
+        Args:
+            table: One of :data:`.PARTED`.
+            arm: Only those of one arm.
+            only: Only those of one estimator.
+            but: Only those of other estimators.
+        """
+
+        def wanted(unit: Unit) -> bool:
+            name = unit.arm.estimator
+            return table in unit.files and only in (None, name) and name != but
+
         for _ in range(5):  # another run's compaction may have taken an object away since the log was read
-            paths = [self._files.get(unit.files[table]) for unit in self.units(arm) if table in unit.files]
+            paths = [self._files.get(unit.files[table]) for unit in self.units(arm) if wanted(unit)]
             if None not in paths:
                 return [str(path) for path in paths]
         raise InputError(

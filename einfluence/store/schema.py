@@ -145,7 +145,7 @@ OUTCOMES = _table(
     probe_id=(_id, "the probe"),
     seed=(pa.int64(), "the seed"),
     status=(pa.string(), "done or failed"),
-    reason=(pa.string(), "why it failed; null when done"),
+    reason=(pa.string(), "why it failed; of one that is done, what else to know, else null"),
     losses=(pa.list_(pa.float64()), "nats per target token, before each step"),
     grad_norm=(pa.float64(), "Euclidean norm of the first step's gradient over the trained parameters"),
     update_norm=(pa.float64(), "Euclidean norm of the change of the effective weights"),
@@ -175,6 +175,62 @@ LAYER_UPDATES = _table(
     layer=(pa.int32(), "index of the block it is in; null outside the blocks"),
     update_norm=(pa.float64(), "Frobenius norm of its change"),
     relative_update=(pa.float64(), "that, over the norm of the parameter before"),
+)
+
+TRAINING_SETS = _table(
+    "One row a training set: samples in order, and how they are gone through.",
+    training_set=(_id, "content hash of its samples in order and of the schedule"),
+    samples=(pa.int32(), "how many it has"),
+    label=(pa.string(), "the schedule, e.g. 4 epochs in batches of 8, linear"),
+    json=(pa.string(), "all fields of the schedule"),
+)
+
+TRAINING_SET_MEMBERS = _table(
+    "One row for each sample of a training set.",
+    training_set=(_id, "the training set"),
+    position=(pa.int32(), "order in the set, from 0"),
+    sample_id=(_id, "the sample"),
+)
+
+_TRAINING: dict[str, tuple[Any, str]] = {
+    "training": (_id, "content hash of the training set and of the samples that are left out"),
+    "training_set": (_id, "the training set"),
+    "kind": (pa.string(), "full, without (a probe), or subset"),
+    "about": (pa.string(), "probe_id of the probe that is left out, number of the subset; empty for the full one"),
+}
+
+TRAININGS = _table(
+    "One row for each training of a set that was done: which samples it left out, and what happened to it.",
+    base=(_id, "the base"),
+    recipe=(_id, "adapter and optimizer, in `recipes`"),
+    seed=(pa.int64(), "seed of the start values and of the order"),
+    **_TRAINING,
+    **{
+        name: (OUTCOMES.field(name).type, OUTCOMES.field(name).metadata[b"doc"].decode())
+        for name in OUTCOMES.names
+        if name not in ("base", "estimator", "recipe", "probe_id", "seed")
+    },
+)
+
+TRAINING_WEIGHTS = _table(
+    "One row for each sample that a training weighs other than 1.",
+    training=(_id, "the training"),
+    position=(pa.int32(), "the sample's, in the training set"),
+    weight=(pa.float64(), "what its loss is multiplied by; 0 where it is left out"),
+)
+
+TRAINING_SCORES = _table(
+    "One row for each training and query: what the trained model says.",
+    base=(_id, "the base"),
+    recipe=(_id, "adapter and optimizer"),
+    seed=(pa.int64(), "the seed"),
+    training=(_id, "the training"),
+    query_id=(_id, "sample_id of the query"),
+    logprob=(pa.float64(), "nats, summed over the target's tokens, after the training"),
+    logprob_base=(pa.float64(), "the same, before it"),
+    n_tokens=(pa.int32(), "tokens of the target; 1 for a class"),
+    rank=(pa.int32(), "the largest of the ranks of the target's tokens, or the rank of the label, after the training"),
+    engine_version=(pa.string(), "version of the definition of the numbers"),
 )
 
 RESTORATIONS = _table(
@@ -252,12 +308,28 @@ TABLES: dict[str, pa.Schema] = {
     "outcomes": OUTCOMES,
     "layer_updates": LAYER_UPDATES,
     "restorations": RESTORATIONS,
+    "training_sets": TRAINING_SETS,
+    "training_set_members": TRAINING_SET_MEMBERS,
+    "trainings": TRAININGS,
+    "training_weights": TRAINING_WEIGHTS,
+    "training_scores": TRAINING_SCORES,
     "desiderata": DESIDERATA,
     "matched": MATCHED,
 }
 
 SCORED = ("desiderata", "matched")
 """The tables that scoring writes whole, each in one file."""
+
+DEFINED = {
+    "training_sets": TRAINING_SETS,
+    "training_set_members": TRAINING_SET_MEMBERS,
+    "trainings": _table("One row a training: which samples of which set it leaves out.", **_TRAINING),
+    "training_weights": TRAINING_WEIGHTS,
+}
+"""The files that say what was trained on, each named by its content; what came of it is in the parts of an arm."""
+
+TRAINING = "training"
+"""The estimator under which trainings of sets stand in :data:`PARTED` tables, as probes; views show them apart."""
 
 PARTED = ("influence", "outcomes", "layer_updates", "restorations")
 """The tables that arms write part by part, partitioned by base and estimator."""

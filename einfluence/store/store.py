@@ -9,7 +9,7 @@ them, curations, deltas, states, what is missing, and views to ask by.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow as pa
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Curated
-from einfluence.store.curations import Curations
+from einfluence.store.curations import Curations, probe_order
 from einfluence.store.deltas import Deltas
 from einfluence.store.files import MARKER, bytes_digest, json_bytes, read_json, table_bytes
 from einfluence.store.log import ArmKey, Log, Unit
@@ -31,6 +31,11 @@ from einfluence.store.schema import SCORED, TABLES
 from einfluence.store.states import States
 from einfluence.store.tidy import merge_small, sweep
 from einfluence.store.views import connect
+
+SCORES, FAILED = (
+    (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+    for name in ("scores_of_trainings", "failed_trainings")
+)
 
 __all__ = ["AblationBlock", "ArmKey", "CellBlock", "Store"]
 
@@ -105,6 +110,19 @@ class Store:
         """The files of probes' tuned parameters, of those that were kept and whose outcome is known."""
         return self.deltas.kept(arm, probe_ids)
 
+    def training_scores(self, arm: ArmKey, trainings: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
+        """What trainings of a set say: rows of ``training_scores``, and the reasons of those that failed, by training.
+
+        Args:
+            arm: The arm of the trainings.
+            trainings: Which of them.
+        """
+        given = {**vars(arm), "trainings": list(trainings)}
+        del given["estimator"]
+        with self.connect() as connection:
+            scores, failed = (connection.sql(query, params=given).to_arrow_table() for query in (SCORES, FAILED))
+        return scores, dict(zip(*(failed[name].to_pylist() for name in ("training", "reason")), strict=True))
+
     def state(self, state_id: str) -> Path | None:
         """The file (safetensors) of what an estimator fitted, or None when it is not there (:class:`.States`)."""
         return self._states.get(state_id)
@@ -140,6 +158,13 @@ class Store:
                 data = table_bytes(pa.Table.from_pylist([row], TABLES[name]))
                 self.files.put(f"{name}/{key}.{bytes_digest(data)}.parquet", data)
 
+    def add_definitions(self, tables: Mapping[str, pa.Table]) -> None:
+        """Writes what was trained on: rows of :data:`einfluence.store.schema.DEFINED`, in files named by content."""
+        for name, table in tables.items():
+            if table.num_rows:
+                data = table_bytes(table)
+                self.files.put(f"{name}/{bytes_digest(data)}.parquet", data)
+
     def add_part(self, arm: ArmKey, tables: Mapping[str, pa.Table], *, since: int = -1) -> int:
         """Commits what one block computed, all or nothing; returns the number of new cells (:meth:`.Parts.add`)."""
         return self.parts.add(arm, tables, since=since)
@@ -174,10 +199,18 @@ class Store:
 
     # Planning -----------------------------------------------------------------------------------------------------
 
-    def missing(self, curation: Path, arm: ArmKey, size: int) -> list[CellBlock]:
-        """The cells that a curation wants of an arm and the table lacks (:func:`.missing_cells`)."""
+    def missing(self, curation: Path, arm: ArmKey, size: int, probes: Sequence[str] | None = None) -> list[CellBlock]:
+        """The cells that a curation wants of an arm and the table lacks (:func:`.missing_cells`).
+
+        Args:
+            curation: The curation's folder.
+            arm: The arm.
+            size: Most probes in a block.
+            probes: Only these, in this order; by default the curation's own.
+        """
         since = self.log.state().version
-        return missing_cells(curation, self.part_paths("influence", arm), size, since)
+        order = probe_order(curation) if probes is None else probes
+        return missing_cells(order, curation / "relations.parquet", self.part_paths("influence", arm), size, since)
 
     def missing_ablations(self, curation: Path, arm: ArmKey, size: int, probes: int) -> tuple[int, list[AblationBlock]]:
         """The layer ablations that a curation wants of an arm, and those that the table lacks (:mod:`.missing`)."""

@@ -18,14 +18,14 @@ from einfluence.store.files import MARKER, TEMPORARY
 from einfluence.store.log import FOLDER, Change, LogState, entry_name, replay, write_entry
 from einfluence.store.marker import write_marker
 from einfluence.store.mirror import Mirrored
-from einfluence.store.schema import PARTED, SCORED
+from einfluence.store.schema import DEFINED, PARTED, SCORED
 from einfluence.store.states import NOTE, noted, tensors_of
 from einfluence.store.store import Store
 
 ASIDE = ".aside"
 LOCKS = (".lock", ".going", ".waiting")
 OURS = tuple(f"{folder}/" for folder in (*PARTED, FOLDER, "curations", "studies", "runs"))
-CHECKED_BY_NAME = (*PARTED, "deltas", "states", "bases", "recipes")
+CHECKED_BY_NAME = (*PARTED, *DEFINED, "deltas", "states", "bases", "recipes")
 COUNTED = (*PARTED, "states")  # files of these count once something names them
 
 

@@ -10,9 +10,21 @@ import pyarrow as pa
 from einfluence.errors import InputError
 from einfluence.store.curations import Curations
 from einfluence.store.parts import Parts
-from einfluence.store.schema import PARTED, SCORED, TABLES
+from einfluence.store.schema import DEFINED, PARTED, SCORED, TABLES, TRAINING
 
-OUTCOMES = (Path(__file__).parent / "outcomes.sql").read_text(encoding="utf-8")
+KEYS = {
+    "samples": ["sample_id"],
+    "probes": ["probe_id"],
+    "probe_members": ["probe_id", "position"],
+    "relations": ["probe_id", "query_id"],
+    "distances": ["probe_id", "query_id", "measure"],
+    "bases": ["base"],
+    "recipes": ["recipe"],
+    "training_sets": ["training_set"],
+    "training_set_members": ["training_set", "position"],
+    "trainings": ["training"],
+    "training_weights": ["training", "position"],
+}  # of tables that several files may have the same row of
 
 
 def connect(root: Path, parts: Parts, curations: Curations, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
@@ -38,22 +50,29 @@ def connect(root: Path, parts: Parts, curations: Curations, *, sealed: bool = Fa
 def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Parts, curations: Curations) -> None:
     current = curations.current()
     every = [*current, *(path for path in curations.all() if path not in current)]
-    for name in TABLES:
-        if name == "outcomes":
-            _flat(connection, "outcomes_written", parts.paths(name), name)
-            connection.sql(OUTCOMES).create_view(name, replace=True)
-        elif name in PARTED:
-            _flat(connection, name, parts.paths(name))
-        elif name in ("samples", "probes"):
-            _first_of(connection, name, [path / f"{name}.parquet" for path in every], [TABLES[name].names[0]])
-        elif name == "probe_members":
-            _first_of(connection, name, [path / f"{name}.parquet" for path in every], ["probe_id", "position"])
-        elif name in ("relations", "distances"):
-            key = ["probe_id", "query_id"] if name == "relations" else ["probe_id", "query_id", "measure"]
-            _first_of(connection, name, [path / f"{name}.parquet" for path in current], key)
-        else:
-            key = [] if name in SCORED else [TABLES[name].names[0]]
-            _first_of(connection, name, sorted((root / name).glob("*.parquet")), key)
+    for name in PARTED:
+        written = f"{name}_written" if name == "outcomes" else name
+        _flat(connection, written, parts.paths(name, but=TRAINING), TABLES[name])
+    _create(connection, "outcomes")
+    for name in ("samples", "probes", "probe_members"):
+        _first_of(connection, name, [path / f"{name}.parquet" for path in every], TABLES[name], KEYS[name])
+    for name in ("relations", "distances"):
+        _first_of(connection, name, [path / f"{name}.parquet" for path in current], TABLES[name], KEYS[name])
+    for name in ("bases", "recipes", *SCORED):
+        _first_of(connection, name, sorted((root / name).glob("*.parquet")), TABLES[name], KEYS.get(name, []))
+    for name, schema in DEFINED.items():
+        view = "trainings_defined" if name == "trainings" else name
+        _first_of(connection, view, sorted((root / name).glob("*.parquet")), schema, KEYS[name])
+    for name in ("outcomes", "influence"):
+        _flat(connection, f"training_{name}", parts.paths(name, only=TRAINING), TABLES[name])
+    _create(connection, "trainings")
+    _create(connection, "training_scores")
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """The view that the SQL file of its name says."""
+    query = (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+    connection.sql(query).create_view(name, replace=True)
 
 
 def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
@@ -77,8 +96,7 @@ def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
         raise InputError("sql", str(error).strip(), "SQL that DuckDB can run over the store's views") from error
 
 
-def _flat(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], table: str | None = None) -> None:
-    schema = TABLES[table or view]
+def _flat(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], schema: pa.Schema) -> None:
     if paths:
         files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
     else:
@@ -93,14 +111,16 @@ def _columns(connection: duckdb.DuckDBPyConnection, files: duckdb.DuckDBPyRelati
     return [f'"{name}"' if name in files.columns else f'null::{kinds[name]} as "{name}"' for name in schema.names]
 
 
-def _first_of(connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path], key: list[str]) -> None:
+def _first_of(
+    connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path], schema: pa.Schema, key: list[str]
+) -> None:
     """The rows of several files, where the first file takes precedence for a key that is in more than one."""
     names = [str(path) for path in paths if path.is_file()]
     if len(names) < 2 or not key:
-        return _flat(connection, name, names)
+        return _flat(connection, name, names, schema)
     order = connection.from_arrow(pa.table({"filename": names, "turn": range(len(names))}))
     files = connection.read_parquet(names, union_by_name=True, filename=True)
-    columns, rows = ", ".join(_columns(connection, files, TABLES[name])), files.join(order, "filename")
+    columns, rows = ", ".join(_columns(connection, files, schema)), files.join(order, "filename")
     first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by turn) as place")
-    own = ", ".join(f'"{column}"' for column in TABLES[name].names)
+    own = ", ".join(f'"{column}"' for column in schema.names)
     first.filter("place = 1").project(own).create_view(name, replace=True)

@@ -20,7 +20,7 @@ from einfluence.engine.image.pooling import pool_first
 from einfluence.engine.image.scoring import ImageScorer, ImageSizes, image_batch
 from einfluence.engine.measurement import ImageItem, Item, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.outcomes import outcomes
-from einfluence.engine.schedule import Loss, Training
+from einfluence.engine.schedule import Loss, Rhythm, Training
 from einfluence.engine.stacked_layers import KNOWN
 from einfluence.engine.structure import shared_copy
 from einfluence.models.base import Base
@@ -122,7 +122,7 @@ class ImageEngine:
         size = sum(value.numel() for value in self.start.values())
         most = max(min(self.sizes.train // max(size, 1), self.sizes.most), 1)
 
-        def shape(probe: Training[Item]) -> tuple[tuple[int, ...], int]:
+        def shape(probe: Training[Item]) -> tuple[Rhythm, int]:
             return probe.rhythm, max((len(step.batch) for step in probe.steps), default=1)
 
         batch: list[int] = []

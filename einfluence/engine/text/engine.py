@@ -12,7 +12,7 @@ from torch import Tensor
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.descent import measured_rows, windows
 from einfluence.engine.measurement import Item, Measurement, Scores, TextItem, Tuned
-from einfluence.engine.schedule import Training
+from einfluence.engine.schedule import Rhythm, Training
 from einfluence.engine.text.network import Network
 from einfluence.engine.text.scoring import QueryScorer
 from einfluence.spec import Recipe
@@ -63,7 +63,7 @@ class TextEngine(ABC):
     def _batches(self, indices: list[int], probes: Sequence[Training[Item]]) -> Iterator[list[int]]:
         """Trainings of one rhythm together; of those that are not scheduled, as many as the budget lets be read."""
 
-        def shape(i: int) -> tuple[tuple[int, ...], bool, int, int]:
+        def shape(i: int) -> tuple[Rhythm, bool, int, int]:
             scheduled = probes[i].kind == "scheduled"
             rows = 0 if scheduled else len(probes[i].items)
             return probes[i].rhythm, scheduled, rows, max(item.size for item in probes[i].items)

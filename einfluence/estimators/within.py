@@ -1,0 +1,63 @@
+"""What an estimator that compares trainings of a set has to do: say which it needs, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from einfluence.training_set import Members, Variant
+
+
+class TrainingScores(NamedTuple):
+    """What V trainings say of Q queries.
+
+    Args:
+        logprob: float64 array (V, Q), nats after each training; NaN where it failed.
+        rank: int64 array (V, Q), as ``influence.rank_after``; 0 where it failed.
+        n_tokens: int64 array (Q,), tokens of the targets.
+        failed: Why, by the index of a training.
+    """
+
+    logprob: npt.NDArray[np.float64]
+    rank: npt.NDArray[np.int64]
+    n_tokens: npt.NDArray[np.int64]
+    failed: Mapping[int, str]
+
+
+class Attributed(NamedTuple):
+    """What is said of one probe.
+
+    Args:
+        change: Columns of ``influence`` for the Q queries, what was not measured left out; None where it failed.
+        failed: Why.
+        note: What else its outcome says.
+    """
+
+    change: Mapping[str, npt.NDArray[Any]] | None
+    failed: str | None = None
+    note: str | None = None
+
+
+class Within(Protocol):
+    """The module of an estimator that is registered with ``within``."""
+
+    def variants(self, arm: Any, members: Members, seed: int, probe_ids: Sequence[str]) -> list[Variant]:
+        """The trainings that it needs in order to say something of some of the set's probes."""
+        ...
+
+    def attributed(
+        self, arm: Any, members: Members, seed: int, probe_ids: Sequence[str], scores: TrainingScores
+    ) -> Iterator[Attributed]:
+        """What it says of each of these probes.
+
+        Args:
+            arm: Of the estimator's own kind.
+            members: The training set.
+            seed: The arm's.
+            probe_ids: N of the set's probes.
+            scores: Of the trainings that :meth:`variants` names for them, in that order.
+        """
+        ...

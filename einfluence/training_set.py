@@ -1,0 +1,152 @@
+"""Training sets: samples in order and a schedule; and trainings, each of which leaves some of the samples out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from einfluence.keys import content_hash
+from einfluence.recipe import Count, Int, Model, Seed
+
+
+class Schedule(Model):
+    """How often, in which order and how fast a training set is gone through."""
+
+    epochs: Count = Field(default=1, description="how often each sample is trained on")
+    batch_size: Count = Field(default=8, description="samples a step; the last batch of an epoch may be smaller")
+    shuffle_seed: Seed | None = Field(
+        default=0, description="of the order, drawn anew for each epoch and each seed; null keeps the file's order"
+    )
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="how the learning rate falls to 0, as transformers' schedules do"
+    )
+    warmup: Int = Field(default=0, ge=0, description="steps in which the learning rate rises from 0")
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What differs from the defaults: a field that is added later changes no hash."""
+        fields = type(self).model_fields
+        return {name: value for name, field in fields.items() if (value := getattr(self, name)) != field.default}
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        falls = "" if self.lr_schedule == "constant" else f", {self.lr_schedule}"
+        return f"{self.epochs} epoch{'s' if self.epochs > 1 else ''} in batches of {self.batch_size}{falls}"
+
+    def batches(self, n: int, seed: int) -> list[tuple[int, ...]]:
+        """The positions of the samples that each step trains on.
+
+        Args:
+            n: Samples of the set.
+            seed: The arm's: each seed has orders of its own.
+        """
+        found: list[tuple[int, ...]] = []
+        for epoch in range(self.epochs):
+            kept = self.shuffle_seed is None
+            order = list(range(n)) if kept else shuffled(n, "epoch", self.shuffle_seed, seed, epoch)
+            found += [tuple(order[start : start + self.batch_size]) for start in range(0, n, self.batch_size)]
+        return found
+
+    def rates(self, steps: int) -> list[float]:
+        """The share of the learning rate that each step takes.
+
+        Source: ``get_scheduler`` of transformers, whose first step of a warm-up takes 0.
+        """
+        return [self._rate(step, steps) for step in range(steps)]
+
+    def _rate(self, step: int, steps: int) -> float:
+        if step < self.warmup:
+            return step / self.warmup
+        gone = (step - self.warmup) / max(1, steps - self.warmup)
+        if self.lr_schedule == "linear":
+            return 1.0 - gone
+        return 0.5 * (1.0 + math.cos(math.pi * gone)) if self.lr_schedule == "cosine" else 1.0
+
+
+def shuffled(n: int, *key: object) -> list[int]:
+    """The numbers 0 to n - 1 in an order that follows from a key alone, on every machine and version."""
+    bits = np.random.Philox(key=int(content_hash(key), 16)).random_raw(n)  # numpy keeps raw streams as they are
+    return np.argsort(bits, kind="stable").tolist()
+
+
+@dataclass(frozen=True)
+class Members:
+    """The samples of a training set.
+
+    Args:
+        sample_ids: In order.
+        probes: The positions of each probe's samples, by probe_id: what is left out together.
+    """
+
+    sample_ids: tuple[str, ...]
+    probes: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, probes: Mapping[str, Sequence[str]]) -> Members:
+        """Those of the probes, by their sample_ids, in the order in which they come first."""
+        position: dict[str, int] = {}
+        for members in probes.values():
+            for member in members:
+                position.setdefault(member, len(position))
+        places = {name: tuple(sorted({position[member] for member in members})) for name, members in probes.items()}
+        return cls(tuple(position), places)
+
+    @cached_property
+    def units(self) -> tuple[tuple[int, ...], ...]:
+        """What is drawn when subsets are: single samples, and groups of samples of which one is no probe by itself."""
+        alone = {places[0] for places in self.probes.values() if len(places) == 1}
+        groups = (places for places in self.probes.values() if len(places) == 1 or not alone.issuperset(places))
+        return tuple(dict.fromkeys(groups))
+
+    def set_id(self, schedule: Schedule) -> str:
+        """Content hash of the samples in order and of how they are gone through."""
+        return content_hash(("training set", self.sample_ids, schedule.key))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training of a set that leaves some of its samples out.
+
+    Args:
+        kind: ``full``, ``without`` or ``subset``.
+        about: The probe that is left out, or the number of the subset; empty for the full one.
+        left_out: Positions of the samples of weight 0, ascending.
+    """
+
+    kind: Literal["full", "without", "subset"]
+    about: str = ""
+    left_out: tuple[int, ...] = ()
+
+    def training_id(self, set_id: str) -> str:
+        """Content hash of the set and of what is left out: however it came about, it is the same training."""
+        return content_hash(("training", set_id, self.left_out))
+
+
+FULL = Variant("full")
+
+
+def without(members: Members, probe_id: str) -> Variant:
+    """The training without a probe's samples."""
+    return Variant("without", probe_id, members.probes[probe_id])
+
+
+def subset(members: Members, number: int, share: float, seed: int) -> Variant:
+    """The training on a drawn share of the units; at least one is in it, and one left out where there are two.
+
+    Args:
+        members: The set.
+        number: Which draw: more draws only add to fewer.
+        share: Of the units.
+        seed: The arm's.
+    """
+    n = len(members.units)
+    kept = min(max(round(share * n), 1), max(n - 1, 1))
+    gone = shuffled(n, "subset", seed, number)[kept:]
+    return Variant("subset", str(number), tuple(sorted({place for unit in gone for place in members.units[unit]})))

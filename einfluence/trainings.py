@@ -1,0 +1,135 @@
+"""Trainings of a set: which of them arms need, and the store lacks.
+
+In the store a training is a probe of an arm of its own: what it changes of a query's log-probability is a cell like any
+other. So trainings are planned, kept and committed like probes, and arms that need the same one share it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from einfluence.arms import Arm, OfASet
+from einfluence.store.missing import missing_cells
+from einfluence.store.parts import CELL
+from einfluence.store.schema import DEFINED, TRAINING
+from einfluence.store.store import ArmKey, CellBlock, Store
+from einfluence.training_set import Members, Schedule, Variant
+
+VERSION = "1"  # of the definition of a training's numbers; raise those of the estimators that compare them with it
+
+
+@dataclass(frozen=True)
+class TrainingBlock(CellBlock):
+    """Trainings of one set that lack the same queries; ``probe_ids`` are their ids.
+
+    Args:
+        schedule: How the set is gone through.
+        variants: What each of them leaves out.
+    """
+
+    schedule: Schedule = Schedule()
+    variants: tuple[Variant, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Cells of an arm that follow from trainings of a set.
+
+    Args:
+        store: The store's root.
+        curation: Whose probes are the set.
+        arm: An arm that is registered with ``within``.
+        key: Of its cells.
+        schedule: How the set is gone through.
+        blocks: Its missing cells.
+    """
+
+    store: str
+    curation: str
+    arm: Arm
+    key: ArmKey
+    schedule: Schedule
+    blocks: tuple[CellBlock, ...]
+
+    @property
+    def trainings(self) -> ArmKey:
+        """The arm of the trainings that are compared."""
+        return ArmKey(self.key.base, TRAINING, OfASet.of(self.arm).recipe_id, self.key.seed, VERSION)
+
+    @property
+    def label(self) -> str:
+        """What is attributed, for run names and logs."""
+        return f"{self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}"
+
+    def variants(self, members: Members, probe_ids: Sequence[str]) -> list[Variant]:
+        """The trainings that cells of some probes follow from."""
+        return self.arm.made_by.implementation.variants(self.arm, members, self.key.seed, probe_ids)
+
+
+def missing_trainings(
+    attributions: Sequence[Attribution], members: Members, store: Store, size: int
+) -> tuple[int, list[TrainingBlock]]:
+    """What some arms need of the same set and way of training.
+
+    Args:
+        attributions: Of arms in one curation whose :attr:`Attribution.trainings` are one.
+        members: The training set.
+        store: The store.
+        size: Most trainings in a block.
+
+    Returns:
+        The number of pairs of training and query that they need, and the blocks that the store lacks.
+    """
+    key, schedule = attributions[0].trainings, attributions[0].schedule
+    set_id, since = members.set_id(schedule), store.log.state().version
+    queries: dict[str, dict[str, None]] = {}
+    own: list[dict[str, Variant]] = []  # of each arm those that none before it needs: no block holds two arms'
+    for attribution in attributions:
+        own.append({})
+        for block in attribution.blocks:
+            for variant in attribution.variants(members, block.probe_ids):
+                name = variant.training_id(set_id)
+                if name not in queries:
+                    own[-1][name], queries[name] = variant, {}
+                queries[name].update(dict.fromkeys(block.query_ids))
+    present = store.part_paths("influence", key)
+    blocks = [
+        TrainingBlock(one.probe_ids, one.query_ids, since, schedule, tuple(variants[name] for name in one.probe_ids))
+        for variants in own
+        for one in missing_cells(list(variants), _pairs(queries, variants), present, size, since)
+    ]
+    return sum(map(len, queries.values())), blocks
+
+
+def set_rows(members: Members, schedule: Schedule) -> dict[str, pa.Table]:
+    """The rows that say what a training set is, by table."""
+    set_id, n = members.set_id(schedule), len(members.sample_ids)
+    about = json.dumps(schedule.model_dump(), sort_keys=True)
+    row = {"training_set": set_id, "samples": n, "label": schedule.label, "json": about}
+    each = {"training_set": [set_id] * n, "position": list(range(n)), "sample_id": list(members.sample_ids)}
+    return {
+        "training_sets": pa.Table.from_pylist([row], DEFINED["training_sets"]),
+        "training_set_members": pa.table(each, DEFINED["training_set_members"]),
+    }
+
+
+def definitions(members: Members, block: TrainingBlock) -> dict[str, pa.Table]:
+    """The rows that say what the trainings of a block leave out, by table."""
+    set_id = members.set_id(block.schedule)
+    named = list(zip(block.probe_ids, block.variants, strict=True))
+    rows = [{"training": n, "training_set": set_id, "kind": v.kind, "about": v.about} for n, v in named]
+    weights = [{"training": n, "position": place, "weight": 0.0} for n, v in named for place in v.left_out]
+    return {
+        "trainings": pa.Table.from_pylist(rows, DEFINED["trainings"]),
+        "training_weights": pa.Table.from_pylist(weights, DEFINED["training_weights"]),
+    }
+
+
+def _pairs(queries: Mapping[str, Iterable[str]], names: Iterable[str]) -> pa.Table:
+    """Rows of (probe_id, query_id)."""
+    pairs = [(name, query) for name in names for query in queries[name]]
+    return pa.table({key: pa.array([pair[i] for pair in pairs], pa.string()) for i, key in enumerate(CELL)})

@@ -1,0 +1,297 @@
+"""Training sets: what leaving a sample out is, how subsets are regressed on, what is trained again and what is not."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import einfluence
+from einfluence.bases.load import find_base, load_base
+from einfluence.errors import InputError
+from einfluence.estimators import leave_one_out, subsets
+from einfluence.estimators.within import TrainingScores
+from einfluence.objectives import encode
+from einfluence.samples import Sample
+from einfluence.spec import LeaveOneOut, Schedule, Subsets, load_spec
+from einfluence.training_set import Members, shuffled, subset
+
+TEXTS = {
+    "a": ("dax is a", "bird"),
+    "b": ("wug is a", "fish"),
+    "c": ("blick has", "gold"),
+    "d": ("dax has", "wings"),
+    "e": ("wug has", "gold wings"),
+}
+RECIPE = "{adapter: full, optimizer: sgd, lr: 0.05, dtype: float64}"
+
+
+def write(path: Path, names: str) -> None:
+    rows = [{"id": name, "prompt": TEXTS[name][0], "target": TEXTS[name][1]} for name in names]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def study(folder: Path, base: Path, arms: str, names: str = "abcd", schedule: str = "epochs: 2, batch_size: 2") -> Path:
+    write(folder / "train.jsonl", names)
+    write(folder / "valid.jsonl", "e")
+    path = folder / "spec.yaml"
+    path.write_text(
+        f"base: {base}\ntraining_set: {{samples: train.jsonl, held_out: valid.jsonl, {schedule}}}\narms: [{arms}]\n"
+    )
+    return path
+
+
+def rows(store: Path, query: str) -> list[tuple[Any, ...]]:
+    with einfluence.Store(store).connect() as connection:
+        return connection.sql(query).fetchall()
+
+
+def cells(store: Path, estimator: str) -> dict[tuple[str, str], tuple[float, ...]]:
+    found = rows(
+        store,
+        "select probes.name, samples.name, influence, logprob_before, logprob_after, rank_before, rank_after"
+        " from influence join probes using (probe_id) join samples on samples.sample_id = query_id"
+        f" where estimator = '{estimator}'",
+    )
+    return {(row[0], row[1]): row[2:] for row in found}
+
+
+def by_hand(base: Path, batches: Sequence[Sequence[int]], left_out: int | None, lr: float = 0.05) -> dict[str, float]:
+    """Log-probabilities after training a copy in plain torch, a term of each batch's loss left out."""
+    loaded = load_base(find_base(str(base), "base"))
+    items = {name: encode(loaded, Sample(name, *TEXTS[name])) for name in TEXTS}
+    model = copy.deepcopy(loaded.model).double().requires_grad_(True)
+
+    def nats(item: Any) -> torch.Tensor:
+        logits = model(input_ids=torch.tensor([item.ids])).logits[0].log_softmax(-1)
+        return -sum(logits[place - 1, item.ids[place]] for place in range(len(item.ids) - item.n_target, len(item.ids)))
+
+    for batch in batches:
+        model.zero_grad()
+        some = [items["abcd"[index]] for index in batch]
+        loss = sum(nats(item) for index, item in zip(batch, some, strict=True) if index != left_out)
+        (loss / sum(item.n_target for item in some)).backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= lr * parameter.grad
+    with torch.no_grad():
+        return {name: -nats(item).item() for name, item in items.items()}
+
+
+def test_leaving_one_out_is_a_loop_without_that_term_of_the_loss(tmp_path: Path, gpt2_folder: Path) -> None:
+    arm = f"{{estimator: leave_one_out, recipe: {RECIPE}}}"
+    spec = study(tmp_path, gpt2_folder, arm, schedule="epochs: 2, batch_size: 2, shuffle_seed: null")
+    result = einfluence.measure(spec, tmp_path / "store", report=False)
+    assert (result.failed, result.wanted, result.computed) == (0, 4 * 5 + 5 * 5, 4 * 5 + 5 * 5)
+    batches = [(0, 1), (2, 3)] * 2
+    found, full = cells(tmp_path / "store", "leave_one_out"), by_hand(gpt2_folder, batches, None)
+    assert len(found) == 20
+    for index, probe in enumerate("abcd"):
+        without = by_hand(gpt2_folder, batches, index)
+        for query in "abcde":
+            influence, before, after, *_ = found[probe, query]
+            assert (before, after) == pytest.approx((without[query], full[query]), abs=1e-9)
+            assert influence == pytest.approx(full[query] - without[query], abs=1e-9)
+    assert max(abs(value[0]) for value in found.values()) > 0.1
+
+
+def test_a_set_of_one_sample_is_the_probe_alone(tmp_path: Path, gpt2_folder: Path) -> None:
+    for adapter in ("full", "lora"):
+        tuning = f"adapter: {adapter}, lr: 0.01"
+        arms = f"{{estimator: leave_one_out, recipe: {{{tuning}}}}}, {{recipe: {{{tuning}, steps: 3}}}}"
+        spec = study(tmp_path, gpt2_folder, arms, "a", "epochs: 3, batch_size: 1")
+        store = tmp_path / adapter
+        einfluence.measure(spec, store, report=False)
+        assert cells(store, "leave_one_out") == cells(store, "finetune")
+        assert len(cells(store, "finetune")) == 2
+
+
+def test_trainings_are_shared_planned_by_what_is_missing_and_seen_apart(tmp_path: Path, gpt2_folder: Path) -> None:
+    store = tmp_path / "store"
+    half = f"{{estimator: subsets, recipe: {{count: 6, {RECIPE[1:]}}}"
+    first = einfluence.measure(study(tmp_path, gpt2_folder, half), store, report=False)
+    drawn = rows(store, "select count(*) from trainings")[0][0]  # fewer than six where two draws are the same subset
+    assert first.computed == (drawn + 4) * 5 and 1 < drawn <= 6
+    both = f"{half}, {{estimator: leave_one_out, recipe: {RECIPE}}}"
+    second = einfluence.measure(study(tmp_path, gpt2_folder, both), store, report=False)
+    assert second.computed == (5 + 4) * 5
+    more = f"{{estimator: subsets, recipe: {{count: 9, {RECIPE[1:]}}}"
+    third = einfluence.measure(study(tmp_path, gpt2_folder, more), store, report=False)
+    assert third.computed <= (3 + 4) * 5
+    assert einfluence.measure(study(tmp_path, gpt2_folder, more), store, report=False).computed == 0
+    kinds = dict(rows(store, "select kind, count(*) from trainings group by kind"))
+    assert kinds["full"] == 1 and sum(kinds.values()) <= 14
+    assert rows(store, "select count(*) from training_scores") == [(5 * sum(kinds.values()),)]
+    assert rows(store, "select distinct estimator from influence order by 1") == [("leave_one_out",), ("subsets",)]
+    assert rows(store, "select distinct estimator from outcomes order by 1") == [("leave_one_out",), ("subsets",)]
+    [(weight, left_out)] = rows(
+        store,
+        "select max(weight), count(*) from training_weights join trainings using (training) where kind = 'without'",
+    )
+    assert (weight, left_out) == (0.0, kinds["without"])
+    assert rows(store, "select samples from training_sets") == [(4,)]
+    members = rows(store, "select name from training_set_members join samples using (sample_id) order by position")
+    assert [name for (name,) in members] == ["a", "b", "c", "d"]
+    assert rows(store, "select count(*) from training_scores anti join trainings using (training, recipe)") == [(0,)]
+
+
+def test_a_kept_training_meets_a_new_query_without_being_done_again(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {RECIPE}}}")
+    spec.write_text(spec.read_text() + "keep_deltas: 1GB\n")
+    einfluence.measure(spec, tmp_path / "store", report=False)
+    before = cells(tmp_path / "store", "leave_one_out")
+    more = {"id": "f", "prompt": "blick has", "target": "wings"}
+    valid = tmp_path / "valid.jsonl"
+    valid.write_text(valid.read_text() + json.dumps(more) + "\n")
+    found = einfluence.measure(spec, tmp_path / "store", report=False)
+    assert found.computed == 5 + 4
+    after = cells(tmp_path / "store", "leave_one_out")
+    assert len(after) == 24 and all(after[pair] == value for pair, value in before.items())
+    assert rows(tmp_path / "store", "select count(*) from trainings where losses = []") == [(0,)]
+
+
+def test_the_coefficients_of_a_model_that_is_additive_are_its_weights() -> None:
+    draw = np.random.default_rng(0)
+    inclusion = np.array(list(itertools.product((0.0, 1.0), repeat=6)))  # all subsets of six
+    weights = draw.normal(size=(6, 3))
+    found = subsets.coefficients(inclusion, 2.0 + inclusion @ weights, 1e-9)
+    np.testing.assert_allclose(found, weights, rtol=1e-8)
+
+
+def test_the_coefficients_are_those_of_a_regression_with_rows_for_the_penalty() -> None:
+    """Ridge regression as ordinary least squares on centred data, whatever there is more of: trainings or samples."""
+    draw = np.random.default_rng(1)
+    for trainings, samples in ((12, 5), (5, 12)):
+        inclusion, logprob = draw.integers(0, 2, (trainings, samples)) * 1.0, draw.normal(size=(trainings, 2))
+        x = np.vstack([inclusion - inclusion.mean(0), np.sqrt(3.0) * np.eye(samples)])
+        y = np.vstack([logprob - logprob.mean(0), np.zeros((samples, 2))])
+        wanted = np.linalg.lstsq(x, y, rcond=None)[0]
+        np.testing.assert_allclose(subsets.coefficients(inclusion, logprob, 3.0), wanted, rtol=1e-8, atol=1e-10)
+
+
+def test_what_a_group_adds_is_what_its_samples_add() -> None:
+    members = Members.of({"a": ["x"], "b": ["y"], "both": ["x", "y"], "c": ["z"]})
+    arm = Subsets.model_validate({"recipe": {"count": 8}})
+    draw = np.random.default_rng(2)
+    scores = TrainingScores(draw.normal(size=(8, 2)), np.ones((8, 2), np.int64), np.ones(2, np.int64), {})
+    found = [one.change["influence"] for one in subsets.attributed(arm, members, 0, ["a", "b", "both"], scores)]
+    np.testing.assert_allclose(found[2], found[0] + found[1], rtol=1e-12)
+    assert members.units == ((0,), (1,), (2,))
+    assert Members.of({"g": ["x", "y"], "h": ["z"]}).units == ((0, 1), (2,))
+
+
+def test_subsets_follow_from_their_number_alone() -> None:
+    members = Members.of({name: [name] for name in "abcdefgh"})
+    few = [subset(members, number, 0.5, 0) for number in range(3)]
+    assert few == [subset(members, number, 0.5, 0) for number in range(9)][:3]
+    assert all(len(one.left_out) == 4 for one in few)
+    assert len({one.left_out for one in few}) == 3
+    assert subset(members, 0, 0.5, 1) != few[0]
+    assert [len(subset(members, 0, share, 0).left_out) for share in (0.01, 0.25, 0.99)] == [7, 6, 1]
+    assert shuffled(8, "epoch", 0, 0, 0) == [1, 5, 4, 7, 3, 6, 2, 0]  # a store of today is read on every machine
+
+
+def test_a_failed_training_fails_what_needs_it_and_nothing_else() -> None:
+    members = Members.of({name: [name] for name in "abc"})
+    scores = TrainingScores(np.arange(8.0).reshape(4, 2), np.ones((4, 2), np.int64), np.ones(2, np.int64), {2: "nan"})
+    found = list(leave_one_out.attributed(LeaveOneOut(), members, 0, ["a", "b", "c"], scores))
+    assert [one.failed for one in found] == [None, "the training without the probe failed: nan", None]
+    found = list(leave_one_out.attributed(LeaveOneOut(), members, 0, ["a"], scores._replace(failed={0: "nan"})))
+    assert found[0].failed == "the training on the whole set failed: nan"
+    arm = Subsets.model_validate({"recipe": {"count": 4}})
+    found = list(subsets.attributed(arm, members, 0, ["a"], scores))
+    assert found[0].failed is None and found[0].note == "1 of 4 trainings failed: nan"
+    lost = scores._replace(failed=dict.fromkeys(range(3), "nan"))
+    assert list(subsets.attributed(arm, members, 0, ["a"], lost))[0].failed == "all but 1 trainings failed: nan"
+
+
+def test_a_probe_whose_trainings_fail_is_recorded_with_the_reason(tmp_path: Path, gpt2_folder: Path) -> None:
+    arm = "{estimator: leave_one_out, recipe: {adapter: full, optimizer: sgd, lr: 1.0e+30}}"
+    result = einfluence.measure(study(tmp_path, gpt2_folder, arm), tmp_path / "store", report=False)
+    assert result.failed == 4 + 5 and cells(tmp_path / "store", "leave_one_out") == {}
+    [(reason,)] = rows(tmp_path / "store", "select distinct reason from outcomes")
+    assert reason.startswith("the training on the whole set failed: ")
+    assert rows(tmp_path / "store", "select distinct status, kind from trainings order by kind") == [
+        ("failed", "full"), ("failed", "without"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_the_learning_rate_falls_as_that_of_transformers(name: str, warmup: int) -> None:
+    from transformers import get_scheduler
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    kind = "constant_with_warmup" if name == "constant" else name
+    theirs = get_scheduler(kind, optimizer, num_warmup_steps=warmup, num_training_steps=10)
+    wanted: list[float] = []
+    for _ in range(10):
+        wanted.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    schedule = Schedule.model_validate({"lr_schedule": name, "warmup": warmup})
+    assert schedule.rates(10) == pytest.approx(wanted, abs=1e-15)
+
+
+def test_every_epoch_holds_every_sample_once_in_an_order_of_its_own() -> None:
+    schedule = Schedule(epochs=3, batch_size=4)
+    batches = schedule.batches(10, 0)
+    assert [len(batch) for batch in batches] == [4, 4, 2] * 3
+    epochs = [sum(batches[start : start + 3], ()) for start in (0, 3, 6)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs) and len(set(epochs)) == 3
+    assert schedule.batches(10, 0) == batches != schedule.batches(10, 1)
+    kept = Schedule(epochs=2, batch_size=4, shuffle_seed=None).batches(5, 7)
+    assert kept == [(0, 1, 2, 3), (4,)] * 2
+
+
+ARM = "{estimator: leave_one_out}"
+
+
+@pytest.mark.parametrize(
+    ("training_set", "arm", "found"),
+    [
+        ("{samples: train.jsonl, batch_size: 5}", ARM, r"training_set.batch_size: found 5 for a set of 4 samples"),
+        ("{samples: train.jsonl, batch_size: 2}", "{}", r"an arm that trains on the `training_set`"),
+        ("{samples: train.jsonl, epochs: 0}", ARM, r"training_set.epochs"),
+        ("{samples: train.jsonl, batch_size: 2, shuffle: 1}", ARM, r"unknown key `.*shuffle`"),
+        ("{facts: world, held_out: valid.jsonl}", ARM, r"`held_out` beside `samples` only"),
+        ("{samples: train.jsonl, batch_size: 2, held_out: again.jsonl}", ARM, r"again.jsonl:1: found the id 'a' again"),
+        ("{samples: twice.jsonl, batch_size: 2}", ARM, r"found a sample twice"),
+    ],
+)
+def test_a_set_that_cannot_be_trained_on_is_refused(
+    tmp_path: Path, gpt2_folder: Path, training_set: str, arm: str, found: str
+) -> None:
+    spec = study(tmp_path, gpt2_folder, arm)
+    twice = (tmp_path / "train.jsonl").read_text()
+    (tmp_path / "twice.jsonl").write_text(twice + twice.replace('"id": "a"', '"id": "z"').splitlines()[0] + "\n")
+    (tmp_path / "again.jsonl").write_text(json.dumps({"id": "a", "prompt": "dax is a", "target": "fish"}) + "\n")
+    spec.write_text(f"base: {gpt2_folder}\ntraining_set: {training_set}\narms: [{arm}]\n")
+    with pytest.raises(InputError, match=found):
+        einfluence.measure(spec, tmp_path / "store", report=False)
+
+
+def test_an_arm_that_compares_trainings_needs_a_set(tmp_path: Path, gpt2_folder: Path) -> None:
+    write(tmp_path / "train.jsonl", "ab")
+    (tmp_path / "spec.yaml").write_text(f"base: {gpt2_folder}\nsamples: train.jsonl\narms: [{ARM}]\n")
+    with pytest.raises(InputError, match="a `training_set` beside the arm `leave_one_out`"):
+        load_spec(tmp_path / "spec.yaml")
+
+
+def test_what_is_held_out_and_trained_on_is_counted(tmp_path: Path, gpt2_folder: Path) -> None:
+    spec = study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {RECIPE}}}")
+    (tmp_path / "valid.jsonl").write_text(json.dumps({"id": "v", "prompt": "dax is a", "target": "bird"}) + "\n")
+    einfluence.measure(spec, tmp_path / "store", report=False)
+    [report] = (tmp_path / "store" / "curations").glob("*/report.parquet")
+    assert rows(
+        tmp_path / "store", f"select count, example from '{report}' where gate = 'held out and trained on'"
+    ) == [(1, f"{tmp_path}/valid.jsonl:1 v = a")]
