@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from einfluence.curate import cases, curate, gates, sources
+from einfluence.curate import curate, gates, sources
 from einfluence.curate.facts import derive as facts
+from einfluence.curate.sources import cases
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Facts, Part, Source, Spec
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from einfluence.curate import curate
-from einfluence.curate.cases import DUPLICATE, LEAK, NOT_AT_END, STATED, SUBJECT, UNANSWERED, UNREADABLE
 from einfluence.curate.gates import CONFLICT
 from einfluence.curate.sources import SOURCES, listing
+from einfluence.curate.sources.cases import DUPLICATE, LEAK, NOT_AT_END, STATED, SUBJECT, UNANSWERED, UNREADABLE
 from einfluence.errors import InputError
 from einfluence.samples import Curated
 from einfluence.spec import Part, Source, Spec

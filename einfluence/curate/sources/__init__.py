@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import Case, CasesBuilder, build_cases
 from einfluence.curate.facts.derive import build_facts
 from einfluence.curate.facts.pairs import FactsBuilder
 from einfluence.curate.facts.schema import World
 from einfluence.curate.sources import edits, logic, reversal, worlds
+from einfluence.curate.sources.cases import Case, CasesBuilder, build_cases
 from einfluence.curate.sources.conll import conll
 from einfluence.curate.sources.knowedit import knowedit
 from einfluence.curate.sources.rows import Place, choose_split, splits_of

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.records import lines_of
+from einfluence.curate.sources.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.sources.rows import ENDINGS as ROWS
 from einfluence.curate.sources.rows import Place, files_of, rows, texts
 from einfluence.errors import InputError

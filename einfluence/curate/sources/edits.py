@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import NOT_AT_END, UNANSWERED, UNREADABLE, Case, Claim, Text, Trial, split_end
+from einfluence.curate.sources.cases import NOT_AT_END, UNANSWERED, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.sources.knowedit import is_knowedit, knowedit_case, what_follows
 from einfluence.curate.sources.rows import Place, answers, items, mapping, objects, optional, rows, text, texts, word
 from einfluence.errors import InputError

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import UNANSWERED, UNREADABLE, Case, Claim, Text, Trial, normalise
+from einfluence.curate.sources.cases import UNANSWERED, UNREADABLE, Case, Claim, Text, Trial, normalise
 from einfluence.curate.sources.rows import Place, answers, mapping, optional, rows, texts, word
 from einfluence.errors import InputError
 

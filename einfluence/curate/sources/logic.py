@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import NOT_AT_END, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.records import number_field
+from einfluence.curate.sources.cases import NOT_AT_END, UNREADABLE, Case, Claim, Text, Trial, split_end
 from einfluence.curate.sources.rows import Place, mapping, objects, optional, rows, text, texts, word
 
 

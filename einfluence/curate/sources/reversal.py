@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import UNREADABLE, Case, Claim, Text, Trial
+from einfluence.curate.sources.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.sources.rows import Place, rows, text
 from einfluence.errors import InputError
 

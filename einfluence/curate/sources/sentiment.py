@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.records import Record, lines_of
+from einfluence.curate.sources.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.sources.rows import Place, files_of, rows
 from einfluence.errors import InputError
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.cases import DUPLICATE, NEGATION, NOT_AT_END, UNREADABLE
 from einfluence.curate.facts import templates
 from einfluence.curate.facts.schema import FactsFile, Relation, Triplet, World
+from einfluence.curate.sources.cases import DUPLICATE, NEGATION, NOT_AT_END, UNREADABLE
 from einfluence.curate.sources.rows import Place, mapping, objects, optional, rows, text, texts, word
 from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
