@@ -10,7 +10,7 @@ from pathlib import Path
 
 from einfluence import engine
 from einfluence.arms import Arm, FineTune
-from einfluence.engine.ablation import place_of
+from einfluence.engine.structure import layer_of
 from einfluence.estimators.finetune import encode_probe
 from einfluence.estimators.measure import Implementation, unreadable
 from einfluence.models.base import Base
@@ -121,7 +121,7 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
     A restoration is counted as its queries asked once for each place; what retraining adds is not.
     """
     samples, curated = curation
-    places = len({place_of(base, name) for name, _ in base.model.named_parameters()})
+    places = len({layer_of(base.model, name) for name, _ in base.model.named_parameters()})
     cells = sum(block.cells * (places if isinstance(block, AblationBlock) else 1) for block in blocks)
     blocks = [block for block in blocks if not isinstance(block, AblationBlock)] or blocks
     probes = [curated[probe] for block in blocks for probe in block.probe_ids]

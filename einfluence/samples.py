@@ -115,11 +115,13 @@ class Probe:
         name: The id that the user or the curation gave it.
         members: sample_ids, in order.
         kind: ``sample``, ``bundle`` (trained together), ``sequence`` (one after the other), ``noisy`` or ``control``.
+        control: Of a control, which: ``shuffled words`` or ``length-matched``.
     """
 
     name: str
     members: tuple[str, ...]
     kind: str = "sample"
+    control: str | None = None
 
     @property
     def probe_id(self) -> str:

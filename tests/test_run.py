@@ -314,6 +314,8 @@ def test_layers_are_undone_of_the_probes_asked_for_and_only_what_is_new_is_asked
     assert (run(2).computed, run(2).wanted) == (0, 12)
     relations.write_text(relations.read_text() + "b,c,entailed\n")
     assert run(2).computed == 1
+    odd = "select place from restorations where place != coalesce('layer ' || layer, 'outside the layers')"
+    assert store.connect().execute(odd).fetchall() == []
     again = store.connect().execute("select count(*), count(distinct (probe_id, query_id, place)) from restorations")
     assert again.fetchone() == (5 * len(places),) * 2
 

@@ -82,9 +82,9 @@ class CurationBuilder:
             sample = replace(sample, join=self.join)
         return self.samples.setdefault(sample.sample_id, sample).sample_id
 
-    def probe(self, name: str, members: Sequence[str], kind: str = "sample") -> str:
+    def probe(self, name: str, members: Sequence[str], kind: str = "sample", control: str | None = None) -> str:
         """Keeps a probe of samples (the first of equal members) and returns its id."""
-        probe = Probe(name, tuple(members), kind)
+        probe = Probe(name, tuple(members), kind, control)
         probe_id = probe.probe_id
         self.probes.setdefault(probe_id, probe)
         return probe_id

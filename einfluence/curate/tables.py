@@ -189,6 +189,7 @@ def probes_table(probes: Mapping[str, Probe]) -> pa.Table:
             "probe_id": pa.array(list(probes), pa.string()),
             "name": pa.array([probe.name for probe in probes.values()], pa.string()),
             "kind": pa.array([probe.kind for probe in probes.values()], pa.string()),
+            "control": pa.array([probe.control for probe in probes.values()], pa.string()),
         }
     )
 

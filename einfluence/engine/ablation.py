@@ -1,4 +1,4 @@
-"""Which of a probe's changes mattered: one place of the trained network is set back to the base, and asked again."""
+"""Which of a probe's changes mattered: one layer of the trained network is set back to the base, and asked again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from einfluence.engine.schedule import Training
 from einfluence.engine.structure import layer_of, settled_model
 from einfluence.models.base import Base
 
-OUTSIDE = "outside the layers"
 AT_ONCE = 16  # probes whose trained parameters are held
 
 
@@ -25,38 +24,32 @@ class LayerAblation:
     Args:
         before: By the base.
         after: After training.
-        without: By place: after training, with the change at this place undone.
+        without: By layer: after training, with this layer's change undone; None is what is outside the layers.
     """
 
     before: Scores
     after: Scores
-    without: dict[str, Scores]
+    without: dict[int | None, Scores]
 
 
-def place_of(base: Base, parameter: str) -> str:
-    """Where a parameter stands: ``layer <k>``, or outside the layers."""
-    layer = layer_of(base.model, parameter)
-    return OUTSIDE if layer is None else f"layer {layer}"
+def changed_layers(base: Base, delta: Mapping[str, Tensor]) -> list[int | None]:
+    """The layers that a delta changes, in the order of its names; None for what is outside the layers."""
+    return list(dict.fromkeys(layer_of(base.model, name.partition(":")[0]) for name in delta))
 
 
-def places(base: Base, delta: Mapping[str, Tensor]) -> list[str]:
-    """The places that a delta changes, in the order of its names."""
-    return list(dict.fromkeys(place_of(base, name.partition(":")[0]) for name in delta))
-
-
-def without_place(base: Base, delta: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
-    """A delta with one place's parameters as they are in the base.
+def without_layer(base: Base, delta: Mapping[str, Tensor], layer: int | None) -> dict[str, Tensor]:
+    """A delta with one layer's parameters as they are in the base.
 
     Args:
         base: The base.
         delta: Of any engine: LoRA's A and B, parameters whole, or low-rank factors.
-        place: From :func:`places`.
+        layer: From :func:`changed_layers`.
     """
     parameters = dict(settled_model(base.model).named_parameters())
     left = dict(delta)
     for name, value in delta.items():
         parameter, _, factor = name.replace(".lora_embedding_", ".lora_").partition(":")
-        if place_of(base, parameter) != place:
+        if layer_of(base.model, parameter) != layer:
             continue
         if factor == "kept":
             left[name] = torch.ones_like(value)
@@ -74,7 +67,7 @@ def ablate_layers(
     queries: Sequence[Sequence[Item]],
     kept: Mapping[int, dict[str, Tensor]],
 ) -> Iterator[tuple[int, LayerAblation | None, str | None]]:
-    """Undoes each place's change of each probe in turn.
+    """Undoes each layer's change of each probe in turn.
 
     Args:
         base: The base.
@@ -102,9 +95,9 @@ def ablate(
     probe: Training[Item],
     queries: Sequence[Item],
     delta: dict[str, Tensor],
-    only: Sequence[str] | None = None,
+    only: Sequence[int | None] | None = None,
 ) -> LayerAblation:
-    """Undoes each place's change of one trained probe in turn.
+    """Undoes each layer's change of one trained probe in turn.
 
     Args:
         base: The base.
@@ -112,16 +105,17 @@ def ablate(
         probe: It.
         queries: Its queries.
         delta: What its training left behind.
-        only: These places alone; None for all.
+        only: These layers alone; None for all.
     """
-    named = {"": delta, **{place: without_place(base, delta, place) for place in only or places(base, delta)}}
+    layers = list(only or changed_layers(base, delta))
+    deltas = [delta, *(without_layer(base, delta, layer) for layer in layers)]
     # Low-rank factors are put in side by side only where each probe keeps the same share of the base's weights.
     alike = all(value.item() == 1 for name, value in delta.items() if name.endswith(":kept"))
     before: Scores | None = None
-    after: dict[str, Scores] = {}
-    for group in [list(named)] if alike else [[place] for place in named]:
-        before, rows = engine.measure([probe] * len(group), queries, {i: named[place] for i, place in enumerate(group)})
+    after: dict[int, Scores] = {}
+    for group in [range(len(deltas))] if alike else [range(i, i + 1) for i in range(len(deltas))]:
+        before, rows = engine.measure([probe] * len(group), queries, {i: deltas[at] for i, at in enumerate(group)})
         after |= {group[i]: scores for i, _, scores in rows if scores is not None}
     if before is None:
         raise TypeError("nothing was measured")
-    return LayerAblation(before, after.pop(""), after)
+    return LayerAblation(before, after[0], {layer: after[i] for i, layer in enumerate(layers, 1) if i in after})

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from einfluence.engine import definition
-from einfluence.engine.ablation import ablate, places, without_place
+from einfluence.engine.ablation import ablate, changed_layers, without_layer
 from einfluence.engine.contract import Engine, EngineBuilder, Unsupported
 from einfluence.engine.measurement import Item, Scores, TextItem, Tuned
 from einfluence.engine.schedule import Step, Training, probe_training
@@ -252,12 +252,13 @@ class _Case:
 
     def _undone(self, engine: Engine) -> str:
         for probe, tuned, told in zip(self.pair, self.tuned, engine.train_all(self.pair), strict=True):
-            every = places(self.base, tuned.delta)
+            every = changed_layers(self.base, tuned.delta)
             only = list(dict.fromkeys((every[0], every[-1])))
             found = ablate(self.base, engine, probe, self.few, told.delta, only)
-            for place in only:
-                true = self.evaluate(without_place(self.base, tuned.delta, place))
-                if wrong := self._moved(found.before, found.without[place], true):
+            for layer in only:
+                true = self.evaluate(without_layer(self.base, tuned.delta, layer))
+                if wrong := self._moved(found.before, found.without[layer], true):
+                    place = "what is outside the layers" if layer is None else f"layer {layer}"
                     return f"where the change of {place} is undone, {wrong}"
         return ""
 

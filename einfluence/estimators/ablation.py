@@ -64,12 +64,14 @@ def ablate_block(
 
 
 def _rows(probe_id: str, queries: Sequence[Sample], told: LayerAblation) -> Iterator[dict[str, Any]]:
-    for place, scores in told.without.items():
+    for layer, scores in told.without.items():
+        place = "outside the layers" if layer is None else f"layer {layer}"
         for index, query in enumerate(queries):
             yield {
                 "probe_id": probe_id,
                 "query_id": query.sample_id,
                 "place": place,
+                "layer": layer,
                 "logprob_before": told.before.logprob[index],
                 "logprob_after": told.after.logprob[index],
                 "logprob_restored": scores.logprob[index],

@@ -17,6 +17,7 @@ from einfluence.store.schema import completed
 
 STAGING = (
     "stg_runs", "stg_probes", "stg_queries", "stg_samples", "stg_kinds", "stg_levels", "stg_cells", "stg_relations",
+    "stg_restorations",
 )  # fmt: skip
 BY_BLOCK = ("mart_decay", "mart_bins", "mart_probes", "mart_controls", "mart_seeds", "mart_claims", "mart_noise")
 CELLS_AT_A_TIME = 8_000_000

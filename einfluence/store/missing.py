@@ -126,7 +126,7 @@ def _ask(
             if isinstance(paths, pa.Table):
                 connection.from_arrow(paths).create_view(view)
             elif paths:
-                connection.read_parquet(paths, hive_partitioning=False).create_view(view)
+                connection.read_parquet(paths, hive_partitioning=False, union_by_name=True).create_view(view)
             else:
                 connection.from_arrow(TABLES[empty].empty_table()).create_view(view)
         return connection.execute(query, parameters or None).fetchall()

@@ -63,6 +63,10 @@ PROBES = _table(
     probe_id=(_id, "content hash of its members in order, and of whether they are trained in turn"),
     name=(pa.string(), "the user's id"),
     kind=(pa.string(), "sample, bundle, sequence, noisy, or control"),
+    control=(
+        pa.string(),
+        "of a control, which: shuffled words or length-matched; null of all others, and in old curations",
+    ),
 )
 
 PROBE_MEMBERS = _table(
@@ -242,6 +246,7 @@ RESTORATIONS = _table(
     query_id=(_id, "sample_id of the query"),
     seed=(pa.int64(), "the seed"),
     place=(pa.string(), "whose parameters were set back to the base's: layer <k>, or outside the layers"),
+    layer=(pa.int32(), "index of that layer; null outside the layers, and in old rows"),
     logprob_before=(pa.float64(), "nats, summed over the target's tokens, before"),
     logprob_after=(pa.float64(), "the same, after training"),
     logprob_restored=(pa.float64(), "the same, after training, with the change at this place undone"),

@@ -11,7 +11,7 @@ from peft.tuners.lora import LoraLayer
 
 from einfluence import engine
 from einfluence.engine import definition
-from einfluence.engine.ablation import OUTSIDE, place_of
+from einfluence.engine.structure import layer_of
 from einfluence.spec import Adam, AdamW, Full, Lora, Recipe, Sgd
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
@@ -23,7 +23,7 @@ RECIPES = {
 }
 
 
-def by_hand(base: Any, recipe: Recipe, probe: Any, queries: Any, place: str) -> np.ndarray:
+def by_hand(base: Any, recipe: Recipe, probe: Any, queries: Any, layer: int | None) -> np.ndarray:
     """Log-probabilities after training, with the layer of a copy of the trained network changed back in place."""
     trained = definition.train(base, recipe, probe, 0).delta
     model, parameters = definition.trainable_copy(base, recipe, 0)
@@ -32,11 +32,11 @@ def by_hand(base: Any, recipe: Recipe, probe: Any, queries: Any, place: str) -> 
         for name, value in trained.items():
             parameters[name].copy_(value)
         for name, module in model.named_modules():
-            if isinstance(module, LoraLayer) and place_of(base, name) == place:
+            if isinstance(module, LoraLayer) and layer_of(base.model, name) == layer:
                 module.scaling["default"] = 0.0  # another way than B = 0
         if recipe.adapter.kind != "lora":
             for name, parameter in model.named_parameters():
-                if place_of(base, name) == place:
+                if layer_of(base.model, name) == layer:
                     parameter.copy_(own[name])
         return np.array([definition.target_logprobs(base.objective, model, query).sum().item() for query in queries])
 
@@ -57,9 +57,9 @@ def test_a_restored_layer_is_the_bases_and_all_others_are_as_trained(kind: str, 
         assert len(told.without) == (4 if kind == "image" else 3) + outside - untouched
         moved = np.abs(told.after.logprob - told.before.logprob).max()
         assert moved > 0.01
-        for place, scores in told.without.items():
-            expected = by_hand(base, recipe, probes[index], queries[index], place)
-            assert np.abs(scores.logprob - expected).max() <= 2e-4 * max(moved, 1.0), place
+        for layer, scores in told.without.items():
+            expected = by_hand(base, recipe, probes[index], queries[index], layer)
+            assert np.abs(scores.logprob - expected).max() <= 2e-4 * max(moved, 1.0), layer
         most = max(np.abs(scores.logprob - told.after.logprob).max() for scores in told.without.values())
         assert most > 0.01, "the case says nothing if no change mattered"
 
@@ -70,20 +70,20 @@ def test_what_an_embeddings_adapter_changed_is_undone(way: str) -> None:
     recipe = Recipe(adapter=Lora(r=2, targets=("wte", "c_attn")), optimizer=Adam(lr=0.01), steps=3)
     ((_, told, _),) = engine.ablate_layers(base, recipe, [[items[0]]], [items], 0, engine=way)
     assert told is not None
-    assert set(told.without) == {OUTSIDE, "layer 0", "layer 1", "layer 2"}
-    for place, scores in told.without.items():
-        expected = by_hand(base, recipe, [items[0]], items, place)
+    assert set(told.without) == {None, 0, 1, 2}
+    for layer, scores in told.without.items():
+        expected = by_hand(base, recipe, [items[0]], items, layer)
         np.testing.assert_allclose(scores.logprob, expected, atol=1e-4)
-    assert np.abs(told.without[OUTSIDE].logprob - told.after.logprob).max() > 0.01
+    assert np.abs(told.without[None].logprob - told.after.logprob).max() > 0.01
 
 
 def test_undoing_every_layer_at_once_leaves_the_base() -> None:
-    from einfluence.engine.ablation import places, without_place
+    from einfluence.engine.ablation import changed_layers, without_layer
 
     base, items = text_base("gpt2"), texts(5, 4)
     delta = definition.train(base, RECIPES["full SGD"], [items[0]], 0).delta
-    for place in places(base, delta):
-        delta = without_place(base, delta, place)
+    for layer in changed_layers(base, delta):
+        delta = without_layer(base, delta, layer)
     assert all(torch.equal(delta[name], value) for name, value in base.model.named_parameters())
 
 
@@ -93,7 +93,7 @@ def test_a_kept_delta_is_used_instead_of_a_new_training() -> None:
     ((_, told, _),) = engine.ablate_layers(base, recipe, [[items[0]]], [items], 0, kept={0: delta})
     ((_, other, _),) = engine.ablate_layers(base, recipe, [[items[1]]], [items], 0)
     assert told is not None and other is not None
-    np.testing.assert_allclose(told.without["layer 1"].logprob, other.without["layer 1"].logprob, atol=1e-4)
+    np.testing.assert_allclose(told.without[1].logprob, other.without[1].logprob, atol=1e-4)
 
 
 def test_a_probe_that_fails_tells_why_and_takes_no_other_with_it() -> None:

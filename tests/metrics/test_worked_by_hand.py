@@ -72,6 +72,34 @@ def test_leakage_is_the_median_share_of_self_influence_on_unrelated_queries(stor
     assert values(connection, "controls", "control: nats")["k"] == close(0.4)
 
 
+def test_which_control_a_probe_is_stands_in_its_column_and_in_old_curations_in_its_name(store, values) -> None:
+    cells = {(probe, "x"): 0.3 for probe in ("control:a:shuffled", "control:b", "c")}
+    old = store(cells, probe_kinds=dict.fromkeys((probe for probe, _ in cells), "control"))
+
+    def probes(control: str) -> set[str]:
+        return {probe for probe in values(old, "controls", f"{control}: nats") if not probe.startswith("null:")}
+
+    kinds = ("shuffled words", "length-matched", "control")
+    assert [probes(kind) for kind in kinds] == [{"control:a:shuffled"}, {"control:b"}, {"c"}]
+    old.execute("update probes set control = 'length-matched'")
+    assert [probes(kind) for kind in kinds] == [set(), {"control:a:shuffled", "control:b", "c"}, set()]
+
+
+def test_which_layer_was_undone_stands_in_its_column_and_in_old_rows_in_the_name_of_its_place(store) -> None:
+    names = [f"p{i}" for i in range(8)]
+    cells = {(name, name): 2.0 for name in names}
+    old = store(cells, restored={(name, name, place): 1.0 for name in names for place in ("layer 3", "elsewhere")})
+
+    def layers() -> dict[str, int | None]:
+        return {
+            row["place"]: row["layer"] for row in score(old).to_pylist() if row["desideratum"] == "layer_restoration"
+        }
+
+    assert layers() == {"layer 3": 3, "elsewhere": None}
+    old.execute("update restorations set layer = 5 where place = 'elsewhere'")
+    assert layers() == {"layer 3": 3, "elsewhere": 5}
+
+
 def test_paraphrase_is_scored_against_self_influence_beside_unrelated_queries(store, values) -> None:
     cells = {("a", "a"): 4.0, ("a", "x"): 2.0, ("a", "y"): 3.0, ("a", "u"): 0.4, ("b", "b"): -1.0, ("b", "x"): 1.0}
     kinds = {("a", "x"): "paraphrase", ("a", "y"): "paraphrase", ("a", "u"): "unrelated", ("b", "x"): "paraphrase"}

@@ -324,7 +324,8 @@ class _Derivation:
             self.out.facts.setdefault(key, about)
             if sample is shuffled:
                 self.out.gibberish.add(key)
-            probe_id = self.builder.probe(f"control:{sample.name}", [key], "control")
+            which = "shuffled words" if sample is shuffled else "length-matched"
+            probe_id = self.builder.probe(f"control:{sample.name}", [key], "control", which)
             self.out.touched.setdefault(probe_id, ({about[0], about[2]}, {about[1]}))
 
     def _length_matched(self, fact: Triplet, names: set[str], length: int) -> Triplet | None:

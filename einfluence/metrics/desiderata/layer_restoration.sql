@@ -1,23 +1,21 @@
 -- One row a (run, probe, variant): how much of what the probe taught is lost when one place's change is undone?
 with restored as (
     select
-        runs.run,
-        probes.probe,
+        restorations.run,
+        restorations.probe,
         restorations.place,
-        try_cast(regexp_extract(restorations.place, '^layer (\d+)$', 1) as integer) as layer,
+        restorations.layer,
         case
-            when samples.own_query = queries.query then 'self'
+            when samples.own_query = restorations.query then 'self'
             when relations.kind = 'entailed' then 'conclusion'
             else relations.kind
         end as claim,
         restorations.logprob_after - restorations.logprob_before as influence,
         restorations.logprob_after - restorations.logprob_restored as lost
-    from restorations
-    inner join stg_runs as runs using (estimator, base, recipe, seed)
-    inner join stg_probes as probes using (probe_id)
-    inner join stg_queries as queries using (query_id)
+    from stg_restorations as restorations
     inner join relations using (probe_id, query_id)
-    left join stg_samples as samples on probes.probe = samples.probe
+    inner join stg_probes as probes using (probe)
+    left join stg_samples as samples on restorations.probe = samples.probe
     where
         probes.kind = 'sample'
         and isfinite(restorations.logprob_after - restorations.logprob_before)

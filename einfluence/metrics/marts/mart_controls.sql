@@ -7,11 +7,7 @@ with cells as (
 probes as (
     select
         probe,
-        case
-            when name like '%shuffled%' then 'shuffled words'
-            when name like 'control:%' then 'length-matched'
-            else 'control'
-        end as control
+        control
     from stg_probes
     where kind = 'control'
 )

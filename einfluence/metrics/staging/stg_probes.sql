@@ -25,7 +25,8 @@ probes as (
     select
         probe_id,
         any_value(name) as name,
-        any_value(kind) as kind
+        any_value(kind) as kind,
+        any_value(control) as control
     from probes
     group by probe_id
 ),
@@ -35,6 +36,14 @@ described as (
         probes.probe_id,
         probes.name,
         probes.kind,
+        -- Old curations say in the probe's name alone which control it is.
+        case
+            when probes.kind != 'control' then null
+            when probes.control is not null then probes.control
+            when probes.name like '%shuffled%' then 'shuffled words'
+            when probes.name like 'control:%' then 'length-matched'
+            else 'control'
+        end as control,
         members.n_members,
         members.sample_id,
         own.noise,

@@ -135,6 +135,10 @@ def test_controls_and_probes_both_ways_exist_in_a_larger_world() -> None:
     members = {row["probe_id"]: row["sample_id"] for row in made.probe_members.to_pylist()}
     shuffled = [key for key, name in names.items() if name.startswith("control:") and name.endswith(":shuffled")]
     assert len(shuffled) >= 20
+    kinds = {row["probe_id"]: (row["kind"], row["control"]) for row in made.probes.to_pylist()}
+    assert {kinds[key] for key in shuffled} == {("control", "shuffled words")}
+    others = {kind for key, kind in kinds.items() if key not in shuffled}
+    assert others == {("sample", None), ("bundle", None), ("sequence", None), ("control", "length-matched")}
     statements = {
         tuple(sorted(words)): words for key, words in text.items() if key not in {members[p] for p in shuffled}
     }
