@@ -9,9 +9,10 @@ from typing import cast
 
 import numpy as np
 
+from einfluence.curate.adopt import Adopt, adopted_sample
 from einfluence.curate.builder import Codes, CurationBuilder, Ints, Measure
 from einfluence.curate.classes import ImageLimits
-from einfluence.curate.distance import measures_for
+from einfluence.curate.distance import Features, measures_for
 from einfluence.curate.files import Reading, Rows, build_from_files
 from einfluence.curate.gates import (
     Tokenizer,
@@ -50,6 +51,7 @@ def curate(
     fit: Callable[[np.ndarray], np.ndarray] | None = None,
     rows: Rows | None = None,
     chat: ChatWriter | None = None,
+    adopt: Adopt | None = None,
 ) -> Curated:
     """Makes what one part of a spec is to measure.
 
@@ -70,6 +72,7 @@ def curate(
         fit: Brings a picture (channels, height, width) into the image base's shape; None where it has to be so.
         rows: How a samples file is read for a base that takes neither texts to be continued nor images.
         chat: Writes chats as the base reads them.
+        adopt: How the base's objective asks texts to be continued, where that is another one.
 
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
@@ -87,7 +90,12 @@ def curate(
             count_alike(builder)
             count_likenesses(builder)
     count_known(builder, logprobs)
-    return finish(builder, measures_for(builder, part.distance, base_features, more), default_kind, part.pairs)
+    features = _adopting(base_features, adopt) if base_features and adopt else base_features
+    return finish(builder, measures_for(builder, part.distance, features, more), default_kind, part.pairs, adopt)
+
+
+def _adopting(features: Features, adopt: Adopt) -> Features:
+    return lambda samples: features([adopted_sample(sample, adopt) for sample in samples])
 
 
 def _build(
@@ -115,9 +123,13 @@ def _build(
     if part.facts is not None:
         facts = build_facts(load_world(facts_path(part.facts.file, spec), tokenize), part.facts, part.join)
         return facts.builder, facts.default_kind, {"taxonomic": taxonomic(facts)}
-    from einfluence.curate.sources import build_source
+    from einfluence.curate.sources import build_rows, build_source
 
-    found = build_source(cast("Source", part.source), spec, part.join)  # a part has one of the four
+    source = cast("Source", part.source)  # a part has one of the four
+    if reading.rows and source.name in reading.rows.sources:
+        own = reading.rows
+        return build_rows(source, spec, own.objective, own.sources[source.name]), None, {}
+    found = build_source(source, spec, part.join)
     return found.builder, found.default_kind, {}
 
 

@@ -42,12 +42,15 @@ class Rows:
         read: Place and fields of a row to what is the objective's own in a sample: ``inputs``, ``target`` and, where
             there are classes, ``label`` and a ``domain`` for rows without a `group`, as arguments of
             :class:`einfluence.samples.Sample`. Raises InputError.
+        sources: By the name of a published data set, how its items become samples of this objective; see
+            :data:`einfluence.curate.sources.RowsOfSource`.
     """
 
     objective: str
     required: tuple[str, ...]
     read: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
     optional: tuple[str, ...] = ()
+    sources: Mapping[str, Callable[[Any, Any], Iterable[Any]]] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from einfluence.curate.adopt import Adopt, adopted
 from einfluence.curate.builder import KINDS, Codes, CurationBuilder, Floats, Ints, Measure
 from einfluence.samples import Curated, Probe, Sample
 
@@ -46,6 +47,7 @@ def finish(
     measures: Mapping[str, Measure],
     default_kind: Callable[[Ints, Ints], Codes] | None,
     pairs: int,
+    adopt: Adopt | None = None,
 ) -> Curated:
     """Builds the tables.
 
@@ -54,6 +56,7 @@ def finish(
         measures: Distance measures by name; the first becomes ``relations.distance``.
         default_kind: Index into KINDS for pairs without a claim, -1 for none, from rows of probes and of queries.
         pairs: Most pairs of which all are wanted.
+        adopt: How the base's objective asks texts to be continued, where that is another one.
     """
     builder.claim_selves()
     probes, queries = all_pairs(builder, pairs)
@@ -70,7 +73,11 @@ def finish(
         given = np.full(len(probes), np.nan, np.float32)
         given[at(list(builder.given))] = list(builder.given.values())
         found = {"given": given, **found}
-    ids = {"probe_id": _coded(list(builder.probes), probes), "query_id": _coded(list(builder.queries), queries)}
+    asked, trained = adopted(builder, adopt)
+    ids = {
+        "probe_id": _coded([probe.probe_id for probe in trained.values()], probes),
+        "query_id": _coded([asked[key].sample_id for key in builder.queries], queries),
+    }
     first = next(iter(found), None)
     relations = pa.table(
         {
@@ -86,20 +93,20 @@ def finish(
         if name != first
     ]
     return Curated(
-        samples=samples_table(_used(builder)),
-        probes=probes_table(builder.probes),
-        probe_members=members_table(builder.probes),
+        samples=samples_table([asked[key] for key in _used(builder)]),
+        probes=probes_table({probe.probe_id: probe for probe in trained.values()}),
+        probe_members=members_table({probe.probe_id: probe for probe in trained.values()}),
         relations=relations,
         distances=pa.concat_tables([table.drop_null() for table in distances] or [_NO_DISTANCES]).unify_dictionaries(),
         report=builder.gates.table(),
     )
 
 
-def _used(builder: CurationBuilder) -> list[Sample]:
+def _used(builder: CurationBuilder) -> list[str]:
     """Samples in a probe, among the queries, or the clean version of one that is."""
     used = {member for probe in builder.probes.values() for member in probe.members} | builder.queries.keys()
     used |= {parent for key in used if (parent := builder.samples[key].parent_id) is not None}
-    return [sample for key, sample in builder.samples.items() if key in used]
+    return [key for key in builder.samples if key in used]
 
 
 def _positions(builder: CurationBuilder, probes: Ints, queries: Ints) -> Callable[[Sequence[tuple[str, str]]], Ints]:

@@ -13,7 +13,7 @@ from einfluence.engine.measurement import Item, TextItem
 from einfluence.engine.structure import settled_model
 from einfluence.engine.text.network import decoder_layers, entering
 from einfluence.errors import InputError
-from einfluence.models.base import Base
+from einfluence.models.base import Base, Batch
 from einfluence.objectives import encode_all
 from einfluence.samples import Sample
 
@@ -99,10 +99,19 @@ def _entering_head(base: Base, items: Sequence[Item]) -> list[torch.Tensor]:
             batch = base.objective.collate(items[start : start + AT_ONCE]).to(parameter.device, parameter.dtype)
             base.objective.logits(model, batch)
             if seen[-1].dim() > 2:
-                seen[-1] = _mean(seen[-1], batch.inputs.get("attention_mask"))
+                decodes = (
+                    "decoder_input_ids" in batch.inputs
+                )  # the output layer then reads another text than the mask's
+                mask = batch.inputs.get("attention_mask")
+                seen[-1] = _at_targets(seen[-1], batch) if decodes else _mean(seen[-1], mask)
     finally:
         hook.remove()
     return seen
+
+
+def _at_targets(states: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """(B, d) means of states (B, L, d) where they predict targets."""
+    return _mean(torch.take_along_dim(states, batch.places[..., None], 1), batch.counts)
 
 
 def _mean(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

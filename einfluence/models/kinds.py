@@ -15,9 +15,7 @@ QUANTISED = ("quantization_config", "compression_config", "quantization")
 QUANTISED_FILES = ("quantize_config.json", "quant_config.json", "quantization_config.json")
 # What stands behind "For" in the name of a transformers class that is no language model.
 TASKS = {
-    "TokenClassification": "a tagger of tokens",
     "QuestionAnswering": "a model that marks answers",
-    "MaskedLM": "a masked language model, which reads both ways",
     "PreTraining": "an encoder, which reads both ways",
 }
 _TASK = re.compile(r"For([A-Z]\w*)$")
@@ -106,6 +104,9 @@ def refuse_other_tasks(folder: Path, config: Mapping[str, Any]) -> None:
     file = folder / "config.json"
     names = [name for name in _strings(config.get("architectures"))]
     tasks = [(name, match[1]) for name in names if (match := _TASK.search(name))]
+    if len({task for _, task in tasks}) > 1:
+        found, expected = f"classes of several tasks ({', '.join(names)})", "one, which says what the base is asked"
+        raise InputError(f"{file} architectures", found, expected, "leave the others out")
     if (
         names
         and len(tasks) == len(names)

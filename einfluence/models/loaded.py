@@ -18,7 +18,7 @@ from einfluence.models.weights import Tensor as Stored
 # Tensors that a causal language model may leave aside: no text passes them, or they are computed anew.
 _ASIDE = re.compile(
     r"(^|[._])(vision|visual|image|audio|speech|video|mm|multi_?modal|projector|v_head|value_head|score|classifier"
-    r"|reward|mtp|eagle|medusa)([._]|$)|(inv_freq|position_ids|masked_bias|causal_mask|version)$"
+    r"|reward|mtp|eagle|medusa|pooler|seq_relationship)([._]|$)|(inv_freq|position_ids|masked_bias|causal_mask|version)$"
 )
 _MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # of old checkpoints, with three or more axes
 # What the longest text is called where it is not `max_position_embeddings`.
@@ -106,6 +106,42 @@ def try_classes(model: nn.Module, classes: int, where: str, expected: str) -> No
     if logits.shape != (classes,):
         found = f"a model that turns a text into {tuple(logits.shape)} logits"
         raise InputError(where, found, f"one for each of the {classes} classes in `id2label`")
+
+
+@torch.no_grad()
+def try_tokens(model: nn.Module, classes: int | None, where: str, expected: str) -> None:
+    """Reads a few tokens with a model that says something at each, as :func:`try_text` does.
+
+    Raises:
+        InputError: When it cannot read a text by itself, gives other than ``classes`` logits a token (its vocabulary,
+            without), draws at random, or changes as it reads.
+    """
+    ids, _ = _two_texts(model)
+    logits = _steady(model, lambda: _logits(model, ids), where, expected)
+    wanted = classes or vocabulary(model)
+    if logits.dim() != 2 or len(logits) != len(ids) or wanted not in (None, logits.shape[1]):
+        found = f"a model that turns {len(ids)} tokens into logits of shape {tuple(logits.shape)}"
+        raise InputError(where, found, f"{wanted} for each token" if wanted else "some for each token")
+
+
+@torch.no_grad()
+def try_pairs(model: nn.Module, start: int, where: str, expected: str) -> None:
+    """Reads a few tokens with an encoder-decoder, as :func:`try_text` does.
+
+    Raises:
+        InputError: When it cannot read texts alone, its decoder reads ahead, or it is not :func:`_steady`.
+    """
+    one, other = _two_texts(model)
+    device = next(model.parameters()).device
+
+    def read(ids: list[int]) -> Tensor:
+        both = (torch.tensor([side], device=device) for side in (one, [start, *ids]))
+        inputs = dict(zip(("input_ids", "decoder_input_ids"), both, strict=True))
+        return model(**inputs, use_cache=False).logits[0].float()
+
+    first, ahead = _steady(model, lambda: torch.stack([read(one), read(other)]), where, expected)
+    if float((first - ahead)[:-1].abs().max()) > SAME * float(first.abs().max()):
+        raise InputError(where, f"{type(model).__name__}, whose decoder reads ahead", expected)
 
 
 def _steady(model: nn.Module, read: Callable[[], Tensor], where: str, expected: str) -> Tensor:

@@ -19,7 +19,10 @@ from einfluence.installed import installed
 from einfluence.models.base import Base, Batch, Capability, EncodesTogether, Item, Objective, Registered
 from einfluence.objectives.causal_lm import CausalLM
 from einfluence.objectives.image_class import ImageClass
+from einfluence.objectives.masked_lm import MaskedLM
+from einfluence.objectives.seq2seq import Seq2Seq
 from einfluence.objectives.sequence_class import SequenceClass
+from einfluence.objectives.token_class import TokenClass
 from einfluence.objectives.tokenizing import AT_ONCE
 from einfluence.samples import CAUSAL_LM, IMAGE_CLASS, Sample
 
@@ -38,7 +41,8 @@ __all__ = [
 
 GROUP = "einfluence.objectives"
 
-OBJECTIVES: dict[str, type[Registered]] = {kind.name: kind for kind in (CausalLM, ImageClass, SequenceClass)}
+KINDS = (CausalLM, ImageClass, SequenceClass, TokenClass, MaskedLM, Seq2Seq)
+OBJECTIVES: dict[str, type[Registered]] = {kind.name: kind for kind in KINDS}
 """Objectives by name. Of several that claim a configuration the last one has it, so that more can be added."""
 
 

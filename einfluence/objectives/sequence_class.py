@@ -13,6 +13,7 @@ from einfluence.curate.records import text_field
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
 from einfluence.models.kinds import built_for, refuse_quantised
+from einfluence.objectives.encoders import padded
 from einfluence.objectives.heads import last_with
 from einfluence.objectives.tokenizing import check_known
 from einfluence.samples import Sample
@@ -132,19 +133,10 @@ class SequenceClass:
         """Texts (B, L), padded on the right, with an attention mask where any is padded; one target each."""
         import torch
 
-        width = max(len(item.ids) for item in items)
-        padded = any(len(item.ids) < width for item in items)
-        if padded and self.pad is None:
+        if self.pad is None and len({len(item.ids) for item in items}) > 1:
             raise ValueError(f"{self.label} has no padding token, so its texts cannot stand in one batch")
 
-        def rows(values: Callable[[SequenceItem], Sequence[int]], fill: int) -> torch.Tensor:
-            return torch.tensor([[*values(item), *[fill] * (width - len(item.ids))] for item in items])
-
-        inputs = {"input_ids": rows(lambda item: item.ids, self.pad or 0)}
-        if padded:
-            inputs["attention_mask"] = rows(lambda item: [1] * len(item.ids), 0)
-        if self.kinds:
-            inputs["token_type_ids"] = rows(lambda item: item.kinds, 0)
+        inputs = padded(items, self.pad or 0, kinds=self.kinds)
         targets = torch.tensor([[item.label] for item in items])
         return Batch(inputs, torch.zeros_like(targets), targets, torch.ones_like(targets, dtype=torch.bool))
 

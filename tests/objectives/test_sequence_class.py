@@ -230,7 +230,7 @@ def test_a_classifier_without_its_head_is_refused(bert: Path) -> None:
         ({"problem_type": "multi_label_classification"}, "expected a classifier of one class"),
         ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}, "weights of other shapes"),
         ({"id2label": {"0": "a", "1": "b", "2": "b"}, "label2id": {"a": 0, "b": 1}}, "each with its own name"),
-        ({"architectures": ["BertForTokenClassification"]}, "a tagger of tokens"),
+        ({"architectures": ["BertForQuestionAnswering"]}, "a model that marks answers"),
     ],
 )
 def test_other_problems_than_one_class_a_text_are_refused(bert: Path, change: dict[str, Any], says: str) -> None:

@@ -11,6 +11,8 @@ ROOT = Path(einfluence.__file__).parent
 # What is written down of a sample is read back; reports and scorecards show what was written down.
 AS_DATA = ("objectives/", "report/", "metrics/", "samples.py", "store/curations.py")
 
+OTHERS = ("token_class", "masked_lm", "seq2seq")
+
 
 def asked(tree: ast.AST) -> list[int]:
     """Lines with a comparison of a modality or of an objective's name, or with a test of an item's type."""
@@ -20,13 +22,13 @@ def asked(tree: ast.AST) -> list[int]:
             parts = [part for side in (node.left, *node.comparators) for part in ast.walk(side)]
             names = {part.attr for part in parts if isinstance(part, ast.Attribute)}
             names |= {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
-            if names & {"modality", "objective", "causal_lm", "image_class", "sequence_class"}:
+            if names & {"modality", "objective", "causal_lm", "image_class", "sequence_class", *OTHERS}:
                 subscripts = any(isinstance(side, ast.Subscript | ast.Attribute) for side in node.comparators)
                 if not (subscripts and isinstance(node.ops[0], ast.In | ast.NotIn)):  # `... in objectives()[...].can`
                     lines.append(node.lineno)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "isinstance":
             kinds = {part.id for part in ast.walk(node.args[1]) if isinstance(part, ast.Name)}
-            if kinds & {"TextItem", "ImageItem", "SequenceItem"}:
+            if kinds & {"TextItem", "ImageItem", "SequenceItem", "MarkedItem", "Seq2SeqItem"}:
                 lines.append(node.lineno)
     return lines
 

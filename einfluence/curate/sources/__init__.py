@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from einfluence.curate.builder import Gates
+from einfluence.curate.builder import CurationBuilder, Gates
 from einfluence.curate.facts.derive import build_facts
 from einfluence.curate.facts.pairs import FactsBuilder
 from einfluence.curate.facts.schema import World
@@ -18,11 +18,16 @@ from einfluence.curate.sources.knowedit import knowedit
 from einfluence.curate.sources.rows import Place, choose_split, splits_of
 from einfluence.curate.sources.sentiment import sentiment
 from einfluence.errors import InputError
+from einfluence.keys import content_hash
+from einfluence.samples import Sample
 from einfluence.spec import Facts, Spec
 from einfluence.spec import Source as SourceSpec
 
 Reader = Callable[[Place, Gates], Iterator[Case] | World]
 """Reads items as cases, or relations and triplets as a world: facts and templates then make the samples."""
+Own = Mapping[str, Any]
+RowsOfSource = Callable[[Place, Gates], Iterable[tuple[str, Own, Sequence[Own]]]]
+"""Where an item is, what is trained of it, and the parts of that which are only asked, as arguments of a sample."""
 TOGETHER = "splits read together"
 
 
@@ -180,17 +185,8 @@ def build_source(source: SourceSpec, spec: Spec, join: str | None = None) -> Cas
     found = SOURCES.get(source.name)
     if found is None:
         raise InputError("source.name", f"{source.name!r}", f"one of {', '.join(SOURCES)}")
-    place: Place = spec.path(source.path)
-    if not _is_there(place):
-        if source.path.count("/") > 1 or source.path.startswith((".", "/", "~")) or place.suffix:
-            raise InputError("source.path", f"{source.path!r}, which is not there", "a file, a folder or a hub id")
-        place = source.path
     gates = Gates()
-    if source.split is not None:
-        place = choose_split(place, source.split)
-    elif len(splits := splits_of(place)) > 1:
-        gates.count(TOGETHER, f"{', '.join(splits)}; `split` takes one", len(splits))
-    read = found.read(place, gates)
+    read = found.read(_place(source, spec, gates), gates)
     if not isinstance(read, World):
         return build_cases(source.name, read, gates, limit=source.limit, seed=source.seed, join=join)
     facts = build_facts(read, Facts(probes=source.limit, seed=source.seed), join)
@@ -198,6 +194,43 @@ def build_source(source: SourceSpec, spec: Spec, join: str | None = None) -> Cas
         facts.builder.gates.open(name)
         facts.builder.gates.count(name, example, count)
     return facts
+
+
+def build_rows(source: SourceSpec, spec: Spec, objective: str, read: RowsOfSource) -> CurationBuilder:
+    """Reads a published data set into a builder, its items as rows of an objective of their own.
+
+    An item is a probe and a query, and so are those parts of it that are only asked; towards these it is ``entailed``.
+    """
+    builder = CurationBuilder()
+    items = list(read(_place(source, spec, builder.gates), builder.gates))
+    if not items:
+        raise InputError("source.path", f"{source.path!r}, which holds no items", "at least one")
+    names = [f"{source.name}#{number}" for number in range(len(items))]
+    drawn = sorted(range(len(items)), key=lambda number: content_hash((names[number], source.seed)))[: source.limit]
+    for number in sorted(drawn):
+        where, own, parts = items[number]
+        whole = Sample(name=names[number], objective=objective, source=where, **own)
+        key = builder.query(builder.sample(whole))
+        probe = builder.probe(whole.name, [key])
+        for place, part in enumerate(parts):
+            asked = Sample(f"{whole.name}.{place}", objective=objective, source=where, cluster=key, **part)
+            if asked.sample_id != key:
+                builder.claim(probe, builder.query(builder.sample(asked)), "entailed", 1)
+    return builder
+
+
+def _place(source: SourceSpec, spec: Spec, gates: Gates) -> Place:
+    """What a source names: a file, a folder or a hub id, or one split of it."""
+    place: Place = spec.path(source.path)
+    if not _is_there(place):
+        if source.path.count("/") > 1 or source.path.startswith((".", "/", "~")) or place.suffix:
+            raise InputError("source.path", f"{source.path!r}, which is not there", "a file, a folder or a hub id")
+        place = source.path
+    if source.split is not None:
+        return choose_split(place, source.split)
+    if len(splits := splits_of(place)) > 1:
+        gates.count(TOGETHER, f"{', '.join(splits)}; `split` takes one", len(splits))
+    return place
 
 
 def _is_there(path: Path) -> bool:

@@ -71,6 +71,23 @@ def conll(place: Place, gates: Gates) -> Iterator[Case]:
         )
 
 
+def tagged(place: Place, gates: Gates) -> Iterator[tuple[str, list[str], list[tuple[int, int, str]]]]:
+    """Sentences with their mentions, whatever the scheme: place, words, and (first, one past the last, class).
+
+    Raises:
+        InputError: As :func:`conll`.
+    """
+    gates.open(UNREADABLE, BROKEN)
+    for name, sentences in _read(place, gates):
+        scheme = _scheme([tag for sentence in sentences for tag in ("O", *sentence.tags)])
+        gates.count(SCHEME, f"{name}: {scheme}")
+        for sentence in sentences:
+            found = list(spans(sentence.tags, scheme))
+            for start, _, _, whole in found:
+                gates.count(BROKEN, f"{sentence.where}: {sentence.tags[start]} in {scheme}", int(not whole))
+            yield sentence.where, [*sentence.tokens], [(start, end, kind) for start, end, kind, _ in found]
+
+
 def _read(place: Place, gates: Gates) -> Iterator[tuple[str, list[_Sentence]]]:
     """Name and sentences of each file; all rows of tokens and tags as one."""
     if isinstance(place, Path) and place.is_dir():

@@ -1,0 +1,165 @@
+"""Token classification: what a loop of transformers says of many architectures, schemes of tags, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+import einfluence
+from einfluence.errors import InputError
+from einfluence.models.base import Base
+from einfluence.objectives import encode
+from einfluence.objectives.token_class import written
+from einfluence.samples import Sample
+from tests.models.folders import change_weights
+from tests.objectives.tiny_texts import (
+    ENCODERS,
+    hold_adapters_against_the_definition,
+    hold_against,
+    load,
+    save_encoder,
+)
+
+LABELS = ["O", "B-per", "I-per", "B-loc", "I-loc"]
+SENTENCES: list[tuple[str, list[str | None]]] = [
+    ("ada sees the fishes", ["B-per", "O", "O", "O"]),
+    ("ada fishes lives in paris", [None, None, None, None, "B-loc"]),
+    ("nobody of the birds lives", ["O", "O", "B-per", "I-per", "O"]),
+    ("ada fishes lives in paris", ["B-per", "I-per", "O", "O", "B-loc"]),
+]
+
+
+def sample(text: str, tags: list[str | None]) -> Sample:
+    return Sample("s", objective="token_class", inputs={"tokens": text.split(), "tags": tags}, target="tags")
+
+
+SAMPLES = [sample(*each) for each in SENTENCES]
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return load(save_encoder(tmp_path_factory.mktemp("tagger"), request.param, "TokenClassification", LABELS))
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    return save_encoder(tmp_path / "bert", "Bert", "TokenClassification", LABELS)
+
+
+def test_influence_is_what_a_loop_of_transformers_says(base: Base) -> None:
+    folder = base.info.folder
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    model: Any = transformers.AutoModelForTokenClassification.from_pretrained(folder).double().eval()
+
+    def losses(index: int) -> torch.Tensor:
+        text, tags = SENTENCES[index]
+        inputs = tokenizer(text.split(), is_split_into_words=True, return_tensors="pt")
+        labels, last = list[int](), None
+        for word in inputs.word_ids():  # as in transformers' examples
+            tag = tags[word] if word is not None and word != last else None
+            labels.append(-100 if tag is None else LABELS.index(tag))
+            last = word
+        return model(**inputs, labels=torch.tensor([labels])).loss
+
+    hold_against(base, model, SAMPLES, "classifier", losses)
+
+
+def test_adapters_are_trained_as_the_definition_says_and_leave_the_base_alone(base: Base) -> None:
+    hold_adapters_against_the_definition(base, SAMPLES)
+
+
+def test_the_first_piece_of_a_word_carries_its_tag(bert: Path) -> None:
+    base = load(bert)
+    whole, mention = encode(base, SAMPLES[2]), encode(base, SAMPLES[1])
+    assert base.objective.collate([whole]).places.tolist() == [[1, 2, 3, 4, 6]]  # `birds` is two pieces
+    batch = base.objective.collate([mention, whole])
+    assert batch.places.tolist()[0] == [6, 0, 0, 0, 0] and batch.counts.sum(1).tolist() == [1, 5]
+    assert batch.targets.tolist() == [[3, 0, 0, 0, 0], [0, 0, 1, 2, 0]]
+
+
+@torch.no_grad()
+def test_a_padded_batch_says_what_each_sentence_says_alone(base: Base) -> None:
+    items = [encode(base, each) for each in SAMPLES]
+    together = base.objective.logits(base.model, base.objective.collate(items))
+    for item, logits in zip(items, together, strict=True):
+        alone = base.objective.logits(base.model, base.objective.collate([item]))[0]
+        torch.testing.assert_close(logits[: item.n_target], alone, rtol=1e-4, atol=1e-5)
+
+
+def measured(folder: Path, **part: Any) -> einfluence.Store:
+    arms = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
+    (folder / "spec.yaml").write_text(json.dumps({"base": "bert", "arms": arms, **part}))
+    assert einfluence.measure(folder / "spec.yaml", folder / "store", report=False).failed == 0
+    return einfluence.Store(folder / "store")
+
+
+def test_rows_of_tokens_and_tags_are_measured_to_the_store(bert: Path) -> None:
+    rows = [{"tokens": text.split(), "tags": tags} for text, tags in SENTENCES]
+    rows[0]["tags"] = [1, 0, 0, -100]
+    (bert.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with measured(bert.parent, samples="rows.jsonl").connect() as connection:
+        found = connection.sql("select prompt, target from samples").fetchall()
+        counts = connection.sql("select count(*), count(distance) from relations").fetchall()
+    assert found[:2] == [("ada sees the fishes", "B-per O O"), ("ada fishes lives in paris", "B-loc")]
+    assert counts == [(16, 16)]
+
+
+@pytest.mark.parametrize("tags", ["B-per I-per O O B-loc", "I-per I-per O O I-loc", "B-per E-per O O S-loc"])
+def test_mentions_of_every_scheme_are_queries_in_the_tags_of_the_base(bert: Path, tags: str) -> None:
+    columns = zip("ada fishes lives in paris".split(), tags.split(), strict=True)
+    (bert.parent / "data.conll").write_text("\n".join(map(" ".join, columns)))
+    store = measured(bert.parent, source={"name": "conll", "path": "data.conll"})
+    query = "select target, kind, domain from relations join samples on sample_id = query_id order by samples.name"
+    with store.connect() as connection:
+        found = connection.sql(query).fetchall()
+    assert found == [
+        ("B-per I-per O O B-loc", "self", ""), ("B-per I-per", "entailed", "per"), ("B-loc", "entailed", "loc")
+    ]  # fmt: skip
+
+
+def test_mentions_are_written_in_the_scheme_that_the_tags_of_a_base_show() -> None:
+    def tags(places: str) -> list[str]:
+        return ["O", *(f"{place}-x" for place in places)]
+
+    assert written("x", 3, tags("BI")) == ["B-x", "I-x", "I-x"] and written("x", 1, tags("BI")) == ["B-x"]
+    assert written("x", 3, tags("BIES")) == ["B-x", "I-x", "E-x"] and written("x", 1, tags("BIES")) == ["S-x"]
+    assert written("x", 3, tags("BILU")) == ["B-x", "I-x", "L-x"] and written("x", 1, tags("BILU")) == ["U-x"]
+    assert written("x", 3, tags("BMES")) == ["B-x", "M-x", "E-x"] and written("x", 2, tags("I")) == ["I-x", "I-x"]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"tokens": ["ada"], "tags": ["B-org"]}, r"tags\.0: found the tag 'B-org'; expected O, B-per, .*from 0 to 4"),
+        ({"tokens": ["ada"], "tags": [5]}, r"tags\.0: found the tag 5"),
+        ({"tokens": ["ada", "is"], "tags": ["O"]}, "found 2 tokens and 1 tags"),
+        ({"tokens": [], "tags": []}, "found 0 tokens"),
+        ({"tokens": ["ada"], "tags": [None]}, "no tag that is a target"),
+        ({"tokens": "ada is", "tags": ["O"]}, "tokens: found 'ada is'; expected a list"),
+        ({"tokens": ["ada", 7], "tags": ["O", "O"]}, r"tokens\.1: found 7; expected a word"),
+        ({"tokens": ["ada", " "], "tags": ["O", "O"]}, r"tokens\.1: found ' ', which the tokenizer turns into nothing"),
+        ({"tokens": ["a"] * 30, "tags": ["O"] * 30}, "a text of 32 tokens; expected at most 24"),
+        ({"prompt": "a", "target": "film"}, "no `tokens` and `tags`"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_told_with_its_place(bert: Path, row: dict[str, Any], says: str) -> None:
+    (bert.parent / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(InputError, match=rf"rows.jsonl:1.*{says}"):
+        measured(bert.parent, samples="rows.jsonl")
+
+
+def test_a_class_of_mentions_that_the_base_does_not_have_is_told(bert: Path) -> None:
+    (bert.parent / "data.conll").write_text("ada B-org\n")
+    with pytest.raises(InputError, match=r"data\.conll:1: found the tag 'B-org'"):
+        measured(bert.parent, source={"name": "conll", "path": "data.conll"})
+
+
+def test_a_tagger_without_its_head_is_refused(bert: Path) -> None:
+    change_weights(bert, lambda old: {name: value for name, value in old.items() if "classifier" not in name})
+    with pytest.raises(InputError, match=r"classifier\.bias, classifier\.weight are missing"):
+        load(bert)
