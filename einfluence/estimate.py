@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from einfluence import engine
-from einfluence.arms import Arm, FineTune
+from einfluence.arms import Arm, FineTune, OfASet
 from einfluence.engine.structure import layer_of
 from einfluence.estimators.finetune import encode_probe
 from einfluence.estimators.measure import Implementation, unreadable
+from einfluence.estimators.training import trainings_of, with_steps
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.plan import arm_keys, wanted_blocks
 from einfluence.prepare import Prepared, find_part, prepare
 from einfluence.samples import ProbeSamples, Sample
 from einfluence.session import Session, session_here
+from einfluence.shards import BLOCK
 from einfluence.spec import Spec
-from einfluence.store.curations import Curation
-from einfluence.store.store import AblationBlock, CellBlock, Store
+from einfluence.store.curations import Curation, set_members
+from einfluence.store.store import AblationBlock, ArmKey, CellBlock, Store
+from einfluence.trainings import Attribution, missing_trainings
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
 REHEARSED = 3  # probes that are put into the prompt of ...
@@ -103,16 +106,45 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
 def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Session) -> list[Row]:
     base = session.base(item.base, item.part.trust_remote_code)
     rows: list[Row] = []
+    within: dict[ArmKey, list[Attribution]] = {}
     for arm, key in arm_keys(item, folder):
         wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{arm.recipe.label}, seed {key.seed}"
         seconds, memory, how = 0.0, 0, "nothing to do"
-        if blocks:
+        if blocks and arm.made_by.within:
+            cells = Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks))
+            within.setdefault(cells.trainings, []).append(cells)
+            how = "comparing trainings of the set"
+        elif blocks:
             with session.computing(base):
                 seconds, memory, how = _rehearsal(base, arm, key.seed, session.curation(folder), blocks)
         rows.append(Row(item.part.name, label, wanted, missing, len(probes), seconds, memory, how))
-    return rows
+    return rows + [_of_trainings(spec, item, folder, some, store, session) for some in within.values()]
+
+
+def _of_trainings(
+    spec: Spec, item: Prepared, folder: Path, some: list[Attribution], store: Store, session: Session
+) -> Row:
+    """What the trainings of a set would take that some arms compare."""
+    base, members, (samples, _) = (
+        session.base(item.measured, item.part.trust_remote_code), set_members(folder), session.curation(folder)
+    )  # fmt: skip
+    wanted, blocks = missing_trainings(some, members, store, spec.shard or BLOCK)
+    missing, key = sum(block.cells for block in blocks), some[0].trainings
+    variants = [variant for block in blocks for variant in block.variants]
+    recipe = OfASet.of(some[0].arm).recipe
+    label = f"trainings of the set, {recipe.label}, seed {key.seed}"
+    if not blocks:
+        return Row(item.part.name, label, wanted, 0, 0, 0.0, 0, "nothing to do")
+    own = [samples[name] for name in members.sample_ids]
+    queries = [samples[name] for name in max((block.query_ids for block in blocks), key=len)]
+    with session.computing(base):
+        trainings = trainings_of(base, own, item.schedule, key.seed, variants)
+        asked = list(encode_all(base, queries))
+        found = engine.forecast(base, with_steps(recipe, item.schedule, len(own)), trainings, asked, key.seed)
+    how = f"{found.path} ({found.why})"
+    return Row(item.part.name, label, wanted, missing, len(variants), found.seconds, found.bytes, how)
 
 
 def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list[CellBlock]) -> tuple[float, int, str]:

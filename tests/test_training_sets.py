@@ -16,6 +16,7 @@ import torch
 import einfluence
 from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
+from einfluence.estimate import estimate
 from einfluence.estimators import leave_one_out, subsets
 from einfluence.estimators.within import TrainingScores
 from einfluence.objectives import encode
@@ -157,6 +158,17 @@ def test_a_kept_training_meets_a_new_query_without_being_done_again(
     after = cells(tmp_path / "store", "leave_one_out")
     assert len(after) == 24 and all(after[pair] == value for pair, value in before.items())
     assert rows(tmp_path / "store", "select count(*) from trainings where losses = []") == [(0,)]
+
+
+def test_a_plan_counts_the_trainings_that_are_missing(tmp_path: Path, gpt2_folder: Path) -> None:
+    spec = load_spec(study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {RECIPE}}}"))
+    store = einfluence.Store(tmp_path / "store")
+    cells, trainings = estimate(spec, store).rows
+    assert (cells.missing, cells.seconds, trainings.missing, trainings.probes) == (20, 0.0, 25, 5)
+    assert trainings.seconds > 0 and trainings.arm.startswith("trainings of the set, full, SGD, lr 0.05")
+    einfluence.measure(spec, store, report=False)
+    [cells] = estimate(spec, store).rows
+    assert (cells.wanted, cells.missing, cells.how) == (20, 0, "nothing to do")
 
 
 def test_the_coefficients_of_a_model_that_is_additive_are_its_weights() -> None:

@@ -6,13 +6,15 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from einfluence.engine.contract import Engine
 from einfluence.engine.measurement import Item
-from einfluence.engine.schedule import Training
+from einfluence.engine.schedule import Step, Training
 from einfluence.engine.select import Choice
+
+STEPS = 16  # that are rehearsed of a training
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def combined(forecasts: Sequence[Forecast]) -> Forecast:
 def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> Forecast:
     """Rehearses a few probes and extrapolates to all; takes about a second for small models.
 
+    Of long trainings the first steps are taken, and the others counted by the samples that they read.
+
     Args:
         choice: The engine.
         probes: All trainings that it will take.
@@ -62,16 +66,33 @@ def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence
     )
     if not few or not some:
         return Forecast(choice.name, why, 1, 0.0, _peak())
+    whole = sum(map(_work, few))
+    few = [shortened(training, STEPS) for training in few]
+    longer = whole / max(sum(map(_work, few)), 1)
     if not choice.is_definition:
         _timed(lambda: _all(engine, few[:2], some[:4]))
     training = _timed(lambda: engine.train_all(few)) / len(few)
     both = _timed(lambda: _all(engine, few, some)) / len(few)
     times = 2 if choice.is_definition else 1  # its single probe is read as well as the base
     reading = max(both - training, 0.0) / (len(some) * times)
-    seconds = len(probes) * (training + reading * len(queries))
+    seconds = len(probes) * (training * longer + reading * len(queries))
     most = max(min(engine.max_trainings, len(probes)), 1)
     more = (most - len(few)) * engine.bytes_per_training * 3 + 16 * most * len(queries)
     return Forecast(choice.name, why, most, seconds, _peak() + max(more, 0))
+
+
+def shortened(training: Training[Item], most: int) -> Training[Item]:
+    """The first steps of a training, so many in all and at least one of each stage."""
+    stages: list[tuple[Step, ...]] = []
+    for stage in training.stages:
+        stages.append(stage[: max(most - sum(map(len, stages)), 1)])
+    return replace(training, stages=tuple(stages))
+
+
+def _work(training: Training[Item]) -> int:
+    """Samples that are read, each time that they are."""
+    steps = ((step, step.weights or (1.0,) * len(step.batch)) for step in training.steps)
+    return sum(training.items[i].size for step, weights in steps for i, w in zip(step.batch, weights, strict=True) if w)
 
 
 def _all(engine: Engine, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from einfluence import engine
 from einfluence.estimators.finetune import kept_trainings
 from einfluence.estimators.measure import Measured, measured
 from einfluence.models.base import Base
-from einfluence.objectives import encode
+from einfluence.objectives import encode_all
 from einfluence.recipe import Recipe, Tuning
 from einfluence.samples import Sample
 from einfluence.training_set import Schedule, Variant
@@ -43,19 +43,25 @@ def training_block(
     Raises:
         InputError: When a sample does not fit the base.
     """
-    whole = whole_training([encode(base, sample) for sample in samples], schedule, seed)
-    trainings = [
-        whole.weighted(dict.fromkeys(each.left_out, 0.0)) if each.left_out else whole for each in variants.values()
-    ]
-    found = engine.measure(
-        base,
-        Recipe(**{name: getattr(recipe, name) for name in Tuning.model_fields}, steps=len(whole.steps)),
-        trainings,
-        [encode(base, query) for query in queries],
-        seed,
-        kept=kept_trainings(map(kept, variants)),
-    )
+    trainings = trainings_of(base, samples, schedule, seed, variants.values())
+    asked = list(encode_all(base, queries))
+    recipe = with_steps(recipe, schedule, len(samples))
+    found = engine.measure(base, recipe, trainings, asked, seed, kept=kept_trainings(map(kept, variants)))
     return measured(base, list(variants), queries, found, on_probe)
+
+
+def trainings_of(
+    base: Base, samples: Sequence[Sample], schedule: Schedule, seed: int, variants: Iterable[Variant]
+) -> list[engine.Training[engine.Item]]:
+    """What copies of a base are trained on, in the same batches, each without the samples that a variant leaves out."""
+    whole = whole_training(list(encode_all(base, samples)), schedule, seed)
+    return [whole.weighted(dict.fromkeys(each.left_out, 0.0)) if each.left_out else whole for each in variants]
+
+
+def with_steps(recipe: Tuning, schedule: Schedule, n: int) -> Recipe:
+    """The recipe as engines take it, with the number of steps of a schedule."""
+    steps = schedule.epochs * -(-n // schedule.batch_size)
+    return Recipe(**{name: getattr(recipe, name) for name in Tuning.model_fields}, steps=steps)
 
 
 def whole_training(items: Sequence[engine.Item], schedule: Schedule, seed: int) -> engine.Training[engine.Item]:

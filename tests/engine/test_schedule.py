@@ -16,6 +16,7 @@ from einfluence import engine
 from einfluence.engine import definition
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.descent import split
+from einfluence.engine.forecast import shortened
 from einfluence.engine.image.engine import ImageEngine
 from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Step, Training, loss_of, probe_training
@@ -233,3 +234,11 @@ def test_a_step_at_a_rate_that_means_nothing_is_refused() -> None:
 def test_a_training_on_items_that_it_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="steps on the items 0 to 2 of 2"):
         Training(("a", "b"), ((Step((0, 2)),),))
+
+
+def test_what_is_rehearsed_of_a_training_are_its_first_steps() -> None:
+    items = texts(1, 3)
+    long: Training[Item] = Training(tuple(items), ((Step((0, 1)),) * 10, (Step((2,)),) * 10))
+    assert [len(stage) for stage in shortened(long, 12).stages] == [10, 2]
+    assert [len(stage) for stage in shortened(long, 4).stages] == [4, 1]
+    assert shortened(long, 20) == long

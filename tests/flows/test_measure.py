@@ -12,12 +12,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from einfluence import arms
 from flows.measure import measure
 from flows.server import a_server
+from tests import test_training_sets as training_sets
 from tests.test_arms import CENTRED_DOT, study
+
+SGD = "{adapter: full, optimizer: sgd, lr: 0.1}"
 
 
 # Prefect's clients leave sockets to the collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_an_estimator_fits_is_a_step_of_its_own(
+def test_what_an_estimator_fits_and_what_trainings_of_a_set_say_are_steps_of_their_own(
     tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arms, "_registered", {**arms.estimators(), "centred_dot": CENTRED_DOT})
@@ -29,10 +32,14 @@ def test_what_an_estimator_fits_is_a_step_of_its_own(
         port = free.getsockname()[1]
     with a_server(port) as url, temporary_settings({PREFECT_API_URL: url}):
         assert measure(str(spec), str(tmp_path / "store")).computed == 16
+        within = training_sets.study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {SGD}}}")
+        assert measure(str(within), str(tmp_path / "store")).computed == (5 + 4) * 5
         with get_client(sync_client=True) as client:
             runs = sorted(client.read_task_runs(), key=lambda run: run.expected_start_time)
     arms._union.cache_clear()
     assert [run.name.split(":")[-1].strip() for run in runs] == [
         "curate main", "plan missing cells", "fit", "4 probes x 4 queries", "score and report",
+        "curate main", "plan missing cells", "5 trainings x 5 queries",
+        "attribute leave_one_out full, SGD, lr 0.1 seed 0", "score and report",
     ]  # fmt: skip
     assert all(run.state is not None and run.state.is_completed() for run in runs)
