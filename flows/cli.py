@@ -15,6 +15,7 @@ import typer
 
 from einfluence.errors import InputError
 from einfluence.visible import visible
+from flows.commands.blame import blame
 from flows.commands.check import check
 from flows.commands.compare import compare
 from flows.commands.curate import curate
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, plan, curate, sql, report, init, serve, verify, show, compare, check, figures, explore):
+for command in (run, plan, curate, sql, report, init, serve, verify, show, blame, compare, check, figures, explore):
     app.command()(command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -190,6 +191,20 @@ def test_show_prints_the_scorecard_and_a_probe(first: Path, said: Said) -> None:
     assert "Learns itself" in said("show", "--store", store)[1]
     assert "dax is a" in said("show", "a", "--store", store)[1]
     assert said("show", "nobody", "--store", store)[0] == 2
+
+
+def test_blame_names_the_samples_that_raised_or_lowered_a_query(first: Path, said: Said) -> None:
+    store = str(first / "store")
+    code, shown, _ = said("blame", "a", "--store", store)
+    assert code == 0 and "finetune" in shown and "because of" in shown and "dax is a" in shown
+    rows = json.loads(said("blame", "a", "--most", "1", "--json", "--store", store)[1])
+    by_arm = itertools.groupby(rows, key=lambda row: (row["base"], row["estimator"], row["recipe"]))
+    for _, arm in by_arm:
+        most, least = itertools.islice(arm, 2)
+        assert most["influence"] > least["influence"] and most["seeds"] == 1
+    assert said("blame", "a", "--csv", "--store", store)[1].startswith('"base","estimator"')
+    assert said("blame", "nobody", "--store", store)[0] == 2
+    assert said("blame", "a", "--estimator", "subsets", "--store", store)[0] == 2
 
 
 def test_compare_pairs_two_sides(first: Path, said: Said, tmp_path: Path) -> None:
