@@ -109,7 +109,7 @@ def _described(table: Table, base: Base, rows: Rows | None) -> _About:
     found = table.rows()
     columns = list(dict.fromkeys(key for _, fields in found for key in fields))
     first = found[0][1]
-    shape, count = shape_of(first), f"{len(found):,} rows"
+    shape, count = shape_of(first), "1 row" if len(found) == 1 else f"{len(found):,} rows"
     turns = asks = False
     if rows is not None:
         known, what = (*rows.required, *rows.optional, *COMMON), f"for {base.objective.name}"

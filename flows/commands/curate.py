@@ -9,7 +9,7 @@ import typer
 
 from einfluence.errors import InputError
 from einfluence.visible import visible
-from flows.commands.options import Device, SpecFile, default_spec
+from flows.commands.options import Device, SpecFile, default_spec, quiet_libraries
 from flows.commands.printing import terminal
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def curate(
         for item in listing():
             typer.echo(f"{item['name']:18} {item['title']} ({item['terms']})")
         return
+    quiet_libraries()
     read, session = load_spec(spec or default_spec()), Session(device)
     for part in read.parts:
         if out is not None and (part.name in ("", ".", "..") or "/" in part.name or "\0" in part.name):

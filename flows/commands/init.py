@@ -10,6 +10,7 @@ import typer
 
 from einfluence.errors import InputError
 from einfluence.visible import visible
+from flows.commands.options import quiet_libraries
 
 
 def init(
@@ -43,6 +44,7 @@ def init(
 
 
 def _for_own(folder: Path, samples: str, base: str, chat_template: Path | None) -> None:
+    quiet_libraries()
     from einfluence.first_spec import write_first_spec
     from einfluence.session import Session
 

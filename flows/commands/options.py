@@ -68,10 +68,15 @@ def default_spec() -> Path:
     return data_folder() / "specs" / "default.yaml"
 
 
-def quiet_prefect(verbose: bool) -> None:
-    """Prefect reads its settings when it is imported, so they are set before."""
+def quiet_libraries() -> None:
+    """Transformers and the hub read these when they are imported, so they are set before."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def quiet_prefect(verbose: bool) -> None:
+    """Prefect reads its settings when it is imported, so they are set before; so do other libraries."""
+    quiet_libraries()
     if not verbose:  # the server gets the log all the same, for its UI
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")

@@ -238,6 +238,19 @@ def test_init_writes_a_study_that_loads_and_overwrites_nothing(said: Said, tmp_p
     assert code == 2 and "is there already" in err
 
 
+def test_init_from_a_file_of_the_users_own(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"prompt": "dax is a", "completion": " bird"}\n')
+    own = ["init", str(tmp_path / "mine"), "--from", str(tmp_path / "train.jsonl")]
+    code, out, err = said(*own, "--base", "embedded:world")
+    assert (code, out) == (0, f"{tmp_path / 'mine' / 'spec.yaml'}\n")
+    assert "1 row of TRL prompt and completion (prompt, completion)" in err
+    code, _, err = said(*own)
+    assert code == 2 and "expected both" in err
+    own[1] = str(tmp_path / "other")
+    code, _, err = said(*own, "--base", str(tmp_path / "nowhere"))
+    assert code == 2 and "nowhere" in err and not (tmp_path / "other" / "spec.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

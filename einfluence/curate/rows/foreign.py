@@ -25,6 +25,12 @@ FORMATS = (
         "write `question` as `prompt` and the words of the right choice as `target`",
     ),
     Format(
+        ("question", "options"),
+        "questions with options",
+        "write `question` as `prompt` and the words of the right option as `target`; of ProntoQA and ProofWriter, "
+        "`source: {name: prontoqa, path: FILE}` reads more",
+    ),
+    Format(
         ("question", "answers"),
         "questions with several answers (SQuAD)",
         "write `context`, where there is one, and `question` as `prompt`, and one of the `answers` as `target`",
@@ -47,10 +53,21 @@ FORMATS = (
         "triplets",
         "write `source: {name: triplets, path: FILE}` into the spec instead of `samples: FILE`",
     ),
-    Format(
-        ("requested_rewrite",),
-        "edits of facts",
-        "write `source: {name: counterfact, path: FILE}`, or `name: mquake`, into the spec instead of `samples: FILE`",
+    *(
+        Format(
+            columns,
+            what,
+            f"write `source: {{name: {name}, path: FILE}}` into the spec instead of `samples: FILE`: that reads "
+            "what is a paraphrase, a conclusion and so on as well",
+        )
+        for columns, what, name in (
+            (("requested_rewrite", "single_hops"), "MQuAKE", "mquake"),
+            (("requested_rewrite",), "CounterFact", "counterfact"),
+            (("prompt", "target_new", "portability"), "KnowEdit", "knowedit"),
+            (("prompt", "target_new"), "CounterFact", "counterfact"),
+            (("hypothesis", "proof"), "EntailmentBank", "entailmentbank"),
+            (("metadata", "phrase"), "Leap-of-Thought", "leap_of_thought"),
+        )
     ),
 )
 
