@@ -2,7 +2,7 @@
 
 Wherever shards are computed, the policy is this one. A shard is committed to the store by whoever computed it, and only
 its counts come back. The blocks of a shard that failed are tried once more, each for itself. A block that raises an
-error again has failed. So has one whose worker dies when it computes nothing else.
+error again has failed. So has one whose worker dies when it computes nothing else, and one whose arm cannot be fitted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, Self
 
 from einfluence.compute import Done, record_failure
 from einfluence.errors import InputError
+from einfluence.fit import Fit
 from einfluence.plan import Plan
 from einfluence.shards import Job, Shards
 
@@ -69,6 +70,31 @@ class Watch:
     done: Callable[[Job, Done], None] = lambda job, done: None
     again: Callable[[str], None] = logging.getLogger(__name__).warning
     failed: Callable[[str], None] = logging.getLogger(__name__).error
+
+
+def fit_all(todo: Plan, act: Callable[[Fit], None], watch: Watch | None = None) -> tuple[Plan, list[Done]]:
+    """Fits what a plan found missing; the shards of an arm that cannot be fitted have failed, and all others are left.
+
+    Args:
+        todo: The plan.
+        act: Fits one (:func:`einfluence.fit.fit`).
+        watch: Who hears of what failed; by default the log.
+
+    Returns:
+        What is left to compute, and what the shards did that are not.
+
+    Raises:
+        InputError: When a sample does not fit the base or the store cannot be written.
+    """
+    watch = watch or Watch()
+    jobs, done = list(todo.jobs), list[Done]()
+    for missing in todo.fits:
+        error = _tried(partial(act, missing))
+        if isinstance(error, Exception):
+            watch.failed(str(error))
+            done += [record_failure(job, str(error)) for job in jobs if job.state_id == missing.state_id]
+            jobs = [job for job in jobs if job.state_id != missing.state_id]
+    return replace(todo, jobs=tuple(jobs), fits=()), done
 
 
 def execute(todo: Plan, executor: Executor, alone: Executor, watch: Watch | None = None) -> list[Done]:

@@ -64,4 +64,4 @@ def fit(missing: Fit, session: Session) -> None:
     except InputError:
         raise
     except Exception as error:
-        raise RuntimeError(f"{missing.label} failed, and what is in the store is kept: {first_line(error)}") from error
+        raise RuntimeError(f"{missing.label} failed: {first_line(error)}") from error

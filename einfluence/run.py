@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 from einfluence.attribute import attribute
-from einfluence.execute import Executor, execute
+from einfluence.execute import Executor, execute, fit_all
 from einfluence.fit import fit
 from einfluence.plan import Plan, plan
 from einfluence.prepare import find_part, prepare
@@ -48,9 +49,8 @@ def measure(
     executor = find_executor(runner, session, workers, device) if isinstance(runner, str) else runner
     prepared = [prepare(spec, part, store, session) for part in spec.parts]
     todo = plan(spec, prepared, store)
-    for missing in todo.fits:
-        fit(missing, session)
-    done = execute(todo, executor, Processes(1, device))
+    left, done = fit_all(todo, partial(fit, session=session))
+    done += execute(left, executor, Processes(1, device))
     done += [attribute(cells) for cells in todo.attributions]
     return finish_run(spec, store, run, todo, done, report=report)
 

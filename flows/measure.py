@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from einfluence.execute import Watch, fit_all
 from einfluence.runners import addressed
 from einfluence.score import Result, start_run
 from einfluence.session import session_here
@@ -51,11 +53,10 @@ def _measure(spec_file: str, store: str, runner: str, workers: int, device: str)
     spec = load_spec(spec_file)
     prepared = [curate(spec, part, store, session) for part in spec.parts]
     todo = plan(spec, prepared, store)
-    for missing in todo.fits:
-        fit(missing, session)
-    progress.meter.start(sum(len(job.probe_ids) for job in todo.jobs))
+    left, done = fit_all(todo, partial(fit, session=session), Watch(failed=get_run_logger().error))
+    progress.meter.start(sum(len(job.probe_ids) for job in left.jobs))
     try:
-        done = measure_shards(todo, runner, workers, device, session)
+        done += measure_shards(left, runner, workers, device, session)
     finally:
         progress.meter.stop()
     done += [attribute(cells) for cells in todo.attributions]

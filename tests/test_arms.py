@@ -143,7 +143,7 @@ def test_what_was_fitted_is_used_again_and_fitted_anew_where_it_is_lost_or_the_d
 
 
 @pytest.mark.parametrize("gives", ["an error", "a list"])
-def test_a_fit_that_fails_says_of_what_and_the_next_run_goes_on_from_there(
+def test_a_fit_that_fails_fails_its_arm_alone_and_the_next_run_tries_it_again(
     tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, gives: str
 ) -> None:
     def failing(*given: Any) -> Any:
@@ -151,12 +151,19 @@ def test_a_fit_that_fails_says_of_what_and_the_next_run_goes_on_from_there(
             raise ArithmeticError("singular matrix")
         return {"mean": [1.0]}
 
-    store, spec = tmp_path / "store", study(tmp_path, gpt2_folder)
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError) as error:
+    store, spec = (
+        tmp_path / "store",
+        study(tmp_path, gpt2_folder, arm="{estimator: centred_dot}\n  - {recipe: {steps: 1}}"),
+    )
+    with monkeypatch.context() as patched:
         patched.setattr(f"{__name__}.fit", failing)
-        einfluence.measure(spec, store, report=False)
+        result = einfluence.measure(spec, store, report=False)
+    assert (result.computed, result.failed) == (16, 4)
+    outcomes = "select estimator, status, count(*), any_value(reason) from outcomes group by all order by all"
+    [dot, tuned] = rows(store, outcomes)
     why = {"an error": "ArithmeticError: singular matrix", "a list": "AttributeError: 'list' object"}[gives]
-    assert "centred_dot centred gradients x 1 seed 0: fit failed" in str(error.value) and why in str(error.value)
+    assert dot[:3] == ("centred_dot", "failed", 4) and tuned == ("finetune", "done", 4, None)
+    assert "centred_dot centred gradients x 1 seed 0: fit failed: " in dot[3] and why in dot[3]
     assert einfluence.measure(spec, store, report=False).computed == 16
 
 
