@@ -136,7 +136,7 @@ def part_base(spec: Spec, part: Part) -> BaseInfo:
             what the base cannot have.
     """
     where, remote = f"parts.{part.name}.base", part.trust_remote_code
-    found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote)
+    found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote, head=part.head)
     if "prompt" not in objectives()[found.objective].can:
         for key, value in (("bos", part.bos), ("join", part.join)):
             if value not in ("auto", None):

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subsets, estimators
 from einfluence.errors import InputError
 from einfluence.faults import refused
+from einfluence.head import NewHead
 from einfluence.recipe import (
     Adam,
     AdamW,
@@ -139,6 +140,7 @@ class Part(Model):
     bos: Literal["auto", "always", "never"] = Field(
         default="auto", description="whether texts begin with the beginning-of-text token; auto as the tokenizer has it"
     )
+    head: NewHead | None = Field(default=None, description="`new` draws a head that the base's files do not hold")
     pairs: Int = Field(
         default=4_000_000,
         ge=1,

@@ -11,9 +11,10 @@ from typing import Any, cast
 from einfluence.digests import digest
 from einfluence.embedded import cache_folder, data_folder
 from einfluence.errors import InputError
+from einfluence.head import TASKS, Head
 from einfluence.keys import content_hash
 from einfluence.models.base import BaseInfo, Registered
-from einfluence.models.kinds import QUANTISED_FILES, foreign_code, read_config, read_json
+from einfluence.models.kinds import QUANTISED_FILES, built_for, foreign_code, read_config, read_json
 from einfluence.models.weights import INDEX, SINGLE, check_pointer, read_tensors, weight_files
 from einfluence.objectives import objective_of
 
@@ -31,7 +32,14 @@ NOT_READ = (
 TEMPLATES = "*chat_templates"
 
 
-def find_base(name: str, where: str, *, relative_to: Path = Path("."), trust_remote_code: bool = False) -> BaseInfo:
+def find_base(
+    name: str,
+    where: str,
+    *,
+    relative_to: Path = Path("."),
+    trust_remote_code: bool = False,
+    head: Head | None = None,
+) -> BaseInfo:
     """Finds a base's files and names them by their content, without building the model.
 
     Args:
@@ -39,16 +47,17 @@ def find_base(name: str, where: str, *, relative_to: Path = Path("."), trust_rem
         where: What error messages call the place where the name was written.
         relative_to: Folder of the spec.
         trust_remote_code: Whether the model's own Python files may be fetched and run.
+        head: A fresh head that is asked for.
 
     Raises:
         InputError: When there is no such model, its folder lacks config or weights, or it is of a kind that cannot be
             measured: an adapter, quantised weights, a model of another task.
     """
-    folder = _folder(name, where, relative_to, trust_remote_code)
-    return describe(folder, name, where, trust_remote_code)
+    folder = _folder(name, where, relative_to, trust_remote_code, head)
+    return describe(folder, name, where, trust_remote_code, head)
 
 
-def describe(folder: Path, label: str, where: str, trust_remote_code: bool) -> BaseInfo:
+def describe(folder: Path, label: str, where: str, trust_remote_code: bool, head: Head | None = None) -> BaseInfo:
     """What is known of the model in a folder, named by its content.
 
     The name covers config.json but for what it says of its writer, each tensor of the weights (however they are cut
@@ -59,7 +68,7 @@ def describe(folder: Path, label: str, where: str, trust_remote_code: bool) -> B
         InputError: As for :func:`find_base`.
     """
     try:
-        config, objective = _read(folder, where)
+        config, objective = _read(folder, where, head=head)
         tensors = read_tensors(weight_files(folder, config, where))
         files = _beside(folder, config, where, trust_remote_code, objective.reads(config))
         settings = json.dumps(_lasting(config), sort_keys=True)
@@ -67,13 +76,24 @@ def describe(folder: Path, label: str, where: str, trust_remote_code: bool) -> B
         raise InputError(where, f"{error.filename or folder} ({error.strerror})", "files that can be read") from error
     except RecursionError as error:
         raise InputError(where, f"{folder} with a config.json too deep to read", "a model's configuration") from error
-    return BaseInfo(content_hash((settings, tensors, files)), label, objective.name, str(folder), config)
+    base_id = content_hash((settings, tensors, files))
+    if head is None:
+        return BaseInfo(base_id, label, objective.name, str(folder), config)
+    base_id = content_hash((base_id, "head", head.seed))  # its objective and labels are in the settings
+    return BaseInfo(base_id, f"{label}, {head.label}", objective.name, str(folder), config, head=head)
 
 
-def _read(folder: Path, where: str, name: str | None = None) -> tuple[dict[str, Any], type[Registered]]:
+def _read(
+    folder: Path, where: str, name: str | None = None, head: Head | None = None
+) -> tuple[dict[str, Any], type[Registered]]:
     """config.json, and the objective of a base that can be measured."""
     config = read_config(folder, where, name)
+    config = config if head is None else head.configured(config)
     objective = objective_of(config, folder / "config.json")
+    if head is not None and not (objective.name in TASKS and built_for(config, TASKS[objective.name])):
+        found = f"a new head for {objective.name}"
+        fix = "write `head: {kind: new, objective: ..., labels: [...]}`"
+        raise InputError(f"{where} head", found, f"a classifier: {', '.join(TASKS)}", fix)
     objective.check(folder, config)
     return config, objective
 
@@ -125,7 +145,7 @@ def _ignored(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in NOT_READ)
 
 
-def _folder(name: str, where: str, relative_to: Path, trust_remote_code: bool) -> Path:
+def _folder(name: str, where: str, relative_to: Path, trust_remote_code: bool, head: Head | None) -> Path:
     if name.startswith("embedded:"):
         return _embedded(name.removeprefix("embedded:"), where)
     expected = "a model folder that exists, a hub id such as org/name, or embedded:NAME"
@@ -139,7 +159,7 @@ def _folder(name: str, where: str, relative_to: Path, trust_remote_code: bool) -
     repo, _, revision = name.partition("@")
     if exists or repo.startswith((".", "/", "~")) or repo.count("/") > 1:
         raise InputError(where, f"{name!r}, which is no folder", expected)
-    return _from_hub(repo, revision or None, where, trust_remote_code)
+    return _from_hub(repo, revision or None, where, trust_remote_code, head)
 
 
 def _embedded(name: str, where: str) -> Path:
@@ -152,10 +172,10 @@ def _embedded(name: str, where: str) -> Path:
     return folder
 
 
-def _from_hub(repo: str, revision: str | None, where: str, trust_remote_code: bool) -> Path:
+def _from_hub(repo: str, revision: str | None, where: str, trust_remote_code: bool, head: Head | None = None) -> Path:
     """Fetches what is read: config.json first, so that what cannot be measured is refused before the weights come."""
     folder = _fetch(repo, revision, where, ["config.json", "adapter_config.json", *QUANTISED_FILES])
-    (config, _), commit = _read(folder, where, repo), folder.name  # what is pushed meanwhile is not mixed in
+    (config, _), commit = _read(folder, where, repo, head), folder.name  # what is pushed meanwhile is not mixed in
     code = [] if trust_remote_code else ["*.py"]
     _fetch(repo, commit, where, ["*"], [*NOT_READ, "*/*", *code])
     named = config.get("transformers_weights")

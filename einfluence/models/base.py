@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from einfluence.head import Head
     from einfluence.samples import Sample
 
 Bos = Literal["auto", "always", "never"]
@@ -41,6 +42,7 @@ class BaseInfo:
         bos: How texts begin: ``auto`` as the tokenizer has it, ``always`` or ``never`` with a beginning-of-text token.
         dtype: What its weights are held in. ``bfloat16`` only where no number can change by it: the files hold nothing
             else, and all recipes want it (:func:`einfluence.bases.load.narrowed`).
+        head: A fresh head in place of what the files hold; to the numbers another base, so it is in ``base_id``.
     """
 
     base_id: str
@@ -50,6 +52,7 @@ class BaseInfo:
     config: dict[str, Any] = field(default_factory=dict[str, Any], compare=False)
     bos: Bos = "auto"
     dtype: Dtype = "float32"
+    head: Head | None = None
 
     def beginning(self, bos: Bos) -> BaseInfo:
         """The same base with texts that begin otherwise: to the numbers another base, so its id differs."""

@@ -15,6 +15,7 @@ from einfluence.errors import InputError
 from einfluence.models import loaded
 from einfluence.models.base import BaseInfo
 from einfluence.models.weights import Tensor, read_tensors, some, weight_files
+from einfluence.objectives.heads import draw_head
 
 # Ordinary texts, by which a tokenizer is held against its file.
 SPELLED = (
@@ -80,6 +81,7 @@ def load_model(
             dtype=dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
+            **(info.head.classes if info.head else {}),
             **options,
         )
     model, report = both
@@ -87,6 +89,8 @@ def load_model(
     if dtype != torch.float32 and floats - {torch.float32}:
         wide = replace(info, dtype="float32")
         return load_model(wide, auto, stored, trust_remote_code, what=what, expected=expected)
+    if info.head is not None:
+        report = draw_head(model, report, info.head.seed)
     loaded.check_filled(model, report, stored, info.folder)
     loaded.check_finite(model.named_parameters(), info.folder)
     loaded.recompute_buffers(model)
