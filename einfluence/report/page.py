@@ -111,7 +111,7 @@ def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples
         "few": few.arms,
         "counts": f"{part.label}, {most.probes:,} probes × {most.queries:,} queries",
         "scorecard": card | {"figure": scorecard_figure(lines, few)},
-        "lead": _lead(card, part.modality),
+        "lead": _lead(card, part.thing),
         "matrix": payload.matrices(connection, part, samples),
         "noisy": bool(noise),
         "slopes": sections.slopes(connection, few),
@@ -169,7 +169,7 @@ def summary_of(parts: Sequence[Part], failed: Rows) -> str:
     return here + (f" {lessons} failed; Provenance has the reasons." if count else "")
 
 
-def _lead(card: Mapping[str, Any], modality: str) -> Rows:
+def _lead(card: Mapping[str, Any], thing: str) -> Rows:
     """What opens the page on a part: the plainest verdicts on its first arm, and which arms differ from it.
 
     Violations come first, and those that another arm does not share before others; one that is met is among them.
@@ -182,7 +182,7 @@ def _lead(card: Mapping[str, Any], modality: str) -> Rows:
             against = [x["arm"].short for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
             alone = "" if lines[0] is item["lines"][0] else f"So when {lines[0]['arm'].short}. "
             told.setdefault(_told(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
-    every = [_sentence(lines, modality) for lines in told.values()]
+    every = [_sentence(lines, thing) for lines in told.values()]
     best = sorted(every, key=lambda line: -line["weight"])
     met = [line for line in every if line["verdict"] == "met"][:1]
     chosen = [*met, *(line for line in best if line not in met)][:LEAD]
@@ -195,13 +195,13 @@ def _told(line: dict[str, Any]) -> tuple[str, str]:
     return line["desideratum"] + ("" if together else line["variant"]), line["verdict"]
 
 
-def _sentence(lines: Rows, modality: str) -> dict[str, Any]:
+def _sentence(lines: Rows, thing: str) -> dict[str, Any]:
     first, against = lines[0], lines[0]["against"]
     said = first["sentence"]
     if len(lines) > 1:
         names = [noise_name(line["kind"]) for line in lines]
         noise = f"{', '.join(names[:-1])} or {names[-1]}"
-        said = sentence(first, first["arm"].estimator, modality, noise=noise)
+        said = sentence(first, first["arm"].estimator, thing, noise=noise)
     return {
         **first,
         "sentence": said,

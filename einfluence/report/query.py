@@ -90,6 +90,7 @@ class Arm:
     recipe: str
     base_label: str
     modality: str
+    thing: str
     label: str
     short: str
     settings: dict[str, Any] = field(compare=False)
@@ -122,8 +123,8 @@ class Part:
 
     @property
     def thing(self) -> str:
-        """What a sample of it is called."""
-        return "fact" if self.modality == "text" else "image"
+        """What a sample of it is called: a fact, a text or an image."""
+        return self.arms[0].thing
 
 
 def of_arm(found: Rows, part: Part) -> list[tuple[Arm, dict[str, Any]]]:
@@ -186,6 +187,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
             recipe=row["recipe"],
             base_label=row["base_label"],
             modality=row["modality"],
+            thing=row["thing"],
             label=label,
             short=short,
             settings=_settings(row),

@@ -90,7 +90,7 @@ def line_of(
         "title": words.title,
         "order": words.order,
         "symbol": SYMBOLS.get(row["verdict"], "–"),
-        "sentence": sentence(row, arm.estimator, part.modality, beside=beside) or row["note"] or "",
+        "sentence": sentence(row, arm.estimator, part.thing, beside=beside) or row["note"] or "",
         "shown": number(row["value"], 0 if row["desideratum"] == "checks" else 2),
         "interval": interval(row["ci_low"], row["ci_high"]) if row["ci_low"] is not None else "–",
     }

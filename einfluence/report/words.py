@@ -84,20 +84,19 @@ def is_headline(row: Mapping[str, Any]) -> bool:
 
 
 def sentence(
-    row: Mapping[str, Any], estimator: str, modality: str, *, beside: float | None = None, noise: str | None = None
+    row: Mapping[str, Any], estimator: str, thing: str, *, beside: float | None = None, noise: str | None = None
 ) -> str:
     """One sentence on one line of the scorecard, by its verdict.
 
     Args:
         row: The line.
         estimator: How the probes were taught.
-        modality: Of the base.
+        thing: What a sample of the base is called: a fact, a text or an image.
         beside: The value of the variant that the line's words name so.
         noise: What to call its noise; by default its own family and level.
     """
     if row["verdict"] == UNJUDGED:
         return ""
-    thing = "fact" if modality == "text" else "image"
     verb = "putting {} into the prompt" if estimator == "in_context" else "training on {}"
     do = verb.format(f"a{'n' if thing == 'image' else ''} {thing}")
     words = words_of(row)

@@ -22,6 +22,7 @@ from einfluence.report.provenance import engines
 from einfluence.report.query import parts_of, prepared
 from einfluence.report.sections import _short_names
 from einfluence.report.terminal import times
+from einfluence.report.words import sentence
 from tests.report.conftest import RUN
 from tests.report.tables import HOSTILE, TEXT_ARMS, Tables, small_store, text_part
 
@@ -97,6 +98,21 @@ def test_the_page_opens_with_findings_and_counts_of_each_part(page_file: Path) -
     assert "Training on a fact raises its negation along with its paraphrase." in top
     assert "Not so when in the prompt." in top
     assert [text for text in re.findall(r"</span> (\d+)<span class=\"word\"> met", top)][:3] == ["5", "5", "7"]
+
+
+def test_a_sample_is_called_a_fact_a_text_or_an_image_by_what_its_base_is_asked() -> None:
+    connection = small_store()
+
+    def things() -> list[str]:
+        with prepared(connection):
+            return [part.thing for part in parts_of(connection)]
+
+    assert things() == ["fact", "image"]
+    connection.execute("update bases set json = '{\"objective\": \"sequence_class\"}' where modality = 'text'")
+    assert things() == ["text", "image"]
+    line = {"desideratum": "negation", "variant": "contrast", "formula": "contrast", "kind": None, "level": None}
+    said = sentence({**line, "verdict": "violated", "value": 0.0}, "in_context", "text")
+    assert said.startswith("Putting a text into the prompt raises")
 
 
 def test_writing_a_report_leaves_the_connection_as_it_was(store: duckdb.DuckDBPyConnection, page_file: Path) -> None:

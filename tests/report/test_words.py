@@ -21,9 +21,9 @@ def row(desideratum: str = "semantic_decay", variant: str = "spearman", **said: 
 
 def test_a_violated_negation_says_how_much_it_rose_beside_itself() -> None:
     line = row("negation", "contrast", verdict="violated")
-    said = sentence(line, "finetune", "text", beside=0.62)
+    said = sentence(line, "finetune", "fact", beside=0.62)
     assert said == "Training on a fact raises its negation along with its paraphrase, 0.62 times as much as itself."
-    assert "times" not in sentence(line, "finetune", "text", beside=-0.1)
+    assert "times" not in sentence(line, "finetune", "fact", beside=-0.1)
 
 
 def test_a_position_is_the_share_of_the_way_from_start_to_ideal() -> None:
@@ -45,7 +45,7 @@ def test_every_sentence_can_be_said_of_texts_and_of_images() -> None:
 
 
 def test_of_a_row_without_a_verdict_nothing_is_said() -> None:
-    assert sentence(row("negation", "contrast", verdict=UNJUDGED), "finetune", "text") == ""
+    assert sentence(row("negation", "contrast", verdict=UNJUDGED), "finetune", "fact") == ""
 
 
 def test_a_desideratum_of_the_users_own_is_called_by_its_name_and_stands_on_the_scorecard() -> None:

@@ -15,7 +15,12 @@ named as (
         recipes.label as recipe_label,
         recipes.json as recipe_json,
         coalesce(bases.label, report_arms.base) as base_label,
-        coalesce(bases.modality, 'text') as modality
+        coalesce(bases.modality, 'text') as modality,
+        case
+            when bases.modality = 'image' then 'image'
+            when coalesce(bases.json ->> 'objective', 'causal_lm') = 'causal_lm' then 'fact'
+            else 'text'
+        end as thing
     from report_arms
     left join bases on report_arms.base = bases.base
     left join recipes on report_arms.recipe = recipes.recipe and report_arms.estimator = recipes.estimator
