@@ -34,6 +34,7 @@ bench: install
 	$(BIN)/python -m benchmarks.bench_desiderata
 	$(BIN)/python benchmarks/bench_pipeline.py
 	$(BIN)/python -m benchmarks.bench_report
+	$(BIN)/python -m benchmarks.bench_training
 
 # The README's figure, from the store of `make demo`.
 figure: install
