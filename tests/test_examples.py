@@ -1,0 +1,26 @@
+"""Every spec in examples/ runs as it is, without a network, and leaves no probe out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import einfluence
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("spec", EXAMPLES, ids=lambda spec: spec.stem)
+def test_an_example_runs_as_it_is(spec: Path, tmp_path: Path) -> None:
+    result = einfluence.measure(spec, tmp_path / "store", report=False)
+    assert result.computed and not result.failed
+    with einfluence.Store(tmp_path / "store").connect() as connection:
+        selves = connection.sql(
+            "select avg(influence) from influence join relations using (probe_id, query_id) where kind = 'self'"
+        ).fetchall()
+    assert selves[0][0] > 0
+
+
+def test_there_is_an_example_of_a_text_and_of_an_image() -> None:
+    assert {spec.stem for spec in EXAMPLES} >= {"language-model", "image-classifier"}
