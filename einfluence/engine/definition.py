@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from peft.tuners.lora import LoraLayer
 
 from einfluence.engine.adapters import adapted, adapted_parameter
@@ -236,21 +237,23 @@ def set_rate(recipe: Recipe, optimizer: torch.optim.Optimizer, rate: float) -> N
         group["lr"] = recipe.optimizer.lr * rate
 
 
-def step_loss(objective: Objective, model: torch.nn.Module, loss: Loss) -> torch.Tensor:
-    """Weighted negative log-probability of the items' target tokens, over the divisor; a scalar in nats."""
+def step_loss(objective: Objective, model: torch.nn.Module, loss: Loss) -> Float[torch.Tensor, ""]:
+    """Weighted negative log-probability of the items' target tokens, over the divisor; in nats."""
     pairs = zip(loss.items, loss.weights, strict=True)
     terms = [weight * target_logprobs(objective, model, item) for item, weight in pairs]
     return -(torch.cat(terms).sum() / loss.divisor)
 
 
-def target_logprobs(objective: Objective, model: torch.nn.Module, item: Item) -> torch.Tensor:
-    """Log-probabilities (n_target,) of a sample's targets, in nats."""
+def target_logprobs(objective: Objective, model: torch.nn.Module, item: Item) -> Float[torch.Tensor, " targets"]:
+    """Log-probabilities of a sample's targets, in nats."""
     logits, targets = target_logits(objective, model, item)
     return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0]
 
 
-def target_logits(objective: Objective, model: torch.nn.Module, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logits (n_target, classes) that predict a sample's targets, and the targets' indices (n_target,)."""
+def target_logits(
+    objective: Objective, model: torch.nn.Module, item: Item
+) -> tuple[Float[torch.Tensor, "targets classes"], Int[torch.Tensor, " targets"]]:
+    """The logits that predict a sample's targets, and the targets' indices."""
     parameter = next(model.parameters())
     batch = objective.collate([item]).to(parameter.device, parameter.dtype)
     return objective.logits(model, batch)[0], batch.targets[0]

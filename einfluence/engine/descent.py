@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from einfluence.engine.definition import make_optimizer, set_rate
@@ -16,9 +17,9 @@ from einfluence.engine.outcomes import TrainingTrace, clip_gradients, per_probe_
 from einfluence.engine.schedule import Loss, Training, loss_of
 from einfluence.spec import Recipe
 
-Gradients = Callable[[Sequence[Loss], bool], tuple[Tensor, Sequence[Tensor | None]]]
-"""``gradients(losses, new)``: of N losses their values (N,), and the gradient of each stacked parameter (N, *shape), or
-None for one that no loss depends on. ``new`` says whether the losses are others than a step before."""
+Gradients = Callable[[Sequence[Loss], bool], tuple[Float[Tensor, " N"], Sequence[Float[Tensor, "N ..."] | None]]]
+"""``gradients(losses, new)``: of N losses their values, and the gradient of each stacked parameter, or None for one
+that no loss depends on. ``new`` says whether the losses are others than a step before."""
 
 
 class Part(Protocol):
@@ -34,14 +35,17 @@ P = TypeVar("P", bound=Part)
 
 
 def descend(
-    recipe: Recipe, trainings: Sequence[Training[Item]], values: Sequence[Tensor], gradients: Gradients
+    recipe: Recipe,
+    trainings: Sequence[Training[Item]],
+    values: Sequence[Float[Tensor, "N ..."]],
+    gradients: Gradients,
 ) -> TrainingTrace:
     """Takes all steps of N trainings; what one does never reaches another.
 
     Args:
         recipe: Optimizer and clipping.
         trainings: N of one rhythm.
-        values: The trained parameters (N, *shape), leaves that are changed in place.
+        values: The stacked trained parameters, leaves that are changed in place.
         gradients: Of the losses of a step.
     """
     begin, n = time.perf_counter(), len(trainings)
@@ -117,10 +121,10 @@ def split(losses: Sequence[Loss], budget: int) -> list[list[int]]:
 
 def by_part(
     parts: Sequence[P],
-    values: list[Tensor],
+    values: list[Float[Tensor, "N ..."]],
     gradients: Callable[[P, list[Tensor]], tuple[Tensor, Sequence[Tensor]]],
-) -> tuple[Tensor, Sequence[Tensor]]:
-    """Losses (N,) and gradients of parameters (N, *shape), summed over the parts; 0 for a slot that is in none."""
+) -> tuple[Float[Tensor, " N"], Sequence[Float[Tensor, "N ..."]]]:
+    """Losses and gradients of stacked parameters, summed over the parts; 0 for a slot that is in none."""
     n = len(values[0])
     if len(parts) == 1 and len(parts[0].slots) == n:
         return gradients(parts[0], values)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float, Float32, Int, Shaped
 
 from einfluence.engine.measurement import Item, TextItem
 from einfluence.engine.structure import settled_model
@@ -21,8 +22,10 @@ TOKENS = 1024  # that go through the network at once
 AT_ONCE = 256  # items of other kinds
 
 
-def features(base: Base, samples: Sequence[Sample], *, layer: float = 0.5) -> npt.NDArray[np.float32]:
-    """What the base makes of each sample: float32 of shape (n, 2, d) for texts to be continued, else (n, d).
+def features(
+    base: Base, samples: Sequence[Sample], *, layer: float = 0.5
+) -> Float32[npt.NDArray[np.float32], "n *means d"]:
+    """What the base makes of each sample: (n, 2, d) for texts to be continued, else (n, d).
 
     Text to be continued: two means of the hidden states, over all tokens and over those of the target, at the layer
     that stands at the fraction ``layer`` of the depth (0 is the embedding). Only at the target has the model read it
@@ -51,8 +54,8 @@ def _texts(base: Base, items: Sequence[TextItem], layer: float) -> list[torch.Te
     return [rows[index] for index in range(len(items))]
 
 
-def states_at(model: torch.nn.Module, ids: torch.Tensor, layer: float) -> torch.Tensor:
-    """Hidden states (n, L, d) of texts (n, L) at a fraction of the depth; what comes after it is not computed."""
+def states_at(model: torch.nn.Module, ids: Int[torch.Tensor, "n L"], layer: float) -> Float[torch.Tensor, "n L d"]:
+    """Hidden states of texts at a fraction of the depth; what comes after it is not computed."""
     states = _states(model, ids, layer)
     plain = states.dim() == 3 and states.shape[:2] == ids.shape
     if plain and (ids.shape[0] != ids.shape[1] or len(_states(model, ids[:1], layer)) == 1):
@@ -70,8 +73,8 @@ def _states(model: torch.nn.Module, ids: torch.Tensor, layer: float) -> torch.Te
     return entering(blocks[place], lambda: model(ids, use_cache=False))
 
 
-def _of_one(states: torch.Tensor) -> torch.Tensor:
-    """(L, d) from a text's states: tokens may come before texts, and what runs side by side (Gemma-3n) is averaged."""
+def _of_one(states: Float[torch.Tensor, "..."]) -> Float[torch.Tensor, "L d"]:
+    """The states of one text, whose tokens may come first; what runs side by side (Gemma-3n) is averaged."""
     if states.dim() == 4:
         states = states.mean(2) if states.shape[0] == 1 and states.shape[1] > 1 else states.mean(0)
     return states[0] if states.shape[0] == 1 else states[:, 0]
@@ -114,8 +117,8 @@ def _at_targets(states: torch.Tensor, batch: Batch) -> torch.Tensor:
     return _mean(torch.take_along_dim(states, batch.places[..., None], 1), batch.counts)
 
 
-def _mean(states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """(B, d) means of states (B, L, d) over the positions that are no padding."""
+def _mean(states: Float[torch.Tensor, "B L d"], mask: Shaped[torch.Tensor, "B L"] | None) -> Float[torch.Tensor, "B d"]:
+    """Means over the positions that are no padding."""
     if mask is None:
         return states.mean(1)
     share = mask.to(states.dtype) / mask.sum(1, keepdim=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -186,8 +187,10 @@ class GenericEngine:
         groups = [losses] if self.pads else [[_of_size(loss, size) for loss in losses] for size in sorted(sizes)]
         return [_Part.of(self, group, slots) for group in groups for slots in split(group, self.sizes.train)]
 
-    def logits(self, values: Values, batch: Batch, shared: bool) -> Tensor:
-        """(N, B, T, classes), from parameters (N, *shape) and N batches, or one that all N read."""
+    def logits(
+        self, values: Mapping[str, Float[Tensor, "N ..."]], batch: Batch, shared: bool
+    ) -> Float[Tensor, "N B T classes"]:
+        """Logits from stacked parameters and N batches, or one that all N read."""
 
         def one(own: dict[str, Tensor], batch: Batch) -> Tensor:
             def call(*args: Any, **inputs: Any) -> Any:
@@ -216,15 +219,15 @@ class _Part:
         slots: Which of the trainings.
         batch: (n, B, ...) for n slots, or (B, ...) where all of them read the same.
         shared: Whether they do.
-        weights: (n, B, T), 0 where an item only fills a slot up.
-        divisors: (n,).
+        weights: 0 where an item only pads a slot.
+        divisors: One for each slot.
     """
 
     slots: list[int]
     batch: Batch
     shared: bool
-    weights: Tensor
-    divisors: Tensor
+    weights: Float[Tensor, "n B T"]
+    divisors: Float[Tensor, " n"]
 
     @classmethod
     def of(cls, engine: GenericEngine, losses: Sequence[Loss], slots: list[int]) -> _Part:
@@ -244,8 +247,8 @@ class _Part:
             slots, batch, shared, torch.tensor(weights, dtype=exact, device=engine.device)[..., None] * counts, divisors
         )
 
-    def loss(self, logits: Tensor) -> Tensor:
-        """(n,) from logits (n, B, T, classes)."""
+    def loss(self, logits: Float[Tensor, "n B T classes"]) -> Float[Tensor, " n"]:
+        """The loss of each slot."""
         targets = self.batch.targets.expand(logits.shape[:-1])
         nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape)
         return (nats * self.weights).sum((1, 2)) / self.divisors
@@ -304,8 +307,10 @@ class _QueryScorer:
         return [Scores(self.before.logprob + change[i], self.n_tokens, rank[i]) for i in range(len(deltas))]
 
     @torch.no_grad()
-    def _put(self, values: Values, which: range, block: tuple[list[int], Batch, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Log-probabilities and ranks (slots, queries of the block); slots that are left over repeat the last one."""
+    def _put(
+        self, values: Values, which: range, block: tuple[list[int], Batch, int]
+    ) -> tuple[Float64[np.ndarray, "slots queries"], Int64[np.ndarray, "slots queries"]]:
+        """Log-probabilities and ranks of the queries of a block; slots that are left over repeat the last one."""
         _, batch, slots = block
         taken = [min(i, which.stop - 1) for i in range(which.start, which.start + slots)]
         logits = self.engine.logits({name: value[taken] for name, value in values.items()}, batch, True)
@@ -334,7 +339,9 @@ def _takes_ids_alone(module: nn.Embedding) -> bool:
     return len(inspect.signature(module.forward).parameters) == 1
 
 
-def _look_up(module: nn.Embedding, forward: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+def _look_up(
+    module: nn.Embedding, forward: Callable[[Tensor], Tensor], ids: Int[Tensor, "*shape"]
+) -> Float[Tensor, "*shape width"]:
     """An embedding whose padding row learns nothing where it is read: under vmap torch forgets that."""
     padding, module.padding_idx = module.padding_idx, None
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Float64, Int64
 
 from einfluence.models.base import Item
 from einfluence.objectives.causal_lm import TextItem
@@ -22,15 +23,15 @@ class Scores:
     """Log-probabilities of Q queries, in their order.
 
     Args:
-        logprob: float64 array (Q,), nats, summed over the target's tokens.
-        n_tokens: int array (Q,), tokens of the target.
-        rank: int array (Q,), the largest of the ranks that the target's tokens have in the vocabulary, each at its
+        logprob: Nats, summed over the target's tokens.
+        n_tokens: Tokens of the target.
+        rank: The largest of the ranks that the target's tokens have in the vocabulary, each at its
             place (or the label's among the classes); 1 is the first choice. Ties count in the target's favour.
     """
 
-    logprob: npt.NDArray[np.float64]
-    n_tokens: npt.NDArray[np.int64]
-    rank: npt.NDArray[np.int64]
+    logprob: Float64[npt.NDArray[np.float64], " Q"]
+    n_tokens: Int64[npt.NDArray[np.int64], " Q"]
+    rank: Int64[npt.NDArray[np.int64], " Q"]
 
 
 @dataclass(frozen=True)

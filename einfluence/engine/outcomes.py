@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from einfluence.engine.measurement import MeasuredRow, Measurement, Tuned
@@ -23,18 +24,22 @@ class TrainingTrace:
     seconds: float
 
     @classmethod
-    def of(cls, losses: Sequence[Tensor], first_norm: Tensor, probes: int, seconds: float) -> TrainingTrace:
-        """From tensors (N,), one for each step."""
+    def of(
+        cls, losses: Sequence[Float[Tensor, " N"]], first_norm: Float[Tensor, " N"], probes: int, seconds: float
+    ) -> TrainingTrace:
+        """From the losses before each step."""
         table = torch.stack(list(losses), 1).double().cpu().tolist() if losses else [[] for _ in range(probes)]
         return cls(table, first_norm.double().cpu().tolist(), seconds)
 
 
-def per_probe_norms(gradients: Sequence[Tensor]) -> Tensor:
-    """(N,) Euclidean norms over all of a probe's gradients, each (N, ...)."""
+def per_probe_norms(gradients: Sequence[Float[Tensor, "N ..."]]) -> Float[Tensor, " N"]:
+    """Euclidean norms over all of a probe's gradients."""
     return torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
 
 
-def clip_gradients(gradients: Sequence[Tensor], norms: Tensor, clip: float | None) -> Sequence[Tensor]:
+def clip_gradients(
+    gradients: Sequence[Float[Tensor, "N ..."]], norms: Float[Tensor, " N"], clip: float | None
+) -> Sequence[Float[Tensor, "N ..."]]:
     """Scales each probe's gradients to a norm of at most ``clip``, as torch's clip_grad_norm_ does."""
     if clip is None:
         return gradients
@@ -70,7 +75,7 @@ def merge(found: Sequence[Measurement]) -> Measurement:
 def outcomes(
     told: TrainingTrace,
     recipe: Recipe,
-    updates: Mapping[str, Tensor],
+    updates: Mapping[str, Float[Tensor, " N"]],
     norms: Mapping[str, float],
     delta: Callable[[int], dict[str, Tensor]],
 ) -> list[Tuned]:
@@ -79,7 +84,7 @@ def outcomes(
     Args:
         told: Of the batch.
         recipe: How it was trained.
-        updates: By parameter of the base, (N,) norms of its change.
+        updates: By parameter of the base, norms of its change.
         norms: By parameter of the base, its norm before.
         delta: Gives what changed of one probe.
     """

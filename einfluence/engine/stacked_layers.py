@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-Weights = Callable[[str], Tensor]  # "weight" or "bias" -> (N, *shape)
+Weights = Callable[[str], Float[Tensor, "N ..."]]  # of "weight" or "bias"
 
 
-def linear(module: nn.Linear, x: Tensor, weights: Weights) -> Tensor:
-    """(N * rows, ..., in) to (N * rows, ..., out)."""
+def linear(module: nn.Linear, x: Float[Tensor, "batch *any in"], weights: Weights) -> Float[Tensor, "batch *any out"]:
+    """N products side by side."""
     weight = weights("weight")
     bias = None if module._parameters["bias"] is None else weights("bias")  # pyright: ignore[reportPrivateUsage]
     if weight.shape[0] == 1:
@@ -29,14 +30,14 @@ def linear(module: nn.Linear, x: Tensor, weights: Weights) -> Tensor:
 
 
 class Unfolded(NamedTuple):
-    """Images as a convolution sees them: (B, places, kh * kw * channels), and how many places there are each way."""
+    """Images as a convolution sees them: kh * kw * channels numbers a place, and how many places there are each way."""
 
-    patches: Tensor
+    patches: Float[Tensor, "batch places patch"]
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, module: nn.Conv2d, x: Tensor) -> Unfolded:
-        """From (B, channels, height, width)."""
+    def of(cls, module: nn.Conv2d, x: Float[Tensor, "batch channels height width"]) -> Unfolded:
+        """What a layer reads of images."""
         geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
         return cls(*_Patches.apply(x, geometry))  # pyright: ignore[reportGeneralTypeIssues]
 
@@ -50,8 +51,10 @@ def _plain(module: nn.Conv2d) -> bool:
     return module.groups == 1 and module.padding_mode == "zeros" and isinstance(module.padding, tuple)
 
 
-def conv2d(module: nn.Conv2d, x: Tensor | Unfolded, weights: Weights) -> Tensor:
-    """(N * rows, channels, height, width), by one product over unfolded patches, else grouped."""
+def conv2d(
+    module: nn.Conv2d, x: Float[Tensor, "batch channels height width"] | Unfolded, weights: Weights
+) -> Float[Tensor, "batch out_channels out_height out_width"]:
+    """N convolutions side by side: by one product over unfolded patches, else grouped."""
     weight = weights("weight")
     bias = None if module._parameters["bias"] is None else weights("bias")  # pyright: ignore[reportPrivateUsage]
     probes = weight.shape[0]
@@ -85,7 +88,7 @@ def conv2d(module: nn.Conv2d, x: Tensor | Unfolded, weights: Weights) -> Tensor:
     return out.view(each, probes, -1, *out.shape[2:]).transpose(0, 1).reshape(x.shape[0], -1, *out.shape[2:])
 
 
-def normalised(module: nn.Module, x: Tensor, weights: Weights) -> Tensor:
+def normalised(module: nn.Module, x: Float[Tensor, "batch *shape"], weights: Weights) -> Float[Tensor, "batch *shape"]:
     """BatchNorm2d in eval mode (the base's running statistics), GroupNorm, LayerNorm: normalise, scale, shift."""
     if isinstance(module, nn.LayerNorm):
         plain = F.layer_norm(x, module.normalized_shape, None, None, module.eps)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
@@ -165,15 +166,15 @@ class ImageEngine:
         delta = partial(_pick, names, values)
         return outcomes(told, self.recipe, updates, self.norms, delta)
 
-    def _update_norms(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _update_norms(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> dict[str, Float[Tensor, " N"]]:
         if self.recipe.adapter.kind == "lora":
             changes = {f"{layer}.weight": _lora_change(values, layer, scale) for layer, scale in self.scales.items()}
         else:
             changes = {name: value - self.start[name] for name, value in values.items()}
         return {name: change.flatten(1).norm(dim=1) for name, change in changes.items()}
 
-    def _put(self, values: Mapping[str, Tensor]) -> None:
-        """Gives each layer its parameters for N probes, (N, *shape)."""
+    def _put(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> None:
+        """Gives each layer its parameters for N probes."""
         if self.recipe.adapter.kind == "lora":
             base = self.parameters
             values = {
@@ -211,16 +212,16 @@ class _Rows:
     """The images of one step of N trainings, equally many of each: where one has fewer, black ones of weight 0.
 
     Args:
-        pixels: (N * rows, channels, height, width).
-        labels: (N * rows,) class indices.
-        weights: (N, rows), in the logits' precision.
-        divisors: (N,), likewise.
+        pixels: Of the images of all trainings, N * rows.
+        labels: Class indices.
+        weights: In the logits' precision.
+        divisors: Likewise.
     """
 
-    pixels: Tensor
-    labels: Tensor
-    weights: Tensor
-    divisors: Tensor
+    pixels: Float[Tensor, "images channels height width"]
+    labels: Int[Tensor, " images"]
+    weights: Float[Tensor, "N rows"]
+    divisors: Float[Tensor, " N"]
 
     @classmethod
     def of(cls, losses: Sequence[Loss], dtype: torch.dtype, device: torch.device) -> _Rows:
@@ -235,8 +236,8 @@ class _Rows:
         divisors = [loss.divisor for loss in losses]
         return cls(pixels, labels, *(torch.tensor(each, dtype=exact, device=device) for each in (weights, divisors)))
 
-    def loss(self, logits: Tensor) -> Tensor:
-        """(N,) from logits (N * rows, classes)."""
+    def loss(self, logits: Float[Tensor, "images classes"]) -> Float[Tensor, " N"]:
+        """The loss of each training."""
         nats = torch.nn.functional.cross_entropy(logits.to(self.weights.dtype), self.labels, reduction="none")
         return (nats.view(self.weights.shape) * self.weights).sum(1) / self.divisors
 
@@ -260,8 +261,8 @@ def _forward(run: Callable[[Any, Tensor, Any], Tensor], module: nn.Module, owner
     return run(module, x, weights)
 
 
-def _lora_change(values: Mapping[str, Tensor], layer: str, scale: float) -> Tensor:
-    """(N, *weight shape): alpha / r * B A."""
+def _lora_change(values: Mapping[str, Tensor], layer: str, scale: float) -> Float[Tensor, "N ..."]:
+    """Alpha / r * B A, in the weight's shape."""
     down = values[f"{_PREFIX}{layer}.lora_A.default.weight"]
     up = values[f"{_PREFIX}{layer}.lora_B.default.weight"]
     change = scale * (up.flatten(2) @ down.flatten(2))

@@ -7,6 +7,7 @@ from functools import partial, reduce
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -26,7 +27,9 @@ def pool_first(model: nn.Module) -> None:
             cast("Any", module).forward = partial(_pooled, module, cast("Any", module.forward))
 
 
-def _pooled(module: nn.MaxPool2d, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _pooled(
+    module: nn.MaxPool2d, forward: Callable[[Tensor], Tensor], x: Float[Tensor, "*batch height width"]
+) -> Float[Tensor, "*batch out_height out_width"]:
     """Max-pooling; where no gradient is wanted and the windows tile the image, as a maximum of slices.
 
     torch's own also notes where each maximum was, which costs more than finding it.

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from einfluence.engine.measurement import ImageItem, Scores
@@ -125,8 +126,10 @@ def _in_cache(model: nn.Module, queries: Sequence[ImageItem], dtype: torch.dtype
 _CACHED = 1 << 19  # numbers; with their inputs they fit a second-level cache of 2 to 4 MB
 
 
-def image_batch(items: Sequence[ImageItem], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels (B, channels, height, width) and class indices (B,) of some items."""
+def image_batch(
+    items: Sequence[ImageItem], dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "B channels height width"], Int[Tensor, " B"]]:
+    """Pixels and class indices of some items."""
     pixels = torch.from_numpy(np.stack([item.pixels for item in items])).to(device, dtype)
     labels = torch.tensor([item.label for item in items], device=device)
     return pixels.contiguous(memory_format=torch.channels_last), labels

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AttentionInterface
 
@@ -38,9 +39,9 @@ class PackedLayout:
         shared: P; 0 where there is no prefix.
         rows: G * n.
         width: S.
-        lengths: (G,) true lengths of the prefixes.
-        taken: (G * P + G * n * S,) which token sits in each place (any, where none does); None if all are taken.
-        places: (L,) the place of each token; None if all are taken.
+        lengths: True lengths of the prefixes.
+        taken: Which token is in each of the G * P + G * n * S places (any, where none is); None if all are taken.
+        places: The place of each token; None if all are taken.
         seen: The attention modules in the order of their calls; ``windows`` how far each one looks back.
     """
 
@@ -48,9 +49,9 @@ class PackedLayout:
     shared: int = 0
     rows: int = 1
     width: int = 0
-    lengths: Tensor | None = None
-    taken: Tensor | None = None
-    places: Tensor | None = None
+    lengths: Int[Tensor, " G"] | None = None
+    taken: Int[Tensor, " places"] | None = None
+    places: Int[Tensor, " L"] | None = None
     seen: list[torch.nn.Module] = field(default_factory=list[torch.nn.Module])
     windows: list[int | None] = field(default_factory=list[int | None])
     masks: dict[tuple[Any, ...], Tensor] = field(default_factory=dict[tuple[Any, ...], Tensor])
@@ -85,9 +86,9 @@ class _Rule:
 
 def attend(
     module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    query: Float[Tensor, "B heads L width"],
+    key: Float[Tensor, "B kv_heads L width"],
+    value: Float[Tensor, "B kv_heads L out_width"],
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
@@ -95,8 +96,8 @@ def attend(
     softcap: float | None = None,
     is_causal: bool | None = None,
     **others: Any,
-) -> tuple[Tensor, None]:
-    """Attention as transformers' interface has it: (B, heads, L, width) in, (B, L, heads, width) out.
+) -> tuple[Float[Tensor, "B L heads out_width"], None]:
+    """Attention as transformers' interface has it.
 
     Raises:
         InputError: When the model asks for something that is not known here (sinks, biases, a mask of its own).
@@ -124,26 +125,32 @@ def attend(
 
 @dataclass(frozen=True)
 class _Texts:
-    """Queries, keys and values (B * texts, heads, length, width) of the texts in B sequences."""
+    """Queries, keys and values of the texts in ``batch`` sequences."""
 
-    q: Tensor
-    k: Tensor
-    v: Tensor
+    q: Float[Tensor, "texts heads length width"]
+    k: Float[Tensor, "texts kv_heads length width"]
+    v: Float[Tensor, "texts kv_heads length out_width"]
     batch: int
 
     @classmethod
-    def of(cls, q: Tensor, k: Tensor, v: Tensor, texts: int) -> _Texts:
-        """From (B, texts * length, heads, width)."""
+    def of(
+        cls,
+        q: Float[Tensor, "B tokens heads width"],
+        k: Float[Tensor, "B tokens kv_heads width"],
+        v: Float[Tensor, "B tokens kv_heads out_width"],
+        texts: int,
+    ) -> _Texts:
+        """Cuts each sequence into equally long texts."""
         batch = q.shape[0]
         q, k, v = (x.reshape(batch * texts, -1, *x.shape[2:]).transpose(1, 2) for x in (q, k, v))
         return cls(q, k, v, batch)
 
-    def flat(self, out: Tensor) -> Tensor:
-        """(B * texts, heads, length, width) to (B, texts * length, heads, width)."""
+    def flat(self, out: Float[Tensor, "texts heads length width"]) -> Float[Tensor, "B tokens heads width"]:
+        """Lays the texts end to end again."""
         return out.transpose(1, 2).reshape(self.batch, -1, out.shape[1], out.shape[3])
 
 
-def _alone(layout: PackedLayout, texts: _Texts, rule: _Rule) -> Tensor:
+def _alone(layout: PackedLayout, texts: _Texts, rule: _Rule) -> Float[Tensor, "B tokens heads width"]:
     q, k, v = texts.q, texts.k, texts.v
     count, heads, length, width = q.shape
     window = rule.window if rule.window is not None and rule.window < length else None
@@ -155,7 +162,7 @@ def _alone(layout: PackedLayout, texts: _Texts, rule: _Rule) -> Tensor:
         return texts.flat(attention(q, k, v, is_causal=causal, scale=rule.scale, enable_gqa=grouped))
     fill = max(-length % 8, 16 - length) if short else 0  # a softmax over few keys that are no multiple is slow
     kv = k.shape[1]
-    k, v = (_filled(x, fill).reshape(count * kv, length + fill, -1) for x in (k, v))
+    k, v = (_padded(x, fill).reshape(count * kv, length + fill, -1) for x in (k, v))
     query = q.reshape(count * kv, heads // kv * length, width)
     mask = _own_mask(layout, q, window, fill).repeat(heads // kv, 1).expand(count * kv, -1, -1)
     if rule.softcap is None:
@@ -165,7 +172,9 @@ def _alone(layout: PackedLayout, texts: _Texts, rule: _Rule) -> Tensor:
     return texts.flat((scores.softmax(-1) @ v).view(count, heads, length, v.shape[-1]))
 
 
-def _after_prefix(layout: PackedLayout, prefix: _Texts, own: _Texts, rule: _Rule) -> Tensor:
+def _after_prefix(
+    layout: PackedLayout, prefix: _Texts, own: _Texts, rule: _Rule
+) -> Float[Tensor, "B tokens heads width"]:
     """Rows see their group's prefix, which is not copied for each of them, and then themselves."""
     count, heads, length, width = own.q.shape
     sets, kv, shared = prefix.k.shape[:3]  # sets = B * G
@@ -175,8 +184,8 @@ def _after_prefix(layout: PackedLayout, prefix: _Texts, own: _Texts, rule: _Rule
         own.v.shape[-1],
     )  # rows a group; queries a key head and row
     fill = -(shared + length) % 8 if own.q.device.type == "cpu" else 0  # as above
-    keys, values = _filled(own.k, fill), _filled(own.v, fill)
-    mask = _prefix_mask(layout, own.q, shared, rule.window, fill)  # (G, 1, 1, 1, S, P + S + fill)
+    keys, values = _padded(own.k, fill), _padded(own.v, fill)
+    mask = _prefix_mask(layout, own.q, shared, rule.window, fill)
     query = own.q.reshape(count, kv, each, width)
     by_group = query.view(sets, n, kv, each, width).transpose(1, 2).reshape(sets, kv, n * each, width)
     to_prefix = by_group @ prefix.k.transpose(-1, -2)  # (sets, kv, n * each, P)
@@ -191,17 +200,19 @@ def _after_prefix(layout: PackedLayout, prefix: _Texts, own: _Texts, rule: _Rule
     return own.flat(out.reshape(count, heads, length, out_width))
 
 
-def _filled(x: Tensor, fill: int) -> Tensor:
-    """(..., length, width) to (..., length + fill, width); padding by nothing would copy."""
+def _padded(x: Float[Tensor, "*batch length width"], fill: int) -> Float[Tensor, "*batch length+{fill} width"]:
+    """Pads the lengths on the right; padding by nothing would copy."""
     return torch.nn.functional.pad(x, (0, 0, 0, fill)) if fill else x
 
 
-def _capped(scores: Tensor, softcap: float | None) -> Tensor:
+def _capped(scores: Float[Tensor, "*shape"], softcap: float | None) -> Float[Tensor, "*shape"]:
     return scores if softcap is None else torch.tanh(scores / softcap) * softcap
 
 
-def _own_mask(layout: PackedLayout, query: Tensor, window: int | None, fill: int) -> Tensor:
-    """(length, length + fill), what is added to the scores: nobody sees what only fills up."""
+def _own_mask(
+    layout: PackedLayout, query: Float[Tensor, "texts heads length width"], window: int | None, fill: int
+) -> Float[Tensor, "length length+{fill}"]:
+    """What is added to the scores: no token attends to padding."""
     length = query.shape[2]
     name = ("own", length, window)
     if name not in layout.masks:
@@ -211,7 +222,9 @@ def _own_mask(layout: PackedLayout, query: Tensor, window: int | None, fill: int
     return layout.masks[name]
 
 
-def _prefix_mask(layout: PackedLayout, query: Tensor, shared: int, window: int | None, fill: int) -> Tensor:
+def _prefix_mask(
+    layout: PackedLayout, query: Float[Tensor, "texts heads length width"], shared: int, window: int | None, fill: int
+) -> Float[Tensor, "G 1 1 1 length {shared}+length+{fill}"]:
     length = query.shape[2]
     name = ("prefix", length, shared, window)
     if name not in layout.masks:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from einfluence.engine.batch_sizes import Sizes, default_sizes
@@ -86,8 +87,10 @@ class LoraEngine(TextEngine):
             part.resume = self.network.below(batch.ids[:1] if batch.same else batch.ids, batch.positions, part.layout)
         return part
 
-    def _gradients(self, part: _Part, values: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
-        """Of a part's losses (N,), the adapters' gradients."""
+    def _gradients(
+        self, part: _Part, values: list[Float[Tensor, "N ..."]]
+    ) -> tuple[Float[Tensor, " N"], Sequence[Float[Tensor, "N ..."]]]:
+        """A part's losses, and the gradients of the adapters."""
         self.lora.put(values)
         context, batch = self.network.context, part.batch
         context.resume, context.first, context.same = part.resume, part.first, batch.same
@@ -115,5 +118,5 @@ class _Part:
     slots: list[int]
     batch: TrainingBatch
     layout: PackedLayout
-    resume: Tensor | None = None
-    first: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    resume: Float[Tensor, "batch L hidden"] | None = None
+    first: dict[str, Float[Tensor, "batch L _"]] = field(default_factory=dict[str, Tensor])

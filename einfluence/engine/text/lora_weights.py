@@ -9,6 +9,7 @@ from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float, Float64
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
@@ -30,19 +31,19 @@ class BatchedLoraLayer:
     Args:
         name: The layer's module name in the base.
         scale: alpha / r.
-        start: (r, in), what every probe's A begins with.
+        start: What every probe's A begins with.
         out: Output features.
-        down: (N, r, in), the A of N probes; None runs the base.
-        up: (N, out, r), the B of N probes.
+        down: The A of N probes; None runs the base.
+        up: The B of N probes.
         first: Whether no adapter stands before it, so that what the base makes of a batch there never changes.
     """
 
     name: str
     scale: float
-    start: Tensor
+    start: Float[Tensor, "r in"]
     out: int
-    down: Tensor | None = None
-    up: Tensor | None = None
+    down: Float[Tensor, "N r in"] | None = None
+    up: Float[Tensor, "N out r"] | None = None
     first: bool = False
 
     def wrap(self, context: ForwardContext, module: Any) -> Callable[[Tensor], Tensor]:
@@ -50,7 +51,7 @@ class BatchedLoraLayer:
         forward: Callable[[Tensor], Tensor] = module.forward
         weight = module.weight if type(module) is nn.Linear else module.weight.T  # (out, in)
 
-        def adapted(x: Tensor) -> Tensor:
+        def adapted(x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
             if self.down is None or self.up is None:
                 return forward(x)
             probes = self.down.shape[0]
@@ -69,22 +70,31 @@ class BatchedLoraLayer:
 
         return adapted
 
-    def _pays_to_merge(self, rows: Tensor, weight: Tensor) -> bool:
-        """Whether B A takes less arithmetic than B (A x) of (N, L, in), and may be rounded as the weight is."""
+    def _pays_to_merge(self, rows: Float[Tensor, "N L in"], weight: Float[Tensor, "out in"]) -> bool:
+        """Whether B A takes less arithmetic than B (A x), and may be rounded as the weight is."""
         exact = weight.dtype in (torch.float32, torch.float64)
         fewer = weight.numel() <= rows.shape[1] * sum(weight.shape)
         return exact and fewer and not self.first and not torch.is_grad_enabled()
 
-    def _merged(self, rows: Tensor, weight: Tensor, bias: Tensor | None, downs: Tensor, ups: Tensor) -> Tensor:
-        """(N, L, in) to (N, L, out), each probe by its own W + alpha / r B A."""
+    def _merged(
+        self,
+        rows: Float[Tensor, "N L in"],
+        weight: Float[Tensor, "out in"],
+        bias: Float[Tensor, " out"] | None,
+        downs: Float[Tensor, "N r in"],
+        ups: Float[Tensor, "N out r"],
+    ) -> Float[Tensor, "N L out"]:
+        """The products with each probe's own W + alpha / r B A."""
         out = rows.new_empty(*rows.shape[:2], self.out)
         for x, down, up, y in zip(rows, downs, ups, out, strict=True):
             own = torch.addmm(weight, up, down, alpha=self.scale).T
             torch.mm(x, own, out=y) if bias is None else torch.addmm(bias, x, own, out=y)
         return out
 
-    def _once(self, context: ForwardContext, forward: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-        """What the base's layer makes of (N, L, in), computed once a batch, and once for all probes of one text."""
+    def _once(
+        self, context: ForwardContext, forward: Callable[[Tensor], Tensor], rows: Float[Tensor, "N L in"]
+    ) -> Float[Tensor, "N L out"]:
+        """The output of the base's layer, computed once a batch, and once for all probes of one text."""
         if self.name not in context.first:
             with torch.no_grad():
                 context.first[self.name] = forward(rows[:1] if context.same else rows)
@@ -132,8 +142,8 @@ class LoraWeights:
         for layer in self.layers:
             layer.first = not seen.get(layer.name, True)
 
-    def fresh(self, probes: int) -> list[Tensor]:
-        """Start values for N probes: A (N, r, in) and B (N, out, r) of each layer in turn."""
+    def fresh(self, probes: int) -> list[Float[Tensor, "{probes} ..."]]:
+        """Start values for N probes: first A (N, r, in), then B (N, out, r) of each layer."""
         values: list[Tensor] = []
         for layer in self.layers:
             values.append(layer.start.expand(probes, -1, -1).clone())
@@ -155,8 +165,8 @@ class LoraWeights:
         names = [f"{_PREFIX}{layer.name}.lora_{which}.default.weight" for layer in self.layers for which in "AB"]
         return [torch.stack([delta[name] for delta in deltas]).to(self.layers[0].start) for name in names]
 
-    def update_norms(self, values: list[Tensor]) -> dict[str, Tensor]:
-        """For each adapted weight: (N,) Frobenius norms of alpha / r * B A, in float64."""
+    def update_norms(self, values: list[Float[Tensor, "N ..."]]) -> dict[str, Float64[Tensor, " N"]]:
+        """For each adapted weight the Frobenius norms of alpha / r * B A."""
         norms: dict[str, Tensor] = {}
         for index, layer in enumerate(self.layers):
             down, up = (value.detach().double() for value in values[2 * index : 2 * index + 2])

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from einfluence.engine.batch_sizes import Sizes, default_sizes
@@ -26,6 +27,8 @@ from einfluence.engine.text.scoring import QueryScorer
 from einfluence.engine.text.training_batch import TrainingBatch
 from einfluence.models.base import Base
 from einfluence.spec import Recipe, Sgd
+
+Pair = tuple[Float[Tensor, "N _ _"], Float[Tensor, "N _ _"]]  # (N, rows, in) and (N, rows, out) of one matrix
 
 
 class LowRankSgdEngine(TextEngine):
@@ -150,10 +153,10 @@ class LowRankSgdEngine(TextEngine):
     def _norm(
         self,
         matrices: Sequence[LowRankMatrix],
-        pairs: Sequence[tuple[Tensor, Tensor] | None],
+        pairs: Sequence[Pair | None],
         gradients: Mapping[int, Tensor | None],
-        values: Sequence[Tensor],
-    ) -> Tensor:
+        values: Sequence[Float[Tensor, "N ..."]],
+    ) -> Float[Tensor, " N"]:
         learn = [g for g in (gradients[id(v)] for v in values) if g is not None]
         total = sum((g.flatten(1).square().sum(1) for g in learn), torch.tensor(0.0))
         for matrix, pair in zip(matrices, pairs, strict=True):
@@ -162,7 +165,7 @@ class LowRankSgdEngine(TextEngine):
             total = total + matrix.square_norm(down, up, rows, 1.0)
         return total.sqrt()
 
-    def _updates(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _updates(self, values: Sequence[Float[Tensor, "N ..."]]) -> dict[str, Float[Tensor, " N"]]:
         found: dict[str, Tensor] = {}
         for (name, start), value in zip(self.factors.small.items(), values, strict=True):
             found[name] = (value - start).flatten(1).norm(dim=1)
@@ -171,10 +174,10 @@ class LowRankSgdEngine(TextEngine):
         return found
 
 
-def _pairs(matrices: Sequence[LowRankMatrix], signals: Sequence[Tensor | None]) -> list[tuple[Tensor, Tensor] | None]:
-    """For each matrix that was multiplied with: inputs (N, rows, in) and output gradients (N, rows, out)."""
+def _pairs(matrices: Sequence[LowRankMatrix], signals: Sequence[Tensor | None]) -> list[Pair | None]:
+    """For each matrix that was multiplied with: its inputs and the gradients of its outputs."""
     left = list(signals)
-    found: list[tuple[Tensor, Tensor] | None] = []
+    found: list[Pair | None] = []
     for matrix in matrices:
         mine, left = left[: len(matrix.seen)], left[len(matrix.seen) :]
         mine = [torch.zeros_like(out) if g is None else g for g, (_, out) in zip(mine, matrix.seen, strict=True)]

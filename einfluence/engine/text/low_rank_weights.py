@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from einfluence.engine.contract import Unsupported
@@ -54,28 +55,28 @@ class LowRankMatrix:
         name: Its parameter name.
         weight: The base's, as (out, in) whatever the module's own way.
         kept: a.
-        down: (N, rows, in), D; None while it is the base's.
-        up: (N, rows, out), U.
-        tokens: (N, L) rows of an embedding that differ besides; ``rows`` (N, L, in) by how much.
-        merged: (out, in), all of it in one, for a single probe.
+        down: D; None while it is the base's.
+        up: U.
+        tokens: Rows of an embedding that differ besides; ``rows`` by how much.
+        merged: All of it in one, for a single probe.
     """
 
     name: str
-    weight: Tensor
+    weight: Float[Tensor, "out in"]
     kept: float = 1.0
-    down: Tensor | None = None
-    up: Tensor | None = None
-    tokens: Tensor | None = None
-    rows: Tensor | None = None
-    merged: Tensor | None = None
+    down: Float[Tensor, "N rows in"] | None = None
+    up: Float[Tensor, "N rows out"] | None = None
+    tokens: Int[Tensor, "N L"] | None = None
+    rows: Float[Tensor, "N L in"] | None = None
+    merged: Float[Tensor, "out in"] | None = None
     probes: int = 1
     embeds: bool = False
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
     watch: bool = False
     copies: bool = False  # whether what comes after may write into the outputs, whose gradients are wanted
 
-    def times(self, x: Tensor) -> Tensor:
-        """(N, rows, in) to (N, rows, out)."""
+    def times(self, x: Float[Tensor, "N L in"]) -> Float[Tensor, "N L out"]:
+        """The products of N probes with their own weights."""
         if self.merged is not None:
             return F.linear(x, self.merged)
         out = F.linear(x, self.weight)
@@ -92,8 +93,11 @@ class LowRankMatrix:
             out = out.clone() if self.copies else out
         return out
 
-    def look_up(self, ids: Tensor, padding: int | None = None) -> Tensor:
-        """(N or 1, L) token ids to (N, L, width); the row of ``padding`` learns nothing here, as torch has it."""
+    def look_up(self, ids: Int[Tensor, "texts L"], padding: int | None = None) -> Float[Tensor, "N L width"]:
+        """The rows of each probe's own embedding, for N texts or for one that all probes read.
+
+        The row of ``padding`` learns nothing here, as torch has it.
+        """
         if self.merged is not None:
             return F.embedding(ids, self.merged)
         if self.watch and self.tokens is None:
@@ -120,8 +124,14 @@ class LowRankMatrix:
         if self.tokens is not None and self.rows is not None:
             self.merged = self.merged.index_add(0, self.tokens[0], self.rows[0])
 
-    def square_norm(self, down: Tensor | None, up: Tensor | None, rows: Tensor | None, kept: float) -> Tensor:
-        """(N,) squared Frobenius norm of (kept - 1) W + U^T D + rows."""
+    def square_norm(
+        self,
+        down: Float[Tensor, "N rows in"] | None,
+        up: Float[Tensor, "N rows out"] | None,
+        rows: Float[Tensor, "N L in"] | None,
+        kept: float,
+    ) -> Float[Tensor, " N"]:
+        """Squared Frobenius norms of (kept - 1) W + U^T D + rows."""
         loss = kept - 1.0
         total = torch.full((self.probes,), loss**2 * self.weight.norm().item() ** 2 if loss else 0.0).to(self.weight)
         if down is not None and up is not None:
@@ -238,8 +248,8 @@ class LowRankWeights:
         """N."""
         return self._probes
 
-    def begin(self, probes: int, watch: bool) -> list[Tensor]:
-        """Starts N probes off from the base; returns the small parameters (N, *shape) in order."""
+    def begin(self, probes: int, watch: bool) -> list[Float[Tensor, "{probes} ..."]]:
+        """Starts N probes off from the base; returns the stacked small parameters in order."""
         self._probes = probes
         for matrix in self.matrices.values():
             matrix.probes, matrix.watch = probes, watch

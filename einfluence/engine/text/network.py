@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -29,16 +30,16 @@ class ForwardContext:
 
     Args:
         rows: Flat positions in the batch whose logits are wanted; None for all.
-        resume: (1, L, hidden), what goes into the first block that differs from the base's, the blocks before it being
-            left out; None runs all blocks.
-        first: What the layers behind no adapter made of this batch without their own, by name: (N, L, out), or
-            (1, L, out) where all probes read the same.
+        resume: What goes into the first block that differs from the base's, the blocks before it being left out; None
+            runs all blocks.
+        first: What the layers behind no adapter made of this batch without their own, by name; one for all where all
+            probes read the same.
         same: Whether all probes read the same texts.
     """
 
-    rows: Tensor | None = None
-    resume: Tensor | None = None
-    first: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    rows: Int[Tensor, " answers"] | None = None
+    resume: Float[Tensor, "batch L hidden"] | None = None
+    first: dict[str, Float[Tensor, "batch L _"]] = field(default_factory=dict[str, Tensor])
     same: bool = False
 
 
@@ -78,8 +79,14 @@ class Network:
         self.start = self._skip_below(start) if self.packs and start else 0
         self._patch_answer_rows()
 
-    def logits(self, ids: Tensor, positions: Tensor | None, layout: PackedLayout, answers: Tensor) -> Tensor:
-        """Runs a batch (B, L) and returns logits (B * R, vocabulary) at ``answers``: (B, R) flat positions of each.
+    def logits(
+        self,
+        ids: Int[Tensor, "rows L"],
+        positions: Int[Tensor, "1 L"] | None,
+        layout: PackedLayout,
+        answers: Int[Tensor, "B R"],
+    ) -> Float[Tensor, "B*R vocabulary"]:
+        """Runs B sequences and returns the logits at their ``answers``, flat positions of each.
 
         Where the model does not pack, the texts are ``layout.width`` tokens each and become rows of the batch.
         """
@@ -96,8 +103,8 @@ class Network:
         return out if len(out) == len(rows) else out[rows]
 
     @torch.no_grad()
-    def below(self, ids: Tensor, positions: Tensor, layout: PackedLayout) -> Tensor:
-        """What goes into block ``start`` for a sequence (1, L): (1, L, hidden), the same for every probe."""
+    def below(self, ids: Int[Tensor, "batch L"], positions: Int[Tensor, "1 L"] | None, layout: PackedLayout) -> Tensor:
+        """What goes into block ``start``, the same for every probe: (batch, L, hidden)."""
         nowhere = torch.zeros((1, 1), dtype=torch.long, device=self.device)
         return entering(self.blocks[self.start], lambda: self.logits(ids, positions, layout, nowhere))
 
@@ -164,8 +171,8 @@ class Network:
         return self.structure.packs
 
     @torch.no_grad()
-    def _apart(self) -> Tensor:
-        """The logits (texts, length, vocabulary) of a few texts, each run alone."""
+    def _apart(self) -> Float[Tensor, "texts length vocabulary"]:
+        """The logits of a few texts, each run alone."""
         ids = trial(self.origin).to(self.device)
         return torch.cat([self.model(input_ids=text[None], use_cache=False).logits for text in ids])
 
@@ -266,8 +273,8 @@ class Network:
 LENGTH, SHARED = 12, 5
 
 
-def trial(model: nn.Module) -> Tensor:
-    """Texts (3, LENGTH) to try a model with: two begin alike, and the first and last differ in the last token only."""
+def trial(model: nn.Module) -> Int[Tensor, "3 LENGTH"]:
+    """Three texts to try a model with: two begin alike, and the first and last differ in the last token only."""
     words = int(cast("Any", model).get_input_embeddings().weight.shape[0])
     ids = torch.arange(3 * LENGTH).mul(7).add(3).remainder(words).view(3, LENGTH)
     ids[1, :SHARED] = ids[0, :SHARED]
@@ -276,7 +283,7 @@ def trial(model: nn.Module) -> Tensor:
     return ids
 
 
-def close(found: Tensor, truth: Tensor) -> bool:
+def close(found: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> bool:
     """Whether logits differ by rounding alone."""
     allowed = {torch.float64: 1e-5, torch.float32: 1e-4}.get(truth.dtype, 5e-2)
     found, truth = found.nan_to_num(), truth.nan_to_num()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import Bool, Int64
 
 from einfluence.engine.measurement import TextItem
 
@@ -23,33 +24,33 @@ class PackedRows:
     Positions that only fill up hold token 0; nothing reads them.
 
     Args:
-        prefix: (G, P) token ids; P is 0 where nothing is shared.
-        prefix_length: (G,) true lengths.
-        ids: (G * n, S) token ids of what follows the prefix.
-        length: (G * n,) true lengths; 0 for a row that only fills up a group.
-        answers: (R,) distinct flat positions in (G * n, S) whose logits are read.
-        reads: (K,) index into ``answers``; ``targets`` (K,) token ids; ``owner`` (K,) index of the query.
+        prefix: Token ids; P is 0 where nothing is shared.
+        prefix_length: True lengths.
+        ids: Token ids of what follows the prefix.
+        length: True lengths; 0 for a row that only pads a group.
+        answers: Distinct flat positions in ``ids`` whose logits are read.
+        reads: Index into ``answers``; ``targets`` token ids; ``owner`` index of the query.
     """
 
-    prefix: Ints
-    prefix_length: Ints
-    ids: Ints
-    length: Ints
-    answers: Ints
-    reads: Ints
-    targets: Ints
-    owner: Ints
+    prefix: Int64[Ints, "G P"]
+    prefix_length: Int64[Ints, " G"]
+    ids: Int64[Ints, "rows S"]
+    length: Int64[Ints, " rows"]
+    answers: Int64[Ints, " R"]
+    reads: Int64[Ints, " K"]
+    targets: Int64[Ints, " K"]
+    owner: Int64[Ints, " K"]
 
     @property
-    def true(self) -> npt.NDArray[np.bool_]:
-        """(G * P + G * n * S,) which places of the prefixes and then the rows hold a token."""
+    def true(self) -> Bool[npt.NDArray[np.bool_], " places"]:
+        """Which places of the prefixes and then the rows hold a token."""
         prefix = np.arange(self.prefix.shape[1])[None, :] < self.prefix_length[:, None]
         rows = np.arange(self.ids.shape[1])[None, :] < self.length[:, None]
         return np.concatenate([prefix.ravel(), rows.ravel()])
 
     @property
-    def positions(self) -> Ints:
-        """(G * P + G * n * S,) position ids of these places."""
+    def positions(self) -> Int64[Ints, " places"]:
+        """Position ids of these places."""
         prefix = np.broadcast_to(np.arange(self.prefix.shape[1]), self.prefix.shape)
         offset = np.repeat(self.prefix_length, len(self.ids) // len(self.prefix))
         rows = offset[:, None] + np.arange(self.ids.shape[1])[None, :]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from einfluence.engine.measurement import Scores, TextItem
@@ -112,8 +113,8 @@ class QueryScorer:
         return [Scores(self.logprob + change[i], self.n_tokens, rank[i]) for i in range(count)]
 
     @torch.inference_mode()
-    def _put(self, block: _Placed, slots: int) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (slots, K) in float64 and ranks (slots, K) of what a block reads."""
+    def _put(self, block: _Placed, slots: int) -> tuple[Float64[Tensor, "{slots} K"], Int64[Tensor, "{slots} K"]]:
+        """Log-probabilities and ranks of the targets of a block."""
         network = self.network
         if network.start:
             network.context.resume = self._lower(block)
@@ -157,6 +158,7 @@ class _Placed:
         rows, width = block.ids.shape
         groups, shared = block.prefix.shape
         self.owner = block.owner
+        self.positions: Tensor | None
         self.layout = PackedLayout(groups, shared, rows, width, tensor(block.prefix_length))
         answers = block.answers + groups * shared
         if network.packs:
@@ -167,7 +169,7 @@ class _Placed:
             if not true.all():
                 self.layout.taken, self.layout.places = tensor(np.maximum(token, 0)), tensor(np.flatnonzero(true))
         else:
-            self.ids, self.positions, self.answers = tensor(block.ids), torch.empty(0), tensor(answers)[None]
+            self.ids, self.positions, self.answers = tensor(block.ids), None, tensor(answers)[None]
         self.tokens = self.ids.numel()
         self.reads, self.targets = tensor(block.reads), tensor(block.targets)
         self.each_once = len(block.reads) == len(block.answers) and bool((np.diff(block.reads) == 1).all())

@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from einfluence.engine.measurement import TextItem
@@ -20,17 +21,18 @@ class TrainingBatch:
     """The texts of one step of N trainings, each with equally many rows, padded on the right.
 
     Args:
-        ids: (N, rows * T), the samples of a bundle end to end.
-        positions: (1, rows * T).
-        answers: (N, R) flat positions whose logits are in the loss, all different; ``targets`` (N, R) their tokens,
-            ``weights`` (N, R) their share of the loss, 0 where a training has fewer than R.
+        ids: The samples of a bundle end to end, L tokens in all.
+        positions: Position ids.
+        answers: Flat positions whose logits are in the loss, all different; ``targets`` their tokens, ``weights`` their
+            share of the loss, 0 where a training has fewer than R.
+        rows: Samples of a bundle.
     """
 
-    ids: Tensor
-    positions: Tensor
-    answers: Tensor
-    targets: Tensor
-    weights: Tensor
+    ids: Int[Tensor, "N L"]
+    positions: Int[Tensor, "1 L"]
+    answers: Int[Tensor, "N R"]
+    targets: Int[Tensor, "N R"]
+    weights: Float[Tensor, "N R"]
     rows: int
 
     @property
@@ -43,8 +45,8 @@ class TrainingBatch:
         """Whether several trainings read the same texts."""
         return len(self.ids) > 1 and bool((self.ids == self.ids[:1]).all())
 
-    def loss(self, logits: Tensor) -> Tensor:
-        """(N,) the loss of each training, from logits (N * R, vocabulary) at ``answers``."""
+    def loss(self, logits: Float[Tensor, "reads vocabulary"]) -> Float[Tensor, " N"]:
+        """The loss of each training, from the logits at ``answers``."""
         logits = logits if logits.dtype == torch.float64 else logits.float()
         nats = torch.nn.functional.cross_entropy(logits, self.targets.reshape(-1), reduction="none")
         return (nats.view(self.weights.shape) * self.weights.to(nats)).sum(1)
