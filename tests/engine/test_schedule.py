@@ -53,7 +53,7 @@ def schedules(items: Sequence[Item], seed: int, rhythms: Sequence[Sequence[int]]
             batches = [tuple(draw.permutation(len(items))[: draw.integers(1, 4)].tolist()) for _ in range(count)]
             weights = [tuple(draw.choice([0.0, 0.5, 1.0, 2.0], len(b)).tolist()) for b in batches]
             stages.append(
-                tuple(Step(b, w, rate=2 / (1 + i)) for i, (b, w) in enumerate(zip(batches, weights, strict=True)))
+                tuple(Step(b, w, rate=1.5 / (1 + i)) for i, (b, w) in enumerate(zip(batches, weights, strict=True)))
             )
         last = stages[-1][-1]
         stages[-1] = (*stages[-1][:-1], replace(last, weights=(0.0,) * len(last.batch)))
