@@ -42,7 +42,7 @@ def refused(spec: Path) -> str:
     [
         ('{"id": "a", "prompt": "x", "target": "bird"}', "samples.jsonl:3: found the id 'a' again"),
         ('{"id": "c", "prompt": "x", "target": ""}', "samples.jsonl:3 target: found an empty target"),
-        ('{"id": "c", "prompt": "x", "target": "bird", "foo": 1}', "samples.jsonl:3: found the unknown field `foo`"),
+        ('{"id": "c", "prompt": "x", "target": "bird", "foo": 1}', "samples.jsonl:3: found the unknown column `foo`"),
         ('{"id": "c", nope', "samples.jsonl:3: found a line that is no JSON"),
         (json.dumps({"id": "c", "prompt": "dax " * 40, "target": "bird"}), "samples.jsonl:3: found a text of 4"),
     ],

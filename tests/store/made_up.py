@@ -37,7 +37,12 @@ def curated(probes: Sequence[Sample], queries: Sequence[Sample]) -> Curated:
         "distance": pa.nulls(n * m, pa.float32()),
     }
     members = {"probe_id": ids, "position": pa.array([0] * n, pa.int32()), "sample_id": [p.members[0] for p in made]}
-    named = {"probe_id": ids, "name": [probe.name for probe in made], "kind": ["sample"] * n}
+    named = {
+        "probe_id": ids,
+        "name": [probe.name for probe in made],
+        "kind": ["sample"] * n,
+        "control": pa.nulls(n, pa.string()),
+    }
     columns |= {"shape": pa.nulls(len(every), pa.list_(pa.int32())), "inputs": pa.nulls(len(every), pa.string())}
     return Curated(
         samples=pa.table(columns, TABLES["samples"]),
