@@ -126,7 +126,8 @@ def test_trainings_are_shared_planned_by_what_is_missing_and_seen_apart(tmp_path
     more = f"{{estimator: subsets, recipe: {{count: 9, {RECIPE[1:]}}}"
     third = einfluence.measure(study(tmp_path, gpt2_folder, more), store, report=False)
     assert third.computed <= (3 + 4) * 5
-    assert einfluence.measure(study(tmp_path, gpt2_folder, more), store, report=False).computed == 0
+    assert einfluence.measure(study(tmp_path, gpt2_folder, more), store).computed == 0
+    assert "Copies of the model are trained on a whole training set" in (store / "report.html").read_text()
     kinds = dict(rows(store, "select kind, count(*) from trainings group by kind"))
     assert kinds["full"] == 1 and sum(kinds.values()) <= 14
     assert rows(store, "select count(*) from training_scores") == [(5 * sum(kinds.values()),)]

@@ -18,6 +18,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from einfluence.arms import estimators
 from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
 from einfluence.report.provenance import provenance
@@ -81,6 +82,8 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             title=f"What one sample teaches · {run.get('study', 'einfluence')}",
             run_name=run.get("study", "run"),
             summary=summary_of(parts, rows(connection, "failures")),
+            alone=not parts or len(_within(parts)) < len({arm.estimator for part in parts for arm in part.arms}),
+            within=" and ".join(name.replace("_", " ") for name in _within(parts)),
             contents=_contents(has),
             parts=shown,
             sections=has,
@@ -151,6 +154,13 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         for name, levels in families.items()
         if name != FLIP
     ]
+
+
+def _within(parts: Sequence[Part]) -> list[str]:
+    """The estimators among the arms that compare trainings of a set."""
+    known = estimators()
+    names = dict.fromkeys(arm.estimator for part in parts for arm in part.arms)
+    return [name for name in names if name in known and known[name].within]
 
 
 def summary_of(parts: Sequence[Part], failed: Rows) -> str:
