@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.bench_engine import PeftLoop
-from einfluence import engine
+from benchmarks.bench_engine import PeftLoop, fast_rows
 from einfluence.engine.definition import make_optimizer
 from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Training
@@ -60,7 +59,7 @@ class Case:
 class SetLoop(PeftLoop):
     """One copy after the other."""
 
-    def train_set(self, training: Training[Item]) -> None:
+    def train(self, training: Training[Item]) -> None:
         """Takes one training."""
         self.reset()
         optimizer = make_optimizer(self.recipe, list(self.trained.values()))
@@ -74,20 +73,6 @@ class SetLoop(PeftLoop):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-
-    def measured(self, trainings: Sequence[Training[Item]], queries: Sequence[Item]) -> np.ndarray:
-        """Log-probabilities (N, Q)."""
-        found: list[np.ndarray] = []
-        for training in trainings:
-            self.train_set(training)
-            found.append(self.read(queries))
-        return np.array(found)
-
-
-def measured(case: Case, recipe: Recipe, trainings: Sequence[Training[Item]]) -> np.ndarray:
-    """Log-probabilities (N, Q)."""
-    _, rows = engine.measure(case.base, recipe, trainings, case.queries, 0)
-    return np.array([row.after.logprob for row in rows if row.after is not None])
 
 
 def data(part: Part, session: Session, most: int, asked: int) -> tuple[Base, list[Item], list[Item]]:
@@ -150,11 +135,11 @@ def main() -> None:
         trainings = case.trainings[: given.most]
         loop = SetLoop(case.base, recipe, 32)
         few = trainings[:: -(-len(trainings) // LOOPED)]
-        off = np.abs(measured(case, recipe, few) - loop.measured(few, case.queries)).max()
+        off = np.abs(fast_rows(case.base, recipe, few, case.queries) - loop.run(few, case.queries)).max()
         rounds = [
             (
-                seconds(measured, case, recipe, trainings) / len(trainings),
-                seconds(loop.measured, few, case.queries) / len(few),
+                seconds(fast_rows, case.base, recipe, trainings, case.queries) / len(trainings),
+                seconds(loop.run, few, case.queries) / len(few),
             )
             for _ in range(ROUNDS)
         ]

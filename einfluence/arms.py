@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import Annotated, Any, Literal
@@ -101,7 +102,7 @@ class OnSubsets(Tuning):
     """How the subsets of a training set are drawn, and what is made of the trainings on them."""
 
     count: Int = Field(default=100, ge=2, description="trainings, each on a subset; more only add to fewer")
-    share: Float = Field(default=0.5, gt=0, lt=1, description="of the probes that a subset has")
+    share: Float = Field(default=0.5, gt=0, lt=1, description="of the set's samples or groups that a subset has")
     ridge: Float = Field(
         default=3.0, gt=0, description="penalty on the sum of squared coefficients, beside the sum of squared errors"
     )
@@ -128,7 +129,7 @@ class OfASet(Arm):
     @classmethod
     def of(cls, arm: Arm) -> OfASet:
         """The trainings that an arm compares: as its recipe trains, whatever is then made of it."""
-        return cls(recipe=Tuning.model_validate({name: getattr(arm.recipe, name) for name in Tuning.model_fields}))
+        return cls(recipe=arm.recipe.only(Tuning))
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class Estimator:
             :class:`einfluence.estimators.measure.Implementation`. It is imported when cells are computed.
         fits: Whether that module has a function ``fit``, whose tensors are kept in the store as a state.
         within: Whether it compares trainings of the part's training set. Its module then has, instead of ``block``, the
-            functions of :class:`einfluence.estimators.attribute.Within`.
+            functions of :class:`einfluence.estimators.within.Within`.
     """
 
     name: str
@@ -183,6 +184,12 @@ def estimators() -> dict[str, Estimator]:
     """All estimators by name."""
     _installed()
     return dict(_registered)
+
+
+def within(names: Iterable[str]) -> list[str]:
+    """Those of some estimators that compare trainings of a set, each once; none that is not registered."""
+    known = estimators()
+    return [name for name in dict.fromkeys(names) if name in known and known[name].within]
 
 
 @lru_cache(maxsize=1)

@@ -23,8 +23,8 @@ from einfluence.session import Session, session_here
 from einfluence.shards import BLOCK
 from einfluence.spec import Spec
 from einfluence.store.curations import Curation, set_members
-from einfluence.store.store import AblationBlock, ArmKey, CellBlock, Store
-from einfluence.trainings import Attribution, missing_trainings
+from einfluence.store.store import AblationBlock, CellBlock, Store
+from einfluence.trainings import Attribution, by_trainings, missing_trainings
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
 REHEARSED = 3  # probes that are put into the prompt of ...
@@ -106,21 +106,20 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
 def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Session) -> list[Row]:
     base = session.base(item.base, item.part.trust_remote_code)
     rows: list[Row] = []
-    within: dict[ArmKey, list[Attribution]] = {}
+    within: list[Attribution] = []
     for arm, key in arm_keys(item, folder):
         wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{arm.recipe.label}, seed {key.seed}"
         seconds, memory, how = 0.0, 0, "nothing to do"
         if blocks and arm.made_by.within:
-            cells = Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks))
-            within.setdefault(cells.trainings, []).append(cells)
+            within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
             how = "comparing trainings of the set"
         elif blocks:
             with session.computing(base):
                 seconds, memory, how = _rehearsal(base, arm, key.seed, session.curation(folder), blocks)
         rows.append(Row(item.part.name, label, wanted, missing, len(probes), seconds, memory, how))
-    return rows + [_of_trainings(spec, item, folder, some, store, session) for some in within.values()]
+    return rows + [_of_trainings(spec, item, folder, some, store, session) for some in by_trainings(within).values()]
 
 
 def _of_trainings(

@@ -16,7 +16,7 @@ from einfluence.shards import BLOCK, Job
 from einfluence.spec import Spec, byte_count
 from einfluence.store.curations import set_members
 from einfluence.store.store import ArmKey, CellBlock, Store
-from einfluence.trainings import Attribution, missing_trainings
+from einfluence.trainings import Attribution, by_trainings, missing_trainings
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,26 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     for item in prepared:
         folder = store.root / "curations" / item.curation
         base, remote = item.measured, item.part.trust_remote_code
-        within: dict[ArmKey, list[Attribution]] = {}
+        within: list[Attribution] = []
         for arm, key in arm_keys(item, folder):
             cells, blocks = wanted_blocks(spec, folder, arm, key, store)
             wanted += cells
             missing += sum(block.cells for block in blocks)
             if blocks and arm.made_by.within:
-                attribution = Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks))
-                within.setdefault(attribution.trainings, []).append(attribution)
+                within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
                 continue
             about = (store.url, base, item.curation, arm, key)
             state = state_id(key) if arm.made_by.fits else None
             if blocks and state is not None and store.state(state) is None:
                 fits.append(Fit(*about, remote))
             jobs += [Job(*about, (block,), keep, remote, state) for block in blocks]
-        for key, some in within.items():
+        for key, some in by_trainings(within).items():
             cells, lacking = missing_trainings(some, set_members(folder), store, spec.shard or BLOCK)
             wanted += cells
             missing += sum(block.cells for block in lacking)
             about = (store.url, base, item.curation, OfASet.of(some[0].arm), key)
             jobs += [Job(*about, (block,), keep, remote) for block in lacking]
-            attributions += some
+        attributions += within
     present = wanted - missing
     return Plan(wanted, present, tuple(jobs), tuple(fits), tuple(attributions), fixed=spec.shard is not None)
 

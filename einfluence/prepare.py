@@ -51,8 +51,7 @@ class Prepared:
     @property
     def schedule(self) -> Schedule:
         """How the training set is gone through."""
-        found = self.part.training_set or Schedule()
-        return Schedule(**{name: getattr(found, name) for name in Schedule.model_fields})
+        return (self.part.training_set or Schedule()).only(Schedule)
 
     def known(self, arm: Arm, folder: Path) -> str:
         """What an arm's cells know of beside their probe, as :meth:`.Arm.recipe_for` takes it.

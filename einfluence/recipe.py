@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -21,13 +21,20 @@ Count = Annotated[int, Field(ge=1), BeforeValidator(_number)]
 Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_number)]
 
 
+M = TypeVar("M", bound="Model")
+
+
 class Model(BaseModel):
     """A frozen record that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    def only(self, kind: type[M]) -> M:
+        """The fields of a kind that it extends, as that kind."""
+        return kind.model_validate({name: getattr(self, name) for name in kind.model_fields})
 
-def _changed(values: Model, but: Iterable[str] = ()) -> dict[str, Any]:
+
+def changed(values: Model, but: Iterable[str] = ()) -> dict[str, Any]:
     """The fields that differ from their defaults, as plain data: a field that is added later changes no hash."""
     fields = type(values).model_fields
     return {
@@ -49,7 +56,7 @@ class _Kind(Model):
     @property
     def key(self) -> dict[str, Any]:
         """What of it can change a number: its kind, and what differs from the defaults; not the order of a list."""
-        found = _changed(self, but=("kind",))
+        found = changed(self, but=("kind",))
         lists = {name: sorted(set(found[name])) for name in ("targets", "layers") if isinstance(found.get(name), tuple)}
         return {"kind": self.kind, **found, **lists}
 
@@ -215,7 +222,7 @@ class Keyed(Model):
     @property
     def key(self) -> dict[str, Any]:
         """What of it can change a number: by default the fields that differ from their defaults."""
-        return _changed(self)
+        return changed(self)
 
     @property
     def written(self) -> dict[str, Any]:
@@ -273,7 +280,7 @@ class Tuning(Keyed):
     @property
     def key(self) -> dict[str, Any]:
         """What of it can change a number: the chosen adapter and optimizer, and what differs from the defaults."""
-        rest = _changed(self, but=("adapter", "optimizer"))
+        rest = changed(self, but=("adapter", "optimizer"))
         return {"adapter": self.adapter.key, "optimizer": self.optimizer.key, **rest}
 
     @property

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subsets, estimators
+from einfluence.arms import within as within_a_set
 from einfluence.errors import InputError
 from einfluence.faults import refused
 from einfluence.head import NewHead
@@ -234,11 +235,11 @@ class Part(Model):
     @model_validator(mode="after")
     def _set_and_arms(self) -> Part:
         """Arms that compare trainings of a set need one, and a set needs such an arm."""
-        within = next((arm.estimator for arm in self.arms if arm.made_by.within), None)
+        within = next(iter(within_a_set(arm.estimator for arm in self.arms)), None)
         if within is not None and self.training_set is None:
             raise ValueError(f"a `training_set` beside the arm `{within}`, which compares trainings of one")
         if self.training_set is not None and within is None:
-            names = ", ".join(f"`{name}`" for name, each in estimators().items() if each.within)
+            names = ", ".join(f"`{name}`" for name in within_a_set(estimators()))
             raise ValueError(f"an arm that trains on the `training_set` ({names})")
         if self.training_set is not None and self.training_set.held_out and self.samples is None:
             raise ValueError("`held_out` beside `samples` only: facts, images and sources have queries of their own")

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from einfluence.keys import content_hash
-from einfluence.recipe import Count, Int, Model, Seed
+from einfluence.recipe import Count, Int, Model, Seed, changed
 
 
 class Schedule(Model):
@@ -30,9 +30,8 @@ class Schedule(Model):
 
     @property
     def key(self) -> dict[str, Any]:
-        """What differs from the defaults: a field that is added later changes no hash."""
-        fields = type(self).model_fields
-        return {name: value for name, field in fields.items() if (value := getattr(self, name)) != field.default}
+        """What of it can change a number."""
+        return changed(self)
 
     @property
     def label(self) -> str:

@@ -70,6 +70,14 @@ class Attribution:
         return self.arm.made_by.implementation.variants(self.arm, members, self.key.seed, probe_ids)
 
 
+def by_trainings(attributions: Iterable[Attribution]) -> dict[ArmKey, list[Attribution]]:
+    """Attributions by the arm of the trainings that they compare, which they share."""
+    found: dict[ArmKey, list[Attribution]] = {}
+    for one in attributions:
+        found.setdefault(one.trainings, []).append(one)
+    return found
+
+
 def missing_trainings(
     attributions: Sequence[Attribution], members: Members, store: Store, size: int
 ) -> tuple[int, list[TrainingBlock]]:

@@ -61,7 +61,7 @@ def trainings_of(
 def with_steps(recipe: Tuning, schedule: Schedule, n: int) -> Recipe:
     """The recipe as engines take it, with the number of steps of a schedule."""
     steps = schedule.epochs * -(-n // schedule.batch_size)
-    return Recipe(**{name: getattr(recipe, name) for name in Tuning.model_fields}, steps=steps)
+    return Recipe(**dict(recipe.only(Tuning)), steps=steps)
 
 
 def whole_training(items: Sequence[engine.Item], schedule: Schedule, seed: int) -> engine.Training[engine.Item]:

@@ -13,8 +13,9 @@ from einfluence.joint import gap
 from einfluence.models.base import Base, BaseInfo, Batch, Bos, Capability
 from einfluence.models.kinds import CAUSAL, refuse_other_tasks, refuse_quantised
 from einfluence.objectives.chat import ChatTemplate
-from einfluence.objectives.heads import last_linear
-from einfluence.objectives.tokenizing import bodies_of, check_known, ids_of, opening_of
+from einfluence.objectives.encoders import logits_at
+from einfluence.objectives.heads import output_layer
+from einfluence.objectives.tokenizing import bodies_of, check_known, check_length, ids_of, opening_of
 from einfluence.samples import CAUSAL_LM, Sample
 
 if TYPE_CHECKING:
@@ -83,14 +84,11 @@ class CausalLM:
     def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
         """A model of transformers and its tokenizer."""
         from einfluence.models import loaded
-        from einfluence.objectives.pretrained import load_model, load_tokenizer, quiet, stored_tensors
+        from einfluence.objectives.pretrained import load_texts, quiet
 
+        auto, what = "AutoModelForCausalLM", "a language model"
         with quiet():
-            stored = stored_tensors(info)
-            model = load_model(
-                info, "AutoModelForCausalLM", stored, trust_remote_code, what="a language model", expected=CAUSAL
-            ).to(device)
-            tokenizer = load_tokenizer(info, trust_remote_code)
+            model, tokenizer = load_texts(info, auto, trust_remote_code, device, what=what, expected=CAUSAL)
             loaded.try_text(model, info.label)
         limits = loaded.context_length(model), loaded.vocabulary(model)
         join = str(getattr(model.config, "einfluence_join", "\n"))
@@ -125,14 +123,8 @@ class CausalLM:
             )
         bare = start == 0 or n_target == len(body)
         ids = (*opening_of(self.tokenizer, text, body, bare, bos, where), *body)
-        if self.max_length is not None and len(ids) > self.max_length:
-            found = f"a text of {len(ids)} tokens"
-            raise InputError(
-                where,
-                found,
-                f"at most {self.max_length}, the model's context",
-                "shorten the prompt or take a base with a longer context",
-            )
+        fix = "shorten the prompt or take a base with a longer context"
+        check_length(self.max_length, ids, where, fix=fix)
         check_known(self.tokenizer, self.vocabulary, ids, self.label, where)
         return TextItem(ids, n_target)
 
@@ -154,16 +146,11 @@ class CausalLM:
 
     def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
         """(B, T, vocabulary)."""
-        import torch
-
-        logits = torch.take_along_dim(call(**batch.inputs, use_cache=False).logits, batch.places[..., None], 1)
-        # Half precision is enough for the network's inside, not for a log-softmax over thousands of words.
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return logits_at(partial(call, use_cache=False), batch.inputs, batch.places)
 
     def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
         """What transformers calls the output embeddings, else the last Linear."""
-        output = getattr(model, "get_output_embeddings", lambda: None)()
-        return last_linear(model) if output is None else output
+        return output_layer(model)
 
     def curation(self) -> Mapping[str, Any]:
         """How texts are tokenized, and what the model cannot read."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from einfluence.errors import InputError
 from einfluence.models.base import Batch
-from einfluence.objectives.tokenizing import check_known
+from einfluence.objectives.tokenizing import check_known, check_length
 
 if TYPE_CHECKING:
     import torch
@@ -85,9 +85,7 @@ class Encoder:
         Raises:
             InputError: For a text that the model cannot read.
         """
-        if self.max_length is not None and len(ids) > self.max_length:
-            expected = f"at most {self.max_length}, the model's context"
-            raise InputError(where, f"a text of {len(ids)} tokens", expected, "shorten it")
+        check_length(self.max_length, ids, where)
         check_known(self.tokenizer, self.vocabulary, ids, self.label, where)
         kinds = tuple(int(kind) for kind in encoded["token_type_ids"]) if self.kinds else ()
         return MarkedItem(tuple(ids), kinds, tuple(places), tuple(targets))
@@ -127,5 +125,11 @@ def logits_at(call: Callable[..., Any], inputs: Mapping[str, torch.Tensor], plac
     """(B, T, classes): what a model says at places (B, T)."""
     import torch
 
-    logits = torch.take_along_dim(call(**inputs).logits, places[..., None], 1)
+    return widened(torch.take_along_dim(call(**inputs).logits, places[..., None], 1))
+
+
+def widened(logits: torch.Tensor) -> torch.Tensor:
+    """Logits in float32 at least: half precision is enough for a network's inside, not for a log-softmax over words."""
+    import torch
+
     return logits if logits.dtype == torch.float64 else logits.float()

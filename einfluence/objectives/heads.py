@@ -26,6 +26,12 @@ def last_linear(model: torch.nn.Module) -> torch.nn.Module | None:
     return next((module for module in reversed([*model.modules()]) if isinstance(module, torch.nn.Linear)), None)
 
 
+def output_layer(model: torch.nn.Module) -> torch.nn.Module | None:
+    """What transformers calls the output embeddings, else the last Linear."""
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    return last_linear(model) if output is None else output
+
+
 def draw_head(model: Any, report: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Draws what stands outside a model's body anew, and a pooler that the files lack, from a seed alone.
 

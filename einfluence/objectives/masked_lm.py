@@ -13,7 +13,7 @@ from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
 from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.objectives.encoders import Encoder, MarkedItem, logits_at
-from einfluence.objectives.heads import last_linear
+from einfluence.objectives.heads import output_layer
 from einfluence.samples import Sample
 
 if TYPE_CHECKING:
@@ -63,13 +63,11 @@ class MaskedLM:
     def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
         """A model of transformers, and its tokenizer with a mask."""
         from einfluence.models import loaded
-        from einfluence.objectives.pretrained import load_model, load_tokenizer, quiet, stored_tensors
+        from einfluence.objectives.pretrained import load_texts, quiet
 
         auto, what = "AutoModelForMaskedLM", "a masked language model"
         with quiet():
-            stored = stored_tensors(info)
-            model = load_model(info, auto, stored, trust_remote_code, what=what, expected=EXPECTED).to(device)
-            tokenizer = load_tokenizer(info, trust_remote_code)
+            model, tokenizer = load_texts(info, auto, trust_remote_code, device, what=what, expected=EXPECTED)
             if tokenizer.mask_token_id is None:
                 raise InputError(info.folder, "a tokenizer without a mask token", "one with `mask_token`")
             loaded.try_tokens(model, None, info.label, EXPECTED)
@@ -117,8 +115,7 @@ class MaskedLM:
 
     def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
         """What transformers calls the output embeddings, else the last Linear."""
-        output = getattr(model, "get_output_embeddings", lambda: None)()
-        return last_linear(model) if output is None else output
+        return output_layer(model)
 
     def curation(self) -> Mapping[str, Any]:
         """Rows of {text, target}; texts to be continued become texts whose end is hidden."""

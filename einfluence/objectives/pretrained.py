@@ -97,6 +97,27 @@ def load_model(
     return (model.float() if dtype == torch.float32 else model).eval().requires_grad_(False)
 
 
+def load_texts(
+    info: BaseInfo, auto: str, trust_remote_code: bool, device: str, *, what: str, expected: str
+) -> tuple[Any, Any]:
+    """A base's model of texts, on a device, and its tokenizer; as :func:`load_model` and :func:`load_tokenizer`."""
+    model = load_model(info, auto, stored_tensors(info), trust_remote_code, what=what, expected=expected)
+    return model.to(device), load_tokenizer(info, trust_remote_code)
+
+
+def label_names(model: Any, info: BaseInfo, what: str) -> tuple[str, ...]:
+    """The names of a model's classes, in order (``id2label``); ``what`` a person calls them.
+
+    Raises:
+        InputError: When there are fewer than two, or two have one name.
+    """
+    labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
+    if len(labels) < 2 or len(set(labels)) < len(labels):
+        found = f"the {what} {', '.join(labels)}"
+        raise InputError(f"{info.folder}/config.json id2label", found, "two or more, each with its own name")
+    return labels
+
+
 def _options(trust_remote_code: bool) -> dict[str, Any]:
     return {"trust_remote_code": trust_remote_code, "local_files_only": True}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from einfluence.curate.classes import class_names
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.objectives.encoders import widened
 from einfluence.objectives.heads import last_with
 from einfluence.objectives.pictures import ImageItem, encode_picture, stacked
 from einfluence.objectives.processing import Processor
@@ -71,10 +72,7 @@ class PretrainedImages:
 
     def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
         """(B, 1, classes)."""
-        import torch
-
-        logits = call(pixel_values=batch.inputs["pixels"]).logits[:, None]
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return widened(call(pixel_values=batch.inputs["pixels"]).logits[:, None])
 
     def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
         """The last Linear that gives one number a class."""

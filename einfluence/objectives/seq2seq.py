@@ -12,8 +12,8 @@ from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
 from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.objectives.encoders import logits_at, padded
-from einfluence.objectives.heads import last_linear
-from einfluence.objectives.tokenizing import check_known
+from einfluence.objectives.heads import output_layer
+from einfluence.objectives.tokenizing import check_known, check_length
 from einfluence.samples import Sample
 
 if TYPE_CHECKING:
@@ -93,13 +93,11 @@ class Seq2Seq:
     def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
         """A model of transformers and its tokenizer."""
         from einfluence.models import loaded
-        from einfluence.objectives.pretrained import load_model, load_tokenizer, quiet, stored_tensors
+        from einfluence.objectives.pretrained import load_texts, quiet
 
         auto, what = "AutoModelForSeq2SeqLM", "an encoder-decoder of texts"
         with quiet():
-            stored = stored_tensors(info)
-            model = load_model(info, auto, stored, trust_remote_code, what=what, expected=EXPECTED).to(device)
-            tokenizer = load_tokenizer(info, trust_remote_code)
+            model, tokenizer = load_texts(info, auto, trust_remote_code, device, what=what, expected=EXPECTED)
             start = getattr(model.config, "decoder_start_token_id", None)
             if not isinstance(start, int):
                 raise InputError(f"{info.folder}/config.json decoder_start_token_id", repr(start), "a token's index")
@@ -123,9 +121,7 @@ class Seq2Seq:
         if not ids:
             raise InputError(where, "a prompt that tokenizes to nothing", "at least one token for the encoder")
         for name, side in (("prompt", ids), ("target", whole)):
-            if self.max_length is not None and len(side) > self.max_length:
-                expected = f"at most {self.max_length}, the model's context"
-                raise InputError(where, f"a {name} of {len(side)} tokens", expected, "shorten it")
+            check_length(self.max_length, side, where, f"a {name}")
             check_known(self.tokenizer, self.vocabulary, side, self.label, where)
         decoder = (self.start, *whole[: first + len(body) - 1])
         return Seq2SeqItem(tuple(ids), decoder, first, tuple(body))
@@ -150,8 +146,7 @@ class Seq2Seq:
 
     def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
         """What transformers calls the output embeddings, else the last Linear."""
-        output = getattr(model, "get_output_embeddings", lambda: None)()
-        return last_linear(model) if output is None else output
+        return output_layer(model)
 
     def curation(self) -> Mapping[str, Any]:
         """Texts to be continued are prompts and targets."""

@@ -13,9 +13,9 @@ from einfluence.curate.records import text_field
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
 from einfluence.models.kinds import built_for, refuse_quantised
-from einfluence.objectives.encoders import padded
+from einfluence.objectives.encoders import padded, widened
 from einfluence.objectives.heads import last_with
-from einfluence.objectives.tokenizing import check_known
+from einfluence.objectives.tokenizing import check_known, check_length
 from einfluence.samples import Sample
 
 if TYPE_CHECKING:
@@ -96,17 +96,12 @@ class SequenceClass:
     def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
         """A model of transformers with its trained head, and its tokenizer."""
         from einfluence.models import loaded
-        from einfluence.objectives.pretrained import load_model, load_tokenizer, quiet, stored_tensors
+        from einfluence.objectives.pretrained import label_names, load_texts, quiet
 
         auto, what = "AutoModelForSequenceClassification", "a text classifier"
         with quiet():
-            stored = stored_tensors(info)
-            model = load_model(info, auto, stored, trust_remote_code, what=what, expected=EXPECTED).to(device)
-            tokenizer = load_tokenizer(info, trust_remote_code)
-            labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
-            if len(labels) < 2 or len(set(labels)) < len(labels):
-                found = f"the classes {', '.join(labels)}"
-                raise InputError(f"{info.folder}/config.json id2label", found, "two or more, each with its own name")
+            model, tokenizer = load_texts(info, auto, trust_remote_code, device, what=what, expected=EXPECTED)
+            labels = label_names(model, info, "classes")
             loaded.try_classes(model, len(labels), info.label, EXPECTED)
         limits = loaded.context_length(model), loaded.vocabulary(model)
         pad = getattr(model.config.get_text_config(), "pad_token_id", None)
@@ -123,9 +118,7 @@ class SequenceClass:
         kinds = tuple(int(kind) for kind in encoded["token_type_ids"]) if self.kinds else ()
         if not any(self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts):
             raise InputError(f"{where} text", f"{texts[0]!r:.60}, which tokenizes to nothing", "at least one token")
-        if self.max_length is not None and len(ids) > self.max_length:
-            expected = f"at most {self.max_length}, the model's context"
-            raise InputError(where, f"a text of {len(ids)} tokens", expected, "shorten it")
+        check_length(self.max_length, ids, where)
         check_known(self.tokenizer, self.vocabulary, ids, self.label, where)
         return SequenceItem(ids, kinds, self.labels.index(sample.target))
 
@@ -142,10 +135,7 @@ class SequenceClass:
 
     def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
         """(B, 1, classes)."""
-        import torch
-
-        logits = call(**batch.inputs).logits[:, None]
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return widened(call(**batch.inputs).logits[:, None])
 
     def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
         """The last Linear that gives one number a class: `classifier`, `classifier.out_proj`, `score`."""

@@ -59,17 +59,13 @@ class TokenClass:
     def load(cls, info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
         """A model of transformers with its trained head, and its tokenizer."""
         from einfluence.models import loaded
-        from einfluence.objectives.pretrained import load_model, load_tokenizer, quiet, stored_tensors
+        from einfluence.objectives.pretrained import label_names, load_texts, quiet
 
         auto, what = "AutoModelForTokenClassification", "a tagger of tokens"
         with quiet():
-            stored = stored_tensors(info)
-            model = load_model(info, auto, stored, trust_remote_code, what=what, expected=EXPECTED).to(device)
-            tokenizer = _for_words(load_tokenizer(info, trust_remote_code), info)
-            labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
-            if len(labels) < 2 or len(set(labels)) < len(labels):
-                found = f"the tags {', '.join(labels)}"
-                raise InputError(f"{info.folder}/config.json id2label", found, "two or more, each with its own name")
+            model, tokenizer = load_texts(info, auto, trust_remote_code, device, what=what, expected=EXPECTED)
+            tokenizer = _for_words(tokenizer, info)
+            labels = label_names(model, info, "tags")
             loaded.try_tokens(model, len(labels), info.label, EXPECTED)
         return Base(info, model, cls(labels, Encoder.of(model, tokenizer, info.label)))
 

@@ -27,6 +27,18 @@ def check_known(tokenizer: Any, vocabulary: int | None, ids: Sequence[int], labe
         raise InputError(where, f"tokens that the model does not have: {names}", expected, fix)
 
 
+def check_length(
+    most: int | None, ids: Sequence[int], where: str, what: str = "a text", fix: str = "shorten it"
+) -> None:
+    """Refuses more tokens than a model's context holds, where it has a limit.
+
+    Raises:
+        InputError: With how many there are, of ``what``, and how to mend it.
+    """
+    if most is not None and len(ids) > most:
+        raise InputError(where, f"{what} of {len(ids)} tokens", f"at most {most}, the model's context", fix)
+
+
 def ids_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of each text, without special tokens."""
     return cast("list[list[int]]", tokenizer(list(texts), add_special_tokens=False)["input_ids"])

@@ -10,12 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from einfluence.arms import estimators
+from einfluence.arms import within
 from einfluence.errors import InputError
-from einfluence.report.figure import number, short
-from einfluence.report.images import class_of
-from einfluence.report.query import rows
-from einfluence.report.terminal import times
+from einfluence.report.figure import short
+from einfluence.report.query import rows, the_one
+from einfluence.report.terminal import in_words, signed, style_of, times
 
 
 def query_called(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
@@ -25,12 +24,12 @@ def query_called(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, 
         InputError: When there is none, or several.
     """
     found = rows(connection, "find_sample", name=name)
-    exact = [row for row in found if name in (row["name"], row["sample_id"])]
-    if len(exact or found) != 1:
+    query = the_one(found, name, "sample_id")
+    if query is None:
         near = ", ".join(f"{row['name']!r} ({row['sample_id']})" for row in found[:5]) or "no query"
         fix = '`einfluence sql "select name, sample_id from samples"` lists them'
         raise InputError(f"query {name!r}", near, "the name or id of one query", fix)
-    return (exact or found)[0]
+    return query
 
 
 def blamed(
@@ -55,17 +54,14 @@ def blamed(
     present = dict.fromkeys(row["estimator"] for row in found)
     if estimator is not None and estimator not in present:
         raise InputError("--estimator", repr(estimator), f"one of {', '.join(present) or 'none: nothing is measured'}")
-    known = estimators()
-    within = [name for name in present if name in known and known[name].within]
-    wanted = [estimator] if estimator else within or list(present)
+    wanted = [estimator] if estimator else within(present) or list(present)
     return pa.Table.from_pylist([row for row in found if row["estimator"] in wanted])
 
 
 def show_blamed(query: dict[str, Any], table: pa.Table) -> RenderableType:
     """What :func:`blamed` found, for a terminal."""
-    asked = query["name"] if query["modality"] == "image" else f"{query['prompt']} {query['target']}".strip()
-    asked = f"{asked}, class {class_of(query)}" if query["label"] is not None else asked
-    pieces: list[RenderableType] = [Text.assemble((short(asked, 100), "bold"), f"  {query['sample_id']}")]
+    asked = short(in_words(query).strip(), 100)
+    pieces: list[RenderableType] = [Text.assemble((asked, "bold"), f"  {query['sample_id']}")]
     arms: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         arms.setdefault((row["base"], row["estimator"], row["recipe"]), []).append(row)
@@ -82,11 +78,6 @@ def _arm(title: str, mine: list[dict[str, Any]]) -> Table:
     table.add_column("because of")
     for row in mine:
         value = row["influence"]
-        style = "blue" if value > 0 else "yellow"
-        spread = [Text(f"{_signed(row['lowest'])} … {_signed(row['highest'])}")] if several else []
-        table.add_row(Text(_signed(value), style), *spread, Text(times(value)), Text(short(row["text"], 80)))
+        spread = [Text(f"{signed(row['lowest'])} … {signed(row['highest'])}")] if several else []
+        table.add_row(Text(signed(value), style_of(value)), *spread, Text(times(value)), Text(short(row["text"], 80)))
     return table
-
-
-def _signed(value: float) -> str:
-    return ("+" if value > 0 else "") + number(value, 3)

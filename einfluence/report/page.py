@@ -18,7 +18,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from einfluence.arms import estimators
+from einfluence.arms import within
 from einfluence.report import images, payload, sections
 from einfluence.report.figure import number, short
 from einfluence.report.provenance import provenance
@@ -75,6 +75,8 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         "losses": json.loads(asset("losses.json")),
     }
     has = {name: any(entry[name] for entry in shown) for name in ("slopes", "distance", "noise", "layers", "recipes")}
+    asked = {arm.estimator for part in parts for arm in part.arms}
+    compared = within(arm.estimator for part in parts for arm in part.arms)
     return (
         environment()
         .get_template("report.html.j2")
@@ -82,8 +84,8 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             title=f"What one sample teaches · {run.get('study', 'einfluence')}",
             run_name=run.get("study", "run"),
             summary=summary_of(parts, rows(connection, "failures")),
-            alone=not parts or len(_within(parts)) < len({arm.estimator for part in parts for arm in part.arms}),
-            within=" and ".join(name.replace("_", " ") for name in _within(parts)),
+            alone=not parts or asked > set(compared),
+            within=" and ".join(name.replace("_", " ") for name in compared),
             contents=_contents(has),
             parts=shown,
             sections=has,
@@ -154,13 +156,6 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         for name, levels in families.items()
         if name != FLIP
     ]
-
-
-def _within(parts: Sequence[Part]) -> list[str]:
-    """The estimators among the arms that compare trainings of a set."""
-    known = estimators()
-    names = dict.fromkeys(arm.estimator for part in parts for arm in part.arms)
-    return [name for name in names if name in known and known[name].within]
 
 
 def summary_of(parts: Sequence[Part], failed: Rows) -> str:

@@ -38,6 +38,12 @@ def rows(connection: duckdb.DuckDBPyConnection, name: str, /, **parameters: obje
     return shown(table(connection, name, **parameters))
 
 
+def the_one(found: Rows, name: str, key: str) -> dict[str, Any] | None:
+    """The row of that name or id, else the only one found; None where there is none, or several."""
+    exact = [row for row in found if name in (row["name"], row[key])]
+    return (exact or found)[0] if len(exact or found) == 1 else None
+
+
 def shown(found: pa.Table) -> Rows:
     """The rows as they may be shown: a number that is not finite is missing, and no text acts instead of being seen."""
     listed = cast("Rows", found.to_pylist())

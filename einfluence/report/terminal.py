@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -14,7 +14,7 @@ from rich.text import Text
 from einfluence.errors import InputError
 from einfluence.report.figure import number, short
 from einfluence.report.images import class_of
-from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows
+from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows, the_one
 from einfluence.report.recipes import doses, few_arms, grids_of
 from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import position, scorecard
@@ -90,11 +90,10 @@ def show_probe(connection: duckdb.DuckDBPyConnection, name: str, most: int = 8) 
         InputError: When no probe is called that, or several are.
     """
     found = rows(connection, "find_probe", name=name)
-    exact = [row for row in found if name in (row["name"], row["probe_id"])]
-    if len(exact or found) != 1:
+    probe = the_one(found, name, "probe_id")
+    if probe is None:
         near = ", ".join(repr(row["name"]) for row in found[:5]) or "no probe"
         raise InputError(f"probe {name!r}", near, "the name or id of one probe", "`einfluence sql` lists the probes")
-    probe = (exact or found)[0]
     pieces: list[RenderableType] = [Text.assemble((probe["name"], "bold"), f"  {probe['kind']}  {probe['probe_id']}")]
     cells = rows(connection, "show_probe", probe_id=probe["probe_id"], most=most)
     with prepared(connection):
@@ -115,15 +114,26 @@ def _cells(title: str, mine: list[dict[str, Any]]) -> Table:
     largest = max(abs(row["influence"]) for row in mine) or 1.0
     for row in mine:
         value = row["influence"]
-        text = row["name"] if row["modality"] == "image" else f"{row['prompt']} {row['target']}"
-        if row["label"] is not None:
-            text = f"{text}, class {class_of(row)}"
-        style = "blue" if value > 0 else "yellow"
-        sign = "+" if value > 0 else ""
-        gauge = Text(bar_of(abs(value) / largest, 6).replace("·", " "), style)
-        row_text = Text(short(text, 80))
-        table.add_row(Text(sign + number(value, 3)), gauge, Text(times(value)), Text(row["kind"] or ""), row_text)
+        gauge = Text(bar_of(abs(value) / largest, 6).replace("·", " "), style_of(value))
+        text = Text(short(in_words(row), 80))
+        table.add_row(Text(signed(value)), gauge, Text(times(value)), Text(row["kind"] or ""), text)
     return table
+
+
+def in_words(sample: Mapping[str, Any]) -> str:
+    """A sample on one line: its text or its name, and its class where it has one."""
+    text = sample["name"] if sample["modality"] == "image" else f"{sample['prompt']} {sample['target']}"
+    return text if sample["label"] is None else f"{text}, class {class_of(sample)}"
+
+
+def signed(nats: float) -> str:
+    """Nats with their sign."""
+    return ("+" if nats > 0 else "") + number(nats, 3)
+
+
+def style_of(nats: float) -> str:
+    """The colour of what helped, and of what hurt."""
+    return "blue" if nats > 0 else "yellow"
 
 
 def times(nats: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,12 @@ def probe_order(folder: Path) -> list[str]:
     return pq.read_table(folder / "probes.parquet", columns=["probe_id"])["probe_id"].to_pylist()
 
 
+@lru_cache(maxsize=4)
 def set_members(folder: Path) -> Members:
     """The samples of a curation's probes as one training set: those that state something, single or in groups.
 
-    Controls, noisy versions and sequences are ways of training on something alone, and no part of it.
+    Controls, noisy versions and sequences are ways of training on something alone, and no part of it. Read once: a
+    curation's folder is named by its content.
     """
     kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
     members: dict[str, list[str]] = {row["probe_id"]: [] for row in kinds if row["kind"] in ("sample", "bundle")}

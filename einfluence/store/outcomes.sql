@@ -1,19 +1,15 @@
 -- grain: one row per probe trained (base, estimator, recipe, probe, seed, engine version)
--- A probe that failed and was trained by a later run has both rows on the disk: what succeeded outweighs the failure.
+-- Trainings of sets stand apart, in the view of that name.
 with
 
-written as (
-    select * from outcomes_written
+outcomes as (
+    select * from outcomes_once
 ),
 
 final as (
     select *
-    from written
-    qualify
-        row_number() over (
-            partition by base, estimator, recipe, probe_id, seed, engine_version
-            order by status, reason
-        ) = 1
+    from outcomes
+    where estimator <> 'training'
 )
 
 select * from final

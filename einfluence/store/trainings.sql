@@ -1,23 +1,12 @@
 -- grain: one row per training of a set that was done (base, recipe, seed, training, engine version)
--- One that failed and was done by a later run has both rows on the disk: what succeeded outweighs the failure.
 with
 
-written as (
-    select * from training_outcomes
+outcomes as (
+    select * from outcomes_once
 ),
 
 definitions as (
     select * from trainings_defined
-),
-
-outcomes as (
-    select *
-    from written
-    qualify
-        row_number() over (
-            partition by base, recipe, probe_id, seed, engine_version
-            order by status, reason
-        ) = 1
 ),
 
 final as (
@@ -41,6 +30,7 @@ final as (
         outcomes.engine_version
     from outcomes
     left join definitions on outcomes.probe_id = definitions.training
+    where outcomes.estimator = 'training'
 )
 
 select * from final

@@ -51,9 +51,10 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
     current = curations.current()
     every = [*current, *(path for path in curations.all() if path not in current)]
     for name in PARTED:
-        written = f"{name}_written" if name == "outcomes" else name
-        _flat(connection, written, parts.paths(name, but=TRAINING), TABLES[name])
-    _create(connection, "outcomes")
+        if name == "outcomes":
+            _flat(connection, "outcomes_written", parts.paths(name), TABLES[name])
+        else:
+            _flat(connection, name, parts.paths(name, but=TRAINING), TABLES[name])
     for name in ("samples", "probes", "probe_members"):
         _first_of(connection, name, [path / f"{name}.parquet" for path in every], TABLES[name], KEYS[name])
     for name in ("relations", "distances"):
@@ -63,10 +64,9 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
     for name, schema in DEFINED.items():
         view = "trainings_defined" if name == "trainings" else name
         _first_of(connection, view, sorted((root / name).glob("*.parquet")), schema, KEYS[name])
-    for name in ("outcomes", "influence"):
-        _flat(connection, f"training_{name}", parts.paths(name, only=TRAINING), TABLES[name])
-    _create(connection, "trainings")
-    _create(connection, "training_scores")
+    _flat(connection, "training_influence", parts.paths("influence", only=TRAINING), TABLES["influence"])
+    for name in ("outcomes_once", "outcomes", "trainings", "training_scores"):
+        _create(connection, name)
 
 
 def _create(connection: duckdb.DuckDBPyConnection, name: str) -> None:

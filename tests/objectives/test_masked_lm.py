@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers
 
-import einfluence
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.objectives import encode
@@ -18,9 +17,10 @@ from einfluence.samples import Sample
 from tests.models.folders import change_config, change_weights
 from tests.objectives.tiny_texts import (
     ENCODERS,
-    hold_adapters_against_the_definition,
     hold_against,
+    hold_against_the_definition,
     load,
+    measured,
     save_encoder,
 )
 
@@ -68,7 +68,7 @@ def test_influence_is_what_a_loop_of_transformers_says(base: Base) -> None:
 
 
 def test_adapters_are_trained_as_the_definition_says_and_leave_the_base_alone(base: Base) -> None:
-    hold_adapters_against_the_definition(base, SAMPLES)
+    hold_against_the_definition(base, SAMPLES)
 
 
 def test_all_tokens_of_a_target_are_hidden_together(bert: Path) -> None:
@@ -79,17 +79,10 @@ def test_all_tokens_of_a_target_are_hidden_together(bert: Path) -> None:
     assert batch.places.tolist() == [[4, 5, 6]]
 
 
-def measured(folder: Path, **part: Any) -> einfluence.Store:
-    arms = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
-    (folder / "spec.yaml").write_text(json.dumps({"base": "bert", "arms": arms, **part}))
-    assert einfluence.measure(folder / "spec.yaml", folder / "store", report=False).failed == 0
-    return einfluence.Store(folder / "store")
-
-
 def test_rows_of_texts_with_a_mask_are_measured_to_the_store(bert: Path) -> None:
     rows = [{"text": text, "target": target} for text, target, _ in TEXTS]
     (bert.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with measured(bert.parent, samples="rows.jsonl").connect() as connection:
+    with measured(bert, samples="rows.jsonl").connect() as connection:
         found = connection.sql("select objective, prompt, target from samples").fetchall()
         counts = connection.sql("select count(*), count(distance) from relations").fetchall()
     assert found == [("masked_lm", text, target) for text, target, _ in TEXTS] and counts == [(16, 16)]
@@ -102,7 +95,7 @@ def test_negated_lama_is_asked_with_a_mask_before_the_full_stop(bert: Path) -> N
     (folder / "relations.jsonl").write_text(json.dumps(relation))
     facts = [{"sub_label": name, "obj_label": place} for name, place in (("ada", "paris"), ("nobody", "film"))]
     (folder / "P1.jsonl").write_text("\n".join(map(json.dumps, facts)))
-    store = measured(bert.parent, source={"name": "lama", "path": "lama"}, distance=["lexical"])
+    store = measured(bert, source={"name": "lama", "path": "lama"}, distance=["lexical"])
     query = """
         select probe.prompt, query.prompt, query.target from relations
         join probe_members using (probe_id) join samples probe using (sample_id)
@@ -130,7 +123,7 @@ def test_negated_lama_is_asked_with_a_mask_before_the_full_stop(bert: Path) -> N
 def test_a_row_that_does_not_fit_is_told_with_its_place(bert: Path, row: dict[str, Any], says: str) -> None:
     (bert.parent / "rows.jsonl").write_text(json.dumps(row))
     with pytest.raises(InputError, match=rf"rows.jsonl:1.*{says}"):
-        measured(bert.parent, samples="rows.jsonl")
+        measured(bert, samples="rows.jsonl")
 
 
 def test_a_head_that_is_missing_is_refused(bert: Path) -> None:

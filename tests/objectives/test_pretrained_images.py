@@ -24,6 +24,7 @@ from einfluence.samples import Sample
 from einfluence.spec import Recipe
 from tests.engine.random_models import scatter
 from tests.models.folders import change_config, change_weights
+from tests.objectives.tiny_texts import hold_against_the_definition
 
 LABELS = ["bird", "cat", "dog"]
 _PATCHES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -111,7 +112,7 @@ def by_transformers(folder: str, adapter: str, probe: int) -> Iterator[float]:
 @pytest.mark.parametrize("adapter", ["full", "last"])
 def test_influence_is_what_a_loop_of_transformers_says(base: Base, adapter: str) -> None:
     recipe = Recipe.model_validate({"adapter": adapter, "optimizer": "sgd", "lr": 0.02, "steps": 2, "dtype": "float64"})
-    items = [encode(base, fitted(base, picture, at % 3)) for at, picture in enumerate(pictures(4))]
+    items = [encode(base, each) for each in fitted_pictures(base)]
     found = engine.measure(base, recipe, [[items[0]], [items[2]]], items, 0)
     for probe, row in zip((0, 2), found.rows, strict=True):
         assert row.after is not None and row.tuned.engine == "generic"
@@ -120,28 +121,17 @@ def test_influence_is_what_a_loop_of_transformers_says(base: Base, adapter: str)
         np.testing.assert_allclose(row.after.logprob - found.before.logprob, wanted, rtol=1e-3, atol=1e-5)
 
 
-def held_against_the_definition(base: Base, adapter: object) -> None:
-    recipe = Recipe.model_validate({"adapter": adapter, "optimizer": "adamw", "lr": 0.01, "steps": 2})
-    items = [encode(base, fitted(base, picture, at % 3)) for at, picture in enumerate(pictures(4))]
-    before = {name: value.clone() for name, value in base.model.state_dict().items()}  # running statistics among them
-    found, truth = (
-        engine.measure(base, recipe, [items[:2], items[2:3]], items, 0, engine=name) for name in ("auto", "serial")
-    )
-    for row, true in zip(found.rows, truth.rows, strict=True):
-        assert row.tuned.engine == "generic" and row.after is not None and true.after is not None
-        influence = true.after.logprob - truth.before.logprob
-        assert np.abs(influence).max() > 1e-3
-        moved = row.after.logprob - found.before.logprob
-        np.testing.assert_allclose(moved, influence, atol=1e-2 * np.abs(influence).max())
-    assert all(value.equal(before[name]) for name, value in base.model.state_dict().items())
+def fitted_pictures(base: Base) -> list[Sample]:
+    return [fitted(base, picture, at % 3) for at, picture in enumerate(pictures(4))]
 
 
 def test_adapters_are_trained_as_the_definition_says_and_leave_the_base_alone(base: Base) -> None:
-    held_against_the_definition(base, {"kind": "lora", "r": 2})
+    hold_against_the_definition(base, fitted_pictures(base))
 
 
 def test_a_pattern_of_parameters_is_trained_as_the_definition_says(vit: Path) -> None:
-    held_against_the_definition(load(vit), {"kind": "match", "pattern": "bias"})
+    base = load(vit)
+    hold_against_the_definition(base, fitted_pictures(base), {"kind": "match", "pattern": "bias"})
 
 
 def test_pictures_of_any_size_in_folders_are_measured_to_the_store(vit: Path) -> None:

@@ -10,17 +10,17 @@ import pytest
 import torch
 import transformers
 
-import einfluence
 from einfluence.errors import InputError
 from einfluence.models.base import Base
-from einfluence.objectives import encode
 from einfluence.samples import Sample
 from tests.models.folders import change_config, change_weights
 from tests.objectives.tiny_texts import (
     WORDS,
-    hold_adapters_against_the_definition,
+    hold_a_padded_batch_against_its_items,
     hold_against,
+    hold_against_the_definition,
     load,
+    measured,
     save_model,
     save_tokenizer,
 )
@@ -91,30 +91,18 @@ def test_influence_is_what_a_loop_of_transformers_says(base: Base) -> None:
 
 
 def test_adapters_are_trained_as_the_definition_says_and_leave_the_base_alone(base: Base) -> None:
-    hold_adapters_against_the_definition(base, SAMPLES)
+    hold_against_the_definition(base, SAMPLES)
 
 
-@torch.no_grad()
 def test_a_padded_batch_says_what_each_pair_says_alone(base: Base) -> None:
-    items = [encode(base, each) for each in SAMPLES]
-    together = base.objective.logits(base.model, base.objective.collate(items))
-    for item, logits in zip(items, together, strict=True):
-        alone = base.objective.logits(base.model, base.objective.collate([item]))[0]
-        torch.testing.assert_close(logits[: item.n_target], alone, rtol=1e-4, atol=1e-5)
-
-
-def measured(folder: Path, **part: Any) -> einfluence.Store:
-    arms = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
-    (folder / "spec.yaml").write_text(json.dumps({"base": "t5", "arms": arms, **part}))
-    assert einfluence.measure(folder / "spec.yaml", folder / "store", report=False).failed == 0
-    return einfluence.Store(folder / "store")
+    hold_a_padded_batch_against_its_items(base, SAMPLES)
 
 
 def test_prompts_and_targets_are_measured_to_the_store_with_their_relations(t5: Path) -> None:
     rows = [{"id": str(at), "prompt": prompt, "target": target} for at, (prompt, target) in enumerate(TEXTS)]
     (t5.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (t5.parent / "relations.jsonl").write_text(json.dumps({"probe": "0", "query": "3", "kind": "paraphrase"}))
-    store = measured(t5.parent, samples="rows.jsonl", relations="relations.jsonl")
+    store = measured(t5, samples="rows.jsonl", relations="relations.jsonl")
     query = """
         select probes.name, query.name, relations.kind from relations join probes using (probe_id)
         join samples query on query.sample_id = query_id where relations.kind <> 'self'
@@ -138,7 +126,7 @@ def test_rows_that_do_not_fit_are_told_with_their_place(tmp_path: Path, rows: li
     save(tmp_path / "t5", "Bart")
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(InputError, match=rf"rows.jsonl:\d.*{says}"):
-        measured(tmp_path, samples="rows.jsonl", distance=["lexical"])
+        measured(tmp_path / "t5", samples="rows.jsonl", distance=["lexical"])
 
 
 def test_a_decoder_that_is_missing_is_refused(t5: Path) -> None:

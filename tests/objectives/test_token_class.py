@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers
 
-import einfluence
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.objectives import encode
@@ -19,9 +18,11 @@ from einfluence.samples import Sample
 from tests.models.folders import change_weights
 from tests.objectives.tiny_texts import (
     ENCODERS,
-    hold_adapters_against_the_definition,
+    hold_a_padded_batch_against_its_items,
     hold_against,
+    hold_against_the_definition,
     load,
+    measured,
     save_encoder,
 )
 
@@ -70,7 +71,7 @@ def test_influence_is_what_a_loop_of_transformers_says(base: Base) -> None:
 
 
 def test_adapters_are_trained_as_the_definition_says_and_leave_the_base_alone(base: Base) -> None:
-    hold_adapters_against_the_definition(base, SAMPLES)
+    hold_against_the_definition(base, SAMPLES)
 
 
 def test_the_first_piece_of_a_word_carries_its_tag(bert: Path) -> None:
@@ -82,27 +83,15 @@ def test_the_first_piece_of_a_word_carries_its_tag(bert: Path) -> None:
     assert batch.targets.tolist() == [[3, 0, 0, 0, 0], [0, 0, 1, 2, 0]]
 
 
-@torch.no_grad()
 def test_a_padded_batch_says_what_each_sentence_says_alone(base: Base) -> None:
-    items = [encode(base, each) for each in SAMPLES]
-    together = base.objective.logits(base.model, base.objective.collate(items))
-    for item, logits in zip(items, together, strict=True):
-        alone = base.objective.logits(base.model, base.objective.collate([item]))[0]
-        torch.testing.assert_close(logits[: item.n_target], alone, rtol=1e-4, atol=1e-5)
-
-
-def measured(folder: Path, **part: Any) -> einfluence.Store:
-    arms = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
-    (folder / "spec.yaml").write_text(json.dumps({"base": "bert", "arms": arms, **part}))
-    assert einfluence.measure(folder / "spec.yaml", folder / "store", report=False).failed == 0
-    return einfluence.Store(folder / "store")
+    hold_a_padded_batch_against_its_items(base, SAMPLES)
 
 
 def test_rows_of_tokens_and_tags_are_measured_to_the_store(bert: Path) -> None:
     rows = [{"tokens": text.split(), "tags": tags} for text, tags in SENTENCES]
     rows[0]["tags"] = [1, 0, 0, -100]
     (bert.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with measured(bert.parent, samples="rows.jsonl").connect() as connection:
+    with measured(bert, samples="rows.jsonl").connect() as connection:
         found = connection.sql("select prompt, target from samples").fetchall()
         counts = connection.sql("select count(*), count(distance) from relations").fetchall()
     assert found[:2] == [("ada sees the fishes", "B-per O O"), ("ada fishes lives in paris", "B-loc")]
@@ -113,7 +102,7 @@ def test_rows_of_tokens_and_tags_are_measured_to_the_store(bert: Path) -> None:
 def test_mentions_of_every_scheme_are_queries_in_the_tags_of_the_base(bert: Path, tags: str) -> None:
     columns = zip("ada fishes lives in paris".split(), tags.split(), strict=True)
     (bert.parent / "data.conll").write_text("\n".join(map(" ".join, columns)))
-    store = measured(bert.parent, source={"name": "conll", "path": "data.conll"})
+    store = measured(bert, source={"name": "conll", "path": "data.conll"})
     query = "select target, kind, domain from relations join samples on sample_id = query_id order by samples.name"
     with store.connect() as connection:
         found = connection.sql(query).fetchall()
@@ -150,13 +139,13 @@ def test_mentions_are_written_in_the_scheme_that_the_tags_of_a_base_show() -> No
 def test_a_row_that_does_not_fit_is_told_with_its_place(bert: Path, row: dict[str, Any], says: str) -> None:
     (bert.parent / "rows.jsonl").write_text(json.dumps(row))
     with pytest.raises(InputError, match=rf"rows.jsonl:1.*{says}"):
-        measured(bert.parent, samples="rows.jsonl")
+        measured(bert, samples="rows.jsonl")
 
 
 def test_a_class_of_mentions_that_the_base_does_not_have_is_told(bert: Path) -> None:
     (bert.parent / "data.conll").write_text("ada B-org\n")
     with pytest.raises(InputError, match=r"data\.conll:1: found the tag 'B-org'"):
-        measured(bert.parent, source={"name": "conll", "path": "data.conll"})
+        measured(bert, source={"name": "conll", "path": "data.conll"})
 
 
 def test_a_tagger_without_its_head_is_refused(bert: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+import einfluence
 from einfluence import engine
 from einfluence.bases.load import find_base, load_base
 from einfluence.models.base import Base
@@ -104,11 +106,14 @@ def hold_against(base: Base, model: Any, samples: Sequence[Sample], head: str, l
             np.testing.assert_allclose(row.after.logprob - found.before.logprob, wanted, rtol=1e-4, atol=1e-6)
 
 
-def hold_adapters_against_the_definition(base: Base, samples: Sequence[Sample]) -> None:
-    """LoRA's influence, by the engine that is taken, is that of the definition, and the base stays as it is."""
-    recipe = Recipe.model_validate({"adapter": {"kind": "lora", "r": 2}, "optimizer": "adamw", "lr": 0.01, "steps": 2})
+LORA = {"kind": "lora", "r": 2}
+
+
+def hold_against_the_definition(base: Base, samples: Sequence[Sample], adapter: object = LORA) -> None:
+    """Influence by the engine that is taken is that of the definition, and the base stays as it is."""
+    recipe = Recipe.model_validate({"adapter": adapter, "optimizer": "adamw", "lr": 0.01, "steps": 2})
     items = [encode(base, sample) for sample in samples]
-    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}  # running statistics among them
     probes = [items[:2], items[2:3]]
     found, truth = (engine.measure(base, recipe, probes, items, 0, engine=name) for name in ("auto", "serial"))
     for row, true in zip(found.rows, truth.rows, strict=True):
@@ -118,3 +123,22 @@ def hold_adapters_against_the_definition(base: Base, samples: Sequence[Sample]) 
         moved = row.after.logprob - found.before.logprob
         np.testing.assert_allclose(moved, influence, atol=1e-2 * np.abs(influence).max())
     assert all(value.equal(before[name]) for name, value in base.model.state_dict().items())
+
+
+@torch.no_grad()
+def hold_a_padded_batch_against_its_items(base: Base, samples: Sequence[Sample]) -> None:
+    """What a model says of an item in a padded batch is what it says of the item alone."""
+    items = [encode(base, each) for each in samples]
+    together = base.objective.logits(base.model, base.objective.collate(items))
+    for item, logits in zip(items, together, strict=True):
+        alone = base.objective.logits(base.model, base.objective.collate([item]))[0]
+        torch.testing.assert_close(logits[: item.n_target], alone, rtol=1e-4, atol=1e-5)
+
+
+def measured(base: Path, **part: Any) -> einfluence.Store:
+    """A store in which a part with one arm was measured, beside the base that it is of."""
+    folder = base.parent
+    arms = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
+    (folder / "spec.yaml").write_text(json.dumps({"base": base.name, "arms": arms, **part}))
+    assert einfluence.measure(folder / "spec.yaml", folder / "store", report=False).failed == 0
+    return einfluence.Store(folder / "store")
