@@ -14,15 +14,21 @@ import pytest
 import torch
 
 import einfluence
+from einfluence.arms import OfASet
+from einfluence.attribute import training_scores
 from einfluence.bases.load import find_base, load_base
+from einfluence.engine import definition
 from einfluence.errors import InputError
 from einfluence.estimate import estimate
 from einfluence.estimators import leave_one_out, subsets
+from einfluence.estimators.training import trained, trained_base, with_steps
 from einfluence.estimators.within import TrainingScores
 from einfluence.objectives import encode
 from einfluence.samples import Sample
-from einfluence.spec import LeaveOneOut, Schedule, Subsets, load_spec
-from einfluence.training_set import Members, shuffled, subset
+from einfluence.spec import LeaveOneOut, Schedule, Subsets, Tuning, load_spec
+from einfluence.store.store import ArmKey
+from einfluence.training_set import FULL, Members, shuffled, subset, without
+from einfluence.trainings import VERSION
 
 TEXTS = {
     "a": ("dax is a", "bird"),
@@ -159,6 +165,38 @@ def test_a_kept_training_meets_a_new_query_without_being_done_again(
     after = cells(tmp_path / "store", "leave_one_out")
     assert len(after) == 24 and all(after[pair] == value for pair, value in before.items())
     assert rows(tmp_path / "store", "select count(*) from trainings where losses = []") == [(0,)]
+
+
+@pytest.mark.parametrize("adapter", ["full", "lora"])
+def test_a_trained_base_says_what_the_training_says(tmp_path: Path, gpt2_folder: Path, adapter: str) -> None:
+    recipe = f"{{adapter: {adapter}, optimizer: sgd, lr: 0.05, dtype: float64}}"
+    spec = study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {recipe}}}")
+    spec.write_text(spec.read_text() + "keep_deltas: 1GB\n")
+    einfluence.measure(spec, tmp_path / "store", report=False)
+    store, part, base = (
+        einfluence.Store(tmp_path / "store"),
+        load_spec(spec).parts[0],
+        load_base(find_base(str(gpt2_folder), "base")),
+    )
+    tuning, schedule = part.arms[0].recipe.only(Tuning), part.training_set.only(Schedule)
+    samples = [Sample(name, *TEXTS[name]) for name in "abcde"]
+    members, queries = Members.of({s.name: [s.sample_id] for s in samples[:4]}), [encode(base, s) for s in samples]
+    key = ArmKey(base.info.base_id, "training", OfASet(recipe=tuning).recipe_id, 0, VERSION)
+    for variant in (FULL, without(members, "b")):
+        name = variant.training_id(members.set_id(schedule))
+        for kept in (None, store.kept_deltas(key, [name])[name]):
+            after = trained_base(base, tuning, 0, samples[:4], schedule, variant, kept=kept)
+            found = definition.evaluate(after, with_steps(tuning, schedule, 4), queries).logprob
+            wanted = training_scores(store, key, [name], [s.sample_id for s in samples]).logprob[0]
+            np.testing.assert_allclose(found, wanted, atol=1e-9)
+    assert after.info.base_id != trained_base(base, tuning, 0, samples[:4], schedule).info.base_id != base.info.base_id
+
+
+def test_a_training_that_fails_leaves_no_parameters(gpt2_folder: Path) -> None:
+    base = load_base(find_base(str(gpt2_folder), "base"))
+    tuning = Tuning.model_validate({"adapter": "full", "optimizer": "sgd", "lr": 1e30})
+    with pytest.raises(RuntimeError, match="the training failed: "):
+        trained(base, tuning, 0, [Sample("a", *TEXTS["a"]), Sample("b", *TEXTS["b"])], Schedule(epochs=3, batch_size=1))
 
 
 def test_a_plan_counts_the_trainings_that_are_missing(tmp_path: Path, gpt2_folder: Path) -> None:

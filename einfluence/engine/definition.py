@@ -266,15 +266,21 @@ def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[st
         name: parameter.detach().to(getattr(torch, recipe.dtype))
         for name, parameter in settled.named_parameters(remove_duplicate=False)
     }
-    changes: dict[str, torch.Tensor] = {}
     if recipe.adapter.kind == "lora":
-        for name, module in model.named_modules():
-            if isinstance(module, LoraLayer) and _second(module).requires_grad:
-                changes[adapted_parameter(name, module)] = cast("Any", module).get_delta_weight("default").detach()
+        changes = adapter_changes(model)
     else:
         after = dict(model.named_parameters())
         changes = {name: value.detach() - before[name] for name, value in after.items() if value.requires_grad}
     return {name: (change.norm().item(), before[name].norm().item()) for name, change in changes.items()}
+
+
+def adapter_changes(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What trained adapters add to the parameters beside which they stand, by the base's names."""
+    return {
+        adapted_parameter(name, module): cast("Any", module).get_delta_weight("default").detach()
+        for name, module in model.named_modules()
+        if isinstance(module, LoraLayer) and _second(module).requires_grad
+    }
 
 
 def _second(module: LoraLayer) -> torch.Tensor:

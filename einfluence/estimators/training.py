@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from einfluence import engine
+from einfluence.engine.trained import parameters
+from einfluence.engine.trained import trained_base as with_parameters
 from einfluence.estimators.finetune import kept_trainings
 from einfluence.estimators.measure import Measured, measured
+from einfluence.keys import content_hash
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.recipe import Recipe, Tuning
 from einfluence.samples import Sample
-from einfluence.training_set import Schedule, Variant
+from einfluence.training_set import FULL, Schedule, Variant
 
 
 def training_block(
@@ -48,6 +53,64 @@ def training_block(
     recipe = with_steps(recipe, schedule, len(samples))
     found = engine.measure(base, recipe, trainings, asked, seed, kept=kept_trainings(map(kept, variants)))
     return measured(base, list(variants), queries, found, on_probe)
+
+
+def trained(
+    base: Base,
+    recipe: Tuning,
+    seed: int,
+    samples: Sequence[Sample],
+    schedule: Schedule,
+    variant: Variant = FULL,
+    *,
+    kept: Path | None = None,
+) -> dict[str, Tensor]:
+    """The parameters that a training of a set leaves behind, by the names that the definition has for them.
+
+    They are those of :func:`einfluence.engine.definition.trainable_copy`: parameters of the base, or of LoRA the
+    adapters' A and B. :func:`einfluence.engine.trained.trained_copy` puts them in.
+
+    Args:
+        base: The loaded base; it is left bit-identical.
+        recipe: What is trained, and with which optimizer.
+        seed: Of the start values and the order.
+        samples: The set.
+        schedule: How it is gone through.
+        variant: What the training leaves out.
+        kept: What the store kept of it (:meth:`.Store.kept_deltas`); without, it is done again.
+
+    Raises:
+        InputError: When a sample does not fit the base.
+        RuntimeError: When the training fails, with the reason.
+    """
+    whole = with_steps(recipe, schedule, len(samples))
+    if kept is not None:
+        return parameters(base, whole, kept_trainings([kept])[0])
+    [tuned] = engine.train(base, whole, trainings_of(base, samples, schedule, seed, [variant]), seed)
+    if tuned.failed:
+        raise RuntimeError(f"the training failed: {tuned.failed}")
+    return parameters(base, whole, tuned.delta)
+
+
+def trained_base(
+    base: Base,
+    recipe: Tuning,
+    seed: int,
+    samples: Sequence[Sample],
+    schedule: Schedule,
+    variant: Variant = FULL,
+    *,
+    kept: Path | None = None,
+) -> Base:
+    """As :func:`trained`, put into a base: what it scores by the definition is what the training's queries got.
+
+    Adapters are merged into the weights. Its ``base_id`` follows from the base and from all that the training is.
+    """
+    delta = trained(base, recipe, seed, samples, schedule, variant, kept=kept)
+    set_of = (tuple(sample.sample_id for sample in samples), schedule.key, variant.left_out)
+    base_id = content_hash(("trained", base.info.base_id, recipe.key, seed, set_of))
+    label = f"{base.info.label}, trained on {len(samples) - len(variant.left_out)} samples"
+    return with_parameters(base, with_steps(recipe, schedule, len(samples)), delta, base_id, label)
 
 
 def trainings_of(

@@ -73,6 +73,7 @@ class LowRankMatrix:
     embeds: bool = False
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list[tuple[Tensor, Tensor]])
     watch: bool = False
+    flipped: bool = False  # whether the module has it as (in, out)
     copies: bool = False  # whether what comes after may write into the outputs, whose gradients are wanted
 
     def times(self, x: Float[Tensor, "N L in"]) -> Float[Tensor, "N L out"]:
@@ -181,6 +182,7 @@ class LowRankWeights:
             if "weight" in own:
                 weight = module.weight.detach()
                 matrix = self._matrix(own["weight"], weight.T if flip else weight)
+                matrix.flipped = flip
             module.forward = self._linear(module, matrix, own.get("bias"), module.weight.T if flip else module.weight)
         elif kind is nn.Embedding and module.max_norm is None and not module.scale_grad_by_freq:
             matrix = self._matrix(own["weight"], module.weight.detach())
@@ -280,6 +282,15 @@ class LowRankWeights:
                     setattr(matrix, what, _stack([d[f"{name}:{what}"] for d in deltas], matrix.weight))
             if len(deltas) == 1:
                 matrix.merge()
+
+    def whole(self, delta: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters, as the model has them, that :meth:`export` gave of one probe."""
+        self.put([delta])
+        found = {name: value[0] for name, value in self.values.items()}
+        for name, matrix in self.matrices.items():
+            if matrix.merged is not None:
+                found[name] = (matrix.merged.T if matrix.flipped else matrix.merged).clone()
+        return found
 
 
 def _stack(parts: list[Tensor], like: Tensor) -> Tensor:
