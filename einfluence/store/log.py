@@ -1,8 +1,9 @@
 """The log says which parts of the tables count: numbered entries, each new one put in place in one step.
 
 An entry adds units and removes units. A unit is what one block gave: its files are on the disk before its entry is,
-so a killed run leaves at most files that no entry names. Of two writers of the same number one wins and the other
-reads on and tries the next: no lock is held, and none can be left behind. Every 64th entry lists all units.
+so a killed run leaves at most files that no entry names. Of two writers of the same number one wins; the other reads
+on, deletes what it wrote and no longer needs, and tries the next: no lock is held, and none can be left behind. Every
+64th entry lists all units.
 """
 
 from __future__ import annotations
@@ -113,14 +114,31 @@ class Log:
         Returns:
             Whether anything changed.
         """
+        written: set[str] = set()
         while True:
             state = self.state()
             change = decide(state)
             if change is None:
+                self.discard(written)
                 return False
             version = state.version + 1
-            if self._files.put(entry_name(version), _entry(state, version, change), new=True):
+            entered = self._files.put(entry_name(version), _entry(state, version, change), new=True)
+            written |= {name for unit in change.add for name in unit.files.values()}
+            if entered:
+                self.discard(written)
                 return True
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Deletes files that were written for an entry which another writer was ahead of, unless the log names them.
+
+        No other writer is about to name one of them: whoever made the same file did not know of the entry that was
+        first either, and has to look again as well.
+        """
+        names = set(names)
+        if names:
+            live = {name for unit in self.state().units.values() for name in unit.files.values()}
+            for name in sorted(names - live):
+                self._files.delete(name)
 
     def _start(self) -> None:
         numbers = entry_numbers(self._files)

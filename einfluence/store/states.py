@@ -77,6 +77,8 @@ class States:
         path = self.get(state_id)
         if path is None:
             raise InputError(self._files.url, f"no {name} after writing it", "a store that nobody deletes")
+        if path.name != Path(name).name:
+            self._files.delete(name)  # another process's note was first
         return path
 
 

@@ -91,7 +91,8 @@ def _merge(files: Files, log: Log, parts: Parts, arm: ArmKey, units: list[Unit])
 
     for name in {name for unit in units for name in unit.files.values()} - set(made.values()):
         files.touch(name)
-    log.commit(decide)
+    if not log.commit(decide):
+        log.discard(made.values())
 
 
 def _best(outcomes: pa.Table) -> pa.Table:

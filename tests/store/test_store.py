@@ -17,6 +17,7 @@ from einfluence.store.files import Files
 from einfluence.store.log import Change, Log
 from einfluence.store.schema import TABLES
 from einfluence.store.store import CellBlock, Store
+from einfluence.store.verify import verify
 from tests.store.made_up import ARM, computed, curated, prepared, rows, run, samples_of
 
 KEY = "c" * 20
@@ -199,6 +200,46 @@ def test_of_two_entries_of_one_number_the_later_reads_on(tmp_path: Path) -> None
 
     assert second.commit(decide)
     assert tries == [0, 1]
+
+
+def test_a_writer_that_was_second_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = prepared(tmp_path), Store(tmp_path)
+    first, second = store.missing(tmp_path / "curations" / KEY, ARM, 8)
+    overlapping = CellBlock((*first.probe_ids[6:], *second.probe_ids), first.query_ids, first.since)
+    ahead = [first, overlapping, second]  # cells that it has itself: some of them, then all; its own files again
+    put = store.files.put
+
+    def put_second(name: str, data: bytes, *, new: bool = False) -> bool:
+        if name.startswith("log/") and ahead:
+            block = ahead.pop(0)
+            other.add_part(ARM, computed(block), since=block.since)
+        return put(name, data, new=new)
+
+    monkeypatch.setattr(store.files, "put", put_second)
+    assert store.add_part(ARM, computed(overlapping), since=overlapping.since) == 0
+    assert ahead == [second]
+    assert store.add_part(ARM, computed(second), since=second.since) == 0
+    assert rows(store).num_rows == 60
+    assert verify(store)[1] == []
+
+
+def test_of_two_that_merge_the_second_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = prepared(tmp_path, probes=40), Store(tmp_path)
+    run(store, KEY, shard=2)
+    touch = store.files.touch
+
+    def touch_second(name: str) -> None:
+        if len(other.units()) == 20:
+            block = CellBlock(("p",), ("q",), -1)
+            other.add_part(ARM, computed(block))
+            other.tidy()
+        touch(name)
+
+    monkeypatch.setattr(store.files, "touch", touch_second)
+    store.tidy()
+    live = {name for unit in store.units() for name in unit.files.values()}
+    old = {name for name in store.files.names("influence") if name not in live}
+    assert len(store.units()) == 1 and len(old) == 21, "those that were merged stay for readers, and nothing else"
 
 
 def test_the_log_is_read_from_its_last_whole_entry(tmp_path: Path) -> None:
