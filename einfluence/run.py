@@ -63,7 +63,7 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     """
     begun = time.perf_counter()
     last = next((note for note in reversed(store.runs()) if note["study"] == spec.name), None)
-    shown = all((store.root / name).is_file() for name in ("report.html", "desiderata/current.parquet"))
+    shown = store.scored and (store.root / "report.html").is_file()
     if last is None or last["metrics"] != metrics_digest(spec) or not shown:
         return None
     prepared = [find_part(spec, part) for part in spec.parts]

@@ -21,6 +21,7 @@ from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.store.files import MARKER, Files, unreadable, unwritable
 from einfluence.store.schema import PARTED, SCORED
+from einfluence.store.scores import SCORES_NOTE
 
 
 class Mirrored(Files):
@@ -33,7 +34,7 @@ class Mirrored(Files):
     """
 
     LAZY = (*(f"{table}/" for table in PARTED), "deltas/", "states/", "log/", ".aside/")
-    CHANGING = ("studies/", *(f"{table}/" for table in SCORED), "report.html", MARKER)
+    CHANGING = ("studies/", SCORES_NOTE, *(f"{table}/current.parquet" for table in SCORED), "report.html", MARKER)
 
     def __init__(self, url: str) -> None:
         super().__init__(cache_folder() / "stores" / content_hash(url.rstrip("/")))

@@ -323,7 +323,7 @@ TABLES: dict[str, pa.Schema] = {
 }
 
 SCORED = ("desiderata", "matched")
-"""The tables that scoring writes whole, each in one file."""
+"""The tables that scoring writes whole, each in one file, and all of them in one step."""
 
 DEFINED = {
     "training_sets": TRAINING_SETS,

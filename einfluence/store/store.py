@@ -27,7 +27,8 @@ from einfluence.store.marker import check_version, write_marker
 from einfluence.store.mirror import files_at
 from einfluence.store.missing import AblationBlock, CellBlock, missing_ablations, missing_cells
 from einfluence.store.parts import Parts
-from einfluence.store.schema import SCORED, TABLES
+from einfluence.store.schema import TABLES
+from einfluence.store.scores import Scores
 from einfluence.store.states import States
 from einfluence.store.tidy import merge_small, sweep
 from einfluence.store.views import connect
@@ -58,7 +59,7 @@ class Store:
         self.log = Log(self.files)
         self.parts = Parts(self.files, self.log)
         self.deltas = Deltas(self.files, self.parts)
-        self._curations, self._states = Curations(self.files), States(self.files)
+        self._curations, self._states, self._scores = Curations(self.files), States(self.files), Scores(self.files)
         if check:
             check_version(self.files)
 
@@ -71,7 +72,7 @@ class Store:
 
     def connect(self, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with one view for each table (:func:`einfluence.store.views.connect`)."""
-        return connect(self.root, self.parts, self._curations, sealed=sealed)
+        return connect(self.root, self.parts, self._curations, self._scores, sealed=sealed)
 
     def influence(self) -> duckdb.DuckDBPyRelation:
         """The influence table as a DuckDB relation, for ``.filter(..)``, ``.arrow()``, ``.df()`` and the like."""
@@ -101,6 +102,11 @@ class Store:
     def whole(self) -> bool:
         """Whether every file is there that the log counts."""
         return self.parts.whole
+
+    @property
+    def scored(self) -> bool:
+        """Whether the tables that scoring writes are there."""
+        return bool(self._scores.paths())
 
     def part_paths(self, table: str, arm: ArmKey | None = None) -> list[str]:
         """Local paths of the parts of a table that count, in the order of their adding."""
@@ -178,9 +184,8 @@ class Store:
         return self._states.add(state_id, tensors, about)
 
     def write_scores(self, tables: Mapping[str, pa.Table]) -> None:
-        """Replaces the tables of :data:`einfluence.store.schema.SCORED`, the scorecard last."""
-        for name in reversed(SCORED):
-            self.files.put(f"{name}/current.parquet", table_bytes(tables[name]))
+        """Replaces the tables of :data:`einfluence.store.schema.SCORED`, all in one step (:meth:`.Scores.write`)."""
+        self._scores.write(tables)
 
     def write_run(self, note: Mapping[str, Any]) -> None:
         """Adds the note of a run; ``note["started"]`` (UTC, ISO 8601) names its file."""

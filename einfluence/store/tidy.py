@@ -19,6 +19,7 @@ from einfluence.store.log import ArmKey, Change, Log, LogState, Unit
 from einfluence.store.mirror import Mirrored
 from einfluence.store.parts import Parts
 from einfluence.store.schema import PARTED, TABLES, completed
+from einfluence.store.scores import unscored
 from einfluence.store.states import unnoted
 
 ROWS = 1 << 20  # of influence in a merged unit: what is lost at most when a file is lost
@@ -41,7 +42,7 @@ def sweep(files: Files, log: Log, curations: Curations, *, grace: float) -> None
     limit = DAY if isinstance(files, Mirrored) else grace
     live = {name for unit in log.state().units.values() for name in unit.files.values()}
     parts = (name for table in PARTED for name in files.names(table) if name not in live)
-    for name in (*parts, *unnoted(files), *_superseded(curations)):
+    for name in (*parts, *unnoted(files), *unscored(files), *_superseded(curations)):
         if files.idle(name) > limit:
             files.delete(name)
     for name in files.names(TEMPORARY) if not isinstance(files, Mirrored) else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +20,15 @@ from einfluence.store.log import FOLDER, Change, LogState, entry_name, replay, w
 from einfluence.store.marker import write_marker
 from einfluence.store.mirror import Mirrored
 from einfluence.store.schema import DEFINED, PARTED, SCORED
+from einfluence.store.scores import SCORES_NOTE, scored_files
 from einfluence.store.states import NOTE, noted, tensors_of
 from einfluence.store.store import Store
 
 ASIDE = ".aside"
 LOCKS = (".lock", ".going", ".waiting")
 OURS = tuple(f"{folder}/" for folder in (*PARTED, FOLDER, "curations", "studies", "runs"))
-CHECKED_BY_NAME = (*PARTED, *DEFINED, "deltas", "states", "bases", "recipes")
-COUNTED = (*PARTED, "states")  # files of these count once something names them
+CHECKED_BY_NAME = (*PARTED, *DEFINED, *SCORED, "deltas", "states", "bases", "recipes")
+COUNTED = (*PARTED, *SCORED, "states")  # files of these count once something names them
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def verify(store: Store, *, repair: bool = False) -> tuple[int, list[Fault]]:
     names = [name for name in store.files.names("") if not name.startswith((f"{TEMPORARY}/", f"{ASIDE}/", *LOCKS))]
     if not any(name == MARKER or name.startswith(OURS) for name in names):
         raise InputError("--store", f"{store.url}, which holds no store", "what `einfluence run` has written to")
-    notes = noted(store.files)
+    notes = {**noted(store.files), **_scored(store)}
     live = {name for unit in state.units.values() for name in unit.files.values()} | notes.keys()
     for name in names:
         if not name.startswith(f"{FOLDER}/"):
@@ -100,6 +102,11 @@ def _look_at(store: Store, name: str, live: set[str]) -> Fault | None:
     top = name.split("/", 1)[0]
     if NOTE.fullmatch(name):
         return _look_at_note(name, path)
+    if top in SCORED and path.name == "current.parquet":  # of versions that named scored tables so
+        problem = _unparsable(str(path))
+        if name not in live:
+            return Fault(name, "leftover", "of an earlier scoring")
+        return Fault(name, "damaged", problem) if problem else None
     if top in CHECKED_BY_NAME:
         digest = path.stem.rsplit(".", 1)[-1]
         if path.suffix not in (".parquet", ".safetensors") or len(digest) != 20:
@@ -115,7 +122,7 @@ def _look_at(store: Store, name: str, live: set[str]) -> Fault | None:
     if name == MARKER:
         known = isinstance((_json(str(path)) or {}).get("store_version"), int)
         return None if known else Fault(name, "damaged", "JSON that says no version of a store")
-    if top in SCORED or name == "report.html" or top in ("studies", "runs"):
+    if name in (SCORES_NOTE, "report.html") or top in ("studies", "runs"):
         problem = _unparsable(str(path))
         return Fault(name, "damaged", problem) if problem else None
     return Fault(name, "foreign", "not a name that einfluence gives")
@@ -144,6 +151,13 @@ def _look_at_curation(store: Store, name: str) -> Fault | None:
     if file != "done.json" and path is not None and file_digest(path) != about.get("checksums", {}).get(table):
         return Fault(name, "damaged", f"another checksum ({path.stat().st_size:,} bytes)")
     return None
+
+
+def _scored(store: Store) -> dict[str, str]:
+    """The note of the scored tables by the files that it names; a damaged one is passed over."""
+    with suppress(InputError):
+        return dict.fromkeys(scored_files(store.files).values(), SCORES_NOTE)
+    return {}
 
 
 def _missing_of_curations(store: Store, there: set[str]) -> Iterator[Fault]:
@@ -190,7 +204,7 @@ def _repair(store: Store, state: LogState, unread: list[int], faults: list[Fault
     if lost:
         store.log.commit(lambda now: Change(remove=lost & frozenset(now.units)) if lost & set(now.units) else None)
     for name in bad.intersection(notes):
-        _set_aside(store, notes[name])  # a state counts as long as its note is there
+        _set_aside(store, notes[name])  # what a note names counts as long as the note is there
     if MARKER in bad:
         write_marker(store.files)
 

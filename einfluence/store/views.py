@@ -11,6 +11,7 @@ from einfluence.errors import InputError
 from einfluence.store.curations import Curations
 from einfluence.store.parts import Parts
 from einfluence.store.schema import DEFINED, PARTED, SCORED, TABLES, TRAINING
+from einfluence.store.scores import Scores
 
 KEYS = {
     "samples": ["sample_id"],
@@ -27,13 +28,16 @@ KEYS = {
 }  # of tables that several files may have the same row of
 
 
-def connect(root: Path, parts: Parts, curations: Curations, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    root: Path, parts: Parts, curations: Curations, scores: Scores, *, sealed: bool = False
+) -> duckdb.DuckDBPyConnection:
     """Opens an in-memory database with the views of :data:`einfluence.store.schema.TABLES` over a store.
 
     Args:
         root: The store's folder.
         parts: Its parts.
         curations: Its curations.
+        scores: Its scored tables.
         sealed: Only the store's own files can be reached and no setting can be changed; for SQL written by others.
     """
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
@@ -42,6 +46,9 @@ def connect(root: Path, parts: Parts, curations: Curations, *, sealed: bool = Fa
         connection.execute("set allowed_directories = $1", [[str(root)]])
         connection.execute("set enable_external_access = false")
     _create_views(connection, root, parts, curations)
+    scored = scores.paths()
+    for name in SCORED:
+        _flat(connection, name, [str(scored[name])] if name in scored else [], TABLES[name])
     if sealed:
         connection.execute("set lock_configuration = true")
     return connection
@@ -59,8 +66,8 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
         _first_of(connection, name, [path / f"{name}.parquet" for path in every], TABLES[name], KEYS[name])
     for name in ("relations", "distances"):
         _first_of(connection, name, [path / f"{name}.parquet" for path in current], TABLES[name], KEYS[name])
-    for name in ("bases", "recipes", *SCORED):
-        _first_of(connection, name, sorted((root / name).glob("*.parquet")), TABLES[name], KEYS.get(name, []))
+    for name in ("bases", "recipes"):
+        _first_of(connection, name, sorted((root / name).glob("*.parquet")), TABLES[name], KEYS[name])
     for name, schema in DEFINED.items():
         view = "trainings_defined" if name == "trainings" else name
         _first_of(connection, view, sorted((root / name).glob("*.parquet")), schema, KEYS[name])
