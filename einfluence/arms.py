@@ -43,8 +43,31 @@ class Arm(Model):
         return estimators()[self.estimator]
 
     @property
-    def stands_for(self) -> str | None:
-        """Of an estimate the recipe_id of the intervention that it predicts; None for an intervention."""
+    def label(self) -> str:
+        """A short name for people."""
+        return self.recipe.label
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The recipe as the table ``recipes`` has it."""
+        return self.recipe.written
+
+    @property
+    def in_a_set(self) -> bool:
+        """Whether its cells depend on the part's training set."""
+        return self.made_by.within
+
+    @property
+    def draws(self) -> bool:
+        """Whether a seed changes anything, the order of a training set left aside."""
+        return self.recipe.draws
+
+    def predicted(self, known: str) -> str | None:
+        """Of an estimate the recipe_id of the cells that it predicts; None for an intervention.
+
+        Args:
+            known: As for :meth:`recipe_for`.
+        """
         return None
 
     def recipe_for(self, known: str) -> str:
@@ -62,9 +85,9 @@ class Arm(Model):
         return {
             "recipe": self.recipe_for(known),
             "estimator": self.estimator,
-            "label": f"{self.recipe.label}, {about}" if about else self.recipe.label,
-            "json": json.dumps(self.recipe.written, sort_keys=True),
-            "stands_for": self.stands_for,
+            "label": f"{self.label}, {about}" if about else self.label,
+            "json": json.dumps(self.written, sort_keys=True),
+            "stands_for": self.predicted(known),
         }
 
 
@@ -119,6 +142,11 @@ class Subsets(Arm):
     estimator: Literal["subsets"] = "subsets"
     recipe: OnSubsets = OnSubsets()
 
+    @property
+    def draws(self) -> bool:
+        """The subsets are drawn."""
+        return True
+
 
 class OfASet(Arm):
     """A training of a set itself, which the arms above compare. No spec has it: they ask for what they need."""
@@ -146,6 +174,9 @@ class Estimator:
         fits: Whether that module has a function ``fit``, whose tensors are kept in the store as a state.
         within: Whether it compares trainings of the part's training set. Its module then has, instead of ``block``, the
             functions of :class:`einfluence.estimators.within.Within`.
+        predicts: Names of the interventions that it may stand for; its arm is a
+            :class:`einfluence.predictors.Estimate`. Where one of them compares trainings of a set, the module's
+            ``block`` (and ``fit``) takes a further argument ``within``.
     """
 
     name: str
@@ -154,6 +185,7 @@ class Estimator:
     module: str
     fits: bool = False
     within: bool = False
+    predicts: tuple[str, ...] = ()
 
     @property
     def implementation(self) -> Any:
@@ -194,6 +226,7 @@ def within(names: Iterable[str]) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _installed() -> None:
+    importlib.import_module("einfluence.predictors")  # it registers what ships beside the interventions below
     for estimator in installed(GROUP):
         register(estimator)
 

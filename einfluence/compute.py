@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from einfluence.arms import FineTune, OfASet
 from einfluence.errors import InputError
+from einfluence.fit import trained_set
 from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.store.curations import set_members
@@ -88,7 +89,10 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
                 asked = [[samples[query] for query in queries] for queries in block.wanted]
                 yield ablate_block(base, arm, seed, probes, asked, kept=kept, on_probe=on_probe)
             else:
-                yield measure_block(base, arm, seed, probes, queries, kept=kept, state=state, on_probe=on_probe)
+                within = trained_set(folder, job.schedule, samples, block.probe_ids)
+                yield measure_block(
+                    base, arm, seed, probes, queries, kept=kept, state=state, within=within, on_probe=on_probe
+                )
 
 
 def _state(store: Store, state_id: str | None) -> Mapping[str, Any] | None:

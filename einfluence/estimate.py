@@ -17,6 +17,7 @@ from einfluence.estimators.training import trainings_of, with_steps
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.plan import arm_keys, wanted_blocks
+from einfluence.predictors import Estimate as EstimateArm
 from einfluence.prepare import Prepared, find_part, prepare
 from einfluence.samples import ProbeSamples, Sample
 from einfluence.session import Session, session_here
@@ -110,7 +111,7 @@ def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Sessi
     for arm, key in arm_keys(item, folder):
         wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
-        label = f"{arm.recipe.label}, seed {key.seed}"
+        label = f"{arm.label}, seed {key.seed}"
         seconds, memory, how = 0.0, 0, "nothing to do"
         if blocks and arm.made_by.within:
             within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
@@ -161,10 +162,17 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
         return 0.0, 0, "no probe that can be read"
     queries = [samples[name] for name in max(blocks, key=lambda block: len(block.query_ids)).query_ids]
     share = cells / (len(probes) * len(queries))
+    if arm.made_by.fits:
+        return 0.0, 0, "its time is known once it is fitted"
+    if isinstance(arm, EstimateArm):
+        if arm.in_a_set:
+            return 0.0, 0, "its time is known once the set is trained on"
+        few, some = probes[:REHEARSED], queries[:REHEARSED]  # a gradient for each probe and query is what takes time
+        each = _timed(base, arm, seed, few, some) / (len(few) + len(some))
+        return each * (len(probes) + len(queries)), 0, arm.label
     if not isinstance(arm, FineTune):
-        if arm.made_by.fits:
-            return 0.0, 0, "its time is known once it is fitted"
-        return share * _timed(base, arm, seed, probes, queries), 0, arm.recipe.label
+        few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
+        return cells * _timed(base, arm, seed, few, some) / (len(few) * len(some)), 0, arm.label
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     asked = list(encode_all(base, queries))
     found = engine.forecast(base, arm.recipe, items, asked, seed, engine=arm.engine)
@@ -172,9 +180,9 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
 
 
 def _timed(base: Base, arm: Arm, seed: int, probes: list[ProbeSamples], queries: list[Sample]) -> float:
-    few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
+    """Seconds of all of them together."""
     implementation: Implementation = arm.made_by.implementation
-    found = implementation.block(base, arm, seed, few, some, kept=lambda _: None, state=None)
     begun = time.perf_counter()
-    tried = sum(1 for _ in found.rows)
-    return (time.perf_counter() - begun) / (tried * len(some)) * len(probes) * len(queries)
+    for _ in implementation.block(base, arm, seed, probes, queries, kept=lambda _: None, state=None).rows:
+        pass
+    return time.perf_counter() - begun

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from einfluence.arms import Arm
 from einfluence.errors import InputError, first_line
+from einfluence.estimators.within import TrainedSet
 from einfluence.keys import content_hash
 from einfluence.models.base import BaseInfo
+from einfluence.samples import Sample
 from einfluence.session import Session
+from einfluence.store.curations import set_members
 from einfluence.store.store import ArmKey, Store
+from einfluence.training_set import Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +32,7 @@ class Fit:
     arm: Arm
     key: ArmKey
     trust_remote_code: bool
+    schedule: Schedule | None = None  # of the training set, where an estimate is about it
 
     @property
     def state_id(self) -> str:
@@ -36,7 +42,7 @@ class Fit:
     @property
     def label(self) -> str:
         """What is fitted, for run names and logs."""
-        return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: fit"
+        return f"{self.base.label} {self.key.estimator} {self.arm.label} seed {self.key.seed}: fit"
 
 
 def state_id(key: ArmKey) -> str:
@@ -44,8 +50,28 @@ def state_id(key: ArmKey) -> str:
     return content_hash(("state", asdict(key)))
 
 
+def trained_set(
+    curation: Path, schedule: Schedule | None, samples: Mapping[str, Sample], probes: Sequence[str] = ()
+) -> TrainedSet | None:
+    """The training set that an estimate of some probes is about; None without a schedule.
+
+    Args:
+        curation: Its folder.
+        schedule: How the set is gone through.
+        samples: Of the curation, by sample_id.
+        probes: Their probe_ids.
+    """
+    if schedule is None:
+        return None
+    members = set_members(curation)
+    places = tuple(members.probes[probe] for probe in probes)
+    return TrainedSet([samples[name] for name in members.sample_ids], schedule, places)
+
+
 def fit(missing: Fit, session: Session) -> None:
     """Fits an estimator to all samples of a curation that can be read, in order of their ids, and keeps the state.
+
+    An estimate within a training set is fitted to the samples of the set, in its order.
 
     Raises:
         InputError: When base, recipe or a sample does not fit, or the store cannot be written.
@@ -53,13 +79,16 @@ def fit(missing: Fit, session: Session) -> None:
     """
     store = Store(missing.store)
     base = session.base(missing.base, missing.trust_remote_code)
-    samples, _ = session.curation(store.root / "curations" / missing.curation)
+    folder = store.root / "curations" / missing.curation
+    samples, _ = session.curation(folder)
     known = [samples[name] for name in sorted(samples) if not samples[name].unreadable]
+    within = trained_set(folder, missing.schedule, samples)
+    known, given = (known, {}) if within is None else (within.samples, {"within": within})
     implementation = missing.arm.made_by.implementation
     about = {**asdict(missing.key), "curation": missing.curation, "samples": len(known)}
     try:
         with session.computing(base):
-            tensors: Mapping[str, Tensor] = implementation.fit(base, missing.arm, missing.key.seed, known)
+            tensors: Mapping[str, Tensor] = implementation.fit(base, missing.arm, missing.key.seed, known, **given)
         store.add_state(missing.state_id, tensors, about)
     except InputError:
         raise

@@ -62,9 +62,10 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
                 continue
             about = (store.url, base, item.curation, arm, key)
             state = state_id(key) if arm.made_by.fits else None
+            schedule = item.schedule if arm.in_a_set else None
             if blocks and state is not None and store.state(state) is None:
-                fits.append(Fit(*about, remote))
-            jobs += [Job(*about, (block,), keep, remote, state) for block in blocks]
+                fits.append(Fit(*about, remote, schedule))
+            jobs += [Job(*about, (block,), keep, remote, state, schedule) for block in blocks]
         for key, some in by_trainings(within).items():
             cells, lacking = missing_trainings(some, set_members(folder), store, spec.shard or BLOCK)
             wanted += cells
@@ -79,11 +80,13 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
 def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[CellBlock]]:
     """How many cells a spec wants of one arm of a curation, and the blocks that a store lacks; ablations last.
 
-    Of an arm that compares trainings of the set, the probes that are in it.
+    Of an arm that knows the training set, the probes that are in it; what an estimate says of them is one block, since
+    it follows from one training.
     """
     size = spec.shard or BLOCK
-    if arm.made_by.within:
+    if arm.in_a_set:
         probes = list(set_members(curation).probes)
+        size = size if arm.made_by.within else len(probes)
         of_these = pc.field("probe_id").isin(probes)
         wanted = pq.read_table(curation / "relations.parquet", columns=["probe_id"], filters=of_these).num_rows
         return wanted, store.missing(curation, key, size, probes)
@@ -102,7 +105,7 @@ def arm_keys(item: Prepared, folder: Path) -> Iterator[tuple[Arm, ArmKey]]:
         item: The part.
         folder: Of its curation.
     """
-    for arm in item.part.arms:
+    for arm in item.arms:
         for seed in item.part.seeds if item.draws(arm) else (0,):
             recipe = arm.recipe_for(item.known(arm, folder))
             yield arm, ArmKey(item.base.base_id, arm.estimator, recipe, seed, arm.made_by.version)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow.parquet as pq
 
-from einfluence.arms import Arm, InContext, OfASet, Subsets
+from einfluence.arms import Arm, InContext, OfASet
 from einfluence.bases.load import find_base, narrowed
 from einfluence.curate import curate
 from einfluence.curate.key import data_key
@@ -19,6 +19,7 @@ from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives import encode_all, objectives
+from einfluence.predictors import resolved
 from einfluence.samples import Curated, Sample
 from einfluence.session import BASES, Session
 from einfluence.spec import Part, Spec
@@ -44,9 +45,14 @@ class Prepared:
     curation: str
 
     @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Those of the part, each estimate once for every intervention that it stands for."""
+        return resolved(self.part.arms)
+
+    @property
     def measured(self) -> BaseInfo:
         """The base as its cells are computed: in bfloat16 where all arms are, which changes no number."""
-        return narrowed(self.base, (arm.recipe.reads_in for arm in self.part.arms))
+        return narrowed(self.base, (arm.recipe.reads_in for arm in self.arms))
 
     @property
     def schedule(self) -> Schedule:
@@ -60,14 +66,13 @@ class Prepared:
             arm: The arm.
             folder: Of the curation.
         """
-        if arm.made_by.within:
+        if arm.in_a_set:
             return set_members(folder).set_id(self.schedule)
         return self.curation if arm.made_by.fits else ""
 
     def draws(self, arm: Arm) -> bool:
         """Whether a seed changes anything: start values, the order of a training set, or which of it are drawn."""
-        ordered = self.schedule.shuffle_seed is not None or isinstance(arm, Subsets)
-        return arm.recipe.draws or (arm.made_by.within and ordered)
+        return arm.draws or (arm.in_a_set and self.schedule.shuffle_seed is not None)
 
 
 def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
@@ -87,7 +92,7 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     folder = store.root / "curations" / found.curation
     if part.training_set is not None:
         _add_set(found, folder, store)
-    store.add_rows("recipes", [arm.row(found.known(arm, folder), _about(found, arm)) for arm in part.arms])
+    store.add_rows("recipes", [arm.row(found.known(arm, folder), _about(found, arm)) for arm in found.arms])
     store.point_study(study, found.curation, order=time.time_ns())
     return found
 
@@ -111,12 +116,12 @@ def _add_set(item: Prepared, folder: Path, store: Store) -> None:
     if unreadable is not None and unreadable.sample_id in members.sample_ids:
         raise InputError(unreadable.source, "an image that cannot be read", "an image", "leave it out of the set")
     store.add_definitions(set_rows(members, schedule))
-    store.add_rows("recipes", [OfASet.of(arm).row() for arm in item.part.arms if arm.made_by.within])
+    store.add_rows("recipes", [OfASet.of(arm).row() for arm in item.arms if arm.made_by.within])
 
 
 def _about(item: Prepared, arm: Arm) -> str:
     """What an arm's cells know of beside their probe, in words."""
-    if arm.made_by.within:
+    if arm.in_a_set:
         return item.schedule.label
     return f"fitted to {item.curation[:6]}" if arm.made_by.fits else ""
 

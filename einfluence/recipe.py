@@ -264,13 +264,13 @@ class Tuning(Keyed):
             return values
         given = dict(cast("dict[Any, Any]", values))
         beside = {name: given.pop(name) for name in _OF_OPTIMIZER if name in given}
-        optimizer = _of_kind(given.get("optimizer", {}), "adamw")
+        optimizer = of_kind(given.get("optimizer", {}), "adamw")
         if beside and isinstance(optimizer, dict):
             twice = [name for name in beside if name in optimizer]
             if twice:
                 raise ValueError(f"`{twice[0]}` once: under `optimizer`, or beside it")
             optimizer = {**optimizer, **beside}
-        return {**given, "adapter": _of_kind(given.get("adapter", {}), "lora"), "optimizer": optimizer}
+        return {**given, "adapter": of_kind(given.get("adapter", {}), "lora"), "optimizer": optimizer}
 
     @property
     def label(self) -> str:
@@ -311,7 +311,7 @@ class Recipe(Tuning):
         return self.model_copy(update={"optimizer": self.optimizer.model_copy(update={"lr": lr})})
 
 
-def _of_kind(value: object, default: str) -> object:
+def of_kind(value: object, default: str) -> object:
     """What a union's branch is read from: its kind alone, or a mapping that may leave out that of the default."""
     if isinstance(value, str):
         return {"kind": value}

@@ -15,6 +15,7 @@ from einfluence.arms import Arm
 from einfluence.models.base import BaseInfo
 from einfluence.store.schema import TRAINING
 from einfluence.store.store import AblationBlock, ArmKey, CellBlock
+from einfluence.training_set import Schedule
 
 BLOCK = 64  # probes that an engine gets at once
 WORK = 30.0  # seconds that a shard shall take at least: committing and submitting it take a few tenths of one
@@ -34,6 +35,7 @@ class Job:
     keep_deltas: int
     trust_remote_code: bool
     state_id: str | None = None
+    schedule: Schedule | None = None  # of the training set, where an estimate is about it
 
     @property
     def label(self) -> str:
@@ -44,7 +46,7 @@ class Job:
             size = f"{len(self.probe_ids)} probes, layers undone"
         if self.key.estimator == TRAINING:
             size = f"{len(self.probe_ids)} trainings x {max(asked)} queries"
-        return f"{self.base.label} {self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}: {size}"
+        return f"{self.base.label} {self.key.estimator} {self.arm.label} seed {self.key.seed}: {size}"
 
     @property
     def probe_ids(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from einfluence.arms import within as within_a_set
 from einfluence.errors import InputError
 from einfluence.faults import refused
 from einfluence.head import NewHead
+from einfluence.predictors import resolved
 from einfluence.recipe import (
     Adam,
     AdamW,
@@ -205,10 +206,11 @@ class Part(Model):
     @field_validator("arms")
     @classmethod
     def _arms_differ(cls, value: tuple[Arm, ...]) -> tuple[Arm, ...]:
-        ids = [arm.recipe_id for arm in value]
-        twice = next((arm for arm in value if ids.count(arm.recipe_id) > 1), None)
+        arms = resolved(value)
+        last = {arm.recipe_id: arm for arm in arms}
+        twice = next((arm for arm in arms if arm is not last[arm.recipe_id]), None)
         if twice is not None:
-            raise ValueError(f"each arm once in `arms` (twice: {twice.recipe.label})")
+            raise ValueError(f"each arm once in `arms` (twice: {twice.label})")
         return value
 
     @field_validator("seeds")
@@ -235,9 +237,9 @@ class Part(Model):
     @model_validator(mode="after")
     def _set_and_arms(self) -> Part:
         """Arms that compare trainings of a set need one, and a set needs such an arm."""
-        within = next(iter(within_a_set(arm.estimator for arm in self.arms)), None)
+        within = next((arm.estimator for arm in resolved(self.arms) if arm.in_a_set), None)
         if within is not None and self.training_set is None:
-            raise ValueError(f"a `training_set` beside the arm `{within}`, which compares trainings of one")
+            raise ValueError(f"a `training_set` beside the arm `{within}`, which is about trainings of one")
         if self.training_set is not None and within is None:
             names = ", ".join(f"`{name}`" for name in within_a_set(estimators()))
             raise ValueError(f"an arm that trains on the `training_set` ({names})")

@@ -63,7 +63,7 @@ class Attribution:
     @property
     def label(self) -> str:
         """What is attributed, for run names and logs."""
-        return f"{self.key.estimator} {self.arm.recipe.label} seed {self.key.seed}"
+        return f"{self.key.estimator} {self.arm.label} seed {self.key.seed}"
 
     def variants(self, members: Members, probe_ids: Sequence[str]) -> list[Variant]:
         """The trainings that cells of some probes follow from."""

@@ -38,8 +38,7 @@ class CentredDot(Arm):
     estimator: Literal["centred_dot"] = "centred_dot"
     recipe: Plain = Plain()
 
-    @property
-    def stands_for(self) -> str:
+    def predicted(self, known: str) -> str:
         return FineTune().recipe_id
 
 
@@ -173,7 +172,7 @@ def test_a_spec_may_say_what_is_registered_and_messages_know_its_keys(tmp_path: 
     for arm, says in {
         "{estimator: centred_dot, recipe: {scael: 2}}": "expected one of scale. Did you mean `scale`?",
         "{estimator: centred_dto}": "found 'centred_dto'; expected one of 'finetune', 'in_context', 'leave_one_out', "
-        "'subsets', 'centred_dot'",
+        "'subsets', 'grad_dot', 'centred_dot'",
     }.items():
         with pytest.raises(InputError) as error:
             load_spec(study(tmp_path, tmp_path, arm=arm))

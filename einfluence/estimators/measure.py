@@ -17,6 +17,7 @@ from einfluence.arms import Arm
 from einfluence.engine.measurement import Measurement, Tuned
 from einfluence.engine.structure import layer_of
 from einfluence.estimators.estimate import Estimates
+from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.samples import ProbeSamples, Sample
 from einfluence.store.schema import TABLES
@@ -37,6 +38,7 @@ class Implementation(Protocol):
         *,
         kept: Callable[[int], Path | None],
         state: Mapping[str, Tensor] | None,
+        **within: TrainedSet,
     ) -> Measurement | Estimates:
         """Influence of N probes on Q queries.
 
@@ -48,6 +50,8 @@ class Implementation(Protocol):
             queries: The queries.
             kept: The safetensors file of an earlier training of the probe of an index, or None.
             state: What ``fit`` gave, as it was kept; None for an estimator without it.
+            within: The argument ``within``, for an estimate of what an intervention in a training set would find: that
+                set, which all probes are in. Interventions and estimates of one probe alone never get it.
 
         Returns:
             What was measured before and after each probe, or where it is an estimate, what it says.
@@ -57,8 +61,12 @@ class Implementation(Protocol):
         """
         ...
 
-    def fit(self, base: Base, arm: Any, seed: int, samples: Sequence[Sample]) -> Mapping[str, Tensor]:
+    def fit(
+        self, base: Base, arm: Any, seed: int, samples: Sequence[Sample], **within: TrainedSet
+    ) -> Mapping[str, Tensor]:
         """What the estimator needs to know of all samples of a curation before it says anything of one.
+
+        Where it is about a training set, ``samples`` are those of the set, and ``within`` is as for :meth:`block`.
 
         Only estimators that are registered with ``fits`` have it. The tensors share no memory.
         """
@@ -84,6 +92,7 @@ def measure_block(
     *,
     kept: Callable[[str], Path | None] = lambda _: None,
     state: Mapping[str, Tensor] | None = None,
+    within: TrainedSet | None = None,
     on_probe: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Measures or estimates N probes x Q queries.
@@ -96,6 +105,7 @@ def measure_block(
         queries: The queries.
         kept: The safetensors file of an earlier training of a probe_id, or None.
         state: What the estimator was fitted to, where it is.
+        within: The training set that an estimate is about; its places are those of the probes.
         on_probe: Called after each probe, for progress.
 
     Raises:
@@ -107,9 +117,10 @@ def measure_block(
     for _ in failed:
         on_probe()
     ids = list(probes)
+    given: dict[str, TrainedSet] = {} if within is None else {"within": within}
     implementation: Implementation = arm.made_by.implementation
     found = implementation.block(
-        base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state
+        base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state, **given
     )
     rest = measured(base, ids, queries, found, on_probe)
     tables = {**rest.tables, "outcomes": pa.concat_tables([_outcome_table(outcomes), rest.tables["outcomes"]])}

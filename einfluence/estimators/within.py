@@ -1,14 +1,31 @@
-"""What an estimator that compares trainings of a set has to do: say which it needs, and what follows from them."""
+"""What an estimator within a training set is given, and what one that compares trainings of it has to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from einfluence.training_set import Members, Variant
+from einfluence.samples import Sample
+from einfluence.training_set import Members, Schedule, Variant
+
+
+@dataclass(frozen=True)
+class TrainedSet:
+    """The training set that an estimate is about.
+
+    Args:
+        samples: In order.
+        schedule: How it is gone through.
+        places: The positions of the samples of each probe that is asked about, in the order of the probes.
+    """
+
+    samples: Sequence[Sample]
+    schedule: Schedule
+    places: tuple[tuple[int, ...], ...] = ()
 
 
 class TrainingScores(NamedTuple):

@@ -1,0 +1,1 @@
+"""Gradients of single samples: what estimates are made of."""

@@ -1,0 +1,67 @@
+"""Where an estimate takes gradients: at the base, or at the parameters that the training on a set leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from einfluence.engine.gradients.definition import Point
+from einfluence.engine.measurement import Item
+from einfluence.engine.schedule import Training, loss_of
+from einfluence.engine.trained import trained_copy
+from einfluence.estimators.training import trained, trained_base, with_steps
+from einfluence.estimators.within import TrainedSet
+from einfluence.models.base import Base
+from einfluence.predictors import Estimate
+from einfluence.recipe import Recipe, Tuning
+
+
+def recipe_of(arm: Estimate, within: TrainedSet | None) -> Recipe:
+    """How the intervention trains, in the dtype of the estimate; within a set with the steps of its schedule."""
+    recipe = arm.of.recipe
+    if within is not None:
+        recipe = with_steps(recipe.only(Tuning), within.schedule, len(within.samples))
+    return recipe.only(Recipe).model_copy(update={"dtype": arm.recipe.dtype})
+
+
+def point_of(base: Base, arm: Estimate, seed: int, within: TrainedSet | None = None) -> Point:
+    """The parameters at which gradients are taken: those that the intervention trains, or the arm's own choice of them.
+
+    Args:
+        base: The base.
+        arm: What is estimated of which intervention.
+        seed: Of start values and of the set's order.
+        within: The set, for what is left behind by the training on all of it.
+
+    Raises:
+        InputError: When the recipe trains no parameter of this model.
+        RuntimeError: When the training on the set fails.
+    """
+    recipe = recipe_of(arm, within)
+    own = None if arm.recipe.adapter is None else recipe.model_copy(update={"adapter": arm.recipe.adapter})
+    if within is None:
+        return Point.start(base, own or recipe, seed)
+    tuning = arm.of.recipe.only(Tuning)
+    if own is not None:
+        return Point.start(trained_base(base, tuning, seed, within.samples, within.schedule), own, seed)
+    return Point(base, *trained_copy(base, recipe, trained(base, tuning, seed, within.samples, within.schedule)))
+
+
+def moved(training: Training[Item]) -> npt.NDArray[np.float64]:
+    """(n,): by how many steps of the full rate each item moves the parameters, where its own mean loss is a step's.
+
+    That is the sum over the steps that it is in, of their rates times its share of the step's targets.
+    """
+    found = np.zeros(len(training.items))
+    for step in training.steps:
+        divisor = loss_of(training, step).divisor
+        for index in step.batch:
+            found[index] += step.rate * training.items[index].n_target / divisor
+    return found
+
+
+def summed(values: npt.NDArray[np.float64], places: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
+    """Rows of some items, added up for each probe."""
+    return np.stack([values[list(each)].sum(0) for each in places]) if len(places) else values[:0]

@@ -1,0 +1,153 @@
+"""Estimates as arms of a spec: which interventions each predicts, and which parameters it looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import Field, model_validator
+
+from einfluence.arms import Arm, Estimator, FineTune, LeaveOneOut, Subsets, register
+from einfluence.keys import content_hash
+from einfluence.recipe import Adapter, Keyed, of_kind
+
+# Arms are frozen, so that a subclass may narrow what it inherits.
+# pyright: reportIncompatibleVariableOverride=false
+
+ALONE, IN_A_SET = ("finetune",), ("leave_one_out", "subsets")
+
+Intervention = Annotated[FineTune | LeaveOneOut | Subsets, Field(discriminator="estimator")]
+
+
+class Estimating(Keyed):
+    """How an estimate is computed; what it predicts has a recipe of its own."""
+
+    adapter: Adapter | None = Field(
+        default=None,
+        discriminator="kind",
+        description="the parameters whose gradients count; null takes those that the intervention trains",
+    )
+    dtype: Literal["float32", "float64"] = Field(default="float32", description="of gradients and products")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_form(cls, values: object) -> object:
+        given = cast("dict[Any, Any]", values) if isinstance(values, dict) else {}
+        kind = given.get("adapter")
+        return values if kind is None else {**given, "adapter": of_kind(kind, "lora")}
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What of it can change a number."""
+        adapter = {} if self.adapter is None else {"adapter": self.adapter.key}
+        return {**super().key, **adapter}
+
+    @property
+    def label(self) -> str:
+        """A short name for people; empty where it is as its intervention has it."""
+        return "" if self.adapter is None else f"by {self.adapter.label}"
+
+    @property
+    def draws(self) -> bool:
+        """Whether a seed changes anything."""
+        return self.adapter is not None and self.adapter.kind == "lora"
+
+
+class Estimate(Arm):
+    """Influence without the training: a prediction of what an intervention would find.
+
+    A spec names the intervention, writes it out, or leaves it open; :func:`resolved` makes an arm of each that it may
+    be, whose ``stands_for`` is the whole intervention.
+    """
+
+    recipe: Estimating = Estimating()
+    stands_for: str | Intervention | None = Field(
+        default=None,
+        description="what it predicts: the name of an intervention of this part, or one written out as an arm; "
+        "null takes every intervention of the part that it can predict",
+    )
+
+    @property
+    def of(self) -> Arm:
+        """The intervention that it predicts.
+
+        Raises:
+            ValueError: Before it is resolved.
+        """
+        if not isinstance(self.stands_for, Arm):
+            raise ValueError(f"`{self.estimator}` before it is known what it stands for")
+        return self.stands_for
+
+    @property
+    def recipe_id(self) -> str:
+        """Content hash of the estimator, of what in the recipe can change a number, and of the intervention."""
+        of = self.stands_for.recipe_id if isinstance(self.stands_for, Arm) else self.stands_for
+        return content_hash((self.estimator, self.recipe.key, "of", of))
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        of = f"for {self.of.estimator}: {self.of.label}"
+        return f"{self.recipe.label}, {of}" if self.recipe.label else of
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The recipe, and the intervention beside it."""
+        return {**self.recipe.written, "stands_for": {"estimator": self.of.estimator, "recipe": self.of.written}}
+
+    @property
+    def in_a_set(self) -> bool:
+        """Whether its cells depend on the part's training set."""
+        return self.of.in_a_set
+
+    @property
+    def draws(self) -> bool:
+        """Whether a seed changes anything, of itself or of what it predicts: so both have cells of the same seeds."""
+        return self.recipe.draws or self.of.draws
+
+    def predicted(self, known: str) -> str | None:
+        """The recipe_id of the intervention's cells."""
+        return self.of.recipe_for(known if self.in_a_set else "")
+
+    def each(self, interventions: Sequence[Arm]) -> list[Estimate]:
+        """The same, standing for each of some interventions that it can predict and may.
+
+        Raises:
+            ValueError: When there is none.
+        """
+        can, meant = self.made_by.predicts, self.stands_for
+        name = meant.estimator if isinstance(meant, Arm) else meant
+        listed = " or ".join(f"`{each}`" for each in can)
+        if name is not None and name not in can:
+            raise ValueError(f"{listed} as what `{self.estimator}` stands for (not `{name}`)")
+        if isinstance(meant, Arm):
+            return [self]
+        found = [arm for arm in interventions if arm.estimator in can and meant in (None, arm.estimator)]
+        if not found:
+            wanted = f"`{meant}`" if meant else listed
+            raise ValueError(
+                f"an arm {wanted} beside `{self.estimator}`, which predicts it, or one written out: "
+                f"`stands_for: {{estimator: {meant or can[0]}, recipe: {{...}}}}`"
+            )
+        return [self.model_copy(update={"stands_for": arm}) for arm in found]
+
+
+def resolved(arms: Iterable[Arm]) -> tuple[Arm, ...]:
+    """The arms of a part, each estimate once for every intervention that it stands for.
+
+    Raises:
+        ValueError: For an estimate without an intervention to predict.
+    """
+    arms = list(arms)
+    interventions = [arm for arm in arms if not isinstance(arm, Estimate)]
+    each = (arm.each(interventions) if isinstance(arm, Estimate) else [arm] for arm in arms)
+    return tuple(arm for some in each for arm in some)
+
+
+class GradDot(Estimate):
+    """One step's worth: the dot product of a query's gradient and a probe's, times what the optimizer moves."""
+
+    estimator: Literal["grad_dot"] = "grad_dot"
+
+
+register(Estimator("grad_dot", "1", GradDot, "einfluence.estimators.grad_dot", predicts=ALONE + IN_A_SET))
