@@ -25,9 +25,9 @@ from einfluence.engine.definition import make_optimizer
 from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Training
 from einfluence.estimators.training import whole_training
+from einfluence.inputs import curated_part, part_base
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
-from einfluence.prepare import curated_part, part_base
 from einfluence.recipe import AdamW, Recipe
 from einfluence.session import Session
 from einfluence.spec import Facts, Images, Part, Spec

@@ -93,7 +93,7 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
         scratch, session = Store(folder / "store"), session_here(device, None)
         rows: list[Row] = []
         for part in spec.parts:
-            found = find_part(spec, part)
+            found = find_part(spec, part, session)
             curation = store.curation(found.curation)
             if curation is None:
                 prepare(spec, part, scratch, session)

@@ -18,9 +18,9 @@ from einfluence.curate.rows.shapes import COMMON, shape_of
 from einfluence.curate.rows.table import Table, place_of
 from einfluence.embedded import data_folder
 from einfluence.errors import InputError
+from einfluence.inputs import part_base
 from einfluence.models.base import Base
 from einfluence.objectives import encode
-from einfluence.prepare import part_base
 from einfluence.samples import Curated
 from einfluence.session import Session
 from einfluence.spec import Part, Spec, load_spec

@@ -1,37 +1,30 @@
-"""From a part of a spec to its base and its curated data."""
+"""From a part of a spec to its rows in the store: its base, its curated data, its recipes."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from einfluence.arms import Arm, InContext, OfASet
-from einfluence.bases.load import find_base, narrowed
-from einfluence.curate import curate
+from einfluence.bases.load import narrowed
 from einfluence.curate.key import data_key
 from einfluence.errors import InputError
+from einfluence.inputs import curated_part, part_base
 from einfluence.keys import content_hash
-from einfluence.models.base import Base, BaseInfo
-from einfluence.objectives import encode_all, objectives
+from einfluence.models.base import BaseInfo
+from einfluence.objectives import objectives
 from einfluence.predictors import resolved
-from einfluence.samples import Curated, Sample
 from einfluence.session import BASES, Session
-from einfluence.spec import Part, Spec
+from einfluence.spec import Part, Spec, TrainedBase
 from einfluence.store.curations import sample_rows, set_members
 from einfluence.store.store import Store
 from einfluence.training_set import Schedule
 from einfluence.trainings import set_rows
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
 
 TWICE = "samples of equal content"  # the gate of curation that counts them
 
@@ -82,7 +75,7 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
         InputError: When base or data cannot be used, or a sample does not fit the base.
     """
     study = f"{spec.name}/{part.name}"
-    found = find_part(spec, part)
+    found = find_part(spec, part, session)
     _check_chat(found, session)
     store.open_for_writing()
     if store.curation(found.curation) is None:
@@ -126,41 +119,16 @@ def _about(item: Prepared, arm: Arm) -> str:
     return f"fitted to {item.curation[:6]}" if arm.made_by.fits else ""
 
 
-def find_part(spec: Spec, part: Part) -> Prepared:
-    """A part's base, and the key that its curation has or will have."""
-    base = part_base(spec, part)
+def find_part(spec: Spec, part: Part, session: Session | None = None) -> Prepared:
+    """A part's base, and the key that its curation has or will have.
+
+    Args:
+        spec: The spec.
+        part: Its part.
+        session: See :func:`einfluence.inputs.part_base`.
+    """
+    base = part_base(spec, part, session)
     return Prepared(part, base, content_hash((data_key(part, spec), base.base_id)))
-
-
-def part_base(spec: Spec, part: Part) -> BaseInfo:
-    """Finds the base of a part.
-
-    Raises:
-        InputError: When there is none of that name, its folder lacks what a base needs, or the part says of prompts
-            what the base cannot have.
-    """
-    where, remote = f"parts.{part.name}.base", part.trust_remote_code
-    found = find_base(part.base, where, relative_to=spec.folder, trust_remote_code=remote, head=part.head)
-    if "prompt" not in objectives()[found.objective].can:
-        for key, value in (("bos", part.bos), ("join", part.join)):
-            if value not in ("auto", None):
-                what = f"`{key}: {json.dumps(value)}` for {found.label}: {found.objective} has no prompt"
-                raise InputError(f"parts.{part.name}.{key}", what, f"a causal language model, or no `{key}`")
-    return found.beginning(part.bos)
-
-
-def curated_part(spec: Spec, part: Part, session: Session) -> Curated:
-    """Curates a part's data for its base, without a store.
-
-    Raises:
-        InputError: When base or data cannot be used, or a sample does not fit the base.
-    """
-    base = session.base(part_base(spec, part), part.trust_remote_code)
-    with session.computing(base):
-        curated = _curate(part, spec, base)
-    for _ in encode_all(base, (sample for sample in sample_rows(curated.samples) if not sample.unreadable)):
-        pass  # each fits the base
-    return curated
 
 
 def load_ahead(spec: Spec, store: Store, session: Session, *, computes: bool = True) -> None:
@@ -173,30 +141,13 @@ def load_ahead(spec: Spec, store: Store, session: Session, *, computes: bool = T
         computes: Whether cells are computed in this process; else a base is needed only to curate.
     """
     for part in spec.parts[:BASES]:
+        if isinstance(part.base, TrainedBase):
+            continue
         found = find_part(spec, part)
         if store.curation(found.curation) is None:
             session.base(found.base, part.trust_remote_code)
         elif computes:
             session.base(found.measured, part.trust_remote_code)
-
-
-def _curate(part: Part, spec: Spec, base: Base) -> Curated:
-    def features(samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
-        from einfluence.engine.features import features as of_base
-
-        return of_base(base, samples)
-
-    return curate(part, spec, features, logprobs=_logprobs(base), **base.objective.curation())
-
-
-def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64]] | None:
-    """What finds out which texts a base knows already; None where its samples are none."""
-    if "causal text" not in base.objective.can:
-        return None
-    from einfluence.engine import CheckedScorer, TextItem
-
-    read = CheckedScorer(base)  # one for all that is asked, so that it is held against the definition once
-    return lambda samples: read(cast("list[TextItem]", list(encode_all(base, samples)))).logprob
 
 
 def _check_chat(item: Prepared, session: Session) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from einfluence.attribute import attribute
 from einfluence.execute import Executor, execute, fit_all
 from einfluence.fit import fit
+from einfluence.inputs import NotTrained
 from einfluence.plan import Plan, plan
 from einfluence.prepare import find_part, prepare
 from einfluence.runners import Processes, find_executor
@@ -66,7 +67,10 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     shown = store.scored and (store.root / "report.html").is_file()
     if last is None or last["metrics"] != metrics_digest(spec) or not shown:
         return None
-    prepared = [find_part(spec, part) for part in spec.parts]
+    try:
+        prepared = [find_part(spec, part) for part in spec.parts]
+    except NotTrained:
+        return None
     current = store.current_curations()
     if any(store.curation(item.curation) not in current for item in prepared):
         return None

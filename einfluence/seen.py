@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from einfluence.arms import InContext
 from einfluence.engine.measurement import TextItem
 from einfluence.estimators.in_context import beginning, context
+from einfluence.inputs import part_base
 from einfluence.models.base import Base
 from einfluence.objectives.causal_lm import causal, encode_text
-from einfluence.prepare import part_base
 from einfluence.samples import Curated, Sample
 from einfluence.session import Session
 from einfluence.spec import Part, Spec
@@ -51,7 +51,7 @@ def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int =
     Yields:
         One a text; nothing for a base that reads no text to be continued.
     """
-    base = session.base(part_base(spec, part), part.trust_remote_code)
+    base = session.base(part_base(spec, part, session), part.trust_remote_code)
     if "causal text" not in base.objective.can:
         return
     few = list(sample_rows(curated.samples.slice(0, rows)))

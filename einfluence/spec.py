@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
@@ -15,6 +13,7 @@ from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subse
 from einfluence.arms import within as within_a_set
 from einfluence.errors import InputError
 from einfluence.faults import refused
+from einfluence.grid import AXES, expand
 from einfluence.head import NewHead
 from einfluence.predictors import resolved
 from einfluence.recipe import (
@@ -36,17 +35,18 @@ from einfluence.recipe import (
     Sgd,
     Tuning,
 )  # fmt: skip
+from einfluence.sizes import byte_count
+from einfluence.trained_base import TrainedBase
 from einfluence.training_set import Schedule
 from einfluence.yamlfile import Key, read
 
 __all__ = [
     "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last", "LeaveOneOut",
-    "Lora", "Match", "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "Subsets", "TrainingSet",
-    "Tuning", "byte_count", "load_spec",
+    "Lora", "Match", "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "Subsets", "TrainedBase",
+    "TrainingSet", "Tuning", "byte_count", "load_spec",
 ]  # fmt: skip
 
 DATA = ("facts", "samples", "images", "source")
-AXES = ("lr", "steps")  # of a recipe, under which a list stands for a grid
 
 
 class Facts(Model):
@@ -100,7 +100,9 @@ class Part(Model):
     """One experiment: a base, the data, and the arms. Exactly one of facts, samples, images, source gives the data."""
 
     name: str = "main"
-    base: str = Field(description="hub id[@revision], a folder, or embedded:NAME")
+    base: str | TrainedBase = Field(
+        description="hub id[@revision], a folder, or embedded:NAME; or {training: PART}, what an earlier part trained"
+    )
     facts: Facts | None = None
     samples: str | None = Field(
         default=None,
@@ -201,7 +203,7 @@ class Part(Model):
         """A list under `lr` or `steps` stands for one arm for each of its values."""
         if not isinstance(value, list | tuple):
             return value
-        return [arm for item in cast("list[object]", value) for arm, _ in _expand(item)]
+        return [arm for item in cast("list[object]", value) for arm, _ in expand(item)]
 
     @field_validator("arms")
     @classmethod
@@ -284,24 +286,22 @@ class Spec(Model):
             raise ValueError(f"parts with different names (here: {', '.join(names)})")
         return value
 
+    @field_validator("parts")
+    @classmethod
+    def _trained_before(cls, value: tuple[Part, ...]) -> tuple[Part, ...]:
+        for index, part in enumerate(value):
+            if isinstance(part.base, TrainedBase):
+                of = next((each for each in value[:index] if each.name == part.base.training), None)
+                if of is None or of.training_set is None:
+                    raise ValueError("`base: {training: …}` naming an earlier part that has a `training_set`")
+                part.base.tuning(of.arms)
+                if part.head is not None:
+                    raise ValueError("`head` beside a base that is not trained by another part")
+        return value
+
     def path(self, name: str) -> Path:
         """A path that the spec names, relative to the spec file's folder."""
         return self.folder / os.path.expanduser(name)
-
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-
-def byte_count(text: str) -> int:
-    """Reads ``5GB`` as 5,000,000,000.
-
-    Raises:
-        ValueError: When it is no number with a unit of B, KB, MB, GB or TB.
-    """
-    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*((?:[KMGT]?B)?)\s*", text, re.IGNORECASE)
-    if not match:
-        raise ValueError(f"a size such as 500MB or 5GB (not {text!r})")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def load_spec(path: str | Path) -> Spec:
@@ -335,30 +335,6 @@ def _with_parts(values: dict[Any, Any]) -> dict[Any, Any]:
     return {**whole, "parts": [{key: value for key, value in values.items() if key not in own}]}
 
 
-def _expand(arm: object) -> list[tuple[object, dict[str, int]]]:
-    """The arms of a grid, each with the position of its value in the list under each axis."""
-    if not isinstance(arm, dict):
-        return [(arm, {})]
-    fields = {"estimator": "finetune", **cast("dict[Any, Any]", arm)}
-    recipe = fields.get("recipe")
-    if not isinstance(recipe, dict):
-        return [(fields, {})]
-    recipe = cast("dict[Any, Any]", recipe)
-    optimizer = cast("dict[Any, Any]", recipe["optimizer"]) if isinstance(recipe.get("optimizer"), dict) else {}
-    written = {**{key: optimizer[key] for key in AXES if key in optimizer}, **recipe}
-    axes = [key for key in AXES if isinstance(written.get(key), list) and written[key]]
-    grid = itertools.product(*(range(len(written[key])) for key in axes))
-    places = [dict(zip(axes, point, strict=True)) for point in grid]
-    return [({**fields, "recipe": _at(recipe, optimizer, place)}, place) for place in places]
-
-
-def _at(recipe: dict[Any, Any], optimizer: dict[Any, Any], place: dict[str, int]) -> dict[Any, Any]:
-    """One point of a grid, its values where their lists stood: in the recipe, or under ``optimizer``."""
-    here = {key: recipe[key][at] for key, at in place.items() if key in recipe}
-    below = {key: optimizer[key][at] for key, at in place.items() if key not in recipe}
-    return {**recipe, **here, **({"optimizer": {**optimizer, **below}} if below else {})}
-
-
 def _written(loc: Sequence[Key], values: dict[Any, Any], shaped: dict[Any, Any]) -> list[Key]:
     """The file's keys for a place of the spec: parts may have names or be left out, and arms may be grids."""
     keys = list(loc)
@@ -367,7 +343,7 @@ def _written(loc: Sequence[Key], values: dict[Any, Any], shaped: dict[Any, Any])
     part, rest = shaped["parts"][keys[1]], keys[2:]
     if rest[:1] == ["arms"] and len(rest) > 1 and isinstance(part["arms"], list):
         arms = cast("list[object]", part["arms"])
-        grid = [(index, place) for index, arm in enumerate(arms) for _, place in _expand(arm)]
+        grid = [(index, place) for index, arm in enumerate(arms) for _, place in expand(arm)]
         rest[1], place = grid[cast("int", rest[1])]
         rest = _beside(rest, arms[rest[1]])
         rest += [place[str(rest[-1])]] if rest[-1] in place else []

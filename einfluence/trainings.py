@@ -58,7 +58,7 @@ class Attribution:
     @property
     def trainings(self) -> ArmKey:
         """The arm of the trainings that are compared."""
-        return ArmKey(self.key.base, TRAINING, OfASet.of(self.arm).recipe_id, self.key.seed, VERSION)
+        return key_of(self.key.base, OfASet.of(self.arm), self.key.seed)
 
     @property
     def label(self) -> str:
@@ -68,6 +68,11 @@ class Attribution:
     def variants(self, members: Members, probe_ids: Sequence[str]) -> list[Variant]:
         """The trainings that cells of some probes follow from."""
         return self.arm.made_by.implementation.variants(self.arm, members, self.key.seed, probe_ids)
+
+
+def key_of(base_id: str, arm: OfASet, seed: int) -> ArmKey:
+    """The arm of the trainings of a base."""
+    return ArmKey(base_id, TRAINING, arm.recipe_id, seed, VERSION)
 
 
 def by_trainings(attributions: Iterable[Attribution]) -> dict[ArmKey, list[Attribution]]:

@@ -20,6 +20,7 @@ from flows.commands.check import check
 from flows.commands.compare import compare
 from flows.commands.curate import curate
 from flows.commands.explore import explore
+from flows.commands.export import export
 from flows.commands.figures import figures
 from flows.commands.init import init
 from flows.commands.plan import plan
@@ -39,7 +40,23 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-for command in (run, plan, curate, sql, report, init, serve, verify, show, blame, compare, check, figures, explore):
+for command in (
+    run,
+    plan,
+    curate,
+    sql,
+    report,
+    init,
+    serve,
+    verify,
+    show,
+    blame,
+    compare,
+    check,
+    figures,
+    explore,
+    export,
+):
     app.command()(command)
 
 

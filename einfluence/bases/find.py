@@ -121,9 +121,7 @@ def _beside(
     """Digests of the files that are read beside config and weights, by their names."""
     if not read:
         return {}
-    files = [path for path in folder.iterdir() if path.name != "config.json" and not _ignored(path.name)]
-    files += [path for inner in folder.glob(TEMPLATES) for path in inner.rglob("*")]
-    found = {path.relative_to(folder).as_posix(): path for path in files if path.suffix != ".py"}
+    found = {name: folder / name for name in beside(folder) if not name.endswith(".py")}
     named = {name: path for name, path in found.items() if any(fnmatch(name, pattern) for pattern in read)}
     if trust_remote_code:
         homes = {
@@ -139,6 +137,13 @@ def _beside(
             check_pointer(path)
             digests[name.encode(errors="backslashreplace").decode()] = digest(path)
     return digests
+
+
+def beside(folder: Path) -> list[str]:
+    """The files of a base's folder that may be read beside config.json and the weights."""
+    files = [path for path in folder.iterdir() if path.name != "config.json" and not _ignored(path.name)]
+    files += [path for inner in folder.glob(TEMPLATES) for path in inner.rglob("*")]
+    return [path.relative_to(folder).as_posix() for path in files if path.is_file()]
 
 
 def _ignored(name: str) -> bool:

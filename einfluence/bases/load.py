@@ -12,7 +12,7 @@ from einfluence.models.base import Base, BaseInfo
 from einfluence.models.weights import read_tensors, weight_files
 from einfluence.objectives import objectives
 
-__all__ = ["digits_folder", "find_base", "load_base", "narrowed"]
+__all__ = ["describe", "digits_folder", "find_base", "load_base", "narrowed"]
 
 
 def load_base(info: BaseInfo, *, trust_remote_code: bool = False, device: str = "cpu") -> Base:
@@ -32,7 +32,7 @@ def load_base(info: BaseInfo, *, trust_remote_code: bool = False, device: str = 
     torch.backends.cudnn.allow_tf32 = False  # which rounds float32 to ten bits in convolutions, unlike in products
     base = objectives()[info.objective].load(info, trust_remote_code=trust_remote_code, device=device)
     now = describe(Path(info.folder), info.label, info.label, trust_remote_code, info.head).beginning(info.bos)
-    if now.base_id != info.base_id:
+    if now.base_id != (info.content or info.base_id):
         raise InputError(info.folder, "files that changed since they were found", "files that stay", "run it again")
     return base
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from einfluence import engine
+from einfluence.arms import OfASet
 from einfluence.engine.trained import parameters
 from einfluence.engine.trained import trained_base as with_parameters
 from einfluence.estimators.finetune import kept_trainings
@@ -17,7 +18,8 @@ from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.recipe import Recipe, Tuning
 from einfluence.samples import Sample
-from einfluence.training_set import FULL, Schedule, Variant
+from einfluence.training_set import FULL, Members, Schedule, Variant
+from einfluence.trainings import key_of
 
 
 def training_block(
@@ -107,8 +109,9 @@ def trained_base(
     Adapters are merged into the weights. Its ``base_id`` follows from the base and from all that the training is.
     """
     delta = trained(base, recipe, seed, samples, schedule, variant, kept=kept)
-    set_of = (tuple(sample.sample_id for sample in samples), schedule.key, variant.left_out)
-    base_id = content_hash(("trained", base.info.base_id, recipe.key, seed, set_of))
+    members = Members(tuple(sample.sample_id for sample in samples), {})
+    key = key_of(base.info.base_id, OfASet(recipe=recipe), seed)
+    base_id = content_hash(("trained", vars(key), variant.training_id(members.set_id(schedule))))
     label = f"{base.info.label}, trained on {len(samples) - len(variant.left_out)} samples"
     return with_parameters(base, with_steps(recipe, schedule, len(samples)), delta, base_id, label)
 

@@ -43,6 +43,8 @@ class BaseInfo:
         dtype: What its weights are held in. ``bfloat16`` only where no number can change by it: the files hold nothing
             else, and all recipes want it (:func:`einfluence.bases.load.narrowed`).
         head: A fresh head in place of what the files hold; to the numbers another base, so it is in ``base_id``.
+        content: Of a base that was trained here, the content hash that ``base_id`` is of others. That is of the base
+            before and of the training, which is the same wherever it is done.
     """
 
     base_id: str
@@ -53,14 +55,15 @@ class BaseInfo:
     bos: Bos = "auto"
     dtype: Dtype = "float32"
     head: Head | None = None
+    content: str = ""
 
     def beginning(self, bos: Bos) -> BaseInfo:
         """The same base with texts that begin otherwise: to the numbers another base, so its id differs."""
         if bos == self.bos:
             return self
-        return replace(
-            self, bos=bos, base_id=content_hash((self.base_id, "bos", bos)), label=f"{self.label}, bos {bos}"
-        )
+        named = (content_hash((name, "bos", bos)) if name else "" for name in (self.base_id, self.content))
+        base_id, content = named
+        return replace(self, bos=bos, base_id=base_id, content=content, label=f"{self.label}, bos {bos}")
 
 
 class Item(Protocol):

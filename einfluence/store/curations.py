@@ -102,9 +102,14 @@ def set_members(folder: Path) -> Members:
     Controls, noisy versions and sequences are ways of training on something alone, and no part of it. Read once: a
     curation's folder is named by its content.
     """
-    kinds = pq.read_table(folder / "probes.parquet", columns=["probe_id", "kind"]).to_pylist()
+    return members_of(*(pq.read_table(folder / f"{name}.parquet") for name in ("probes", "probe_members")))
+
+
+def members_of(probes: pa.Table, probe_members: pa.Table) -> Members:
+    """As :func:`set_members`, of the tables of a curation."""
+    kinds = probes.select(["probe_id", "kind"]).to_pylist()
     members: dict[str, list[str]] = {row["probe_id"]: [] for row in kinds if row["kind"] in ("sample", "bundle")}
-    for row in pq.read_table(folder / "probe_members.parquet").sort_by("position").to_pylist():
+    for row in probe_members.sort_by("position").to_pylist():
         members.get(row["probe_id"], []).append(row["sample_id"])
     return Members.of(members)
 

@@ -95,7 +95,11 @@ DISTANCES = _table(
 
 BASES = _table(
     "One row a base: a model before fine-tuning.",
-    base=(_id, "content hash of weights, configuration, tokenizer and trusted code"),
+    base=(
+        _id,
+        "content hash of weights, configuration, tokenizer and trusted code; of a base that another part trained, of "
+        "that part's base and of the training",
+    ),
     label=(pa.string(), "what a person calls it: hub id or folder name"),
     modality=(pa.string(), "text or image"),
     json=(pa.string(), "all that is known of it"),

@@ -34,7 +34,7 @@ def curate(
     from einfluence.curate.output import write_tables
     from einfluence.curate.sources import listing
     from einfluence.curate.summary import summary
-    from einfluence.prepare import curated_part
+    from einfluence.inputs import curated_part
     from einfluence.session import Session
     from einfluence.spec import load_spec
 
