@@ -126,16 +126,16 @@ class GenericEngine:
         return [tuned[i] for i in range(len(probes))]
 
     def _train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
-        n, names = len(probes), self._learning(probes[0].items[0])
+        n, names = len(probes), self.learning(probes[0].items[0])
         values = [self.start[name].expand(n, *self.start[name].shape).clone().requires_grad_() for name in names]
-        parts: list[_Part] = []
+        parts: list[Part] = []
 
         def gradients(losses: Sequence[Loss], new: bool) -> tuple[Tensor, Sequence[Tensor]]:
             if new:
-                parts[:] = self._parts(losses)
+                parts[:] = self.parts(losses)
             return by_part(parts, values, of_part)
 
-        def of_part(part: _Part, own: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        def of_part(part: Part, own: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
             loss = part.loss(self.logits(dict(zip(names, own, strict=True)), part.batch, part.shared))
             return loss, torch.autograd.grad(loss.sum(), own)
 
@@ -143,7 +143,7 @@ class GenericEngine:
         stacked = {name: value.detach() for name, value in zip(names, values, strict=True)}
         return self._outcomes(told, stacked)
 
-    def _learning(self, item: Item) -> list[str]:
+    def learning(self, item: Item) -> list[str]:
         """Names of the trained parameters that an item's loss depends on; torch's optimizers pass all others over."""
         if self._reached is None:
             batch = self.collated([item])
@@ -181,11 +181,11 @@ class GenericEngine:
             batch.inputs.pop("attention_mask", None)
         return batch
 
-    def _parts(self, losses: Sequence[Loss]) -> list[_Part]:
+    def parts(self, losses: Sequence[Loss]) -> list[Part]:
         """What is read at once: of some trainings all their items, or where nothing may be padded, those of a size."""
         sizes = {item.size for loss in losses for item in loss.items}
         groups = [losses] if self.pads else [[_of_size(loss, size) for loss in losses] for size in sorted(sizes)]
-        return [_Part.of(self, group, slots) for group in groups for slots in split(group, self.sizes.train)]
+        return [Part.of(self, group, slots) for group in groups for slots in split(group, self.sizes.train)]
 
     def logits(
         self, values: Mapping[str, Float[Tensor, "N ..."]], batch: Batch, shared: bool
@@ -212,7 +212,7 @@ def _of_size(loss: Loss, size: int) -> Loss:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """What some trainings read in one step, equally many items each.
 
     Args:
@@ -230,7 +230,8 @@ class _Part:
     divisors: Float[Tensor, " n"]
 
     @classmethod
-    def of(cls, engine: GenericEngine, losses: Sequence[Loss], slots: list[int]) -> _Part:
+    def of(cls, engine: GenericEngine, losses: Sequence[Loss], slots: list[int]) -> Part:
+        """What some slots read for their losses."""
         own = [losses[slot] for slot in slots]
         rows = max(len(loss.items) for loss in own)
         items = [(*loss.items, *loss.items[:1] * (rows - len(loss.items))) for loss in own]

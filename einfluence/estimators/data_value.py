@@ -1,0 +1,65 @@
+"""Data values: the unrolled derivative with the empirical Fisher of each batch in the place of its second derivatives.
+
+Backwards along the training, an adjoint a of the parameters becomes a - η (H_t + decay) a with H_t = (1/B) Σ g_i g_iᵀ,
+g_i the gradients of the batch's losses; so it takes first derivatives alone, and no p x p matrix (data value
+embeddings: Wang et al. 2024, "Capturing the temporal dependence of training data influence"). What Adam divides by,
+and what clipping multiplies with, are taken as they were and not as functions of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from einfluence.engine.measurement import Item
+from einfluence.engine.unrolling import Trajectory, flat
+from einfluence.recipe import AdamW, Sgd
+
+
+def influence(path: Trajectory, queries: Sequence[Item], *, keep: int | None = None) -> npt.NDArray[np.float64]:
+    """The influence of each of a training's items on each query, in nats.
+
+    Args:
+        path: The training.
+        queries: Q of them.
+        keep: See :meth:`.Trajectory.backwards`.
+
+    Returns:
+        (items, Q).
+
+    Raises:
+        ArithmeticError: When a number is not finite.
+    """
+    adjoint = remembered = torch.zeros(0)  # derivatives with respect to the parameters and to the first moment
+    found = np.zeros((len(path.training.items), len(queries)))
+    optimizer = path.recipe.optimizer
+    for index, before, after in path.backwards(keep):
+        if index == len(path) - 1:
+            adjoint = path.sample_gradients(after.values, queries)
+            remembered = torch.zeros_like(adjoint)
+        items, weights, divisor = path.batch(index)
+        gradients, rate, decay = path.sample_gradients(before.values, items), path.rate(index), optimizer.weight_decay
+        if isinstance(optimizer, Sgd):
+            onward, kept, scale = 1.0, optimizer.momentum, torch.tensor(rate)
+        else:
+            kept, onward = optimizer.betas[0], 1 - optimizer.betas[0]
+            n, taken = len(before.values), after.taken
+            scales = path.adaptive_scales(after.memory[n:], taken)
+            scale = flat(scales) * rate / (1 - optimizer.betas[0] ** taken)
+        moment = remembered - adjoint * scale  # on what becomes of the gradient
+        own = onward * moment * path.shrunk(-(weights @ gradients) / divisor)
+        product = own @ gradients.T  # (Q, B)
+        places = list(path.steps[index].step.batch)
+        np.add.at(found, places, (-product.T / divisor).double().cpu().numpy())
+        curved = (product * weights) @ gradients * (len(items) / divisor**2)
+        decoupled = isinstance(optimizer, AdamW)
+        adjoint = adjoint * (1 - rate * decay if decoupled else 1) + curved
+        if decay and not decoupled:
+            adjoint = adjoint + decay * onward * moment
+        remembered = torch.zeros_like(adjoint) if path.steps[index].first else kept * moment
+    if not np.isfinite(found).all():
+        raise ArithmeticError("a product along the training is not finite")
+    return found
