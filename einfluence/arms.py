@@ -20,7 +20,7 @@ from pydantic_core import core_schema
 
 from einfluence.installed import installed
 from einfluence.keys import content_hash
-from einfluence.recipe import Float, Int, Keyed, Model, Prompting, Recipe, Tuning
+from einfluence.recipe import Float, Int, Keyed, Model, Prompting, Recipe, Tuning, named
 
 # Arms are frozen, so that a subclass may narrow what it inherits.
 # pyright: reportIncompatibleVariableOverride=false
@@ -133,7 +133,7 @@ class OnSubsets(Tuning):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return f"{super().label}, {self.count} subsets of {self.share:.0%}"
+        return ", ".join([super().label, f"{self.count} subsets of {self.share:.0%}", *named(self, ("ridge",))])
 
 
 class Subsets(Arm):

@@ -38,7 +38,7 @@ class Row:
 
     Args:
         part: Name of the part.
-        arm: Label of its recipe, with the seed.
+        arm: Its estimator, the label of its recipe, and the seed.
         wanted: Cells that the spec wants.
         missing: Cells that the store lacks.
         probes: Probes with a missing cell.
@@ -111,7 +111,7 @@ def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Sessi
     for arm, key in arm_keys(item, folder):
         wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
-        label = f"{arm.label}, seed {key.seed}"
+        label = f"{key.estimator}: {arm.label}, seed {key.seed}"
         seconds, memory, how = 0.0, 0, "nothing to do"
         if blocks and arm.made_by.within:
             within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from einfluence.arms import Arm, Estimator, FineTune, LeaveOneOut, Subsets, register
 from einfluence.keys import content_hash
-from einfluence.recipe import Adapter, Keyed, of_kind
+from einfluence.recipe import Adapter, Keyed, named, of_kind
 
 # Arms are frozen, so that a subclass may narrow what it inherits.
 # pyright: reportIncompatibleVariableOverride=false
@@ -45,7 +45,8 @@ class Estimating(Keyed):
     @property
     def label(self) -> str:
         """A short name for people; empty where it is as its intervention has it."""
-        return "" if self.adapter is None else f"by {self.adapter.label}"
+        adapter = [] if self.adapter is None else [f"by {self.adapter.label}"]
+        return ", ".join([*adapter, *named(self, ("dtype",))])
 
     @property
     def draws(self) -> bool:

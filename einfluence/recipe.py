@@ -44,6 +44,18 @@ def changed(values: Model, but: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
+def named(values: Model, names: Iterable[str]) -> list[str]:
+    """Those of some fields that differ from their defaults, for a label: no two arms of a spec are called the same."""
+    found = changed(values)
+    return [value if name == "dtype" else f"{name} {_shown(value)}" for name in names if (value := found.get(name))]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{' '.join(map(_shown, cast('tuple[object, ...]', value)))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 # Branches are frozen, so that each may narrow the kind that it inherits.
 # pyright: reportIncompatibleVariableOverride=false
 
@@ -73,7 +85,7 @@ class Lora(_Kind):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return f"LoRA r{self.r}"
+        return " ".join([f"LoRA r{self.r}", *named(self, ("alpha", "targets", "layers"))])
 
 
 class Full(_Kind):
@@ -146,7 +158,7 @@ class Sgd(_Descent):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return "SGD"
+        return " ".join(["SGD", *named(self, ("momentum", "weight_decay"))])
 
 
 class Adam(_Adaptive):
@@ -157,7 +169,7 @@ class Adam(_Adaptive):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return "Adam"
+        return " ".join(["Adam", *named(self, ("betas", "eps", "weight_decay"))])
 
 
 class AdamW(_Adaptive):
@@ -168,7 +180,7 @@ class AdamW(_Adaptive):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return "AdamW"
+        return " ".join(["AdamW", *named(self, ("betas", "eps", "weight_decay"))])
 
 
 Optimizer = Sgd | Adam | AdamW
@@ -275,7 +287,8 @@ class Tuning(Keyed):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return f"{self.adapter.label}, {self.optimizer.label}, lr {self.optimizer.lr:g}"
+        rest = named(self, ("clip", "dtype"))
+        return ", ".join([self.adapter.label, self.optimizer.label, *rest, f"lr {self.optimizer.lr:g}"])
 
     @property
     def key(self) -> dict[str, Any]:
@@ -330,4 +343,5 @@ class Prompting(Keyed):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return "in the prompt" + (" (chat)" if self.chat else "")
+        join = [] if self.join is None else [f"join {self.join!r}"]
+        return ", ".join(["in the prompt" + (" (chat)" if self.chat else ""), *join, *named(self, ("dtype",))])

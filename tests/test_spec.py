@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from einfluence.arms import OnSubsets
 from einfluence.errors import InputError
+from einfluence.recipe import Prompting
 from einfluence.spec import FineTune, InContext, Lora, Recipe, Sgd, byte_count, load_spec
 
 WHOLE = "base: embedded:world\nfacts: world\n"
@@ -86,6 +89,19 @@ def test_the_short_form_that_is_stored_says_the_same(text: str) -> None:
 
 def test_recipes_that_differ_in_what_can_change_a_number_have_different_ids() -> None:
     assert len({recipe_id(text) for text in APART}) == len(APART)
+
+
+def test_recipes_with_different_ids_are_called_differently() -> None:
+    tuned = [Recipe.model_validate(yaml.safe_load(text)).label for text in APART]
+    prompts: list[dict[str, Any]] = [{}, {"join": " "}, {"join": "\n"}, {"chat": True}, {"dtype": "float64"}]
+    prompted = [Prompting.model_validate(fields).label for fields in prompts]
+    drawn = [OnSubsets.model_validate(fields).label for fields in ({}, {"ridge": 1}, {"count": 9}, {"share": 0.1})]
+    for labels in (tuned, prompted, drawn):
+        assert len(set(labels)) == len(labels)
+    assert prompted[2] == "in the prompt, join '\\n'"
+    long = "{adapter: {alpha: 32}, optimizer: sgd, momentum: 0.9, lr: 0.1, dtype: bfloat16}"
+    label = Recipe.model_validate(yaml.safe_load(long)).label
+    assert label == "LoRA r8 alpha 32, SGD momentum 0.9, bfloat16, lr 0.1 × 10"
 
 
 def test_a_field_that_is_added_later_makes_no_cell_new() -> None:

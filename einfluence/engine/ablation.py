@@ -111,11 +111,11 @@ def ablate(
     deltas = [delta, *(without_layer(base, delta, layer) for layer in layers)]
     # Low-rank factors are put in side by side only where each probe keeps the same share of the base's weights.
     alike = all(value.item() == 1 for name, value in delta.items() if name.endswith(":kept"))
-    before: Scores | None = None
-    after: dict[int, Scores] = {}
-    for group in [range(len(deltas))] if alike else [range(i, i + 1) for i in range(len(deltas))]:
-        before, rows = engine.measure([probe] * len(group), queries, {i: deltas[at] for i, at in enumerate(group)})
-        after |= {group[i]: scores for i, _, scores in rows if scores is not None}
-    if before is None:
-        raise TypeError("nothing was measured")
-    return LayerAblation(before, after[0], {layer: after[i] for i, layer in enumerate(layers, 1) if i in after})
+    scored: list[tuple[Scores, Scores]] = []  # before, and after with the delta of its place
+    for group in [deltas] if alike else [[one] for one in deltas]:
+        before, rows = engine.measure([probe] * len(group), queries, dict(enumerate(group)))
+        scored += [
+            (before, row.after) for row in rows if row.after is not None
+        ]  # where nothing is trained nothing fails
+    (before, whole), *others = scored
+    return LayerAblation(before, whole, {layer: after for layer, (_, after) in zip(layers, others, strict=True)})
