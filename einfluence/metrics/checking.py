@@ -17,8 +17,12 @@ PRIMARY = {
     "gate": "learned", "semantic_decay": "spearman", "sparseness": "gini", "leakage": "score", "paraphrase": "score",
     "negation": "contrast", "transitivity": "P(entailed > sibling)", "contrapositive": "score", "direction": "contrast",
     "asymmetry": "phi", "synergy": "synergy", "reliability": "spearman across seeds",
+    "fidelity": "spearman",
 }  # fmt: skip
 """The variant that is meant where none is named."""
+
+OF_ESTIMATES = ("fidelity",)
+"""Desiderata that estimates alone have: where no estimator is named, every one; in brackets may stand which."""
 
 VERDICTS = pa.schema(
     [
@@ -56,10 +60,13 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement, read: ``estimator:desideratum/variant[domain] >= baseline + number``, or ``= met``."""
+    """One requirement, read: ``estimator:desideratum/variant[domain] >= baseline + number``, or ``= met``.
+
+    Of a desideratum of :data:`OF_ESTIMATES` the brackets may name an estimator instead: ``fidelity[ekfac] >= 0.4``.
+    """
 
     text: str
-    estimator: str
+    estimator: str | None  # None is every one
     desideratum: str
     variant: str | None
     domain: str
@@ -85,7 +92,7 @@ class Requirement:
             )
         return cls(
             text,
-            estimator=match["estimator"] or "finetune",
+            estimator=match["estimator"] or (None if match["desideratum"] in OF_ESTIMATES else "finetune"),
             desideratum=match["desideratum"],
             variant=match["variant"] or PRIMARY.get(match["desideratum"]),
             domain=match["domain"] or "all",
@@ -96,11 +103,11 @@ class Requirement:
 
     def asks_for(self, row: dict[str, Any]) -> bool:
         """Whether a row of a scorecard is one that this is about."""
-        wanted = (self.estimator, self.desideratum, self.domain)
-        return (row["estimator"], row["desideratum"], row["domain"]) == wanted and self.variant in (
-            None,
-            row["variant"],
-        )
+        if row["desideratum"] != self.desideratum or self.variant not in (None, row["variant"]):
+            return False
+        if self.estimator is None:
+            return self.domain == row["domain"] or (self.domain == row["estimator"] and row["domain"] == "all")
+        return (row["estimator"], row["domain"]) == (self.estimator, self.domain)
 
 
 def check(desiderata: pa.Table, requirements: Sequence[str], baseline: pa.Table | None = None) -> pa.Table:
@@ -114,7 +121,7 @@ def check(desiderata: pa.Table, requirements: Sequence[str], baseline: pa.Table 
     Args:
         desiderata: The scorecard.
         requirements: E.g. ``negation=met``, ``negation>=0.2``, ``paraphrase>=baseline-0.05``, ``leakage/nats<=0.1``,
-            ``in_context:negation[animals]>=0``.
+            ``in_context:negation[animals]>=0``, ``fidelity[ekfac]>=0.4``.
         baseline: The scorecard that ``baseline`` means; its arm of the same recipe, or else its only arm.
 
     Returns:
@@ -141,6 +148,8 @@ def _choices(rows: list[dict[str, Any]], requirement: Requirement) -> str:
     for key, wanted in (("desideratum", requirement.desideratum), ("estimator", requirement.estimator),
                         ("variant", requirement.variant), ("domain", requirement.domain)):  # fmt: skip
         inside = [row for row in rows if row[key] == wanted]
+        if key == "domain" and requirement.estimator is None:
+            return f"in brackets one of {', '.join(sorted({row[name] for row in rows for name in (key, 'estimator')}))}"
         if wanted is not None and not inside:
             return f"{key} one of {', '.join(sorted({row[key] for row in rows}))}"
         rows = inside if wanted is not None else rows
@@ -180,7 +189,8 @@ def _counterpart(
     where = f"--require {requirement.text!r}"
     if baseline is None:
         raise InputError(where, "no baseline", "a baseline", "give --baseline STORE")
-    found = [other for other in baseline if requirement.asks_for(other) and other["variant"] == row["variant"]]
+    alike = ("estimator", "variant", "domain")
+    found = [other for other in baseline if requirement.asks_for(other) and all(other[k] == row[k] for k in alike)]
     same = [other for other in found if other["recipe"] == row["recipe"]] or found
     exact = [other for other in same if other["base"] == row["base"]] or same
     if len(exact) != 1:

@@ -17,15 +17,21 @@ from einfluence.store.schema import completed
 
 STAGING = (
     "stg_runs", "stg_probes", "stg_queries", "stg_samples", "stg_kinds", "stg_levels", "stg_cells", "stg_relations",
-    "stg_restorations",
+    "stg_restorations", "stg_estimates",
 )  # fmt: skip
-BY_BLOCK = ("mart_decay", "mart_bins", "mart_probes", "mart_controls", "mart_seeds", "mart_claims", "mart_noise")
+BY_BLOCK = (
+    "mart_decay", "mart_bins", "mart_probes", "mart_controls", "mart_seeds", "mart_claims", "mart_noise",
+    "mart_classification", "mart_relative", "mart_fidelity", "mart_fidelity_by_kind", "mart_fidelity_by_distance",
+)  # fmt: skip
 CELLS_AT_A_TIME = 8_000_000
+OF_RANKS = ("fidelity", "reliability")
+"""The desiderata that ask for ranks alone: all that there is of scores without a unit."""
 
 _VALUES = pa.schema(
     [
         ("run", pa.int64()),
         ("probe", pa.int64()),
+        ("query", pa.int64()),  # of a value by query, which has no probe
         ("desideratum", pa.string()),
         ("variant", pa.string()),
         ("value", pa.float64()),
@@ -54,7 +60,7 @@ _VARIANTS = pa.schema(
 )
 DESCRIBED = tuple(_VARIANTS.names[3:])
 """What a model may say of a variant beside its name; all of it may be missing."""
-_CHOICES = {"summary": ("mean", "median", "ratio"), "better": ("higher", "lower", "neither")}
+_CHOICES = {"summary": ("mean", "median", "ratio", "quotient"), "better": ("higher", "lower", "neither")}
 
 
 def desiderata() -> list[str]:
@@ -110,6 +116,7 @@ class Models:
         self.values: list[pa.Table] = []
         self.variants: list[pa.Table] = []
         self.registered: set[str] = set()
+        self.unitless: list[int] = []
 
     def select(self, folder: str, name: str, **parameters: int) -> pa.Table:
         """Runs a model; a select gives its rows, a `create table` none."""
@@ -126,12 +133,16 @@ class Models:
         """Stages the cells and reduces them to marts of a few rows a probe, a block of probes at a time."""
         for name in STAGING:
             self.select("staging", name)
+        unitless = self.connection.table("stg_runs").filter("unit = 'none'").project("run")
+        self.unitless = [run for (run,) in unitless.fetchall()]
         blocks = self._blocks()
         self._remove_duplicates(blocks)
+        self.select("marts", "mart_selves")
         marts: dict[str, list[pa.Table]] = {name: [] for name in BY_BLOCK}
         for low, high in blocks:
             self.select("marts", "mart_cells", low=low, high=high)
             self.select("marts", "mart_ranks")
+            self.select("marts", "mart_estimates")
             for name, parts in marts.items():
                 limits = {"low": low, "high": high} if name == "mart_noise" else {}
                 parts.append(self.select("marts", name, **limits))
@@ -139,6 +150,8 @@ class Models:
             self.register(name, pa.concat_tables(parts))
         pairs = [self.select("marts", "mart_pairs", low=low, high=high) for low, high in blocks]
         self.register("mart_pairs", pa.concat_tables(pairs))
+        columns = [self.select("marts", "mart_fidelity_by_query", low=low, high=high) for low, high in self._queries()]
+        self.register("mart_fidelity_by_query", pa.concat_tables(columns))
         for name in ("mart_samples", "mart_arms"):
             self.select("marts", name)
 
@@ -168,8 +181,19 @@ class Models:
             ends.append(max(last, 1))
         return list(zip(ends[:-1], ends[1:], strict=True))
 
+    def _queries(self) -> list[tuple[int, int]]:
+        """Cuts the queries into ranges of about CELLS_AT_A_TIME cells."""
+        queries, cells = len(self.connection.table("stg_queries")), len(self.connection.table("stg_cells"))
+        step = max(1, queries // (cells // CELLS_AT_A_TIME + 1))
+        return [(low, low + step) for low in range(0, max(queries, 1), step)]
+
     def add(self, name: str, rows: pa.Table) -> None:
-        """Adds a desideratum's per-probe values, and what is said of its variants, to those that other models read."""
+        """Adds a desideratum's per-probe values, and what is said of its variants, to those that other models read.
+
+        Of scores without a unit only ranks mean anything: they have no rows of other desiderata than OF_RANKS.
+        """
+        if name not in OF_RANKS:
+            rows = rows.filter(~pc.field("run").isin(self.unitless))
         rows = rows if "desideratum" in rows.column_names else _with(rows, "desideratum", name)
         rows = _with_formula(rows)
         self.values.append(completed(rows, _VALUES).cast(_VALUES))
@@ -238,7 +262,7 @@ def _user_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> pa.Table:
     if absent:
         raise InputError(str(path), f"no column {', '.join(sorted(absent))}", needed)
     kinds = {field.name: field.type for schema in (_VALUES, _VARIANTS) for field in schema}
-    rows = rows.select([name for name in rows.column_names if name in kinds.keys() - {"desideratum"}])
+    rows = rows.select([name for name in rows.column_names if name in kinds.keys() - {"desideratum", "query"}])
     for name, default in {"variant": path.stem, "summary": "mean"}.items():
         rows = rows if name in rows.column_names else _with(rows, name, default)
     for place, name in enumerate(rows.column_names):

@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Summary = Literal["mean", "median", "ratio"]
+Summary = Literal["mean", "median", "ratio", "quotient"]
 Interval = Literal["percentile", "bca"]
 
 LEAST_CLUSTERS = 5  # below this, an interval by resampling says next to nothing
@@ -32,7 +32,7 @@ class Column:
     Args:
         value: The probes' values, finite.
         cluster: The cluster of each, any integers.
-        weight: Denominators for a ``ratio``; ignored otherwise.
+        weight: Denominators for a ``ratio`` or ``quotient``; ignored otherwise.
         null: What the probe's value would be under the null; NaN where unknown.
     """
 
@@ -80,7 +80,7 @@ class Resampling:
             return Estimate(value, low, high, float("nan"), float("nan"))
         null = (
             float(column.null[known].mean())
-            if summary == "ratio"
+            if summary in ("ratio", "quotient")
             else point(column.null[known], column.weight, summary)
         )
         return Estimate(value, low, high, null, self._p_value(column, index, known, summary))
@@ -99,7 +99,7 @@ class Resampling:
         ]
         moved, value = draws[1] - draws[0], values[1] - values[0]
         low, high = (float(x) for x in np.quantile(moved, tails(len(clusters))))
-        if summary == "ratio":  # of sums over pairs, whose parts cannot be flipped probe by probe
+        if summary in ("ratio", "quotient"):  # of sums, whose parts cannot be flipped probe by probe
             spread = float(moved.std())
             p = 2 * NormalDist().cdf(-abs(value) / spread) if spread > 0 else float(value == 0)
             return Estimate(value, low, high, 0.0, p)
@@ -108,7 +108,7 @@ class Resampling:
         return Estimate(value, low, high, 0.0, self._p_value(paired, index, zeros == 0, summary))
 
     def _p_value(self, column: Column, index: Ints, known: npt.NDArray[np.bool_], summary: Summary) -> float:
-        if summary == "ratio":
+        if summary in ("ratio", "quotient"):
             difference = (column.value - column.null * column.weight)[known]
         else:
             difference = (column.value - column.null)[known]
@@ -172,8 +172,12 @@ def flip_signs(draws: int, clusters: int, seed: int) -> Floats:
 
 
 def point(value: Floats, weight: Floats, summary: Summary) -> float:
-    """The summary of the probes' values."""
-    if summary == "ratio":
+    """The summary of the probes' values.
+
+    A ``ratio`` is one of sums over pairs, each of which is in the sums of both of its probes; a ``quotient`` one of
+    sums over probes.
+    """
+    if summary in ("ratio", "quotient"):
         total = float(weight.sum())
         return float(value.sum()) / total if total > 0 else float("nan")
     return float(np.median(value) if summary == "median" else value.mean())
@@ -186,6 +190,8 @@ def _resampled(column: Column, index: Ints, weights: Floats, summary: Summary, v
     sums = np.bincount(index, column.value)
     if summary == "mean":
         return (weights @ sums) / (weights @ np.bincount(index).astype(np.float64))
+    if summary == "quotient":
+        return (weights @ sums) / (weights @ np.bincount(index, column.weight))
     # A ratio of sums over pairs: each probe stands on both sides of its pairs, hence the 2 (the first order of drawing
     # pairs with the product of both probes' weights).
     total = float(column.weight.sum())

@@ -119,6 +119,7 @@ RECIPES = _table(
         pa.string(),
         "of an estimate, the recipe of the intervention that it predicts; null for an intervention",
     ),
+    unit=(pa.string(), "none where its numbers only rank, as imported scores do; null where they are nats"),
 )
 
 INFLUENCE = _table(

@@ -15,6 +15,9 @@ MakeStore = Callable[..., Connection]
 PerProbe = Callable[..., dict[str, float | None]]
 
 
+UNMEASURED = dict.fromkeys(("logprob_before", "logprob_after", "n_tokens", "rank_before", "rank_after"))
+
+
 def make_store(
     cells: Cells | Mapping[str, Cells],
     *,
@@ -29,12 +32,15 @@ def make_store(
     extra_rows: Sequence[Mapping[str, Any]] = (),
     restored: Mapping[tuple[str, str, str], float] | None = None,
     updates: Mapping[tuple[str, int | None], float] | None = None,
+    stands_for: Mapping[str, str] | None = None,
+    unitless: Sequence[str] = (),
 ) -> Connection:
     """A store in memory from influence by (probe, query); a probe has the name of its sample.
 
     ``cells`` is one arm's, or arms' by name: ``finetune`` or ``in_context``, perhaps with a recipe: ``finetune sgd``.
     ``restored`` is the influence left of (probe, query, place) of the arm ``finetune``, ``updates`` the norm of the
-    change at (probe, layer).
+    change at (probe, layer). Arms in ``stands_for`` are estimates of the arm named there, of which no
+    log-probability was measured; those in ``unitless`` have scores that only rank.
     """
     arms: Mapping[str, Cells]
     arms = cells if all(isinstance(key, str) for key in cells) else {"finetune": cells}  # type: ignore[assignment]
@@ -46,7 +52,7 @@ def make_store(
         [*(s for probe in probes for s in members[probe]), *(query for _, query in pairs), *described]
     )
     kind_of = {probe: probe_kinds.get(probe, "bundle" if probe in bundles else "sample") for probe in probes}
-    given = kinds or {}
+    given, estimates = kinds or {}, stands_for or {}
     tables: dict[str, list[dict[str, Any]]] = {
         "samples": [
             {"sample_id": name, "name": name, "modality": modality, "cluster": name, **described.get(name, {})}
@@ -69,9 +75,19 @@ def make_store(
             for probe, query in pairs
         ],
         "bases": [{"base": "b", "label": "b", "modality": modality, "json": "{}"}],
-        "recipes": [{"recipe": arm, "estimator": arm.split()[0], "label": arm, "json": "{}"} for arm in arms],
+        "recipes": [
+            {
+                "recipe": arm,
+                "estimator": arm.split()[0],
+                "label": arm,
+                "json": "{}",
+                "stands_for": estimates.get(arm),
+                "unit": "none" if arm in unitless else None,
+            }
+            for arm in arms
+        ],
         "influence": [
-            {**cell_row(probe, query, value, arm), "seed": seed}
+            {**cell_row(probe, query, value, arm), **(UNMEASURED if arm in estimates else {}), "seed": seed}
             for arm, each in arms.items()
             for seed in (seeds if arm.startswith("finetune") else (0,))
             for (probe, query), value in each.items()

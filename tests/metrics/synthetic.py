@@ -135,6 +135,24 @@ def synthetic(
                         insert("restorations", _restorations(part, few, (estimator, recipe, training_seed), values))
 
 
+def estimated(connection: duckdb.DuckDBPyConnection, estimator: str = "dot", weight: float = 0.5) -> None:
+    """Adds an estimate of the first arm of texts to a connection's tables: its influence, mixed with other numbers."""
+    connection.execute(
+        """insert into recipes by name
+        select $1 as recipe, $1 as estimator, $1 as label, '{}' as json, min(recipe) as stands_for
+        from recipes where label like 'LoRA r8, AdamW%'""",
+        [estimator],
+    )
+    connection.execute(
+        """insert into influence by name
+        select base, $1 as estimator, $1 as recipe, probe_id, query_id, seed,
+            influence * (1 - $2) + $2 * (hash(probe_id || query_id) / 9.3e18 - 1) as influence, engine_version
+        from influence semi join recipes on influence.recipe = recipes.recipe and label like 'LoRA r8, AdamW%'
+        where seed = 0""",
+        [estimator, weight],
+    )
+
+
 def tables(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:
     """Makes the view of one table over what :func:`synthetic` wrote into ``folder``."""
     if (folder / name).exists():

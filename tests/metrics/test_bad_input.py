@@ -160,7 +160,7 @@ def test_a_users_model_of_the_old_columns_alone_is_described_by_its_variant(stor
         ("select run, probe, 'x' as value from mart_samples", "column value"),
         ("select run, probe, query, influence as value from stg_cells union all from stg_cells select run, probe, 1, 2",
          "several rows for one run, probe and variant"),
-        ("select run, probe, 1.0 as value, 'mode' as summary from mart_samples", "mean, median or ratio"),
+        ("select run, probe, 1.0 as value, 'mode' as summary from mart_samples", "mean, median, ratio or quotient"),
         ("select run, probe, 1.0 as value, 'up' as better from mart_samples", "higher, lower or neither"),
         ("select run, probe, 1.0 as value, probe as level from mart_samples", "level: found several"),
         ("create temp table x as select 1 as y", "no column probe, run, value"),

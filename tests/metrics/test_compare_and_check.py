@@ -31,6 +31,8 @@ def test_a_difference_is_found_where_it_was_made_and_nowhere_else() -> None:
     rows = compare(connection_of("ideal"), connection_of("negation_blind"), draws=200).to_pylist()
     different = {(row["desideratum"], row["variant"]) for row in rows if abs(row["difference"] or 0.0) > 1e-12}
     lost = {("layer_restoration", f"layer {layer}: negation, nats") for layer in range(4)}
+    lost |= {("relative", f"negation: {over}") for over in ("probe", "both")}
+    lost |= {("classification", v) for v in ("negation: log-odds", "negation: gained", "all: gained")}
     assert different == lost | {("negation", v) for v in ("contrast", "P(negation < 0)", "score", "nats")}
     contrast = next(row for row in rows if row["variant"] == "contrast" and row["desideratum"] == "negation")
     assert (contrast["value_a"], contrast["value_b"], contrast["difference"]) == (1.0, 0.0, -1.0)
@@ -106,6 +108,25 @@ def test_a_requirement_holds_for_every_arm_and_domain_that_it_names() -> None:
     card = scorecard(*rows)
     assert [row["verdict"] for row in check(card, ["negation>=0.4"]).to_pylist()] == ["met", "violated"]
     assert [row["value"] for row in check(card, ["negation[birds]>=0.4"]).to_pylist()] == [0.5]
+
+
+def test_a_requirement_on_an_estimate_names_it_in_brackets_or_means_every_one() -> None:
+    known = (("dot", "all", 0.9), ("dot", "birds", 0.7), ("ekfac", "all", 0.1))
+    rows = [{"estimator": estimator, "recipe": estimator, "domain": domain, "value": value, "ci_low": value,
+             "ci_high": value} for estimator, domain, value in known]  # fmt: skip
+    card = scorecard(*({**row, "desideratum": "fidelity", "variant": "spearman"} for row in rows))
+
+    def found(requirement: str, baseline: Any = None) -> list[tuple[str, str, str]]:
+        asked = check(card, [requirement], baseline).to_pylist()
+        return [(row["estimator"], row["domain"], row["verdict"]) for row in asked]
+
+    assert found("fidelity[ekfac]>=0.4") == [("ekfac", "all", "violated")]
+    assert found("ekfac:fidelity>=0.4") == [("ekfac", "all", "violated")]
+    assert found("fidelity>=0.4") == [("dot", "all", "met"), ("ekfac", "all", "violated")]
+    assert found("fidelity[birds]>=0.4") == [("dot", "birds", "met")]
+    assert found("fidelity>=baseline-0.1", card) == [("dot", "all", "met"), ("ekfac", "all", "met")]
+    with pytest.raises(InputError, match="in brackets one of all, birds, dot, ekfac"):
+        check(card, ["fidelity[tracin]>=0.4"])
 
 
 def test_a_baseline_is_met_when_the_interval_of_the_difference_is() -> None:

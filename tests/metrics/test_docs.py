@@ -13,7 +13,7 @@ from einfluence.metrics import per_probe, score
 from einfluence.metrics.checking import PRIMARY
 from einfluence.metrics.models import desiderata
 from einfluence.store.schema import DESIDERATA
-from tests.metrics.synthetic import synthetic
+from tests.metrics.synthetic import estimated, synthetic
 
 PACKAGE = Path(einfluence.metrics.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "desiderata.md").read_text(encoding="utf-8")
@@ -36,6 +36,8 @@ def pattern(variant: str) -> re.Pattern[str]:
 def emitted() -> dict[str, set[str]]:
     connection = duckdb.connect(config={"python_enable_replacements": False})
     synthetic(connection, probes=60, queries=60, seeds=2, arms=2)
+    estimated(connection)
+    connection.execute("update influence set rank_before = 1, rank_after = 2 where hash(query_id) % 5 = 0")
     found: dict[str, set[str]] = {}
     for row in (
         per_probe(connection)
@@ -71,6 +73,7 @@ def test_every_section_says_what_the_number_does_not_say(name: str) -> None:
 def test_the_columns_beside_a_variant_tell_it_from_every_other() -> None:
     connection = duckdb.connect(config={"python_enable_replacements": False})
     synthetic(connection, probes=60, queries=60, seeds=2, arms=2)
+    estimated(connection)
     pieces = ("desideratum", "formula", "kind", "level", "place", "about")
     found: dict[tuple[object, ...], set[str]] = {}
     for row in score(connection, draws=20).to_pylist():

@@ -2,7 +2,10 @@
 with variants as (
     select * from mart_variants
     where
-        desideratum not in ('noise_invariance', 'noise_quality', 'controls', 'layers', 'reliability')
+        desideratum not in (
+            'noise_invariance', 'noise_quality', 'controls', 'layers', 'reliability', 'fidelity', 'relative',
+            'classification'
+        )
         and not (desideratum = 'semantic_decay' and level is not null)
 ),
 

@@ -5,7 +5,10 @@ with cells as (
         run,
         probe,
         query,
-        influence
+        influence,
+        log_odds,
+        first_before,
+        first_after
     from stg_cells
     where probe >= $low and probe < $high
 ),
@@ -28,6 +31,9 @@ select
     cells.probe,
     cells.query,
     cells.influence,
+    cells.log_odds,
+    cells.first_before,
+    cells.first_after,
     relations.distance,
     case when samples.own_query = cells.query then 'self' else kinds.kind end as kind
 from cells

@@ -2,7 +2,10 @@
 -- Interpolated between the recipes on either side, linearly in the logarithm of the probe's influence on itself.
 with scores as (
     select * from mart_scores
-    where desideratum not in ('gate', 'layers', 'controls', 'prompt_rescue', 'reliability') and summary <> 'ratio'
+    where
+        desideratum not in ('gate', 'layers', 'controls', 'prompt_rescue', 'reliability', 'fidelity')
+        and summary not in ('ratio', 'quotient')
+        and probe is not null
 ),
 
 grids as (

@@ -1,4 +1,4 @@
--- One row a (arm, desideratum, variant, probe): the probe's value, averaged over training seeds.
+-- One row a (arm, desideratum, variant, probe or query): its value, averaged over training seeds.
 with probe_values as (
     select * from mart_values
 ),
@@ -9,6 +9,10 @@ runs as (
 
 probes as (
     select * from stg_probes
+),
+
+queries as (
+    select * from stg_queries
 ),
 
 learned as (
@@ -24,8 +28,9 @@ select
     probe_values.desideratum,
     probe_values.variant,
     probe_values.probe,
-    any_value(probes.cluster_number) as cluster,
-    any_value(probes.domain) as domain,
+    probe_values.query,
+    any_value(coalesce(probes.cluster_number, queries.cluster_number)) as cluster,
+    any_value(coalesce(probes.domain, queries.domain)) as domain,
     any_value(probe_values.summary) as summary,
     any_value(probe_values.ideal) as ideal,
     avg(probe_values.value) filter (where isfinite(probe_values.value)) as value,
@@ -34,7 +39,8 @@ select
     coalesce(bool_or(learned.learned), true) as learned
 from probe_values
 inner join runs using (run)
-inner join probes using (probe)
+left join probes using (probe)
+left join queries using (query)
 left join learned using (run, probe)
-group by runs.arm, probe_values.desideratum, probe_values.variant, probe_values.probe
-order by runs.arm, probe_values.desideratum, probe_values.variant, probe_values.probe
+group by runs.arm, probe_values.desideratum, probe_values.variant, probe_values.probe, probe_values.query
+order by runs.arm, probe_values.desideratum, probe_values.variant, probe_values.probe, probe_values.query

@@ -9,7 +9,11 @@ with influence as (
         probe_id,
         query_id,
         influence,
-        n_tokens
+        n_tokens,
+        logprob_before,
+        logprob_after,
+        rank_before,
+        rank_after
     from influence
 ),
 
@@ -35,8 +39,23 @@ select
     runs.run,
     probes.probe,
     queries.query,
-    cast(least(influence.n_tokens, 65535) as usmallint) as n_tokens,
-    influence.influence
+    -- null where it is not known, as of estimates: `least` would take it for the limit
+    cast(case when influence.n_tokens is not null then least(influence.n_tokens, 65535) end as usmallint) as n_tokens,
+    influence.influence,
+    -- log p/(1 - p), after minus before; close to p = 1 by the series of 1 - p, which loses no digits there
+    cast(
+        influence.logprob_after - influence.logprob_before
+        - case
+            when influence.logprob_after > -1e-5 then ln(-influence.logprob_after) + influence.logprob_after / 2
+            else ln(1 - exp(influence.logprob_after))
+        end
+        + case
+            when influence.logprob_before > -1e-5 then ln(-influence.logprob_before) + influence.logprob_before / 2
+            else ln(1 - exp(influence.logprob_before))
+        end as float
+    ) as log_odds,
+    influence.rank_before = 1 as first_before,
+    influence.rank_after = 1 as first_after
 from influence
 inner join runs
     on

@@ -19,6 +19,9 @@ select
     probe,
     query,
     n_tokens,
-    lowest as influence
+    lowest as influence,
+    log_odds,
+    first_before,
+    first_after
 from duplicates
 where lowest = highest

@@ -21,7 +21,10 @@ select
     cast(count(*) as integer) as copies,
     any_value(cells.n_tokens) as n_tokens,
     min(cells.influence) as lowest,
-    max(cells.influence) as highest
+    max(cells.influence) as highest,
+    any_value(cells.log_odds) as log_odds,
+    any_value(cells.first_before) as first_before,
+    any_value(cells.first_after) as first_after
 from cells
 semi join suspects using (run, probe)
 group by cells.run, cells.probe, cells.query

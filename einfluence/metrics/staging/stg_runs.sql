@@ -39,6 +39,15 @@ bases as (
         any_value(modality) as modality
     from bases
     group by base
+),
+
+recipes as (
+    select
+        recipe,
+        any_value(stands_for) as stands_for,
+        any_value(unit) as unit
+    from recipes
+    group by recipe
 )
 
 select
@@ -47,6 +56,8 @@ select
     tried.recipe,
     tried.seed,
     bases.modality,
+    recipes.stands_for,
+    recipes.unit,
     coalesce(cells.n_rows, 0) as n_rows,
     coalesce(cells.n_finite, 0) as n_finite,
     cast(row_number() over (order by estimator, base, recipe, seed) as usmallint) as run,
@@ -54,3 +65,4 @@ select
 from tried
 left join cells using (estimator, base, recipe, seed)
 left join bases using (base)
+left join recipes using (recipe)
