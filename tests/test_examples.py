@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import einfluence
+from einfluence.bases.find import find_base
+from einfluence.objectives import OBJECTIVES
+from einfluence.spec import load_spec
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 
@@ -22,5 +25,7 @@ def test_an_example_runs_as_it_is(spec: Path, tmp_path: Path) -> None:
     assert selves[0][0] > 0
 
 
-def test_there_is_an_example_of_a_text_and_of_an_image() -> None:
-    assert {spec.stem for spec in EXAMPLES} >= {"language-model", "image-classifier"}
+def test_there_is_an_example_of_every_objective() -> None:
+    spec = [load_spec(example) for example in EXAMPLES]
+    found = {find_base(part.base, "base", relative_to=one.folder).objective for one in spec for part in one.parts}
+    assert found == set(OBJECTIVES)
