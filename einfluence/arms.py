@@ -20,7 +20,7 @@ from pydantic_core import core_schema
 
 from einfluence.installed import installed
 from einfluence.keys import content_hash
-from einfluence.recipe import Float, Int, Keyed, Model, Prompting, Recipe, Tuning, named
+from einfluence.recipe import Float, Int, Keyed, Model, Prompting, Recipe, Seed, Tuning, named
 
 # Arms are frozen, so that a subclass may narrow what it inherits.
 # pyright: reportIncompatibleVariableOverride=false
@@ -129,11 +129,14 @@ class OnSubsets(Tuning):
     ridge: Float = Field(
         default=3.0, gt=0, description="penalty on the sum of squared coefficients, beside the sum of squared errors"
     )
+    draw: Seed | None = Field(
+        default=None, description="seed of the draws; null draws others for each seed of the part, a number the same"
+    )
 
     @property
     def label(self) -> str:
         """A short name for people."""
-        return ", ".join([super().label, f"{self.count} subsets of {self.share:.0%}", *named(self, ("ridge",))])
+        return ", ".join([super().label, f"{self.count} subsets of {self.share:.0%}", *named(self, ("ridge", "draw"))])
 
 
 class Subsets(Arm):

@@ -85,7 +85,7 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     folder = store.root / "curations" / found.curation
     if part.training_set is not None:
         _add_set(found, folder, store)
-    store.add_rows("recipes", [arm.row(found.known(arm, folder), _about(found, arm)) for arm in found.arms])
+    store.add_rows("recipes", [_recipe_row(found, arm, folder) for arm in found.arms])
     store.point_study(study, found.curation, order=time.time_ns())
     return found
 
@@ -110,6 +110,12 @@ def _add_set(item: Prepared, folder: Path, store: Store) -> None:
         raise InputError(unreadable.source, "an image that cannot be read", "an image", "leave it out of the set")
     store.add_definitions(set_rows(members, schedule))
     store.add_rows("recipes", [OfASet.of(arm).row() for arm in item.arms if arm.made_by.within])
+
+
+def _recipe_row(item: Prepared, arm: Arm, folder: Path) -> dict[str, Any]:
+    known = item.known(arm, folder)
+    row = arm.row(known, _about(item, arm))
+    return {**row, "training_set": known, "trainings": OfASet.of(arm).recipe_id} if arm.made_by.within else row
 
 
 def _about(item: Prepared, arm: Arm) -> str:

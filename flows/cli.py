@@ -29,6 +29,7 @@ from flows.commands.run import run
 from flows.commands.serve import serve
 from flows.commands.show import show
 from flows.commands.sql import sql
+from flows.commands.suspects import suspects
 from flows.commands.verify import verify
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ for command in (
     verify,
     show,
     blame,
+    suspects,
     compare,
     check,
     figures,

@@ -124,11 +124,11 @@ def test_trainings_are_shared_planned_by_what_is_missing_and_seen_apart(tmp_path
     store = tmp_path / "store"
     half = f"{{estimator: subsets, recipe: {{count: 6, {RECIPE[1:]}}}"
     first = einfluence.measure(study(tmp_path, gpt2_folder, half), store, report=False)
-    drawn = rows(store, "select count(*) from trainings")[0][0]  # fewer than six where two draws are the same subset
-    assert first.computed == (drawn + 4) * 5 and 1 < drawn <= 6
+    drawn = rows(store, "select count(*) from trainings where kind = 'subset'")[0][0]
+    assert first.computed == (drawn + 1 + 4) * 5 and 1 < drawn <= 6  # fewer where two draws are the same subset
     both = f"{half}, {{estimator: leave_one_out, recipe: {RECIPE}}}"
     second = einfluence.measure(study(tmp_path, gpt2_folder, both), store, report=False)
-    assert second.computed == (5 + 4) * 5
+    assert second.computed == (4 + 4) * 5  # the training on the whole set is there
     more = f"{{estimator: subsets, recipe: {{count: 9, {RECIPE[1:]}}}"
     third = einfluence.measure(study(tmp_path, gpt2_folder, more), store, report=False)
     assert third.computed <= (3 + 4) * 5
@@ -148,6 +148,42 @@ def test_trainings_are_shared_planned_by_what_is_missing_and_seen_apart(tmp_path
     members = rows(store, "select name from training_set_members join samples using (sample_id) order by position")
     assert [name for (name,) in members] == ["a", "b", "c", "d"]
     assert rows(store, "select count(*) from training_scores anti join trainings using (training, recipe)") == [(0,)]
+
+
+def test_what_the_cells_and_trainings_say_of_memorisation_is_a_view(tmp_path: Path, gpt2_folder: Path) -> None:
+    half = f"{{estimator: subsets, recipe: {{count: 12, draw: 3, {RECIPE[1:]}}}"
+    spec = study(tmp_path, gpt2_folder, f"{half}, {{estimator: leave_one_out, recipe: {RECIPE}}}")
+    spec.write_text(spec.read_text() + "seeds: [0, 1]\n")
+    store = tmp_path / "store"
+    einfluence.measure(spec, store, report=False)
+    own = dict(rows(store, "select name, nats from memorisation join samples using (sample_id) where seed = 0"
+                    " and estimator = 'leave_one_out'"))  # fmt: skip
+    said = cells(store, "leave_one_out")
+    with_seed = rows(
+        store,
+        "select probes.name, influence from influence join probes using (probe_id) join probe_members using (probe_id)"
+        " where estimator = 'leave_one_out' and seed = 0 and query_id = sample_id",
+    )
+    assert own == dict(with_seed) and set(own) == set("abcd") and len(said) == 20
+    counted = rows(
+        store,
+        "select avg(logprob) filter (where weight is null) - avg(logprob) filter (where weight is not null)"
+        " from trainings join training_scores using (training, seed)"
+        " join training_set_members m using (training_set) join samples on samples.sample_id = m.sample_id"
+        " left join training_weights w on w.training = trainings.training and w.position = m.position"
+        " where kind = 'subset' and seed = 1 and name = 'a' and query_id = m.sample_id",
+    )
+    found = rows(store, "select nats, logprob, mislabelled from memorisation join samples using (sample_id)"
+                 " where estimator = 'subsets' and name = 'a' and seed = 1")  # fmt: skip
+    assert found[0][0] == pytest.approx(counted[0][0], abs=1e-12) and found[0][1:] == (found[0][1], None)
+    assert found[0][1] < 0
+    assert (
+        rows(store, "select count(distinct seed) from trainings where kind = 'subset' group by training")
+        == [(2,)] * rows(store, "select count(distinct training) from trainings where kind = 'subset'")[0][0]
+    )  # one draw for all
+    lines = rows(store, "select distinct estimator, variant from desiderata where desideratum = 'lds' order by 1, 2")
+    assert ("leave_one_out", "ceiling, in the set") in lines and ("leave_one_out", "spearman, in the set") in lines
+    assert not [line for line in lines if line[0] == "subsets" and line[1].startswith("spearman")]  # under 20
 
 
 def test_a_kept_training_meets_a_new_query_without_being_done_again(
@@ -233,7 +269,7 @@ def test_what_a_group_adds_is_what_its_samples_add() -> None:
     members = Members.of({"a": ["x"], "b": ["y"], "both": ["x", "y"], "c": ["z"]})
     arm = Subsets.model_validate({"recipe": {"count": 8}})
     draw = np.random.default_rng(2)
-    scores = TrainingScores(draw.normal(size=(8, 2)), np.ones((8, 2), np.int64), np.ones(2, np.int64), {})
+    scores = TrainingScores(draw.normal(size=(9, 2)), np.ones((9, 2), np.int64), np.ones(2, np.int64), {})
     found = [one.change["influence"] for one in subsets.attributed(arm, members, 0, ["a", "b", "both"], scores)]
     np.testing.assert_allclose(found[2], found[0] + found[1], rtol=1e-12)
     assert members.units == ((0,), (1,), (2,))
@@ -258,10 +294,12 @@ def test_a_failed_training_fails_what_needs_it_and_nothing_else() -> None:
     assert [one.failed for one in found] == [None, "the training without the probe failed: nan", None]
     found = list(leave_one_out.attributed(LeaveOneOut(), members, 0, ["a"], scores._replace(failed={0: "nan"})))
     assert found[0].failed == "the training on the whole set failed: nan"
-    arm = Subsets.model_validate({"recipe": {"count": 4}})
+    arm = Subsets.model_validate({"recipe": {"count": 3}})
     found = list(subsets.attributed(arm, members, 0, ["a"], scores))
-    assert found[0].failed is None and found[0].note == "1 of 4 trainings failed: nan"
-    lost = scores._replace(failed=dict.fromkeys(range(3), "nan"))
+    assert found[0].failed is None and found[0].note == "1 of 3 trainings failed: nan"
+    found = list(subsets.attributed(arm, members, 0, ["a"], scores._replace(failed={3: "nan"})))
+    assert found[0].failed is None and found[0].note is None  # nothing is regressed on the whole set
+    lost = scores._replace(failed=dict.fromkeys(range(2), "nan"))
     assert list(subsets.attributed(arm, members, 0, ["a"], lost))[0].failed == "all but 1 trainings failed: nan"
 
 

@@ -14,25 +14,31 @@ import numpy.typing as npt
 
 from einfluence.arms import Subsets
 from einfluence.estimators.within import Attributed, TrainingScores
-from einfluence.training_set import Members, Variant, subset
+from einfluence.regression import coefficients
+from einfluence.training_set import FULL, Members, Variant, subset
 
 
 def variants(arm: Subsets, members: Members, seed: int, probe_ids: Sequence[str]) -> list[Variant]:
-    """See :class:`einfluence.estimators.within.Within`: all subsets, whatever the probes."""
-    return [subset(members, number, arm.recipe.share, seed) for number in range(arm.recipe.count)]
+    """See :class:`einfluence.estimators.within.Within`: all subsets, whatever the probes, and the whole set last.
+
+    Nothing is regressed on that one: it is what the set taught, for people and SQL.
+    """
+    drawn = seed if arm.recipe.draw is None else arm.recipe.draw
+    return [*(subset(members, number, arm.recipe.share, drawn) for number in range(arm.recipe.count)), FULL]
 
 
 def attributed(
     arm: Subsets, members: Members, seed: int, probe_ids: Sequence[str], scores: TrainingScores
 ) -> Iterator[Attributed]:
     """See :class:`einfluence.estimators.within.Within`; trainings that failed are left out, and the outcome says so."""
-    there = [index for index in range(arm.recipe.count) if index not in scores.failed]
+    failed = {index: reason for index, reason in scores.failed.items() if index < arm.recipe.count}
+    there = [index for index in range(arm.recipe.count) if index not in failed]
     if len(there) < 2:
-        reason = next(iter(scores.failed.values()))
+        reason = next(iter(failed.values()))
         yield from (Attributed(None, f"all but {len(there)} trainings failed: {reason}") for _ in probe_ids)
         return
     lost = arm.recipe.count - len(there)
-    note = f"{lost} of {arm.recipe.count} trainings failed: {next(iter(scores.failed.values()))}" if lost else None
+    note = f"{lost} of {arm.recipe.count} trainings failed: {next(iter(failed.values()))}" if lost else None
     inclusion = included(members, variants(arm, members, seed, probe_ids))[there]
     found = coefficients(inclusion, scores.logprob[there], arm.recipe.ridge)
     for name in probe_ids:
@@ -48,22 +54,3 @@ def included(members: Members, trainings: Sequence[Variant]) -> npt.NDArray[np.f
         gone = set(variant.left_out)
         row[[not gone.isdisjoint(unit) for unit in members.units]] = 0.0
     return rows
-
-
-def coefficients(
-    inclusion: npt.NDArray[np.float64], logprob: npt.NDArray[np.float64], ridge: float
-) -> npt.NDArray[np.float64]:
-    """Ridge regression with an intercept that is not penalised.
-
-    Args:
-        inclusion: (R, N).
-        logprob: (R, Q).
-        ridge: Penalty on the sum of squared coefficients.
-
-    Returns:
-        (N, Q).
-    """
-    x, y = inclusion - inclusion.mean(0), logprob - logprob.mean(0)
-    if len(x) < x.shape[1]:  # the smaller of the two equal systems
-        return x.T @ np.linalg.solve(x @ x.T + ridge * np.eye(len(x)), y)
-    return np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)

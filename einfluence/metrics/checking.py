@@ -18,6 +18,8 @@ PRIMARY = {
     "negation": "contrast", "transitivity": "P(entailed > sibling)", "contrapositive": "score", "direction": "contrast",
     "asymmetry": "phi", "synergy": "synergy", "reliability": "spearman across seeds",
     "fidelity": "spearman",
+    "memorisation": "nats", "lds": "spearman", "mislabelled": "memorisation: auc", "duplicates": "nats",
+    "proxies": "log-prob: spearman",
 }  # fmt: skip
 """The variant that is meant where none is named."""
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from einfluence.errors import InputError
+from einfluence.metrics.datamodels import predictions
 from einfluence.store.schema import completed
 
 STAGING = (
@@ -24,7 +25,7 @@ BY_BLOCK = (
     "mart_classification", "mart_relative", "mart_fidelity", "mart_fidelity_by_kind", "mart_fidelity_by_distance",
 )  # fmt: skip
 CELLS_AT_A_TIME = 8_000_000
-OF_RANKS = ("fidelity", "reliability")
+OF_RANKS = ("fidelity", "lds", "mislabelled", "proxies", "reliability")
 """The desiderata that ask for ranks alone: all that there is of scores without a unit."""
 
 _VALUES = pa.schema(
@@ -152,8 +153,9 @@ class Models:
         self.register("mart_pairs", pa.concat_tables(pairs))
         columns = [self.select("marts", "mart_fidelity_by_query", low=low, high=high) for low, high in self._queries()]
         self.register("mart_fidelity_by_query", pa.concat_tables(columns))
-        for name in ("mart_samples", "mart_arms"):
+        for name in ("mart_samples", "mart_arms", "mart_memorisation"):
             self.select("marts", name)
+        self.register("mart_predictions", predictions(self.connection, self.select))
 
     def _remove_duplicates(self, blocks: list[tuple[int, int]]) -> None:
         queries = len(self.connection.table("stg_queries"))

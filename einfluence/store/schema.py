@@ -120,6 +120,8 @@ RECIPES = _table(
         "of an estimate, the recipe of the intervention that it predicts; null for an intervention",
     ),
     unit=(pa.string(), "none where its numbers only rank, as imported scores do; null where they are nats"),
+    training_set=(_id, "of an arm within a training set, that set; null of others, and in old stores"),
+    trainings=(_id, "of such an arm, the recipe of the trainings that it compares; null of others, and in old stores"),
 )
 
 INFLUENCE = _table(
@@ -242,6 +244,37 @@ TRAINING_SCORES = _table(
     engine_version=(pa.string(), "version of the definition of the numbers"),
 )
 
+SUBSET_TRAININGS = _table(
+    "One row for each arm of random subsets and training that it regresses on.",
+    base=(_id, "the base"),
+    estimator=(pa.string(), "the estimator of the arm"),
+    recipe=(_id, "the recipe of the arm"),
+    seed=(pa.int64(), "the seed"),
+    training_set=(_id, "the training set"),
+    trainings=(_id, "the recipe of the trainings"),
+    training=(_id, "the training"),
+)
+
+MEMORISATION = _table(
+    "One row for each arm within a training set, or estimate of one, and sample of the set that is a query as well.",
+    base=(_id, "the base"),
+    estimator=(pa.string(), "the estimator"),
+    recipe=(_id, "the recipe"),
+    seed=(pa.int64(), "the seed"),
+    training_set=(_id, "the training set"),
+    probe_id=(_id, "the probe that is this sample alone"),
+    sample_id=(_id, "the sample"),
+    nats=(pa.float64(), "log-probability of the sample with it in the set minus without it"),
+    decision=(pa.float64(), "how often it is the first choice with it in the set, minus without it; null of estimates"),
+    null_nats=(pa.float64(), "the same of the presence of another sample: the next one by content hash"),
+    null_decision=(pa.float64(), "the same, in decisions"),
+    held_out=(pa.float64(), "its mean influence on queries that are not in the set"),
+    class_held_out=(pa.float64(), "sum of its influence on those of its own class; null where there are no classes"),
+    logprob=(pa.float64(), "its log-probability after the training on the whole set; null where none was done"),
+    rank=(pa.int32(), "its rank there; null where none was done"),
+    mislabelled=(pa.bool_(), "whether its class is known to be wrong; null where no class of the set is"),
+)
+
 RESTORATIONS = _table(
     "One row for each probe, place in the network and query: what is left of the influence without the change there.",
     base=(_id, "the base"),
@@ -268,7 +301,7 @@ _SCORE: dict[str, tuple[Any, str]] = {
     "place": (pa.string(), "where in the network: layer <k>, outside the layers, module <name>; else null"),
     "layer": (pa.int32(), "index of that layer; null where the place is no layer"),
     "about": (pa.string(), "of prompt_rescue: the desideratum whose difference it is; else null"),
-    "partner": (_id, "of prompt_rescue: the recipe that it prompts with; else null"),
+    "partner": (_id, "of prompt_rescue: the recipe that it prompts with; of lds: that of the trainings; else null"),
     "value": (pa.float64(), "the estimate; null with too few probes"),
     "ci_low": (pa.float64(), "lower end of the 95% interval"),
     "ci_high": (pa.float64(), "upper end of the 95% interval"),
@@ -323,6 +356,8 @@ TABLES: dict[str, pa.Schema] = {
     "trainings": TRAININGS,
     "training_weights": TRAINING_WEIGHTS,
     "training_scores": TRAINING_SCORES,
+    "subset_trainings": SUBSET_TRAININGS,
+    "memorisation": MEMORISATION,
     "desiderata": DESIDERATA,
     "matched": MATCHED,
 }

@@ -26,6 +26,8 @@ KEYS = {
     "trainings": ["training"],
     "training_weights": ["training", "position"],
 }  # of tables that several files may have the same row of
+DERIVED = ("subset_trainings", "memorisation")
+"""Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
 
 
 def connect(
@@ -72,11 +74,11 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
         view = "trainings_defined" if name == "trainings" else name
         _first_of(connection, view, sorted((root / name).glob("*.parquet")), schema, KEYS[name])
     _flat(connection, "training_influence", parts.paths("influence", only=TRAINING), TABLES["influence"])
-    for name in ("outcomes_once", "outcomes", "trainings", "training_scores"):
-        _create(connection, name)
+    for name in ("outcomes_once", "outcomes", "trainings", "training_scores", *DERIVED):
+        create(connection, name)
 
 
-def _create(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def create(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """The view that the SQL file of its name says."""
     query = (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
     connection.sql(query).create_view(name, replace=True)

@@ -14,6 +14,7 @@ from einfluence.metrics.checking import PRIMARY
 from einfluence.metrics.models import desiderata
 from einfluence.store.schema import DESIDERATA
 from tests.metrics.synthetic import estimated, synthetic
+from tests.metrics.trained import every_row
 
 PACKAGE = Path(einfluence.metrics.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "desiderata.md").read_text(encoding="utf-8")
@@ -39,14 +40,9 @@ def emitted() -> dict[str, set[str]]:
     estimated(connection)
     connection.execute("update influence set rank_before = 1, rank_after = 2 where hash(query_id) % 5 = 0")
     found: dict[str, set[str]] = {}
-    for row in (
-        per_probe(connection)
-        .select(["desideratum", "variant"])
-        .group_by(["desideratum", "variant"])
-        .aggregate([])
-        .to_pylist()
-    ):
-        found.setdefault(row["desideratum"], set()).add(row["variant"])
+    for table in (per_probe(connection), per_probe(every_row())):
+        for row in table.group_by(["desideratum", "variant"]).aggregate([]).to_pylist():
+            found.setdefault(row["desideratum"], set()).add(row["variant"])
     return found
 
 
@@ -76,7 +72,7 @@ def test_the_columns_beside_a_variant_tell_it_from_every_other() -> None:
     estimated(connection)
     pieces = ("desideratum", "formula", "kind", "level", "place", "about")
     found: dict[tuple[object, ...], set[str]] = {}
-    for row in score(connection, draws=20).to_pylist():
+    for row in (*score(connection, draws=20).to_pylist(), *score(every_row(), draws=20).to_pylist()):
         if row["desideratum"] != "checks":
             found.setdefault(tuple(row[name] for name in pieces), set()).add(row["variant"])
     assert len(found) > 100 and all(len(variants) == 1 for variants in found.values())

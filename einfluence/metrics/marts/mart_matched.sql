@@ -3,7 +3,10 @@
 with scores as (
     select * from mart_scores
     where
-        desideratum not in ('gate', 'layers', 'controls', 'prompt_rescue', 'reliability', 'fidelity')
+        desideratum not in (
+            'gate', 'layers', 'controls', 'prompt_rescue', 'reliability', 'fidelity', 'memorisation', 'lds',
+            'mislabelled', 'duplicates', 'proxies'
+        )
         and summary not in ('ratio', 'quotient')
         and probe is not null
 ),

@@ -1,0 +1,138 @@
+"""Stores in memory with trainings of a set, of numbers given by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from einfluence.store.schema import TABLES
+from einfluence.store.views import DERIVED, create
+
+Scores = Mapping[str, float]  # log-probability by query
+Cells = Mapping[tuple[str, str], float]
+
+
+def trained_store(
+    members: Sequence[str],
+    *,
+    full: Scores | None = None,
+    subsets: Mapping[str, Scores] | Mapping[int, Mapping[str, Scores]] | None = None,
+    cells: Mapping[str, Cells] | None = None,
+    samples: Mapping[str, Mapping[str, Any]] | None = None,
+    ranks: Mapping[tuple[str, str], tuple[int, int]] | None = None,
+    claims: Mapping[tuple[str, str], str] | None = None,
+    modality: str = "text",
+) -> duckdb.DuckDBPyConnection:
+    """A store with one training set, whose samples are single letters and each a probe by itself.
+
+    Args:
+        members: The set's samples, in order.
+        full: What the training on all says.
+        subsets: What trainings say, by the letters of the samples that they had; or that by seed. A query is in the
+            first rank from -1 nat up.
+        cells: Influence by (probe, query) of each arm: ``leave_one_out`` and ``subsets`` are within the set, another
+            estimator is not, unless it ends in ``!``: then it stands for leave-one-out.
+        samples: What the table says of a sample.
+        ranks: Of (probe, query) of leave-one-out, before and after.
+        claims: Kinds of relation.
+        modality: Of the base.
+    """
+    described, arms = samples or {}, cells or {}
+    queries = dict.fromkeys(query for each in arms.values() for _, query in each)
+    names = list(dict.fromkeys([*members, *queries, *described]))
+    by_seed = {0: subsets or {}} if not subsets or isinstance(next(iter(subsets)), str) else subsets
+    tables: dict[str, list[dict[str, Any]]] = {
+        "samples": [{"sample_id": name, "name": name, "modality": modality, "cluster": name, **described.get(name, {})}
+                    for name in names],
+        "probes": [{"probe_id": f"p:{name}", "name": name, "kind": "sample"} for name in members],
+        "probe_members": [{"probe_id": f"p:{name}", "position": 0, "sample_id": name} for name in members],
+        "relations": [{"probe_id": f"p:{probe}", "query_id": query, "kind": (claims or {}).get((probe, query))}
+                      for probe in members for query in names],
+        "bases": [{"base": "b", "label": "b", "modality": modality, "json": "{}"}],
+        "training_sets": [{"training_set": "set", "samples": len(members), "label": "1 epoch", "json": "{}"}],
+        "training_set_members": [{"training_set": "set", "position": place, "sample_id": name}
+                                 for place, name in enumerate(members)],
+    }  # fmt: skip
+    tables["recipes"] = [_recipe(arm) for arm in arms]
+    tables["influence"] = [
+        _cell(arm.rstrip("!"), probe, query, value, (ranks or {}).get((probe, query)))
+        for arm, each in arms.items()
+        for (probe, query), value in each.items()
+    ]
+    for name in ("trainings", "training_weights", "training_scores"):
+        tables[name] = []
+    if full is not None:
+        _add(tables, "full", members, members, "", full, 0)
+    for seed, each in by_seed.items():
+        for number, (had, scores) in enumerate(each.items()):
+            _add(tables, "subset", members, had, str(number), scores, seed)
+    tables["training_weights"] = [dict(row) for row in {tuple(row.items()) for row in tables["training_weights"]}]
+    connection = duckdb.connect(config={"python_enable_replacements": False})
+    for name, schema in TABLES.items():
+        if name not in DERIVED:
+            connection.from_arrow(pa.Table.from_pylist(tables.get(name, []), schema=schema)).create(name)
+    for name in DERIVED:
+        create(connection, name)
+    return connection
+
+
+def _recipe(arm: str) -> dict[str, Any]:
+    name = arm.rstrip("!")
+    within = {"training_set": "set", "trainings": "way"} if name in ("leave_one_out", "subsets") else {}
+    about = '{"count": 1000, "share": 0.5, "ridge": 1e-6}' if name == "subsets" else "{}"
+    truth = "leave_one_out" if arm.endswith("!") else None
+    return {"recipe": name, "estimator": name, "label": name, "json": about, "stands_for": truth, **within}
+
+
+def _cell(arm: str, probe: str, query: str, value: float, ranks: tuple[int, int] | None) -> dict[str, Any]:
+    before, after = ranks or (None, None)
+    return {"base": "b", "estimator": arm, "recipe": arm, "probe_id": f"p:{probe}", "query_id": query, "seed": 0,
+            "influence": value, "n_tokens": 1, "rank_before": before, "rank_after": after}  # fmt: skip
+
+
+def _add(
+    tables: dict[str, list[dict[str, Any]]], kind: str, members: Sequence[str], had: Sequence[str], about: str,
+    scores: Scores, seed: int,
+) -> None:  # fmt: skip
+    training = f"{kind}:{''.join(had)}"
+    key = {"base": "b", "recipe": "way", "seed": seed, "training": training}
+    tables["trainings"].append({**key, "training_set": "set", "kind": kind, "about": about, "status": "done"})
+    tables["training_weights"] += [
+        {"training": training, "position": place, "weight": 0.0}
+        for place, name in enumerate(members)
+        if name not in had
+    ]
+    tables["training_scores"] += [
+        {
+            **key,
+            "query_id": query,
+            "logprob": value,
+            "engine_version": "1",
+            "rank": 1 if value >= -1 else 2,
+            "n_tokens": 1,
+        }
+        for query, value in scores.items()
+    ]
+
+
+def every_row() -> duckdb.DuckDBPyConnection:
+    """A store that has all desiderata of training sets: labelled samples, a paraphrase, subsets at two seeds."""
+    members, queries = "abcdefgh", "abcdefghqr"
+    draw = np.random.default_rng(5)
+    had = sorted({"".join(sorted(draw.choice(list(members), 4, replace=False))) for _ in range(60)})
+    subsets = {
+        seed: {some: {query: float(draw.normal() + (query in some)) for query in queries} for some in had}
+        for seed in (0, 1)
+    }
+    cells = {(probe, query): float(draw.normal()) for probe in members for query in queries}
+    samples: dict[str, dict[str, Any]] = {name: {"label": place % 2} for place, name in enumerate(queries)}
+    samples["a"]["noise"] = "label_flip"
+    return trained_store(
+        members, full=dict(zip(queries, draw.normal(size=10).tolist(), strict=True)), subsets=subsets,
+        cells={"leave_one_out": cells, "subsets": cells}, samples=samples, modality="image",
+        ranks={pair: (2, 1) for pair in cells}, claims={("a", "b"): "paraphrase"},
+    )  # fmt: skip
