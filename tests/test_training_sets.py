@@ -240,7 +240,7 @@ def test_a_plan_counts_the_trainings_that_are_missing(tmp_path: Path, gpt2_folde
     store = einfluence.Store(tmp_path / "store")
     cells, trainings = estimate(spec, store).rows
     assert (cells.missing, cells.seconds, trainings.missing, trainings.probes) == (20, 0.0, 25, 5)
-    assert trainings.seconds > 0 and trainings.arm.startswith("trainings of the set, full, SGD, lr 0.05")
+    assert trainings.seconds > 0 and trainings.arm.startswith("trainings of the set, full, SGD, float64, lr 0.05")
     einfluence.measure(spec, store, report=False)
     [cells] = estimate(spec, store).rows
     assert (cells.wanted, cells.missing, cells.how) == (20, 0, "nothing to do")
