@@ -22,6 +22,7 @@ from flows.commands.curate import curate
 from flows.commands.explore import explore
 from flows.commands.export import export
 from flows.commands.figures import figures
+from flows.commands.import_scores import import_scores
 from flows.commands.init import init
 from flows.commands.plan import plan
 from flows.commands.report import report
@@ -60,6 +61,7 @@ for command in (
     export,
 ):
     app.command()(command)
+app.command("import")(import_scores)
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ select
     trim(members.text) as text
 from ranked
 inner join bases on ranked.base = bases.base
-inner join recipes on ranked.recipe = recipes.recipe
+inner join recipes on ranked.recipe = recipes.recipe and recipes.unit is null
 inner join probes on ranked.probe_id = probes.probe_id
 inner join members on ranked.probe_id = members.probe_id
 where ranked.helped <= $most or ranked.hurt <= $most

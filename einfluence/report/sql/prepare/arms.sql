@@ -1,4 +1,5 @@
 -- grain: one row an arm (base, estimator, recipe) that was tried; `several` where it was trained more than once
+-- Scores without a unit have no nats to show: the leaderboard alone has them.
 -- An arm all of whose probes failed has outcomes and no cells; it is shown, with its reasons.
 create or replace temp table report_arms as
 with
@@ -26,6 +27,8 @@ tried as (
     from outcomes
 ),
 
+unitless as (select recipe from recipes where unit is not null),
+
 arms as (
     select
         base,
@@ -33,6 +36,7 @@ arms as (
         recipe,
         min(seed) < max(seed) or min(engine_version) < max(engine_version) as several
     from tried
+    anti join unitless using (recipe)
     group by base, estimator, recipe
 )
 

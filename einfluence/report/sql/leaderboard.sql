@@ -1,0 +1,78 @@
+-- grain: one row an estimate (base, estimator, recipe): how well it says what its intervention does, and what both took
+with
+scores as (
+    select *
+    from desiderata
+    where domain = 'all'
+),
+
+recipes as (select * from recipes),
+
+bases as (select * from bases),
+
+taken as (
+    select
+        base,
+        recipe,
+        sum(seconds) as seconds
+    from outcomes
+    group by base, recipe
+),
+
+fidelity as (
+    select
+        base,
+        estimator,
+        recipe,
+        any_value(value) filter (where variant = 'spearman') as spearman,
+        any_value(ci_low) filter (where variant = 'spearman') as spearman_low,
+        any_value(ci_high) filter (where variant = 'spearman') as spearman_high,
+        any_value(n) filter (where variant = 'spearman') as probes,
+        any_value(note) filter (where variant = 'spearman') as note,
+        any_value(value) filter (where variant = 'spearman by query') as by_query,
+        any_value(ci_low) filter (where variant = 'spearman by query') as by_query_low,
+        any_value(ci_high) filter (where variant = 'spearman by query') as by_query_high,
+        any_value(value) filter (where variant = 'of the ceiling') as of_the_ceiling,
+        any_value(value) filter (where variant = 'top tenth') as top_tenth,
+        any_value(value) filter (where variant = 'sign') as sign_agrees,
+        any_value(value) filter (where variant = 'slope') as slope,
+        list(struct_pack(kind := kind, agreement := value) order by value, kind)
+        filter (where formula = 'order' and value is not null) as by_kind,
+        list(struct_pack(kind := kind, shift := value) order by kind)
+        filter (where formula = 'too high' and value is not null) as too_high
+    from scores
+    where desideratum = 'fidelity'
+    group by base, estimator, recipe
+),
+
+ceilings as (
+    select
+        base,
+        recipe,
+        value as ceiling
+    from scores
+    where desideratum = 'reliability'
+)
+
+select
+    fidelity.*,
+    bases.label as base_label,
+    own.label,
+    own.unit,
+    own.stands_for,
+    intervention.estimator as intervention,
+    intervention.label as intervention_label,
+    ceilings.ceiling,
+    own_taken.seconds,
+    intervention_taken.seconds as intervention_seconds
+from fidelity
+inner join recipes as own on fidelity.recipe = own.recipe
+left join bases on fidelity.base = bases.base
+left join recipes as intervention on own.stands_for = intervention.recipe
+left join ceilings on fidelity.base = ceilings.base and own.stands_for = ceilings.recipe
+left join taken as own_taken on fidelity.base = own_taken.base and fidelity.recipe = own_taken.recipe
+left join taken as intervention_taken
+    on fidelity.base = intervention_taken.base and own.stands_for = intervention_taken.recipe
+order by
+    base_label asc, intervention asc, intervention_label asc, spearman desc nulls last, fidelity.estimator asc,
+    fidelity.recipe asc
