@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from einfluence.arms import Arm, Estimator, FineTune, LeaveOneOut, Subsets, register
 from einfluence.keys import content_hash
-from einfluence.recipe import Adapter, Keyed, named, of_kind
+from einfluence.recipe import Adapter, Count, Keyed, named, of_kind
 
 # Arms are frozen, so that a subclass may narrow what it inherits.
 # pyright: reportIncompatibleVariableOverride=false
@@ -151,4 +151,71 @@ class GradDot(Estimate):
     estimator: Literal["grad_dot"] = "grad_dot"
 
 
+class Following(Estimating):
+    """How an estimate is computed that follows the intervention's training, and so its parameters."""
+
+    adapter: None = Field(default=None, description="null: it follows the parameters that the intervention trains")
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _of_the_intervention(cls, value: object) -> None:
+        if value is not None:
+            raise ValueError("no `adapter`, since it follows the parameters that the intervention trains")
+
+
+class Unrolled(Estimate):
+    """The exact derivative of a query's log-prob after a training with respect to the weight of a probe's samples."""
+
+    estimator: Literal["unrolled"] = "unrolled"
+    recipe: Following = Following()
+
+
+class DataValue(Estimate):
+    """The same, with the empirical Fisher of each batch in the place of its second derivatives."""
+
+    estimator: Literal["data_value"] = "data_value"
+    recipe: Following = Following()
+
+
+class InSegments(Following):
+    """How a training is cut into segments of constant curvature."""
+
+    segments: Count = Field(default=3, description="of the training, each of as many steps")
+    states: Count = Field(default=2, description="at which curvature and gradients of a segment are averaged")
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return ", ".join([f"{self.segments} segments", *named(self, ("states", "dtype"))])
+
+
+class Source(Estimate):
+    """The same, with curvature and gradients held constant within a few segments of the training."""
+
+    estimator: Literal["source"] = "source"
+    recipe: InSegments = InSegments()
+
+
+class InHalves(Following):
+    """How often a set is trained on with halves of an adapter's ranks."""
+
+    trainings: Count = Field(default=4, description="of the set, each with other halves; their mean is taken")
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return ", ".join([f"{self.trainings} trainings", *named(self, ("dtype",))])
+
+
+class TurnOver(Estimate):
+    """What the ranks of an adapter that a sample has moved say, against those that never saw it."""
+
+    estimator: Literal["turn_over"] = "turn_over"
+    recipe: InHalves = InHalves()
+
+
+register(Estimator("unrolled", "1", Unrolled, "einfluence.estimators.unrolled", predicts=ALONE + IN_A_SET))
+register(Estimator("data_value", "1", DataValue, "einfluence.estimators.data_value", predicts=ALONE + IN_A_SET))
+register(Estimator("source", "1", Source, "einfluence.estimators.source", predicts=ALONE + IN_A_SET))
+register(Estimator("turn_over", "1", TurnOver, "einfluence.estimators.turn_over", predicts=IN_A_SET))
 register(Estimator("grad_dot", "1", GradDot, "einfluence.estimators.grad_dot", predicts=ALONE + IN_A_SET))

@@ -171,8 +171,7 @@ def test_a_spec_may_say_what_is_registered_and_messages_know_its_keys(tmp_path: 
     assert Spec.model_validate_json(spec.model_dump_json()).parts[0].arms == spec.parts[0].arms
     for arm, says in {
         "{estimator: centred_dot, recipe: {scael: 2}}": "expected one of scale. Did you mean `scale`?",
-        "{estimator: centred_dto}": "found 'centred_dto'; expected one of 'finetune', 'in_context', 'leave_one_out', "
-        "'subsets', 'grad_dot', 'centred_dot'",
+        "{estimator: centred_dto}": f"found 'centred_dto'; expected one of {', '.join(map(repr, arms.estimators()))}",
     }.items():
         with pytest.raises(InputError) as error:
             load_spec(study(tmp_path, tmp_path, arm=arm))

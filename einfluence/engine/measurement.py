@@ -49,6 +49,7 @@ class Tuned:
         failed: Why it failed; None when it did not.
         engine: What trained and measured it, by the name that :mod:`einfluence.engine.select` has for it.
         fallback: Why that was not a faster one; None where it was the fastest for the recipe.
+        note: What else the outcome of one that did not fail says.
         noise_rms: Root mean square error of influence by rounding, in nats, measured on a few probes of the same call:
             of bfloat16 against float32, of float32 with Adam against float64; else None.
     """
@@ -63,6 +64,7 @@ class Tuned:
     engine: str | None = None
     fallback: str | None = None
     noise_rms: float | None = None
+    note: str | None = None
 
 
 class MeasuredRow(NamedTuple):

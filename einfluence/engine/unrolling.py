@@ -103,6 +103,11 @@ class Trajectory:
         values = (self.engine.start[name] for name in self.names)
         return sum(value.numel() * value.element_size() for value in values) * (1 + self.blocks)
 
+    @property
+    def most_adjoints(self) -> int:
+        """Queries whose derivatives with respect to a state fit into a quarter of the memory, four times each."""
+        return max(memory_budget(self.engine.device) // 16 // max(self.bytes_per_state, 1), 1)
+
     def start(self) -> State:
         """Before the first step."""
         return self._forgotten(tuple(self.engine.start[name] for name in self.names))

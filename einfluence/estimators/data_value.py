@@ -8,19 +8,48 @@ and what clipping multiplies with, are taken as they were and not as functions o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from einfluence.engine.measurement import Item
 from einfluence.engine.unrolling import Trajectory, flat
+from einfluence.estimators.along import Followed, along
+from einfluence.estimators.estimate import Estimates
+from einfluence.estimators.within import TrainedSet
+from einfluence.models.base import Base
+from einfluence.predictors import DataValue
 from einfluence.recipe import AdamW, Sgd
+from einfluence.samples import ProbeSamples, Sample
+
+
+def block(
+    base: Base,
+    arm: DataValue,
+    seed: int,
+    probes: Sequence[ProbeSamples],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[int], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
+    within: TrainedSet | None = None,
+) -> Estimates:
+    """See :class:`einfluence.estimators.measure.Implementation`."""
+
+    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
+        return Followed(influence(path, asked))
+
+    return along(base, arm, seed, probes, queries, within, follow)
 
 
 def influence(path: Trajectory, queries: Sequence[Item], *, keep: int | None = None) -> npt.NDArray[np.float64]:
     """The influence of each of a training's items on each query, in nats.
+
+    As many queries are followed in one pass as fit into memory.
 
     Args:
         path: The training.
@@ -33,6 +62,14 @@ def influence(path: Trajectory, queries: Sequence[Item], *, keep: int | None = N
     Raises:
         ArithmeticError: When a number is not finite.
     """
+    most = path.most_adjoints
+    whole = np.concatenate([_one_pass(path, queries[i : i + most], keep) for i in range(0, len(queries), most)], 1)
+    if not np.isfinite(whole).all():
+        raise ArithmeticError("a product along the training is not finite")
+    return whole
+
+
+def _one_pass(path: Trajectory, queries: Sequence[Item], keep: int | None) -> npt.NDArray[np.float64]:
     adjoint = remembered = torch.zeros(0)  # derivatives with respect to the parameters and to the first moment
     found = np.zeros((len(path.training.items), len(queries)))
     optimizer = path.recipe.optimizer
@@ -60,6 +97,4 @@ def influence(path: Trajectory, queries: Sequence[Item], *, keep: int | None = N
         if decay and not decoupled:
             adjoint = adjoint + decay * onward * moment
         remembered = torch.zeros_like(adjoint) if path.steps[index].first else kept * moment
-    if not np.isfinite(found).all():
-        raise ArithmeticError("a product along the training is not finite")
     return found

@@ -18,12 +18,14 @@ class EstimatedRow(NamedTuple):
             probe that failed.
         seconds: Wall time spent on it.
         failed: Why it failed; None when it did not.
+        note: What else its outcome says.
     """
 
     probe: int
     influence: npt.NDArray[np.float64] | None
     seconds: float = 0.0
     failed: str | None = None
+    note: str | None = None
 
 
 class Estimates(NamedTuple):

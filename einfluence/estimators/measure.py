@@ -174,7 +174,8 @@ Change = Mapping[str, npt.NDArray[Any]]
 def _changes(found: Measurement | Estimates) -> Iterator[tuple[int, Tuned, Change | None]]:
     if isinstance(found, Estimates):
         for row in found.rows:
-            tuned = Tuned({}, [], math.nan, math.nan if row.failed else 0.0, {}, row.seconds, failed=row.failed)
+            moved = math.nan if row.failed else 0.0
+            tuned = Tuned({}, [], math.nan, moved, {}, row.seconds, failed=row.failed, note=row.note)
             yield row.probe, tuned, None if row.influence is None else {"influence": row.influence}
         return
     before = found.before
@@ -217,7 +218,7 @@ def _outcome(probe_id: str, tuned: Tuned) -> dict[str, Any]:
     return {
         "probe_id": probe_id,
         "status": "failed" if tuned.failed else "done",
-        "reason": tuned.failed,
+        "reason": tuned.failed or tuned.note,
         "losses": tuned.losses,
         "grad_norm": _number(tuned.grad_norm),
         "update_norm": _number(tuned.update_norm),

@@ -9,8 +9,9 @@ rates by 1 / (1 - momentum), and Adam's denominators, at their means, stand on b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,13 @@ from torch.func import functional_call
 from einfluence.engine.measurement import Item
 from einfluence.engine.unrolling import State, Trajectory, flat
 from einfluence.errors import InputError
+from einfluence.estimators.along import Followed, along
+from einfluence.estimators.estimate import Estimates
+from einfluence.estimators.within import TrainedSet
+from einfluence.models.base import Base
+from einfluence.predictors import Source
 from einfluence.recipe import AdamW, Sgd
+from einfluence.samples import ProbeSamples, Sample
 
 MOST = 3000  # trained numbers up to which curvature is held as a matrix
 
@@ -44,6 +51,26 @@ class Segment:
     curvature: Float[Tensor, "p p"]
     scales: Float[Tensor, " p"]
     contributions: Float[Tensor, "n p"]
+
+
+def block(
+    base: Base,
+    arm: Source,
+    seed: int,
+    probes: Sequence[ProbeSamples],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[int], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
+    within: TrainedSet | None = None,
+) -> Estimates:
+    """See :class:`einfluence.estimators.measure.Implementation`."""
+
+    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
+        recipe = arm.recipe
+        return Followed(influence(path, asked, segments=recipe.segments, states=recipe.states))
+
+    return along(base, arm, seed, probes, queries, within, follow)
 
 
 def influence(

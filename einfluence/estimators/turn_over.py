@@ -8,7 +8,8 @@ of one sample is fine-tuning with half the ranks at scale 2 alpha / r, and its o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,37 @@ from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Loss
 from einfluence.engine.unrolling import State, Trajectory
 from einfluence.errors import InputError
+from einfluence.estimators.along import Followed, along
+from einfluence.estimators.estimate import Estimates
+from einfluence.estimators.within import TrainedSet
+from einfluence.models.base import Base
+from einfluence.predictors import TurnOver
+from einfluence.samples import ProbeSamples, Sample
 from einfluence.training_set import shuffled
 
 AT_ONCE = 32  # samples whose halves are held together
 
 Halves = Mapping[str, Tensor]
 """Of each second factor (B) by name, what its columns are multiplied with for each of n samples: (n, r), 0 or 2."""
+
+
+def block(
+    base: Base,
+    arm: TurnOver,
+    seed: int,
+    probes: Sequence[ProbeSamples],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[int], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
+    within: TrainedSet | None = None,
+) -> Estimates:
+    """See :class:`einfluence.estimators.measure.Implementation`."""
+
+    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
+        return Followed(influence(path, asked, names, draws=arm.recipe.trainings))
+
+    return along(base, arm, seed, probes, queries, within, follow)
 
 
 def influence(

@@ -7,7 +7,9 @@ arXiv 2503.13751).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +18,56 @@ from torch import Tensor
 
 from einfluence.engine.measurement import Item
 from einfluence.engine.unrolling import Trajectory, flat
+from einfluence.estimators.along import Followed, along
+from einfluence.estimators.estimate import Estimates
+from einfluence.estimators.within import TrainedSet
+from einfluence.models.base import Base
+from einfluence.predictors import Unrolled
+from einfluence.samples import ProbeSamples, Sample
 
 SMOOTH = 0.5  # metasmoothness below which a derivative says little about leaving a sample out
+ROUGH = (
+    "the training is too rough for derivatives to say what leaving a sample out does; take SGD, a larger `eps` or batch"
+)
+MATH = "attention by torch's math kernel, since the fused one has no second derivative"
 STEP = 0.05  # of the finite differences that metasmoothness compares
+
+
+class RoughWarning(UserWarning):
+    """A training whose metasmoothness is below :data:`SMOOTH`."""
+
+
+def block(
+    base: Base,
+    arm: Unrolled,
+    seed: int,
+    probes: Sequence[ProbeSamples],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[int], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
+    within: TrainedSet | None = None,
+) -> Estimates:
+    """See :class:`einfluence.estimators.measure.Implementation`."""
+
+    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
+        found, smooth = influence(path, asked), metasmoothness(path, path.seed)
+        note = f"metasmoothness {smooth:.2f}"
+        if smooth < SMOOTH:
+            note += f": {ROUGH}"
+            warnings.warn(note, RoughWarning, stacklevel=2)
+        attention = getattr(getattr(base.model, "config", None), "_attn_implementation", None)
+        return Followed(found, f"{note}; {MATH}" if attention == "sdpa" else note)
+
+    return along(base, arm, seed, probes, queries, within, follow)
 
 
 def influence(
     path: Trajectory, queries: Sequence[Item], *, keep: int | None = None, at_once: int = 16
 ) -> npt.NDArray[np.float64]:
     """The derivative for each of a training's items and each query, in nats.
+
+    As many queries are followed in one pass as fit into memory.
 
     Args:
         path: The training.
@@ -38,6 +81,15 @@ def influence(
     Raises:
         ArithmeticError: When a number is not finite.
     """
+    most = path.most_adjoints
+    passes = [_one_pass(path, queries[i : i + most], keep, at_once) for i in range(0, len(queries), most)]
+    whole = np.concatenate(passes, 1)
+    if not np.isfinite(whole).all():
+        raise ArithmeticError("a derivative through the training is not finite")
+    return whole
+
+
+def _one_pass(path: Trajectory, queries: Sequence[Item], keep: int | None, at_once: int) -> npt.NDArray[np.float64]:
     chunks = [queries[i : i + at_once] for i in range(0, len(queries), at_once)]
     found = [np.zeros((len(path.training.items), len(chunk))) for chunk in chunks]
     adjoints: list[list[Tensor]] = []
@@ -46,10 +98,7 @@ def influence(
         for which, total in enumerate(found):
             adjoints[which], own = path.pulled_back(before, index, adjoints[which])
             np.add.at(total, list(path.steps[index].step.batch), own.T.double().cpu().numpy())
-    whole = np.concatenate(found, 1)
-    if not np.isfinite(whole).all():
-        raise ArithmeticError("a derivative through the training is not finite")
-    return whole
+    return np.concatenate(found, 1)
 
 
 def _at_end(path: Trajectory, end: Sequence[Tensor], queries: Sequence[Item]) -> list[Tensor]:
