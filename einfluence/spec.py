@@ -125,6 +125,10 @@ class Part(Model):
         default=None, description="text file of sample ids, one a line; by default every sample"
     )
     relations: str | None = Field(default=None, description="{probe, query, kind, level?, distance?}")
+    noise: dict[str, tuple[Float, ...]] = Field(
+        default_factory=dict, description="noisy versions of probes of `samples`: shares by family, {typos: [0.1, 0.3]}"
+    )
+    label_flip: bool = Field(default=False, description="also each probe of `samples` with a wrong label")
     images: Images | None = None
     source: Source | None = None
     training_set: TrainingSet | None = Field(
@@ -229,7 +233,11 @@ class Part(Model):
             raise ValueError(f"exactly one of facts, samples, images, source (here: {', '.join(given) or 'none'})")
         if self.samples is None and (self.probes or self.queries or self.relations):
             raise ValueError("`probes`, `queries` and `relations` beside `samples` only")
-        beside = [key for key in ("fields", "extra", "chat", "chat_template") if key in self.model_fields_set]
+        beside = [
+            key
+            for key in ("fields", "extra", "chat", "chat_template", "noise", "label_flip")
+            if key in self.model_fields_set
+        ]
         if self.samples is None and beside:
             raise ValueError(f"`{beside[0]}` beside `samples` only")
         if len(set(self.fields.values())) < len(self.fields):

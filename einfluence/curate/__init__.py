@@ -27,6 +27,7 @@ from einfluence.curate.records import lines_of
 from einfluence.curate.rows.said import ChatWriter
 from einfluence.curate.rows.table import Table, place_of
 from einfluence.curate.tables import finish
+from einfluence.curate.text_noise import add_noisy_probes
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Part, Source, Spec
@@ -82,6 +83,8 @@ def curate(
     template = _template(spec.path(part.chat_template)) if part.chat_template else None
     reading = Reading(limits, part.join, rows, part.chat, template, chat)
     builder, default_kind, more = _build(part, spec, tokenize, reading)
+    if part.noise or part.label_flip:
+        add_noisy_probes(builder, part.noise, part.label_flip)
     count_joints(builder)
     check_texts(builder, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
     if part.facts is None and all(sample.gap is not None for sample in builder.samples.values()):

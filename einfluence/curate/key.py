@@ -23,7 +23,13 @@ VERSION = 4  # raise it when the same data would curate to something else
 SETTINGS = {
     "facts", "samples", "probes", "queries", "relations", "images", "source", "classes", "distance", "pairs", "join",
 }  # fmt: skip
-LATER = {"fields", "extra", "chat"}  # settings that came later; they count where they are not the default
+LATER = {
+    "fields",
+    "extra",
+    "chat",
+    "noise",
+    "label_flip",
+}  # settings that came later; they count where they are not the default
 
 
 def data_key(part: Part, spec: Spec) -> str:

@@ -1,0 +1,171 @@
+"""Noisy and mislabelled versions of the probes of a user's texts.
+
+The level of a noise is the **share of what it changes**: of letters for `typos` and `case`, of words for
+`dropped_words` and `shuffled_words`. Words are what stands between white space; a mask or another control token
+(``[MASK]``, ``<mask>``) is none of them and stays where it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from einfluence.curate.builder import CurationBuilder
+from einfluence.curate.images.corrupt import wrong_label
+from einfluence.errors import InputError
+from einfluence.keys import content_hash
+from einfluence.samples import Sample
+
+WITHOUT_EFFECT = "noise without effect"
+_CONTROL = re.compile(r"[<\[]\S*[>\]]\W*")
+Noise = Mapping[str, Sequence[float]]
+"""Levels by family."""
+
+
+def add_noisy_probes(builder: CurationBuilder, noise: Noise, label_flip: bool) -> None:
+    """Of every probe of one sample its noisy versions, by family and level, and one with a wrong label.
+
+    Each is a probe of its own, ``noisy`` towards its clean sample. Versions that change nothing, or that are another
+    sample already, are counted and left out. What is drawn depends on sample, family and level alone.
+
+    Raises:
+        InputError: For a family that there is not, levels that are no shares, or noise that the samples cannot have.
+    """
+    _check(noise)
+    if noise and builder.words:
+        raise InputError("noise", "texts that a chat template writes", "plain texts, or no `noise`")
+    builder.gates.open(WITHOUT_EFFECT)
+    clean = [builder.samples[probe.members[0]] for probe in builder.probes.values() if probe.kind == "sample"]
+    classes = {sample.label: sample for sample in builder.samples.values() if sample.label is not None}
+    if label_flip and len(classes) < 2:
+        raise InputError("label_flip", "true, with samples of fewer than two classes", "samples of two classes or more")
+    for sample in clean:
+        for family, levels in noise.items():
+            for level in levels:
+                spoilt = replace(_spoilt(sample, family, level), level=level)
+                _add(builder, sample, spoilt, family, f"{sample.name}+{family}@{level:g}")
+        if label_flip and sample.label is not None:
+            other = classes[wrong_label(sample.sample_id, sample.label, sorted(classes), 0)]
+            flipped = replace(sample, label=other.label, label_name=other.label_name, target=other.target, level=1.0)
+            _add(builder, sample, flipped, "label_flip", f"{sample.name}+label_flip")
+
+
+def _check(noise: Noise) -> None:
+    for family, levels in noise.items():
+        if family not in FAMILIES:
+            fix = "write `label_flip: true` beside `noise`" if family == "label_flip" else ""
+            raise InputError("noise", repr(family), f"one of {', '.join(FAMILIES)}", fix)
+        if not levels or len(set(levels)) != len(levels) or not all(0 < level <= 1 for level in levels):
+            expected = "different shares above 0 and up to 1, e.g. [0.1, 0.3]"
+            raise InputError(f"noise.{family}", f"{list(levels)}", expected)
+
+
+def _add(builder: CurationBuilder, clean: Sample, spoilt: Sample, family: str, name: str) -> None:
+    own = clean.sample_id
+    made = replace(spoilt, name=name, cluster=clean.cluster or own, parent_id=own, noise=family)
+    if made.sample_id in builder.samples:
+        builder.gates.count(WITHOUT_EFFECT, name)
+        return
+    builder.claim(builder.probe(name, [builder.sample(made)], "noisy"), own, "noisy", made.level)
+
+
+def _spoilt(sample: Sample, family: str, level: float) -> Sample:
+    """The sample with noise in what the model reads: its texts, its prompt, or the text that has no prompt."""
+    draw = np.random.default_rng(int(content_hash((sample.sample_id, family, float(level))), 16))
+
+    def noisy(text: str) -> str:
+        return spoil(text, family, level, draw)
+
+    if sample.inputs:
+        if not all(isinstance(value, str) for value in sample.inputs.values()):
+            raise InputError("noise", f"samples of {sample.objective}", "samples that are whole texts")
+        inputs = {key: noisy(text) for key, text in sample.inputs.items()}
+        return replace(sample, inputs=inputs, prompt="")  # which is the inputs in words
+    if sample.pixels is not None or sample.unreadable:
+        raise InputError("noise", "images", "texts; noise of pixels is written under `images:`")
+    if sample.prompt.strip():
+        return replace(sample, prompt=noisy(sample.prompt), join=sample.gap)
+    return replace(sample, target=noisy(sample.target))
+
+
+def spoil(text: str, family: str, level: float, draw: np.random.Generator) -> str:
+    """A text with noise.
+
+    Args:
+        text: The text.
+        family: One of FAMILIES.
+        level: The share of its letters or words that are changed; at least one is, where there is one.
+        draw: What it is drawn from.
+    """
+    pieces = re.split(r"(\s+)", text)
+    words, before = pieces[::2], ["", *pieces[1::2]]
+    places = [place for place, word in enumerate(words) if word and not _CONTROL.fullmatch(word)]
+    made = dict(zip(places, FAMILIES[family]([words[place] for place in places], level, draw), strict=True))
+    kept = [(blank, made.get(place, word)) for place, (blank, word) in enumerate(zip(before, words, strict=True))]
+    found = "".join(blank + word for blank, word in kept if word is not None)
+    return found if words[0] and made.get(0, words[0]) is not None else found.lstrip()
+
+
+Family = Callable[[list[str], float, np.random.Generator], Sequence[str | None]]
+"""Words to as many words, None for one that is left out."""
+
+
+def typos(words: list[str], level: float, draw: np.random.Generator) -> Sequence[str | None]:
+    """Letters are left out, doubled, or swapped with the next one of the word; a word keeps its last letter."""
+    letters = [(word, place) for word, text in enumerate(words) for place, sign in enumerate(text) if sign.isalnum()]
+    made = [list(text) for text in words]
+    for index in sorted(_chosen(len(letters), level, draw), reverse=True):  # from behind: places before stay
+        word, place = letters[index]
+        text, kind = made[word], draw.integers(3)
+        if kind == 0 and len(text) > 1:
+            del text[place]
+        elif kind == 1 and place + 1 < len(text) and text[place] != text[place + 1]:
+            text[place], text[place + 1] = text[place + 1], text[place]
+        else:
+            text.insert(place, text[place])
+    return ["".join(text) for text in made]
+
+
+def case(words: list[str], level: float, draw: np.random.Generator) -> Sequence[str | None]:
+    """Letters change between upper and lower case; scripts without case have none to change."""
+    letters = [(word, place) for word, text in enumerate(words) for place, sign in enumerate(text) if _cased(sign)]
+    made = [list(text) for text in words]
+    for index in _chosen(len(letters), level, draw):
+        word, place = letters[index]
+        made[word][place] = made[word][place].swapcase()
+    return ["".join(text) for text in made]
+
+
+def dropped_words(words: list[str], level: float, draw: np.random.Generator) -> Sequence[str | None]:
+    """Words are left out; one is always left."""
+    gone = set(_chosen(len(words), level, draw)[: max(len(words) - 1, 0)])
+    return [None if place in gone else word for place, word in enumerate(words)]
+
+
+def shuffled_words(words: list[str], level: float, draw: np.random.Generator) -> Sequence[str | None]:
+    """Words, two at least, change places, each into that of the next one drawn."""
+    drawn = draw.permutation(len(words))[: max(2, round(level * len(words)))].tolist()
+    made = list(words)
+    for place, source in zip(drawn, drawn[1:] + drawn[:1], strict=True):
+        made[place] = words[source]
+    return made
+
+
+FAMILIES: dict[str, Family] = {
+    "typos": typos,
+    "case": case,
+    "dropped_words": dropped_words,
+    "shuffled_words": shuffled_words,
+}
+
+
+def _chosen(count: int, level: float, draw: np.random.Generator) -> list[int]:
+    """A share of so many, at least one where there is one, in a drawn order."""
+    return draw.permutation(count)[: max(1, round(level * count))].tolist()
+
+
+def _cased(sign: str) -> bool:
+    return len(sign.swapcase()) == 1 and sign.swapcase() != sign
