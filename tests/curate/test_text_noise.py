@@ -15,7 +15,7 @@ from einfluence.curate.text_noise import FAMILIES, WITHOUT_EFFECT, add_noisy_pro
 from einfluence.errors import InputError
 from einfluence.samples import Sample
 
-TEXT = "the quick brown fox jumps over a lazy dog, and runs"
+TEXT: str = "the quick brown fox jumps over a lazy dog, and runs"
 
 
 def _spoilt(text: str, family: str, level: float, seed: int = 0) -> str:
@@ -33,7 +33,7 @@ def test_case_changes_the_share_of_letters_that_is_asked_for(level: float) -> No
 @pytest.mark.parametrize(("level", "left"), [(0.01, 10), (0.3, 8), (1.0, 1)])
 def test_dropped_words_leave_the_others_in_order(level: float, left: int) -> None:
     words = _spoilt(TEXT, "dropped_words", level).split(" ")
-    rest = TEXT.split(" ")
+    rest = str(TEXT).split(" ")
     assert len(words) == left and sorted(words, key=rest.index) == words
 
 
