@@ -23,8 +23,8 @@ PRIMARY = {
 }  # fmt: skip
 """The variant that is meant where none is named."""
 
-OF_ESTIMATES = ("fidelity",)
-"""Desiderata that estimates alone have: where no estimator is named, every one; in brackets may stand which."""
+OF_ESTIMATES = ("fidelity", "lds")
+"""Desiderata of what predicts trainings: where no estimator is named, every one; in brackets may stand which."""
 
 VERDICTS = pa.schema(
     [

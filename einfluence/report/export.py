@@ -14,6 +14,7 @@ from PIL import Image
 
 from einfluence.errors import InputError
 from einfluence.report import charts, images, matrix, sections, tiled
+from einfluence.report.estimates import estimates
 from einfluence.report.figure import Figure
 from einfluence.report.page import variables
 from einfluence.report.query import Arm, Part, parts_of, prepared
@@ -68,11 +69,13 @@ def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, l
     card, grids = scorecard(connection, part), grids_of(connection, part)
     lines, dose = card["lines"], doses(card["lines"])
     few = few_arms(part, dose, grids)
+    predicted = estimates(connection, part)
     rescued, grid = rescue(lines, few), recipes(lines, part, dose, grids)
     found: dict[str, list[Figure | None]] = {
         "scorecard": [scorecard_figure(lines, few)],
         "slopes": [sections.slopes(connection, few)],
         "rescue": [rescued.figure if rescued else None],
+        "estimates": [predicted.board, predicted.cells] if predicted else [],
         "distance": [sections.distance(connection, few)],
         "noise": [*sections.noise(part, lines)],
         "layers": [figure for _, made in sections.layers(connection, few, lines) for figure in made],

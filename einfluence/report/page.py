@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from einfluence.arms import within
 from einfluence.report import images, payload, sections
+from einfluence.report.estimates import estimates
 from einfluence.report.figure import number, short
 from einfluence.report.provenance import provenance
 from einfluence.report.query import Part, Rows, parts_of, prepared, rows
@@ -74,7 +75,10 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         "heatmap": json.loads(asset("heatmap.json")),
         "losses": json.loads(asset("losses.json")),
     }
-    has = {name: any(entry[name] for entry in shown) for name in ("slopes", "distance", "noise", "layers", "recipes")}
+    has = {
+        name: any(entry[name] for entry in shown)
+        for name in ("slopes", "estimates", "distance", "noise", "layers", "recipes")
+    }
     asked = {arm.estimator for part in parts for arm in part.arms}
     compared = within(arm.estimator for part in parts for arm in part.arms)
     return (
@@ -121,6 +125,7 @@ def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples
         "noisy": bool(noise),
         "slopes": sections.slopes(connection, few),
         "rescue": rescue(lines, few),
+        "estimates": estimates(connection, part),
         "distance": sections.distance(connection, few),
         "noise": noise,
         "flips": [
@@ -220,6 +225,7 @@ def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
         ("verdict", "Verdict", True),
         ("matrix", "Matrix", True),
         ("prompting", "Training beside prompting", has["slopes"]),
+        ("estimates", "Estimates", has["estimates"]),
         ("distance", "Distance", has["distance"]),
         ("noise", "Noise", has["noise"]),
         ("layers", "Layers", has["layers"]),
