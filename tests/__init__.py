@@ -1,4 +1,4 @@
-"""Tests, whose first import has the engine check the shapes of its arrays."""
+"""Tests, whose first import has engines, objectives and the rows of a block check the shapes of their arrays."""
 
 from tests import shapes
 

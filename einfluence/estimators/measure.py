@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from jaxtyping import Shaped
 from torch import Tensor
 
 from einfluence.arms import Arm
@@ -167,7 +168,7 @@ def unreadable(probe: Sequence[Sample]) -> str | None:
     return next((f"{sample.source}: an image that cannot be read" for sample in probe if sample.unreadable), None)
 
 
-Change = Mapping[str, npt.NDArray[Any]]
+Change = Mapping[str, Shaped[npt.NDArray[Any], " Q"]]
 """Columns of ``influence`` for the Q queries of one probe; what was not measured is left out."""
 
 

@@ -20,6 +20,7 @@ from einfluence.samples import CAUSAL_LM, Sample
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class CausalLM:
             inputs["attention_mask"] = (torch.arange(width)[None] < lengths).long()
         return Batch(inputs, places, targets, counts)
 
-    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+    def logits(self, call: Callable[..., Any], batch: Batch) -> Float[torch.Tensor, "B T classes"]:
         """(B, T, vocabulary)."""
         return logits_at(partial(call, use_cache=False), batch.inputs, batch.places)
 

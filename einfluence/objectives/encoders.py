@@ -13,6 +13,7 @@ from einfluence.objectives.tokenizing import check_known, check_length
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float, Int64
 
 
 @dataclass(frozen=True)
@@ -97,20 +98,20 @@ class Encoder:
         inputs = padded(items, self.pad, kinds=self.kinds)
         most = max(item.n_target for item in items)
 
-        def rows(values: Callable[[MarkedItem], Sequence[int]]) -> torch.Tensor:
+        def rows(values: Callable[[MarkedItem], Sequence[int]]) -> Int64[torch.Tensor, "B T"]:
             return torch.tensor([[*values(item), *[0] * (most - item.n_target)] for item in items])
 
         counts = torch.arange(most)[None] < torch.tensor([[item.n_target] for item in items])
         return Batch(inputs, rows(lambda item: item.places), rows(lambda item: item.targets), counts)
 
 
-def padded(items: Sequence[Any], pad: int, *, kinds: bool) -> dict[str, torch.Tensor]:
+def padded(items: Sequence[Any], pad: int, *, kinds: bool) -> dict[str, Int64[torch.Tensor, "B L"]]:
     """``input_ids`` (B, L) of items with ``ids``, their ``token_type_ids`` and, where any is padded, a mask."""
     import torch
 
     width = max(len(item.ids) for item in items)
 
-    def rows(values: Callable[[Any], Sequence[int]], fill: int) -> torch.Tensor:
+    def rows(values: Callable[[Any], Sequence[int]], fill: int) -> Int64[torch.Tensor, "B L"]:
         return torch.tensor([[*values(item), *[fill] * (width - len(item.ids))] for item in items])
 
     inputs = {"input_ids": rows(lambda item: item.ids, pad)}
@@ -121,14 +122,16 @@ def padded(items: Sequence[Any], pad: int, *, kinds: bool) -> dict[str, torch.Te
     return inputs
 
 
-def logits_at(call: Callable[..., Any], inputs: Mapping[str, torch.Tensor], places: torch.Tensor) -> torch.Tensor:
+def logits_at(
+    call: Callable[..., Any], inputs: Mapping[str, torch.Tensor], places: Int64[torch.Tensor, "B T"]
+) -> Float[torch.Tensor, "B T classes"]:
     """(B, T, classes): what a model says at places (B, T)."""
     import torch
 
     return widened(torch.take_along_dim(call(**inputs).logits, places[..., None], 1))
 
 
-def widened(logits: torch.Tensor) -> torch.Tensor:
+def widened(logits: Float[torch.Tensor, "*shape"]) -> Float[torch.Tensor, "*shape"]:
     """Logits in float32 at least: half precision is enough for a network's inside, not for a log-softmax over words."""
     import torch
 

@@ -20,6 +20,7 @@ from einfluence.samples import IMAGE_CLASS, Sample
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
 
 __all__ = ["LAYERS", "ImageClass", "ImageItem", "build_classifier"]
 
@@ -107,7 +108,7 @@ class ImageClass:
         """Pictures (B, channels, height, width); one target each."""
         return stacked(items)
 
-    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+    def logits(self, call: Callable[..., Any], batch: Batch) -> Float[torch.Tensor, "B 1 classes"]:
         """(B, 1, classes)."""
         return call(batch.inputs["pixels"])[:, None]
 

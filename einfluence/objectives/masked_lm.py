@@ -18,6 +18,7 @@ from einfluence.samples import Sample
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
 
 EXPECTED = "a masked language model of transformers (…ForMaskedLM)"
 MASK = "[MASK]"
@@ -109,7 +110,7 @@ class MaskedLM:
         """Texts (B, L), with an attention mask where any is padded, and their targets."""
         return self.encoder.collate(items)
 
-    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+    def logits(self, call: Callable[..., Any], batch: Batch) -> Float[torch.Tensor, "B T classes"]:
         """(B, T, vocabulary): each target by itself, given the text in which all of them are hidden."""
         return logits_at(call, batch.inputs, batch.places)
 

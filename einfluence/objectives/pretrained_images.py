@@ -17,6 +17,7 @@ from einfluence.samples import IMAGE_CLASS, Sample
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
 
 EXPECTED = "an image classifier of transformers (…ForImageClassification)"
 
@@ -35,7 +36,7 @@ def load_pretrained(info: BaseInfo, *, trust_remote_code: bool, device: str) -> 
     if config.num_labels < 2:
         raise InputError(f"{info.folder}/config.json id2label", f"{config.num_labels} class", "two or more")
 
-    def read(pixels: torch.Tensor) -> torch.Tensor:
+    def read(pixels: Float[torch.Tensor, "B C H W"]) -> Float[torch.Tensor, "B classes"]:
         return model(pixel_values=pixels).logits
 
     loaded.try_classifier(model, processor.shape, config.num_labels, info.folder, read)
@@ -70,7 +71,7 @@ class PretrainedImages:
         """Pictures (B, channels, height, width); one target each."""
         return stacked(items)
 
-    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+    def logits(self, call: Callable[..., Any], batch: Batch) -> Float[torch.Tensor, "B 1 classes"]:
         """(B, 1, classes)."""
         return widened(call(pixel_values=batch.inputs["pixels"]).logits[:, None])
 

@@ -18,6 +18,7 @@ from einfluence.samples import Sample
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
 
 EXPECTED = "an encoder-decoder of transformers for texts (T5, BART, Marian, Pegasus, …)"
 
@@ -140,7 +141,7 @@ class Seq2Seq:
         targets = torch.tensor([[*item.targets, *[0] * (most - item.n_target)] for item in items])
         return Batch(inputs, torch.where(counts, places, 0), targets, counts)
 
-    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+    def logits(self, call: Callable[..., Any], batch: Batch) -> Float[torch.Tensor, "B T classes"]:
         """(B, T, vocabulary)."""
         return logits_at(partial(call, use_cache=False), batch.inputs, batch.places)
 

@@ -20,6 +20,7 @@ from einfluence.samples import Sample
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
 
 EXPECTED = "a text classifier of transformers (…ForSequenceClassification)"
 _OTHER_LOSSES = ("regression", "multi_label_classification")
@@ -133,7 +134,7 @@ class SequenceClass:
         targets = torch.tensor([[item.label] for item in items])
         return Batch(inputs, torch.zeros_like(targets), targets, torch.ones_like(targets, dtype=torch.bool))
 
-    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+    def logits(self, call: Callable[..., Any], batch: Batch) -> Float[torch.Tensor, "B 1 classes"]:
         """(B, 1, classes)."""
         return widened(call(**batch.inputs).logits[:, None])
 

@@ -18,6 +18,7 @@ from einfluence.samples import Sample
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
 
 EXPECTED = "a tagger of tokens of transformers (…ForTokenClassification)"
 NO_TARGET = -100
@@ -92,7 +93,7 @@ class TokenClass:
         """Sentences (B, L), with a mask where any is padded, and their targets."""
         return self.encoder.collate(items)
 
-    def logits(self, call: Callable[..., Any], batch: Batch) -> torch.Tensor:
+    def logits(self, call: Callable[..., Any], batch: Batch) -> Float[torch.Tensor, "B T classes"]:
         """(B, T, tags)."""
         return logits_at(call, batch.inputs, batch.places)
 

@@ -6,6 +6,8 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -14,18 +16,20 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import nn
 
-from einfluence import engine
+import einfluence
 from einfluence.engine.image.pooling import _pooled
 from einfluence.engine.measurement import Scores
 from einfluence.engine.outcomes import clip_gradients
 from einfluence.engine.text.training_batch import TrainingBatch
+from einfluence.objectives.encoders import logits_at
+from tests.shapes import CHECKED
 
 
 def annotated() -> Iterator[Any]:
-    """All classes and functions of the engine, its methods and properties."""
-    for found in pkgutil.walk_packages(engine.__path__, "einfluence.engine."):
-        module = importlib.import_module(found.name)
-        for value in vars(module).values():
+    """All classes and functions of the checked modules, with methods and properties."""
+    for found in pkgutil.walk_packages(einfluence.__path__, "einfluence."):
+        module = importlib.import_module(found.name) if CHECKED.match(found.name) else None
+        for value in vars(module).values() if module else ():
             if getattr(value, "__module__", "") != module.__name__:
                 continue
             if inspect.isclass(value):
@@ -33,9 +37,9 @@ def annotated() -> Iterator[Any]:
                 for own in vars(value).values():
                     own = own.fget if isinstance(own, property) else getattr(own, "__func__", own)
                     if inspect.isfunction(own) and own.__module__ == module.__name__:
-                        yield inspect.unwrap(own)
+                        yield own
             elif inspect.isfunction(value):
-                yield inspect.unwrap(value)
+                yield value
 
 
 def test_an_argument_of_another_shape_is_refused() -> None:
@@ -52,6 +56,14 @@ def test_a_result_of_another_shape_is_refused() -> None:
         _pooled(layer, torch.flatten, images)
 
 
+def test_shapes_of_objectives_are_checked_too() -> None:
+    logits = torch.rand(2, 5, 7)
+    call = partial(SimpleNamespace, logits=logits)
+    assert logits_at(call, {}, torch.zeros(2, 3, dtype=torch.long)).shape == (2, 3, 7)
+    with pytest.raises(TypeCheckError, match="parameter 'places'"):
+        logits_at(call, {}, torch.zeros(2, 3))
+
+
 def test_fields_of_other_shapes_or_types_are_refused() -> None:
     one, two = np.ones(1, np.int64), np.ones(2, np.int64)
     assert Scores(np.zeros(2), two, two).rank is two
@@ -66,6 +78,10 @@ def test_fields_of_other_shapes_or_types_are_refused() -> None:
 
 def test_every_annotation_names_what_exists() -> None:
     """One that cannot be read would be passed over without a word."""
-    some = list(annotated())
-    shapes = [hint for each in some for hint in get_type_hints(each, include_extras=True).values()]
-    assert sum("jaxtyping." in repr(hint) for hint in shapes) > 100
+    count = 0
+    for each in annotated():
+        hints = get_type_hints(inspect.unwrap(each), include_extras=True).values()
+        named = sum("jaxtyping." in repr(hint) for hint in hints)
+        assert not named or inspect.isclass(each) or hasattr(each, "__wrapped__"), each
+        count += named
+    assert count > 100
