@@ -13,9 +13,20 @@ from torch import nn
 from einfluence.engine.measurement import ImageItem
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.image_class import ImageClass
+from einfluence.samples import Sample
 
 Array = npt.NDArray[np.float64]
 CLASSES = 3
+
+
+@dataclass(frozen=True)
+class _ByPlace(ImageClass):
+    """Points that samples name by their places."""
+
+    items: tuple[ImageItem, ...] = ()
+
+    def encode(self, sample: Sample, where: str) -> ImageItem:
+        return self.items[(sample.inputs or {})["place"]]
 
 
 @dataclass(frozen=True)
@@ -35,13 +46,24 @@ class Problem:
     flipped: npt.NDArray[np.int64]
 
     @property
+    def samples(self) -> list[Sample]:
+        """The points by their places, as :attr:`base` encodes them."""
+        return [Sample(str(place), objective="image_class", inputs={"place": place}) for place in range(len(self.x))]
+
+    @property
+    def asked_samples(self) -> list[Sample]:
+        """The queries likewise."""
+        n, places = len(self.x), range(len(self.queries[1]))
+        return [Sample(f"q{i}", objective="image_class", inputs={"place": n + i}) for i in places]
+
+    @property
     def base(self) -> Base:
         """A linear classifier whose weights are 0."""
         width = self.x.shape[1]
         model = nn.Sequential(nn.Flatten(), nn.Linear(width, CLASSES))
         for parameter in model.parameters():
             nn.init.zeros_(parameter)
-        objective = ImageClass((1, 1, width), CLASSES)
+        objective = _ByPlace((1, 1, width), CLASSES, items=(*self.items, *self.asked))
         return Base(BaseInfo("softmax", "softmax", "image_class", ""), model.eval().requires_grad_(False), objective)
 
     @property
