@@ -27,13 +27,19 @@ def leaderboard(connection: duckdb.DuckDBPyConnection) -> Rows:
     for row in found:
         groups.setdefault((row["base"], row["stands_for"]), []).append(row)
     for mine in groups.values():
-        names = apart([row["estimator"] for row in mine], [f"{row['estimator']}, {row['label']}" for row in mine])
+        names = apart([row["estimator"] for row in mine], [_longer(row) for row in mine])
         names = apart(names, [f"{name} ({row['recipe'][:6]})" for name, row in zip(names, mine, strict=True)])
         for row, name in zip(mine, names, strict=True):
             row["name"] = name
             row["truth"] = f"{row['intervention']}, {row['intervention_label']}"
             row["line"] = line_of(row)
     return found
+
+
+def _longer(row: Mapping[str, Any]) -> str:
+    """An estimator with its recipe, without what that says of the intervention, which is in the title."""
+    rest = (row["label"] or "").removesuffix(f"for {row['intervention']}: {row['intervention_label']}").rstrip(", ")
+    return f"{row['estimator']}, {rest}" if rest else row["estimator"]
 
 
 def line_of(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -85,9 +91,11 @@ def show_leaderboard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
     pieces: list[RenderableType] = []
     for (base, truth), mine in groups.items():
         first = mine[0]
-        title = Text.assemble((f"{base} · {truth}", "bold"), f"  {_seconds(first['intervention_seconds'])} s")
+        title = Text(f"{base} · {truth}", "bold")
+        if first["intervention_seconds"]:  # trainings of a set have theirs in the table `trainings`
+            title.append(f"  {_seconds(first['intervention_seconds'])} s", "not bold")
         if first["ceiling"] is not None:
-            title.append(f", another seed of it {number(first['ceiling'])}")
+            title.append(f", another seed of it {number(first['ceiling'])}", "not bold")
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for name in HEAD:
             words = name in ("estimator", "95%", "what it misses")

@@ -196,7 +196,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
             thing=row["thing"],
             label=label,
             short=short,
-            settings=_settings(row),
+            settings=_settings(row["recipe_json"]),
             index=index,
             code=row["arm"],
             cells=row["cells"],
@@ -215,9 +215,9 @@ def apart(names: Sequence[str], longer: Sequence[str]) -> list[str]:
     return [long if name in twice else name for name, long in zip(names, longer, strict=True)]
 
 
-def _settings(row: dict[str, Any]) -> dict[str, Any]:
+def _settings(text: str | None) -> dict[str, Any]:
     try:
-        found: object = json.loads(row["recipe_json"] or "{}")
+        found: object = json.loads(text or "{}")
     except json.JSONDecodeError:
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
@@ -228,7 +228,13 @@ def _verb(estimator: str) -> str:
 
 
 def _short(row: dict[str, Any]) -> str:
-    found = _settings(row).get("optimizer")
+    """How it is called where there is little room; an estimate by what it stands for as well."""
+    own = _called(row["estimator"], row["recipe_json"])
+    return f"{own} for {_called(row['intervention'], row['intervention_json'])}" if row["intervention"] else own
+
+
+def _called(estimator: str, recipe: str | None) -> str:
+    found = _settings(recipe).get("optimizer")
     optimizer = cast("dict[str, Any]", found).get("kind") if isinstance(found, dict) else found
     names = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
-    return _verb(row["estimator"]) + (f", {names.get(optimizer, optimizer)}" if isinstance(optimizer, str) else "")
+    return _verb(estimator) + (f", {names.get(optimizer, optimizer)}" if isinstance(optimizer, str) else "")

@@ -88,8 +88,9 @@ def test_the_page_shows_estimates_beside_what_they_stand_for_and_names_the_worst
     worst = section[section.index('data-figure="estimates-text"') :]
     assert len(re.findall(r"<tr><td>good for ", worst)) == 5
     assert all("<td>negation</td>" in row for row in re.findall(r"<tr><td>good for .*?</tr>", worst))
-    rest = html.replace(section, "")
-    assert "tool" not in re.findall(r'class="key shape-[^>]+></span>([^<]+)<', rest)  # its scores are nowhere nats
+    arms = set(re.findall(r'class="key shape-[^>]+></span>([^<]+)<', html))
+    of_it = {f"{name} for fine-tuned, AdamW" for name in SHARES}
+    assert arms == of_it | {"fine-tuned, AdamW", "fine-tuned, SGD", "in the prompt"}  # scores without a unit are no arm
 
 
 def test_scores_without_a_unit_are_shown_as_nats_by_no_command(store: duckdb.DuckDBPyConnection) -> None:

@@ -14,6 +14,8 @@ named as (
         report_arms.arm,
         recipes.label as recipe_label,
         recipes.json as recipe_json,
+        intervention.estimator as intervention,
+        intervention.json as intervention_json,
         coalesce(bases.label, report_arms.base) as base_label,
         coalesce(bases.modality, 'text') as modality,
         case
@@ -24,6 +26,7 @@ named as (
     from report_arms
     left join bases on report_arms.base = bases.base
     left join recipes on report_arms.recipe = recipes.recipe and report_arms.estimator = recipes.estimator
+    left join recipes as intervention on recipes.stands_for = intervention.recipe
 )
 
 select *
