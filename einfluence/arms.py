@@ -99,7 +99,7 @@ class FineTune(Arm):
     restore: Int = Field(
         default=0,
         ge=0,
-        description="of so many probes, undo each layer's change in turn and ask again what they should have taught",
+        description="of so many probes, undo one layer's change at a time and score again what they should have taught",
     )
     engine: Literal["auto", "serial"] = Field(
         default="auto",
@@ -108,7 +108,7 @@ class FineTune(Arm):
 
 
 class InContext(Arm):
-    """The probe stands in the prompt instead, and nothing is trained."""
+    """The probe is put into the prompt instead, and nothing is trained."""
 
     estimator: Literal["in_context"] = "in_context"
     recipe: Prompting = Prompting()

@@ -59,7 +59,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Watch:
-    """Who hears of a run while it goes on.
+    """What is notified of a run's progress.
 
     Args:
         done: Called with each shard that was computed or has failed for good.

@@ -2,7 +2,7 @@
 
 import os
 
-# Prefect reads its settings when it is imported, so they stand before any flow: nothing is sent outside, and a busy
+# Prefect reads its settings when it is imported, so they are set before any flow: nothing is sent outside, and a busy
 # machine gets two minutes to start the temporary server.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -49,7 +49,7 @@ class Database:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What Prefect's server is told in its environment."""
+        """The settings of Prefect's server, for its environment."""
         return {
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._file}",
             "PREFECT_SERVER_MEMO_STORE_PATH": str(self.folder / "memo_store.toml"),

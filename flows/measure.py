@@ -39,7 +39,7 @@ def measure(
         runner: Where shards are computed: inline, threads, processes, dask, ray, or an address such as dask://host:8786.
         workers: How many shards at once, but for inline and for an address.
         dask_address: ``tcp://host:8786`` beside ``runner="dask"`` is the same as ``runner="dask://host:8786"``.
-        in_turn: Wait for a run that goes on with this store; and do nothing where another run waits already.
+        in_turn: Wait for a run that is using this store; and do nothing where another run waits already.
         device: auto, cpu, cuda, cuda:1, … or mps.
     """
     with run_lock(Store(store).root) if in_turn else nullcontext(True) as mine:

@@ -1,4 +1,4 @@
-"""A measurement that goes on by itself: at set times, when its files change, on an event, or when asked.
+"""A measurement that runs by itself: at set times, when its files change, on an event, or on request.
 
 ``einfluence serve`` keeps one deployment of the flow at a Prefect server and runs it in this process's children.
 One run at a time: what falls due during a run becomes one run after it (:mod:`einfluence.store.run_lock`).

@@ -107,8 +107,8 @@ def told_of_its_loss() -> Generator[None]:
         reason = (
             f"no more answer from the server at {os.environ.get('PREFECT_API_URL') or _setting()} ({first_line(error)})"
         )
-        fix = "What was finished is kept; the same command goes on from there"
-        raise InputError("PREFECT_API_URL", reason, "a server that answers while a run goes on", fix) from error
+        fix = "What was finished is kept; the same command resumes from there"
+        raise InputError("PREFECT_API_URL", reason, "a server that answers as long as a run takes", fix) from error
 
 
 def wait_for(url: str, server: subprocess.Popen[Any], seconds: float = 180.0) -> None:
@@ -205,7 +205,7 @@ def _ready(port: int, server: subprocess.Popen[bytes]) -> str:
 
 
 def _serve(port: str) -> None:
-    """Serves until it is told to end, or until whoever started this process has ended, however it did."""
+    """Serves until it gets a signal to end, or until whoever started this process has ended, however it did."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     gc.disable()  # what imports make stays: to look for garbage among it takes a fifth of the time to start
     import_module("prefect.server.api.server")

@@ -252,7 +252,7 @@ def ablate_layers(
     kept: Mapping[int, dict[str, Tensor]] | None = None,
     engine: str = "auto",
 ) -> Iterator[tuple[int, LayerAblation | None, str | None]]:
-    """Which of a probe's changes mattered: after training, each layer's change is undone in turn.
+    """Which of a probe's changes mattered: after training, the change of one layer at a time is undone.
 
     Args:
         base: The model; it is left bit-identical.
@@ -264,7 +264,7 @@ def ablate_layers(
         engine: ``auto`` takes the fastest that is exact; ``serial`` the definition.
 
     Yields:
-        For each probe in order its index, what its queries say (None when training failed), and why it failed.
+        For each probe in order its index, the scores of its queries (None when training failed), and why it failed.
     """
     refuse(base)
     trainings = [as_training(probe, recipe.steps) for probe in probes]

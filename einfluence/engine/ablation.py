@@ -1,4 +1,4 @@
-"""Which of a probe's changes mattered: one layer of the trained network is set back to the base, and asked again."""
+"""Which of a probe's changes mattered: one layer is set back to the base, and the queries are scored again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AT_ONCE = 16  # probes whose trained parameters are held
 
 @dataclass(frozen=True)
 class LayerAblation:
-    """What one probe's queries say.
+    """The scores of one probe's queries.
 
     Args:
         before: By the base.
@@ -67,7 +67,7 @@ def ablate_layers(
     queries: Sequence[Sequence[Item]],
     kept: Mapping[int, dict[str, Tensor]],
 ) -> Iterator[tuple[int, LayerAblation | None, str | None]]:
-    """Undoes each layer's change of each probe in turn.
+    """Undoes each layer's change of each probe, one layer at a time.
 
     Args:
         base: The base.
@@ -77,7 +77,7 @@ def ablate_layers(
         kept: For the index of a probe, the ``delta`` of an earlier training.
 
     Yields:
-        For each probe in order its index, what its queries say, and why there is nothing to say.
+        For each probe in order its index, the scores of its queries, and why there are none.
     """
     for start in range(0, len(probes), AT_ONCE):
         window = range(start, min(start + AT_ONCE, len(probes)))
@@ -97,7 +97,7 @@ def ablate(
     delta: dict[str, Tensor],
     only: Sequence[int | None] | None = None,
 ) -> LayerAblation:
-    """Undoes each layer's change of one trained probe in turn.
+    """Undoes each layer's change of one trained probe, one layer at a time.
 
     Args:
         base: The base.

@@ -1,4 +1,4 @@
-"""Where a recipe's LoRA adapters stand in a model: peft's words, held to what the model really has."""
+"""Which modules of a model a recipe's LoRA adapts: peft's rules, checked against the model's modules."""
 
 from __future__ import annotations
 

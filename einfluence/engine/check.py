@@ -320,7 +320,7 @@ def _shortened(training: Training[Item]) -> Training[Item]:
 def _two(probes: Sequence[Training[Item]], queries: Sequence[Item]) -> list[Training[Item]]:
     """The shortest probe and one that differs from it, in length too where there is one; made up where there is none.
 
-    What stands in the second slot of a batch may be wrong where the first is right.
+    What is in the second slot of a batch may be wrong where the first is right.
     """
     ordered = sorted(probes, key=lambda probe: _size(probe.items))
     first = ordered[0]

@@ -66,7 +66,7 @@ def measure(
 
 
 class Definition:
-    """The definition, asked as any other engine.
+    """The definition, with the methods of any other engine.
 
     Args:
         base: The base.
@@ -109,7 +109,7 @@ def train(base: Base, recipe: Recipe, probe: Probe, seed: int, copied: Copy | No
 
     The loss of a probe's samples is the mean negative log-probability over all their target tokens. Each stage of a
     training has an optimizer that remembers nothing. A step whose items all have weight 0 is taken with a gradient
-    of 0. A loss that is not finite ends the training and is told in ``failed``. ``copied`` is a
+    of 0. A loss that is not finite ends the training and is reported in ``failed``. ``copied`` is a
     :func:`trainable_copy` that was made already.
     """
     start = time.perf_counter()
@@ -275,7 +275,7 @@ def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[st
 
 
 def adapter_changes(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What trained adapters add to the parameters beside which they stand, by the base's names."""
+    """What trained adapters add to the parameters that they adapt, by the base's names."""
     return {
         adapted_parameter(name, module): cast("Any", module).get_delta_weight("default").detach()
         for name, module in model.named_modules()

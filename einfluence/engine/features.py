@@ -28,7 +28,7 @@ def features(
     """What the base makes of each sample: (n, 2, d) for texts to be continued, else (n, d).
 
     Text to be continued: two means of the hidden states, over all tokens and over those of the target, at the layer
-    that stands at the fraction ``layer`` of the depth (0 is the embedding). Only at the target has the model read it
+    that is at the fraction ``layer`` of the depth (0 is the embedding). Only at the target has the model read it
     all. Else: what goes into the output layer, the mean over its positions where it has several.
 
     Raises:

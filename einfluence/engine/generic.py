@@ -168,7 +168,7 @@ class GenericEngine:
 
     @property
     def pads(self) -> bool:
-        """Whether texts of different lengths may stand in one batch: what pads a causal text stands behind it.
+        """Whether texts of different lengths may be in one batch: the padding of a causal text comes after it.
 
         Elsewhere it would take a mask, into which a model looks, and that no function under vmap may.
         """
@@ -198,7 +198,7 @@ class GenericEngine:
 
             return self.base.objective.logits(call, batch)
 
-        # A CPU's fused attention has no form for many at once; nor have some other products, which then run in turn.
+        # A CPU's fused attention has no form for many at once; nor have some other products, which run sequentially.
         with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
             warnings.filterwarnings("ignore", message="There is a performance drop")
             warnings.filterwarnings("ignore", message="An output with one or more elements was resized")

@@ -86,7 +86,7 @@ class Measurement(NamedTuple):
 
     Args:
         before: The scores (Q,) of the base.
-        rows: One for each probe, in order; each is computed when it is asked for, and there is one pass over them.
+        rows: One for each probe, in order; each is computed when it is reached, and there is one pass over them.
     """
 
     before: Scores

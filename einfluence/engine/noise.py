@@ -40,7 +40,7 @@ def with_noise(
         base: The base.
         recipe: How probes were trained.
         probes: The first few are measured again, more precisely.
-        queries: Some of them are asked.
+        queries: Some of them are scored.
         found: What was measured with this recipe.
 
     Warns:

@@ -58,7 +58,7 @@ def merge(found: Sequence[Measurement]) -> Measurement:
     """What several engines measured, as if one had: in the order of the probes.
 
     Each engine reads the base along its own path, and influence is the difference on that path; so what a query says
-    after training is told from what the first engine read before.
+    after training is taken against what the first engine scored before.
     """
     before = found[0].before
 

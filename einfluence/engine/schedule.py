@@ -30,9 +30,9 @@ class Step:
     Where all weights are 0 the gradient is 0, and the step is taken all the same: momentum and decay go on.
 
     Args:
-        batch: Indices of the items that it trains on; one may stand there more than once.
-        weights: Of each of them; None stands for 1 each.
-        divisor: None stands for the number of target tokens in the batch, those of weight 0 included.
+        batch: Indices of the items that it trains on; one may be there more than once.
+        weights: Of each of them; None means 1 each.
+        divisor: None means the number of target tokens in the batch, those of weight 0 included.
         rate: Share of the recipe's learning rate that this step takes: what a schedule changes.
     """
 
@@ -108,7 +108,7 @@ Probe = Training[Item] | Sequence[Item]
 
 
 def probe_training(items: Sequence[T], steps: int, *, sequential: bool = False) -> Training[T]:
-    """The training that a probe stands for.
+    """The training of a probe.
 
     Args:
         items: Its samples.

@@ -114,7 +114,7 @@ class Choice:
         engine: It.
         candidate: Which of the candidates it is.
         why: Why a faster engine was passed over; empty where this is the fastest that there is for the recipe.
-        expected: Whether all that was passed over said itself that it is not for this model.
+        expected: Whether all that was passed over declared itself that it is not for this model.
     """
 
     engine: Engine
@@ -124,7 +124,7 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """What the user is told."""
+        """The reason as reported to the user."""
         return self.candidate.name
 
     @property

@@ -25,7 +25,7 @@ class Structure:
     """What is known of a model.
 
     Args:
-        blocks: The index of the block that each module inside one stands in, by module name.
+        blocks: The index of the block that each module inside one is in, by module name.
         count: How many blocks there are.
         idle: Modules that no text passes: a vision tower, cross-attention. An expert that these tokens did not choose
             is none of them.
@@ -49,7 +49,7 @@ class Structure:
     resumes: dict[int, bool] = field(default_factory=dict[int, bool])
 
     def layer_of(self, name: str) -> int | None:
-        """The index of the block that a module or parameter (peft's names too) stands in; None outside the blocks."""
+        """The index of the block that a module or parameter (peft's names too) is in; None outside the blocks."""
         name = name.removeprefix("base_model.model.")
         while name:
             if name in self.blocks:
@@ -83,7 +83,7 @@ def structure_of(model: nn.Module) -> Structure:
 
 
 def layer_of(model: nn.Module, name: str) -> int | None:
-    """The index of the layer that a module or parameter stands in.
+    """The index of the layer that a module or parameter is in.
 
     For a language model that of its block, for an image classifier the first number in the name; None outside.
     """

@@ -34,7 +34,7 @@ def trained_copy(base: Base, recipe: Recipe, delta: Mapping[str, Tensor]) -> Cop
 
 
 def trained_base(base: Base, recipe: Recipe, delta: Mapping[str, Tensor], base_id: str, label: str) -> Base:
-    """The base after a training, adapters merged into the weights beside which they stand.
+    """The base after a training, adapters merged into the weights that they adapt.
 
     Its weights are in the recipe's dtype, but for bfloat16, in which a sum of weight and adapter would be rounded anew:
     there they are in float32. An output layer that is tied to an embedding and adapted alone is tied no more.

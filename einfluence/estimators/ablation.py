@@ -29,7 +29,7 @@ def ablate_block(
     kept: Callable[[str], Path | None] = lambda _: None,
     on_probe: Callable[[], None] = lambda: None,
 ) -> Measured:
-    """Undoes each layer's change of N probes in turn and asks each probe's own queries.
+    """Undoes each layer's change of N probes, one layer at a time, and scores each probe's own queries.
 
     Args:
         base: The loaded base.

@@ -41,7 +41,7 @@ def kept_trainings(files: Iterable[Path | None]) -> dict[int, dict[str, Tensor]]
 
 
 def encode_probe(base: Base, recipe: Recipe, probe: ProbeSamples) -> engine.Training[engine.Item]:
-    """The training that a probe stands for.
+    """The training of a probe.
 
     Raises:
         InputError: When one of its samples does not fit.

@@ -1,4 +1,4 @@
-"""The prompting arm: what the model says about a query when the probe stands in its prompt.
+"""The prompting arm: the log-prob of a query's target when the probe is in its prompt.
 
 I(i -> j) = log p(target_j | text_i, join, prompt_j) - log p(target_j | prompt_j). Nothing is trained.
 """
@@ -70,7 +70,7 @@ def block(
 
 
 def context(base: Base, recipe: Prompting, probe: Sequence[Sample]) -> str:
-    """What stands before a query's prompt: the probe's samples, each followed by the join, or as a user's turn.
+    """What comes before a query's prompt: the probe's samples, each followed by the join, or as a user's turn.
 
     Raises:
         InputError: When the chat template refuses the turn, or cannot be read.
@@ -116,7 +116,7 @@ def _as_a_turn(base: Base, text: str, where: str) -> str:
 def _items(
     base: Base, queries: Sequence[Sample], opening: str = "", probe: Sequence[Sample] = (), bos: Bos | None = None
 ) -> list[TextItem]:
-    """Queries, alone or behind a probe; what stands before a query's target is the same in both."""
+    """Queries, alone or behind a probe; what comes before a query's target is the same in both."""
     texts = [(opening + query.prompt, query.target, query.gap) for query in queries]
     return causal(base).tokens(texts, [_where(query, probe) for query in queries], bos)
 

@@ -47,7 +47,7 @@ class Implementation(Protocol):
             base: The loaded base; it is left bit-identical.
             arm: Of the estimator's own kind.
             seed: Of what the recipe draws.
-            probes: The samples of each probe, and whether they are trained in turn.
+            probes: The samples of each probe, and whether they are trained sequentially.
             queries: The queries.
             kept: The safetensors file of an earlier training of the probe of an index, or None.
             state: What ``fit`` gave, as it was kept; None for an estimator without it.

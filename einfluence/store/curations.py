@@ -124,7 +124,7 @@ def sample_rows(table: pa.Table) -> Iterator[Sample]:
         image = row.pop("pixels"), row.pop("shape")
         sample_id, modality = row.pop("sample_id"), row.pop("modality")
         pixels = None if image[0] is None else np.array(image[0], np.float32).reshape(image[1])
-        # Curations made before these columns stood there have none of them.
+        # Curations made before these columns were added have none of them.
         row["join"], row["objective"] = row.pop("gap", None), row.pop("objective", None) or ""
         row["inputs"] = json.loads(row.pop("inputs", None) or "{}")
         fields: dict[str, Any] = {**row, "prompt": row["prompt"] or "", "target": row["target"] or ""}

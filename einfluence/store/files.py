@@ -45,10 +45,10 @@ class Files:
             new: Leave a file that is there already as it is.
 
         Returns:
-            False when ``new`` was asked for and the name was taken.
+            False with ``new``, when the name was taken.
 
         Raises:
-            InputError: When the store cannot be written (read-only, full disk); what stood before is untouched.
+            InputError: When the store cannot be written (read-only, full disk); what was there before is untouched.
         """
         target = self.root / name
         temporary = self.root / TEMPORARY / f"{os.getpid()}-{secrets.token_hex(8)}"

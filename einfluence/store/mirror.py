@@ -27,7 +27,7 @@ from einfluence.store.scores import SCORES_NOTE
 class Mirrored(Files):
     """The files of a store in an object store, through fsspec, with a mirror in the user's cache.
 
-    Two writers of one name are told apart by a conditional put (``If-None-Match``), which S3, MinIO and R2 have.
+    Of two writers of one name a conditional put lets one through (``If-None-Match``), which S3, MinIO and R2 have.
 
     Args:
         url: E.g. ``s3://bucket/prefix``. Credentials come from the environment and are never written anywhere.

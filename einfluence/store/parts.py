@@ -166,7 +166,7 @@ class Parts:
 
 def _by_probe(outcomes: pa.Table) -> dict[str, str]:
     pairs = zip(outcomes["probe_id"].to_pylist(), outcomes["status"].to_pylist(), strict=True)
-    return dict(sorted(pairs, key=lambda pair: pair[1], reverse=True))  # where both stand, done outweighs failed
+    return dict(sorted(pairs, key=lambda pair: pair[1], reverse=True))  # where there are both, done outweighs failed
 
 
 def _without(rows: pa.Table, path: Path | None, probes: set[str]) -> pa.Table:

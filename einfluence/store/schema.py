@@ -26,7 +26,7 @@ SAMPLES = _table(
     "objective.",
     sample_id=(
         _id,
-        "content hash of what the model sees: prompt and target of a text (and what stands between them, where it is "
+        "content hash of what the model sees: prompt and target of a text (and what is between them, where it is "
         "not the plain blank), pixels and label of an image, else objective, inputs and target",
     ),
     name=(pa.string(), "the id that the user or the curation gave it"),
@@ -54,13 +54,13 @@ SAMPLES = _table(
         pa.string(),
         "what the model sees between prompt and target, a blank or nothing by default; null where there is no prompt",
     ),
-    objective=(pa.string(), "what the model is asked: causal_lm, image_class, ...; null in old curations"),
+    objective=(pa.string(), "the kind of problem: causal_lm, image_class, ...; null in old curations"),
     inputs=(pa.string(), "what the model sees beside the target, as JSON; null where that is a prompt or pixels"),
 )
 
 PROBES = _table(
     "One row a probe: what a copy of the model is fine-tuned on.",
-    probe_id=(_id, "content hash of its members in order, and of whether they are trained in turn"),
+    probe_id=(_id, "content hash of its members in order, and of whether they are trained sequentially"),
     name=(pa.string(), "the user's id"),
     kind=(pa.string(), "sample, bundle, sequence, noisy, or control"),
     control=(
@@ -70,7 +70,7 @@ PROBES = _table(
 )
 
 PROBE_MEMBERS = _table(
-    "One row for each sample in a probe; a bundle has several, trained together, a sequence several, trained in turn.",
+    "One row for each sample in a probe; those of a bundle are trained together, those of a sequence sequentially.",
     probe_id=(_id, "the probe"),
     position=(pa.int32(), "order in the bundle or sequence, from 0"),
     sample_id=(_id, "the sample"),
@@ -296,7 +296,10 @@ _SCORE: dict[str, tuple[Any, str]] = {
     "desideratum": (pa.string(), "the property, e.g. negation"),
     "variant": (pa.string(), "which of its numbers, for people; the next eight columns say it in pieces"),
     "formula": (pa.string(), "how the number comes about, e.g. score, nats, contrast"),
-    "kind": (pa.string(), "of what: noise family, claim, kind of pair or of control, together or in turn; else null"),
+    "kind": (
+        pa.string(),
+        "of what: noise family, claim, kind of pair or of control, together or sequentially; else null",
+    ),
     "level": (pa.float64(), "noise level, steps of inference, or which fifth by distance; else null"),
     "place": (pa.string(), "where in the network: layer <k>, outside the layers, module <name>; else null"),
     "layer": (pa.int32(), "index of that layer; null where the place is no layer"),
@@ -374,7 +377,7 @@ DEFINED = {
 """The files that say what was trained on, each named by its content; what came of it is in the parts of an arm."""
 
 TRAINING = "training"
-"""The estimator under which trainings of sets stand in :data:`PARTED` tables, as probes; views show them apart."""
+"""The estimator that trainings of sets have in :data:`PARTED` tables, as probes; views show them apart."""
 
 PARTED = ("influence", "outcomes", "layer_updates", "restorations")
 """The tables that arms write part by part, partitioned by base and estimator."""

@@ -11,7 +11,7 @@ from flows.commands.printing import print_rows, terminal
 
 
 def blame(
-    query: Annotated[str, typer.Argument(help="A query's name or id: what the model says.")],
+    query: Annotated[str, typer.Argument(help="A query's name or id.")],
     store: StoreRoot = DEFAULT_STORE,
     most: Annotated[int, typer.Option(min=1, help="So many samples on either side.")] = 10,
     estimator: Annotated[

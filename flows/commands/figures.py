@@ -15,7 +15,8 @@ def figures(
     store: StoreRoot = DEFAULT_STORE,
     output: Annotated[Literal["svg", "pdf", "png"], typer.Option("--format")] = "svg",
     look: Annotated[
-        Literal["light", "dark", "auto"], typer.Option(help="auto: an SVG that follows the reader.")
+        Literal["light", "dark", "auto"],
+        typer.Option(help="auto: an SVG that follows the reader's light or dark setting."),
     ] = "light",
 ) -> None:
     """Write the report's figures as files, for papers."""

@@ -49,7 +49,7 @@ def existing(store: str) -> Store:
 def usable(runner: str, dask_address: str | None, device: str) -> str:
     """The runner with its address; refuses what is not known or not installed before anything is started.
 
-    Whether something answers at the address is asked of :func:`einfluence.runners.reach` once there is work for it.
+    Whether something answers at the address is checked by :func:`einfluence.runners.reach` once there is work for it.
     """
     from einfluence.devices import chosen, devices
     from einfluence.runners import addressed, check_runner

@@ -108,7 +108,7 @@ def told_when_stopped(store: Store) -> Generator[None]:
         yield
     except (Stopped, KeyboardInterrupt, SystemExit) as error:
         number = error.args[0] if isinstance(error, Stopped) else signal.SIGINT
-        typer.echo(f"stopped: what was finished is kept in {store.url}; the same command goes on from there", err=True)
+        typer.echo(f"stopped: what was finished is kept in {store.url}; the same command resumes from there", err=True)
         raise typer.Exit(128 + number) from error
     finally:
         for number, handler in before.items():
@@ -116,7 +116,7 @@ def told_when_stopped(store: Store) -> Generator[None]:
 
 
 class Stopped(BaseException):
-    """A signal asked the run to stop."""
+    """A signal to stop the run arrived."""
 
 
 def _tell(result: Result, store: Store) -> None:

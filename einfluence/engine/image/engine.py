@@ -119,7 +119,7 @@ class ImageEngine:
         return scorer.score()
 
     def _batches(self, probes: Sequence[Training[Item]]) -> Iterator[list[int]]:
-        """Neighbours of one rhythm and equally many images a step, as many as the sizes let stand side by side."""
+        """Neighbours of one rhythm and equally many images a step, as many as the sizes allow side by side."""
         size = sum(value.numel() for value in self.start.values())
         most = max(min(self.sizes.train // max(size, 1), self.sizes.most), 1)
 

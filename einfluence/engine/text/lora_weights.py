@@ -35,7 +35,7 @@ class BatchedLoraLayer:
         out: Output features.
         down: The A of N probes; None runs the base.
         up: The B of N probes.
-        first: Whether no adapter stands before it, so that what the base makes of a batch there never changes.
+        first: Whether no adapter is before it, so that what the base makes of a batch there never changes.
     """
 
     name: str

@@ -216,7 +216,7 @@ class Network:
         return self.forward_two_tokens(layout)
 
     def _patch_answer_rows(self) -> None:
-        """After the last attention every position stands alone, so there only the answer rows are computed."""
+        """After the last attention positions are independent, so there only the answer rows are computed."""
         if self.structure.rows is False:
             return
         plain: dict[nn.Module, Callable[..., Any]] = {}
@@ -309,7 +309,7 @@ def entering(block: nn.Module, run: Callable[[], object]) -> Tensor:
 
 
 def first_changed(model: nn.Module, origin: nn.Module, names: Collection[str]) -> int:
-    """The index of the first decoder block that holds one of these parameters; 0 if one stands before the blocks."""
+    """The index of the first decoder block that holds one of these parameters; 0 if one is before the blocks."""
     places: dict[int, int] = {}
     for index, block in enumerate(decoder_layers(model, origin)):
         for parameter in block.parameters():
@@ -337,7 +337,7 @@ def _on_rows(context: ForwardContext, forward: Callable[..., Any], scatter: bool
             return forward(x, *args, **kwargs)
         places, chosen = x.shape[:-1], context.rows
 
-        def pick(value: Any) -> Any:  # what stands beside x, a residual or a gate, is cut to the same rows
+        def pick(value: Any) -> Any:  # what accompanies x, a residual or a gate, is cut to the same rows
             if not isinstance(value, Tensor) or value.shape[: len(places)] != places:
                 return value
             return value.reshape(-1, *value.shape[len(places) :]).index_select(0, chosen)[None]

@@ -55,7 +55,7 @@ class OneByOneEngine(TextEngine):
         self._put(self.start)
 
     def score_trained(self, scorer: QueryScorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
-        """Puts the queries to each probe in turn."""
+        """Scores the queries after each probe, one probe at a time."""
         return scorer.score(len(deltas), lambda begin, end: self._put(deltas[begin]))
 
     def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:

@@ -80,7 +80,7 @@ class _Group:
 def pack(items: Sequence[TextItem], budget: int, share: bool = True, packed: bool = True) -> list[PackedRows]:
     """Cuts texts into blocks.
 
-    The last token of a text predicts nothing that is asked for, so it does not go in. Texts whose inputs are equal, or
+    The last token of a text predicts nothing that is scored, so it is left out. Texts whose inputs are equal, or
     where one continues the other, are one row.
 
     Args:

@@ -95,7 +95,7 @@ class QueryScorer:
         """Puts the queries to ``count`` probes.
 
         Args:
-            count: At least as many as :meth:`score_base` was told.
+            count: At least as many as :meth:`score_base` was given.
             put: Called with ``begin`` and ``end``; puts these probes in.
         """
         change = np.zeros((count, len(self.n_tokens)))
