@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from torch import Tensor
 
 from einfluence.engine.gradients.definition import Point
+from einfluence.engine.gradients.trajectory import moments
 from einfluence.engine.measurement import Item
-from einfluence.engine.schedule import Training, loss_of
+from einfluence.engine.schedule import Training
 from einfluence.engine.trained import trained_copy
-from einfluence.estimators.training import trained, trained_base, with_steps
+from einfluence.estimators.training import trained, trained_base, whole_training, with_steps
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
+from einfluence.objectives import encode_all
 from einfluence.predictors import Estimate
 from einfluence.recipe import Recipe, Tuning
 
@@ -49,19 +48,21 @@ def point_of(base: Base, arm: Estimate, seed: int, within: TrainedSet | None = N
     return Point(base, *trained_copy(base, recipe, trained(base, tuning, seed, within.samples, within.schedule)))
 
 
-def moved(training: Training[Item]) -> npt.NDArray[np.float64]:
-    """(n,): by how many steps of the full rate each item moves the parameters, where its own mean loss is a step's.
+def set_training(base: Base, within: TrainedSet, seed: int) -> Training[Item]:
+    """The training on the whole set."""
+    return whole_training(list(encode_all(base, within.samples)), within.schedule, seed)
 
-    That is the sum over the steps that it is in, of their rates times its share of the step's targets.
+
+def trained_moment(base: Base, recipe: Recipe, within: TrainedSet, seed: int) -> tuple[Point, dict[str, Tensor]]:
+    """The parameters that the training on the set leaves behind, and what Adam multiplied the last gradient by.
+
+    Raises:
+        RuntimeError: When the training fails.
     """
-    found = np.zeros(len(training.items))
-    for step in training.steps:
-        divisor = loss_of(training, step).divisor
-        for index in step.batch:
-            found[index] += step.rate * training.items[index].n_target / divisor
-    return found
-
-
-def summed(values: npt.NDArray[np.float64], places: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
-    """Rows of some items, added up for each probe."""
-    return np.stack([values[list(each)].sum(0) for each in places]) if len(places) else values[:0]
+    point, scales = Point.start(base, recipe, seed), dict[str, Tensor]()
+    try:
+        for moment in moments(point, recipe, set_training(base, within, seed)):
+            scales = moment.scales or {}
+    except ArithmeticError as error:
+        raise RuntimeError(f"the training on the set failed: {error}") from error
+    return point, scales
