@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from einfluence.arms import Arm, Estimator, FineTune, LeaveOneOut, Subsets, register
 from einfluence.keys import content_hash
-from einfluence.recipe import Adapter, Count, Keyed, named, of_kind
+from einfluence.recipe import Adapter, Count, Float, Keyed, named, of_kind
 
 # Arms are frozen, so that a subclass may narrow what it inherits.
 # pyright: reportIncompatibleVariableOverride=false
@@ -46,7 +46,7 @@ class Estimating(Keyed):
     def label(self) -> str:
         """A short name for people; empty where it is as its intervention has it."""
         adapter = [] if self.adapter is None else [f"by {self.adapter.label}"]
-        return ", ".join([*adapter, *named(self, ("dtype",))])
+        return ", ".join([*adapter, *named(self, [name for name in type(self).model_fields if name != "adapter"])])
 
     @property
     def draws(self) -> bool:
@@ -214,8 +214,68 @@ class TurnOver(Estimate):
     recipe: InHalves = InHalves()
 
 
+class TracIn(Estimate):
+    """Dot products of gradients along the way of the training."""
+
+    estimator: Literal["tracin"] = "tracin"
+    recipe: Following = Following()
+
+
+class Damped(Estimating):
+    """How a curvature is inverted."""
+
+    damping: Float = Field(default=0.1, gt=0, description="added to the curvature, as a share of its mean")
+
+
+class Curved(Estimate):
+    """An estimate by the inverse of a curvature."""
+
+    recipe: Damped = Damped()
+
+
+class Ekfac(Curved):
+    """By the Fisher matrix in the basis of its Kronecker factors; targets are drawn from the model."""
+
+    estimator: Literal["ekfac"] = "ekfac"
+
+    @property
+    def draws(self) -> bool:
+        """Targets are drawn."""
+        return True
+
+
+class Projected(Damped):
+    """How gradients are made smaller."""
+
+    projection: Count | None = Field(
+        default=16, description="longest side of a matrix's gradient; longer ones are projected. null projects nothing"
+    )
+
+
+class Fisher(Curved):
+    """By the empirical Fisher matrix of projected gradients."""
+
+    estimator: Literal["fisher"] = "fisher"
+    recipe: Projected = Projected()
+
+    @property
+    def draws(self) -> bool:
+        """Projections are drawn."""
+        return True
+
+
+class DataInf(Curved):
+    """By the mean of the inverses of single samples' Fisher matrices."""
+
+    estimator: Literal["datainf"] = "datainf"
+
+
 register(Estimator("unrolled", "1", Unrolled, "einfluence.estimators.unrolled", predicts=ALONE + IN_A_SET))
 register(Estimator("data_value", "1", DataValue, "einfluence.estimators.data_value", predicts=ALONE + IN_A_SET))
 register(Estimator("source", "1", Source, "einfluence.estimators.source", predicts=ALONE + IN_A_SET))
 register(Estimator("turn_over", "1", TurnOver, "einfluence.estimators.turn_over", predicts=IN_A_SET))
 register(Estimator("grad_dot", "1", GradDot, "einfluence.estimators.grad_dot", predicts=ALONE + IN_A_SET))
+register(Estimator("tracin", "1", TracIn, "einfluence.estimators.tracin", predicts=ALONE + IN_A_SET))
+register(Estimator("ekfac", "1", Ekfac, "einfluence.estimators.ekfac", fits=True, predicts=ALONE + IN_A_SET))
+register(Estimator("fisher", "1", Fisher, "einfluence.estimators.fisher", fits=True, predicts=ALONE + IN_A_SET))
+register(Estimator("datainf", "1", DataInf, "einfluence.estimators.datainf", predicts=IN_A_SET))

@@ -18,7 +18,7 @@ from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.features import Features, dot_products, paired
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.point import point_of, recipe_of, set_training, trained_moment
-from einfluence.estimators.pushes import estimates, pushes_alone, pushes_within
+from einfluence.estimators.pushes import Product, estimates, pushes_alone, pushes_within
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
@@ -44,29 +44,34 @@ def block(
     if within is None:
         pushes, collector = pushes_alone(base, recipe, probes), Collector(point_of(base, arm, seed))
         if isinstance(kind, Sgd):
-            return estimates(collector, pushes, asked, _plain, kind.lr)
-        return estimates(collector, pushes, asked, _first_of_adam(kind.eps), kind.lr, apart=True)
+            return estimates(collector, pushes, asked, plain, kind.lr)
+        return estimates(collector, pushes, asked, first_of_adam(kind.eps), kind.lr, apart=True)
     pushes = pushes_within(within, recipe, set_training(base, within, seed))
     if isinstance(kind, Sgd) or arm.recipe.adapter is not None:
-        return estimates(Collector(point_of(base, arm, seed, within)), pushes, asked, _plain, kind.lr)
+        return estimates(Collector(point_of(base, arm, seed, within)), pushes, asked, plain, kind.lr)
     point, scales = trained_moment(base, recipe, within, seed)
-    return estimates(Collector(point), pushes, asked, _scaled(scales), kind.lr)
+    return estimates(Collector(point), pushes, asked, scaled(scales), kind.lr)
 
 
-def _plain(_name: str, queries: Features, probes: Features) -> Tensor:
-    return dot_products(queries, probes)
+def plain(_name: str, probes: Features) -> Callable[[Features], Tensor]:
+    """Dot products of gradients as they are."""
+    return lambda queries: dot_products(queries, probes)
 
 
-def _first_of_adam(eps: float) -> Callable[[str, Features, Features], Tensor]:
-    def product(_name: str, queries: Features, probes: Features) -> Tensor:
-        return paired(queries, probes, lambda rows, _: rows / (rows.abs() + eps))
+def scaled(scales: Mapping[str, Tensor]) -> Product:
+    """Dot products of gradients, each element times what an optimizer multiplies it by."""
+
+    def product(name: str, probes: Features) -> Callable[[Features], Tensor]:
+        own = scales[name].reshape(probes.matrix)
+        return lambda queries: paired(queries, probes, lambda rows, some: rows * own[some])
 
     return product
 
 
-def _scaled(scales: Mapping[str, Tensor]) -> Callable[[str, Features, Features], Tensor]:
-    def product(name: str, queries: Features, probes: Features) -> Tensor:
-        own = scales[name].reshape(queries.matrix)
-        return paired(queries, probes, lambda rows, some: rows * own[some])
+def first_of_adam(eps: float) -> Product:
+    """Dot products of queries' gradients with what Adam's first step makes of the others."""
+
+    def product(_name: str, probes: Features) -> Callable[[Features], Tensor]:
+        return lambda queries: paired(queries, probes, lambda rows, _: rows / (rows.abs() + eps))
 
     return product

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from einfluence.engine.gradients.definition import Point
@@ -66,3 +70,8 @@ def trained_moment(base: Base, recipe: Recipe, within: TrainedSet, seed: int) ->
     except ArithmeticError as error:
         raise RuntimeError(f"the training on the set failed: {error}") from error
     return point, scales
+
+
+def summed(values: npt.NDArray[np.float64], places: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
+    """Rows of some items, added up for each probe."""
+    return np.stack([values[list(each)].sum(0) for each in places]) if len(places) else values[:0]

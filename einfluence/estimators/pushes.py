@@ -80,7 +80,7 @@ class Pushes:
 
 
 def _grouped(features: Features, rows: Sequence[tuple[float, int]], count: int) -> Features:
-    like = features.parts[0].right if features.whole is None else features.whole
+    like = features.like
     weight = like.new_tensor([weight for weight, _ in rows])
     return features.grouped(weight, torch.tensor([group for _, group in rows], device=like.device), count)
 
@@ -112,18 +112,8 @@ def pushes_within(within: TrainedSet, recipe: Recipe, whole: Training[Item]) -> 
     return Pushes(tuple(tuple(own[place] for place in places) for places in within.places))
 
 
-def means(pushes: Pushes) -> Pushes:
-    """The same samples, each pushing by the gradient of its mean loss, once: the unit of leave-one-out formulas."""
-    return Pushes(
-        tuple(
-            tuple(Push(1.0, tuple((item, 1.0 / item.n_target) for item, _ in push.items)) for push in some)
-            for some in pushes.each
-        )
-    )
-
-
-Product = Callable[[str, Features, Features], Tensor]
-"""From the features of Q queries and of N probes at the parameter of a name to (Q, N) nats."""
+Product = Callable[[str, Features], Callable[[Features], Tensor]]
+"""From the name of a parameter and the features of N probes to a function of those of Q queries that gives (Q, N)."""
 
 
 def estimates(
@@ -157,11 +147,12 @@ def scores(
     some = [*pushes.items, *queries]
     for names in collector.groups(some) if pushes.items and queries else ():
         own = collector.collect(pushes.items, names)
-        own = {name: pushes.apart(each) if apart else pushes.added(each) for name, each in own.items()}
+        added = pushes.apart if apart else pushes.added
+        by_name = {name: product(name, added(each)) for name, each in own.items()}
         for begin in range(0, len(queries), ASKED):
             asked = collector.collect(queries[begin : begin + ASKED], names)
             for name in names:
-                total[begin : begin + ASKED] += product(name, asked[name], own[name])
+                total[begin : begin + ASKED] += by_name[name](asked[name])
     return (pushes.together(total) if apart else total).cpu().numpy()
 
 

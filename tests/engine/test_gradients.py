@@ -124,7 +124,7 @@ def test_moments_go_the_way_of_the_definition(optimizer: str) -> None:
         {"adapter": {"kind": "lora", "r": 2}, "optimizer": optimizer, "lr": 0.01, "dtype": "float64", "clip": 0.5}
     )
     base, items = text_base("gpt2"), texts(1, 4)
-    training = Training(tuple(items), ((Step((0, 1)), Step((2, 3), rate=0.5), Step((1,))),))
+    training: Training[Any] = Training(tuple(items), ((Step((0, 1)), Step((2, 3), rate=0.5), Step((1,))),))
     point = Point.start(base, recipe, 0)
     seen = [moment.step for moment in moments(point, recipe, training)]
     right = definition.train(base, recipe, training, 0)

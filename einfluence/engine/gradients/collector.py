@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
@@ -21,6 +22,7 @@ from einfluence.engine.batch_sizes import memory_budget
 from einfluence.engine.gradients.definition import Point, logprob_gradient
 from einfluence.engine.gradients.features import Factors, Features, joined
 from einfluence.engine.measurement import Item
+from einfluence.errors import InputError
 
 TOKENS = 512  # that are read at once
 WRONG = 1e-3  # share of a gradient's norm by which it may differ from the definition's
@@ -52,12 +54,18 @@ class Collector:
         self.layers = _layers(point)
         self.slow: set[str] | None = None  # parameters that the definition collects, once it is known which
 
-    def collect(self, items: Sequence[Item], names: Sequence[str] | None = None) -> dict[str, Features]:
+    def collect(
+        self, items: Sequence[Item], names: Sequence[str] | None = None, *, seed: int | None = None
+    ) -> dict[str, Features]:
         """Features of n samples by the name of a parameter.
 
         Args:
             items: The samples.
             names: Only these parameters; by default all that count.
+            seed: Given, targets are drawn from what the model says, by this seed and a sample's place among the items.
+
+        Raises:
+            InputError: When targets are to be drawn for a parameter that the definition alone can collect.
         """
         names = list(self.point.trained) if names is None else list(names)
         if self.slow is None:
@@ -66,9 +74,14 @@ class Collector:
         lots: list[tuple[Tensor, dict[str, Features]]] = []
         for some in batches(items):
             index = torch.tensor(some, device=self.device)
-            lots.append((index, self._collect([items[i] for i in some], fast)))
+            draws = None if seed is None else [np.random.default_rng((seed, i)) for i in some]
+            lots.append((index, self._collect([items[i] for i in some], fast, draws)))
         found = {name: joined([(index, lot[name]) for index, lot in lots], len(items)) for name in fast}
         rest = [name for name in names if name in self.slow]
+        if rest and seed is not None:
+            found = f"{rest[0]} of {self.point.base.info.label}, whose gradients only one sample at a time gives"
+            expected = "parameters of layers that are called once with one tensor, where targets are drawn"
+            raise InputError("recipe.adapter", found, expected, "choose others by `adapter`, or take another estimator")
         return {**found, **(self._one_by_one(items, rest) if rest else {})}
 
     def groups(self, items: Sequence[Item]) -> Iterator[list[str]]:
@@ -83,13 +96,15 @@ class Collector:
             group.append(name)
         yield group
 
-    def _collect(self, items: Sequence[Item], names: Sequence[str]) -> dict[str, Features]:
+    def _collect(
+        self, items: Sequence[Item], names: Sequence[str], draws: Sequence[np.random.Generator] | None = None
+    ) -> dict[str, Features]:
         wanted = set(names)
         layers = [layer for layer in self.layers if wanted & set(layer.own.values())]
         hooks = [layer.module.register_forward_hook(_noting(layer, len(items))) for layer in layers]
         try:
             with torch.enable_grad():
-                total = self._logprob(items)
+                total = self._logprob(items, draws)
         finally:
             calls = [(layer, entered, out) for layer in layers for entered, out in layer.calls]
             for hook in hooks:
@@ -105,12 +120,19 @@ class Collector:
         shapes = {name: tuple(self.point.trained[name].shape) for name in names}
         return {name: _added(shapes[name], len(items), some, total) for name, some in parts.items()}
 
-    def _logprob(self, items: Sequence[Item]) -> Tensor:
+    def _logprob(self, items: Sequence[Item], draws: Sequence[np.random.Generator] | None) -> Tensor:
         base, model = self.point.base, self.point.model
         parameter = next(model.parameters())
         batch = base.objective.collate(items).to(parameter.device, parameter.dtype)
         logits = base.objective.logits(model, batch)
-        logprob = logits.log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]
+        targets, said = batch.targets, logits.log_softmax(-1)
+        if draws is not None:
+            drawn = [draw.random(item.n_target) for draw, item in zip(draws, items, strict=True)]
+            uniform = torch.zeros(targets.shape, dtype=torch.float64, device=said.device)
+            uniform[batch.counts] = torch.from_numpy(np.concatenate(drawn)).to(said.device)
+            below = said.detach().double().exp().cumsum(-1) < uniform[..., None]
+            targets = below.sum(-1).clamp(max=logits.shape[-1] - 1)
+        logprob = said.gather(-1, targets[..., None])[..., 0]
         return torch.where(batch.counts, logprob, 0.0).sum()
 
     def _slow(self, items: Sequence[Item]) -> set[str]:
@@ -204,7 +226,8 @@ def _features(layer: _Layer, entered: Tensor, left: Tensor, n: int) -> Mapping[s
         found["bias"] = Features((left.shape[-1],), n, (), left.sum(1, keepdim=True))
     if "weight" not in layer.own:
         return found
-    shape = tuple(module.weight.shape)
+    weight: Tensor = layer.module.get_parameter("weight")
+    shape = tuple(weight.shape)
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:
         left = torch.where((entered == module.padding_idx)[..., None], 0.0, left)
     entered, left = _reached(entered, left)
@@ -215,6 +238,8 @@ def _features(layer: _Layer, entered: Tensor, left: Tensor, n: int) -> Mapping[s
 def _reached(entered: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
     """Without the places whose gradient is 0, as far as every sample has some: targets are few, and padding is none."""
     counts = (left != 0).any(-1)
+    if entered.dim() == left.dim():  # so that nothing of a place counts that happens to stand beside longer samples
+        entered = torch.where(counts[..., None], entered, 0.0)
     most = max(int(counts.sum(1).max()), 1)
     if most == counts.shape[1]:
         return entered, left
@@ -228,7 +253,10 @@ def _differentiated(layer: _Layer, entered: Tensor, left: Tensor, n: int) -> Map
     own = {name: value.detach() for name, value in layer.module.named_parameters() if name in layer.own}
 
     def one(x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
-        _, back = vjp(lambda values: functional_call(layer.module, values, (x[None],)), own)
+        def called(values: dict[str, Tensor]) -> Tensor:
+            return functional_call(layer.module, values, (x[None],))
+
+        back: Any = vjp(called, own)[1]
         return back(gradient[None])[0]
 
     found = vmap(one)(entered, left)

@@ -82,6 +82,11 @@ class Features:
         return (self.shape[0], prod(self.shape[1:])) if len(self.shape) > 1 else (1, prod(self.shape))
 
     @property
+    def like(self) -> Tensor:
+        """A tensor of the dtype and on the device of the gradients."""
+        return self.parts[0].right if self.whole is None else self.whole
+
+    @property
     def bytes(self) -> int:
         """What they take."""
         held = [t for part in self.parts for t in (part.left, part.right)] + [t for t in [self.whole] if t is not None]
@@ -91,8 +96,7 @@ class Features:
         """Some rows of all gradients."""
         if not self.parts and self.whole is not None:
             return self.whole[:, begin:end]
-        like = self.parts[0].right
-        found = like.new_zeros(self.n, end - begin, self.matrix[1])
+        found = self.like.new_zeros(self.n, end - begin, self.matrix[1])
         if self.whole is not None:
             found += self.whole[:, begin:end]
         for part in self.parts:
@@ -116,19 +120,23 @@ class Features:
             whole = blank.index_add_(0, group, self.whole * weight[:, None, None])
         return Features(self.shape, count, parts, whole)
 
-    def turned(self, left: Tensor, right: Tensor) -> Features:
+    def turned(self, left: Tensor | None, right: Tensor | None) -> Features:
         """The gradients G of each sample as leftᵀ G right.
 
         Args:
-            left: (rows, k).
-            right: (columns, l).
+            left: (rows, k); None leaves the rows as they are.
+            right: (columns, l); None leaves the columns as they are.
         """
-        parts = tuple(
-            replace(part, left=part.left @ left if part.left.dim() == 3 else left[part.left], right=part.right @ right)
-            for part in self.parts
-        )
-        whole = None if self.whole is None else left.T @ self.whole @ right
-        return Features((left.shape[1], right.shape[1]), self.n, parts, whole)
+        parts, whole, (rows, columns) = self.parts, self.whole, self.matrix
+        if left is not None:
+            parts = tuple(
+                replace(part, left=part.left @ left if part.left.dim() == 3 else left[part.left]) for part in parts
+            )
+            whole, rows = None if whole is None else left.T @ whole, left.shape[1]
+        if right is not None:
+            parts = tuple(replace(part, right=part.right @ right) for part in parts)
+            whole, columns = None if whole is None else whole @ right, right.shape[1]
+        return Features((rows, columns), self.n, parts, whole)
 
 
 def slices(one: Features, *others: Features) -> Iterator[tuple[int, int]]:
@@ -157,7 +165,7 @@ def dot_products(one: Features, other: Features) -> Float[Tensor, "n m"]:
 
 
 def paired(
-    one: Features, other: Features, change: Callable[[Tensor, slice], Tensor] = lambda rows, _: rows
+    one: Features, other: Features, change: Callable[[Tensor, slice], Tensor] | None = None
 ) -> Float[Tensor, "n m"]:
     """Dot products of the gradients of one with those of another that are changed before, element by element.
 
@@ -168,12 +176,23 @@ def paired(
     """
     found: Tensor | None = None
     for begin, end in slices(one, other):
-        right = change(other.rows(begin, end), slice(begin, end)).flatten(1)
-        part = one.rows(begin, end).flatten(1) @ right.T
+        right = other.rows(begin, end)
+        right = right if change is None else change(right, slice(begin, end))
+        part = one.rows(begin, end).flatten(1) @ right.flatten(1).T
         found = part if found is None else found + part
     if found is None:
         raise ValueError(f"a parameter of shape {one.shape}")
     return found
+
+
+def second_moments(features: Features) -> Float[Tensor, "rows columns"]:
+    """The mean over samples of each element's square."""
+    return torch.cat([features.rows(*some).square().mean(0) for some in slices(features)])
+
+
+def squared_norms(features: Features) -> Float[Tensor, " n"]:
+    """Of each sample's gradient."""
+    return torch.stack([features.rows(*some).double().square().sum((1, 2)) for some in slices(features)]).sum(0)
 
 
 def joined(parts: Sequence[tuple[Tensor, Features]], n: int) -> Features:

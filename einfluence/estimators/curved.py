@@ -1,0 +1,65 @@
+"""What estimates by curvature share: the samples that it is taken over, and leave-one-out by its inverse.
+
+Influence is (1/n) a_q (C + lambda)^-1 (-g_z): the first step of Newton's method from the optimum of all n samples to
+that without z (Koh & Liang 2017), with some stand-in C for the second derivatives of the mean loss; a_q is the gradient
+of the query's log-prob, g_z that of the probe's mean loss, and lambda the damping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from einfluence.engine.gradients.collector import Collector
+from einfluence.engine.gradients.features import Features
+from einfluence.engine.measurement import Item
+from einfluence.errors import InputError
+from einfluence.estimators.point import point_of, recipe_of
+from einfluence.estimators.pushes import Push, Pushes, pushes_alone
+from einfluence.estimators.within import TrainedSet
+from einfluence.models.base import Base
+from einfluence.objectives import encode_all
+from einfluence.predictors import Curved
+from einfluence.samples import ProbeSamples, Sample
+
+FEWEST = 2  # samples that a curvature is taken over
+
+
+def curvature_items(base: Base, arm: Curved, samples: Sequence[Sample]) -> list[Item]:
+    """The samples that a curvature is taken over, encoded.
+
+    Raises:
+        InputError: When they are too few to say anything of any direction but one.
+    """
+    if len(samples) < FEWEST:
+        found = f"{len(samples)} sample to take the curvature of `{arm.estimator}` over"
+        expected = f"at least {FEWEST}: with fewer there is nothing but damping"
+        raise InputError(f"arms {arm.estimator}", found, expected, "give it more samples, or take `grad_dot`")
+    return list(encode_all(base, samples))
+
+
+def probes_of(
+    base: Base, arm: Curved, seed: int, probes: Sequence[ProbeSamples], within: TrainedSet | None
+) -> tuple[Collector, Pushes]:
+    """Gradients at the point of an estimate, and the mean losses of the probes: each of its samples counts once."""
+    collector = Collector(point_of(base, arm, seed, within))
+    alone = pushes_alone(base, recipe_of(arm, within), probes)
+    once = tuple(
+        (Push(1.0, tuple((item, 1.0 / item.n_target) for push in some for item, _ in push.items)),)
+        for some in alone.each
+    )
+    return collector, Pushes(once)
+
+
+def mean_losses(features: Features, items: Sequence[Item], power: float = 1.0) -> Features:
+    """From gradients of log-probs to those of mean losses, upwards.
+
+    Args:
+        features: Of the items.
+        items: Their number of targets divides.
+        power: Of that number. With 0.5, the mean of outer products over drawn targets is the curvature of mean losses:
+            single targets are independent, so their products add up as they do in the sum.
+    """
+    weight = features.like.new_tensor([item.n_target**-power for item in items])
+    return features.grouped(weight, torch.arange(len(items), device=weight.device), len(items))

@@ -1,0 +1,63 @@
+"""The mean of the inverses of single samples' Fisher matrices, in the place of the inverse of their mean: DataInf.
+
+Of each parameter matrix, (C + lambda)^-1 becomes (1/n) sum over samples i of (g_i g_iᵀ + lambda)^-1, which is
+(1 - g_i g_iᵀ / (lambda + |g_i|²)) / lambda (Kwon et al. 2024, "DataInf", equation 5). lambda is a share of the mean
+square of the gradients' elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from einfluence.engine.gradients.collector import Collector
+from einfluence.engine.gradients.features import Features, dot_products, second_moments, squared_norms
+from einfluence.engine.measurement import Item
+from einfluence.estimators.curved import curvature_items, mean_losses, probes_of
+from einfluence.estimators.estimate import Estimates
+from einfluence.estimators.pushes import Product, estimates
+from einfluence.estimators.within import TrainedSet
+from einfluence.models.base import Base
+from einfluence.objectives import encode_all
+from einfluence.predictors import DataInf
+from einfluence.samples import ProbeSamples, Sample
+
+
+def block(
+    base: Base,
+    arm: DataInf,
+    seed: int,
+    probes: Sequence[ProbeSamples],
+    queries: Sequence[Sample],
+    *,
+    kept: Callable[[int], Path | None] = lambda _: None,
+    state: Mapping[str, Tensor] | None = None,
+    within: TrainedSet,
+) -> Estimates:
+    """See :class:`einfluence.estimators.measure.Implementation`."""
+    collector, pushes = probes_of(base, arm, seed, probes, within)
+    items = curvature_items(base, arm, within.samples)
+    how = by_single_inverses(collector, items, arm.recipe.damping)
+    return estimates(collector, pushes, list(encode_all(base, queries)), how, 1.0 / len(items))
+
+
+def by_single_inverses(collector: Collector, items: Sequence[Item], damping: float) -> Product:
+    """Products of gradients with the mean of the inverses between them.
+
+    Args:
+        collector: At the point where the curvature is taken.
+        items: n samples.
+        damping: Share of the mean square of their gradients' elements.
+    """
+
+    def product(name: str, own: Features) -> Callable[[Features], Tensor]:
+        known = mean_losses(collector.collect(items, [name])[name], items)
+        added = damping * second_moments(known).double().mean()
+        onto = dot_products(known, own).double() / (added + squared_norms(known))[:, None] / len(items)
+        if not added > 0:  # nothing depends on the parameter
+            return lambda asked: onto.new_zeros(asked.n, own.n)
+        return lambda asked: (dot_products(asked, own).double() - dot_products(asked, known).double() @ onto) / added
+
+    return product
