@@ -15,6 +15,7 @@ from einfluence.engine.definition import make_optimizer, set_rate
 from einfluence.engine.measurement import Item, MeasuredRow, Scores, Tuned
 from einfluence.engine.outcomes import TrainingTrace, clip_gradients, per_probe_norms, set_gradients
 from einfluence.engine.schedule import Loss, Training, loss_of
+from einfluence.engine.sharing import Histories, Stack
 from einfluence.spec import Recipe
 
 Gradients = Callable[[Sequence[Loss], bool], tuple[Float[Tensor, " N"], Sequence[Float[Tensor, "N ..."] | None]]]
@@ -37,38 +38,44 @@ P = TypeVar("P", bound=Part)
 def descend(
     recipe: Recipe,
     trainings: Sequence[Training[Item]],
-    values: Sequence[Float[Tensor, "N ..."]],
+    values: list[Float[Tensor, "N ..."]],
     gradients: Gradients,
 ) -> TrainingTrace:
     """Takes all steps of N trainings; what one does never reaches another.
 
+    Trainings of one set are taken as one for as long as they are the same, so meanwhile there are fewer rows than N.
+
     Args:
         recipe: Optimizer and clipping.
         trainings: N of one rhythm.
-        values: The stacked trained parameters, leaves that are changed in place.
-        gradients: Of the losses of a step.
+        values: The stacked trained parameters, leaves; the list holds those after the training in the end.
+        gradients: Of the losses of a step, with respect to what is in ``values``.
     """
     begin, n = time.perf_counter(), len(trainings)
     losses: list[Tensor] = []
     first_norm = torch.full((n,), math.nan, device=values[0].device)
+    histories = Histories(trainings)
+    stack = Stack(values, histories)
     for stages in zip(*(training.stages for training in trainings), strict=True):
         optimizer = make_optimizer(recipe, values, fused=True)
         last, wanted = None, list[Loss]()
         for steps in zip(*stages, strict=True):
             new, last = steps != last, steps
             if new:
-                wanted = [loss_of(training, step) for training, step in zip(trainings, steps, strict=True)]
+                optimizer = stack.fork(recipe, optimizer, histories.step(steps))
+                wanted = [loss_of(trainings[first], steps[first]) for first in histories.firsts]
             loss, found = gradients(wanted, new)
             learns = [(value, gradient) for value, gradient in zip(values, found, strict=True) if gradient is not None]
             norm = per_probe_norms([gradient for _, gradient in learns])
-            first_norm = first_norm if losses else norm
-            losses.append(loss.detach())
+            first_norm = first_norm if losses else norm[histories.rows]
+            losses.append(loss.detach()[histories.rows])
             set_rate(recipe, optimizer, steps[0].rate)
             optimizer.zero_grad()
             set_gradients(
                 [value for value, _ in learns], clip_gradients([gradient for _, gradient in learns], norm, recipe.clip)
             )
             optimizer.step()
+    stack.spread()
     return TrainingTrace.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
 
 
@@ -131,9 +138,10 @@ def by_part(
     total = [torch.zeros_like(value) for value in values]
     losses = values[0].new_zeros(n, dtype=torch.promote_types(values[0].dtype, torch.float32))
     for part in parts:
-        own = [value.detach()[part.slots].requires_grad_(True) for value in values]
+        slots = torch.tensor(part.slots, device=losses.device)
+        own = [value.detach().index_select(0, slots).requires_grad_(True) for value in values]
         loss, found = gradients(part, own)
-        losses[part.slots] += loss.detach().to(losses)
+        losses.index_add_(0, slots, loss.detach().to(losses))
         for gradient, new in zip(total, found, strict=True):
-            gradient[part.slots] += new
+            gradient.index_add_(0, slots, new)
     return losses, total

@@ -13,6 +13,7 @@ from einfluence.engine.contract import Engine
 from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Step, Training
 from einfluence.engine.select import Choice
+from einfluence.engine.sharing import apart, reads
 
 STEPS = 16  # that are rehearsed of a training
 
@@ -66,9 +67,9 @@ def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence
     )
     if not few or not some:
         return Forecast(choice.name, why, 1, 0.0, _peak())
-    whole = sum(map(_work, few))
-    few = [shortened(training, STEPS) for training in few]
-    longer = whole / max(sum(map(_work, few)), 1)
+    few = [apart(shortened(training, STEPS)) for training in few]  # trainings of one set share their first steps
+    at_once = max(engine.max_trainings, 1)
+    longer = reads(probes, at_once) / max(reads(few, at_once), 1) * len(few) / len(probes)
     if not choice.is_definition:
         _timed(lambda: _all(engine, few[:2], some[:4]))
     training = _timed(lambda: engine.train_all(few)) / len(few)
@@ -87,12 +88,6 @@ def shortened(training: Training[Item], most: int) -> Training[Item]:
     for stage in training.stages:
         stages.append(stage[: max(most - sum(map(len, stages)), 1)])
     return replace(training, stages=tuple(stages))
-
-
-def _work(training: Training[Item]) -> int:
-    """Samples that are read, each time that they are."""
-    steps = ((step, step.weights or (1.0,) * len(step.batch)) for step in training.steps)
-    return sum(training.items[i].size for step, weights in steps for i, w in zip(step.batch, weights, strict=True) if w)
 
 
 def _all(engine: Engine, probes: Sequence[Training[Item]], queries: Sequence[Item]) -> None:

@@ -98,7 +98,8 @@ class Training(Generic[T]):
         """The same training with other weights: by the index of an item, 1 for those that are not named."""
 
         def changed(step: Step) -> Step:
-            return replace(step, weights=tuple(float(weights.get(index, 1.0)) for index in step.batch))
+            own = tuple(float(weights.get(index, 1.0)) for index in step.batch)
+            return replace(step, weights=None if set(own) == {1.0} else own)
 
         return replace(self, stages=tuple(tuple(map(changed, stage)) for stage in self.stages))
 

@@ -155,7 +155,7 @@ class ImageEngine:
             if new:
                 batch[:] = [_Rows.of(losses, self._dtype, self.device)] if any(loss.items for loss in losses) else []
             if not batch:  # every weight is 0
-                return values[0].new_zeros(n), [torch.zeros_like(value) for value in values]
+                return values[0].new_zeros(len(losses)), [torch.zeros_like(value) for value in values]
             self._put(dict(zip(names, values, strict=True)))
             loss = batch[0].loss(self.model(batch[0].pixels))
             return loss, torch.autograd.grad(loss.sum(), values)
