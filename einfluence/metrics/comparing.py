@@ -21,7 +21,10 @@ Scores = dict[tuple[str, str, str], "_Series"]  # by desideratum, variant, summa
 
 COMPARISON = pa.schema(
     [
-        pa.field("estimator", pa.string(), metadata={"doc": "the estimator of both"}),
+        pa.field("estimator", pa.string(), metadata={"doc": "the estimator of A"}),
+        pa.field(
+            "estimator_b", pa.string(), metadata={"doc": "that of B: the same, but where both recipes were chosen"}
+        ),
         pa.field("base_a", pa.string(), metadata={"doc": "the base of A"}),
         pa.field("recipe_a", pa.string(), metadata={"doc": "the recipe of A"}),
         pa.field("base_b", pa.string(), metadata={"doc": "the base of B"}),
@@ -63,7 +66,8 @@ def compare(
     """Compares the desiderata of two stores (or of two arms of one), paired by probe.
 
     Arms pair when their estimators agree and they share probes: equal base and recipe first, then equal recipe, then
-    equal base, then any; where there are several to choose from, none is.
+    equal base, then any; where there are several to choose from, none is. Where a recipe is chosen on either side, and
+    each is of one arm, these two are compared whatever their estimators.
 
     Args:
         connection_a: Views of the store that is compared with.
@@ -80,7 +84,9 @@ def compare(
         InputError: When no arm of A has a counterpart in B.
     """
     arms_a, arms_b = _by_arm(connection_a, a or {}), _by_arm(connection_b, b or {})
-    pairs = _paired(arms_a, arms_b)
+    chosen = [dict(each) for each in (a or {}, b or {})]
+    across = all("recipe" in each for each in chosen) and len(arms_a) == len(arms_b) == 1
+    pairs = _paired(arms_a, arms_b, across=across)
     if not pairs:
         raise InputError(
             "compare",
@@ -129,12 +135,16 @@ def _by_arm(connection: duckdb.DuckDBPyConnection, chosen: Mapping[str, str]) ->
     return dict(sorted(arms.items()))
 
 
-def _paired(arms_a: Mapping[Arm, Scores], arms_b: Mapping[Arm, Scores]) -> list[tuple[Arm, Arm]]:
+def _paired(
+    arms_a: Mapping[Arm, Scores], arms_b: Mapping[Arm, Scores], *, across: bool = False
+) -> list[tuple[Arm, Arm]]:
+    """The arms that are compared; ``across`` estimators too, where the caller has chosen both."""
+
     def likeness(one: Arm, other: Arm) -> tuple[bool, bool]:
         return (one[2] == other[2], one[1] == other[1])
 
     candidates = [(one, other) for one in arms_a for other in arms_b
-                  if one[0] == other[0] and _shared(arms_a[one], arms_b[other])]  # fmt: skip
+                  if (across or one[0] == other[0]) and _shared(arms_a[one], arms_b[other])]  # fmt: skip
     pairs: list[tuple[Arm, Arm]] = []
     for kind in ((True, True), (True, False), (False, True), (False, False)):
         taken = {arm for pair in pairs for arm in (("a", pair[0]), ("b", pair[1]))}
@@ -154,7 +164,14 @@ def _shared(one: Scores, other: Scores) -> bool:
 def _differences(
     arm_a: Arm, arm_b: Arm, scores_a: Scores, scores_b: Scores, resampling: Resampling
 ) -> Iterator[dict[str, Any]]:
-    about = {"estimator": arm_a[0], "base_a": arm_a[1], "recipe_a": arm_a[2], "base_b": arm_b[1], "recipe_b": arm_b[2]}
+    about = {
+        "estimator": arm_a[0],
+        "estimator_b": arm_b[0],
+        "base_a": arm_a[1],
+        "recipe_a": arm_a[2],
+        "base_b": arm_b[1],
+        "recipe_b": arm_b[2],
+    }
     for key in sorted(scores_a.keys() & scores_b.keys()):
         one, other = scores_a[key], scores_b[key]
         shared = sorted(one.value.keys() & other.value.keys())

@@ -93,7 +93,7 @@ def _part(
 
 
 def _key(row: dict[str, Any], side: str) -> Key:
-    return row[f"base_{side}"], row["estimator"], row[f"recipe_{side}"]
+    return row[f"base_{side}"], row["estimator" if side == "a" else "estimator_b"], row[f"recipe_{side}"]
 
 
 def _name(arm: Arm, other: Arm) -> str:

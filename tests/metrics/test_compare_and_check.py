@@ -10,7 +10,7 @@ from einfluence.errors import InputError
 from einfluence.metrics import check, compare, score
 from einfluence.metrics.comparing import _paired, _Series
 from einfluence.store.schema import DESIDERATA
-from tests.metrics.synthetic import Kind, synthetic
+from tests.metrics.synthetic import Kind, estimated, synthetic
 
 
 def connection_of(kind: Kind, seed: int = 0, arms: int = 1) -> duckdb.DuckDBPyConnection:
@@ -45,6 +45,17 @@ def test_arms_of_one_store_can_be_compared_by_recipe() -> None:
     one, other = (row[0] for row in recipes)
     rows = compare(connection, connection, a={"recipe": one}, b={"recipe": other[:8]}, draws=100).to_pylist()
     assert {(row["recipe_a"], row["recipe_b"]) for row in rows} == {(one, other)}
+
+
+def test_two_estimates_are_compared_where_both_recipes_are_chosen() -> None:
+    connection = connection_of("realistic")
+    estimated(connection, "near", 0.1)
+    estimated(connection, "far", 0.9)
+    rows = compare(connection, connection, a={"recipe": "far"}, b={"recipe": "near"}, draws=100).to_pylist()
+    assert {(row["estimator"], row["estimator_b"]) for row in rows} == {("far", "near")}
+    found = {row["variant"]: row for row in rows if row["desideratum"] == "fidelity"}
+    assert found["spearman"]["ci_low"] > 0 and found["spearman by query"]["ci_low"] > 0
+    assert {row["estimator_b"] for row in compare(connection, connection, draws=20).to_pylist()} >= {"near", "far"}
 
 
 def test_arms_pair_by_likeness_and_never_by_chance() -> None:
