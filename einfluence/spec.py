@@ -88,11 +88,24 @@ class Source(Model):
     seed: Seed = 0
 
 
+class FlipLabels(Model):
+    """Samples of a training set that get another class, drawn by content."""
+
+    share: Float = Field(default=0.1, gt=0, lt=1, description="of the samples")
+    seed: Seed = 0
+
+
 class TrainingSet(Schedule):
     """The part's probes are trained on together, by this schedule. Its data may be named here as well as beside it."""
 
     held_out: str | None = Field(
         default=None, description="a file like `samples` whose rows are queries and never trained on"
+    )
+    by: Literal["sample", "domain"] = Field(
+        default="sample", description="what is left out: one sample, or all samples of a domain together"
+    )
+    flip_labels: FlipLabels | None = Field(
+        default=None, description="train on a share of the samples with a wrong class, to see what finds them"
     )
 
 
@@ -253,6 +266,8 @@ class Part(Model):
         if self.training_set is not None and within is None:
             names = ", ".join(f"`{name}`" for name in within_a_set(estimators()))
             raise ValueError(f"an arm that trains on the `training_set` ({names})")
+        if self.training_set is not None and self.training_set.by == "domain" and self.facts is not None:
+            raise ValueError("`by: domain` beside samples, images or a source: facts are claimed about one by one")
         if self.training_set is not None and self.training_set.held_out and self.samples is None:
             raise ValueError("`held_out` beside `samples` only: facts, images and sources have queries of their own")
         return self

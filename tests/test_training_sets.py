@@ -186,6 +186,28 @@ def test_what_the_cells_and_trainings_say_of_memorisation_is_a_view(tmp_path: Pa
     assert not [line for line in lines if line[0] == "subsets" and line[1].startswith("spearman")]  # under 20
 
 
+def test_leaving_out_by_domain_is_leaving_out_groups_of_its_samples(tmp_path: Path, gpt2_folder: Path) -> None:
+    arm = f"{{estimator: leave_one_out, recipe: {RECIPE}}}"
+    found: list[dict[tuple[str, str], tuple[float, ...]]] = []
+    for name, extra in (("named", "probes: groups.jsonl"), ("by", "by: domain")):
+        study(tmp_path, gpt2_folder, arm)
+        each = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+        lines = [json.dumps({**row, "group": "first" if row["id"] in "ab" else "second"}) for row in each]
+        (tmp_path / "train.jsonl").write_text("\n".join(lines) + "\n")
+        groups = ({"id": "first", "samples": ["a", "b"]}, {"id": "second", "samples": ["c", "d"]})
+        (tmp_path / "groups.jsonl").write_text("".join(json.dumps(row) + "\n" for row in groups))
+        within = "epochs: 2, batch_size: 2" + (f", {extra}" if name == "by" else "")
+        beside = f"{extra}\n" if name == "named" else ""
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            f"base: {gpt2_folder}\n{beside}arms: [{arm}]\n"
+            f"training_set: {{samples: train.jsonl, held_out: valid.jsonl, {within}}}\n"
+        )
+        assert einfluence.measure(path, tmp_path / name, report=False).failed == 0
+        found.append(cells(tmp_path / name, "leave_one_out"))
+    assert found[0] == found[1] and {probe for probe, _ in found[0]} == {"first", "second"} and len(found[0]) == 10
+
+
 def test_a_kept_training_meets_a_new_query_without_being_done_again(
     tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +374,9 @@ ARM = "{estimator: leave_one_out}"
         ("{samples: train.jsonl, batch_size: 2}", "{}", r"an arm that trains on the `training_set`"),
         ("{samples: train.jsonl, epochs: 0}", ARM, r"training_set.epochs"),
         ("{samples: train.jsonl, batch_size: 2, shuffle: 1}", ARM, r"unknown key `.*shuffle`"),
+        ("{facts: world, by: domain}", ARM, r"`by: domain` beside samples, images or a source"),
+        ("{samples: train.jsonl, batch_size: 2, by: domain}", ARM, r"found a sample without a domain \(a\)"),
+        ("{samples: train.jsonl, batch_size: 2, flip_labels: {}}", ARM, r"found a sample without a class \(a\)"),
         ("{facts: world, held_out: valid.jsonl}", ARM, r"`held_out` beside `samples` only"),
         ("{samples: train.jsonl, batch_size: 2, held_out: again.jsonl}", ARM, r"again.jsonl:1: found the id 'a' again"),
         ("{samples: twice.jsonl, batch_size: 2}", ARM, r"found a sample twice"),

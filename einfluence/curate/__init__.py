@@ -26,6 +26,7 @@ from einfluence.curate.gates import (
 from einfluence.curate.records import lines_of
 from einfluence.curate.rows.said import ChatWriter
 from einfluence.curate.rows.table import Table, place_of
+from einfluence.curate.sets import as_a_set
 from einfluence.curate.tables import finish
 from einfluence.curate.text_noise import add_noisy_probes
 from einfluence.errors import InputError
@@ -85,6 +86,8 @@ def curate(
     builder, default_kind, more = _build(part, spec, tokenize, reading)
     if part.noise or part.label_flip:
         add_noisy_probes(builder, part.noise, part.label_flip)
+    if part.training_set is not None:
+        as_a_set(builder, part.training_set)
     count_joints(builder)
     check_texts(builder, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
     if part.facts is None and all(sample.gap is not None for sample in builder.samples.values()):

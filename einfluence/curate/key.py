@@ -49,6 +49,8 @@ def data_key(part: Part, spec: Spec) -> str:
         read["pictures"] = _pictures(table)
     if part.chat_template is not None:
         read["chat_template"] = _contents(spec.path(part.chat_template), part.chat_template)
+    if part.training_set is not None:  # counts where it is not the default
+        settings |= part.training_set.model_dump(include={"by", "flip_labels"}, exclude_defaults=True)
     held_out = part.training_set.held_out if part.training_set else None
     if held_out is not None:
         table = Table(place_of(held_out, spec.folder), part.fields)

@@ -19,7 +19,7 @@ PRIMARY = {
     "asymmetry": "phi", "synergy": "synergy", "reliability": "spearman across seeds",
     "fidelity": "spearman",
     "memorisation": "nats", "lds": "spearman", "mislabelled": "memorisation: auc", "duplicates": "nats",
-    "proxies": "log-prob: spearman",
+    "proxies": "log-prob: kendall",
 }  # fmt: skip
 """The variant that is meant where none is named."""
 

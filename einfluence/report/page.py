@@ -27,6 +27,7 @@ from einfluence.report.query import Part, Rows, parts_of, prepared, rows
 from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard, scorecard_figure
+from einfluence.report.taught import taught
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
 from einfluence.report.words import level_name, noise_name, sentence
 from einfluence.visible import visible
@@ -77,7 +78,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
     }
     has = {
         name: any(entry[name] for entry in shown)
-        for name in ("slopes", "estimates", "distance", "noise", "layers", "recipes")
+        for name in ("taught", "slopes", "estimates", "distance", "noise", "layers", "recipes")
     }
     asked = {arm.estimator for part in parts for arm in part.arms}
     compared = within(arm.estimator for part in parts for arm in part.arms)
@@ -123,6 +124,7 @@ def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples
         "lead": _lead(card, part.thing),
         "matrix": payload.matrices(connection, part, samples),
         "noisy": bool(noise),
+        "taught": taught(connection, part, lines),
         "slopes": sections.slopes(connection, few),
         "rescue": rescue(lines, few),
         "estimates": estimates(connection, part),
@@ -224,6 +226,7 @@ def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
     every = [
         ("verdict", "Verdict", True),
         ("matrix", "Matrix", True),
+        ("taught", "Training set", has["taught"]),
         ("prompting", "Training beside prompting", has["slopes"]),
         ("estimates", "Estimates", has["estimates"]),
         ("distance", "Distance", has["distance"]),

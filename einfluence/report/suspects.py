@@ -18,7 +18,7 @@ from einfluence.report.terminal import signed, style_of
 REASONS = {
     "mislabelled": "Likely mislabelled: it helps itself and harms its class elsewhere",
     "memorised": "Learned by heart: what it owes to itself",
-    "duplicated": "There twice: another sample of the set says it in other words",
+    "duplicated": "There twice: another sample of the set is its paraphrase, or nearly the same",
     "harmful": "Harmful: what it does to the queries that are held out",
 }
 
@@ -32,9 +32,10 @@ def suspects(connection: duckdb.DuckDBPyConnection, most: int = 10, estimator: s
         estimator: Only by this one.
 
     Returns:
-        Rows of (base, estimator, recipe, reason, sample, sample_id, value, logprob, dropped, how, why, text): ``value``
-        in nats as ``why`` says, ``dropped`` the nats that a held-out query gains on average without the sample, and
-        ``how`` that is known: ``measured`` by a training without it, or ``predicted``; null without held-out queries.
+        Rows of (base, base_id, estimator, recipe, recipe_id, reason, sample, sample_id, value, logprob, dropped, how,
+        why, text): ``value`` in nats as ``why`` says, ``dropped`` the nats that a held-out query gains on average
+        without the sample, and ``how`` that is known: ``measured`` by a training without it, or ``predicted``; null
+        without held-out queries.
 
     Raises:
         InputError: When the store has no arm within a training set, or none by that estimator.

@@ -209,15 +209,23 @@ def test_a_duplicate_is_what_a_sample_owes_to_itself_beside_its_paraphrase_and_w
     assert (row["value"], row["weight"]) == (close(1.0), close(4.0))
 
 
-def test_a_proxy_is_correlated_by_rank_over_the_whole_set() -> None:
+def test_a_proxy_is_as_good_as_the_pairs_that_it_orders() -> None:
     draw = np.random.default_rng(4)
     names = [chr(97 + place) for place in range(12)]
-    own = {name: float(np.round(draw.normal(), 1)) for name in names}
-    full = {name: float(np.round(draw.normal(), 1)) for name in names}
+    own, full = ({name: float(draw.normal()) for name in names} for _ in range(2))
     store = trained_store(names, full=full, cells={"leave_one_out": {(name, name): own[name] for name in names}})
     found = {row["variant"]: row["value"] for row in score(store, draws=50).to_pylist() if row["value"] is not None}
-    wanted = stats.spearmanr([own[name] for name in names], [-full[name] for name in names]).statistic
-    assert found["log-prob: spearman"] == close(wanted)
+    wanted = stats.kendalltau([own[name] for name in names], [-full[name] for name in names]).statistic
+    assert found["log-prob: kendall"] == close(wanted)
+
+
+def test_a_proxy_counts_the_pairs_that_differ_in_both(values) -> None:
+    own = {"a": 1.0, "b": 2.0, "c": 2.0, "d": 3.0}
+    full = {"a": -1.0, "b": -1.0, "c": -5.0, "d": -2.0}
+    store = trained_store("abcd", full=full, cells={"leave_one_out": {(name, name): own[name] for name in own}})
+    found = values(store, "proxies", "log-prob: kendall", "leave_one_out")
+    # By −log p: 1 1 5 2. a: beside c and d in order; b: beside d; c: beside a in order, beside d not; d: a, b, not c.
+    assert [found[name] for name in "abcd"] == [1.0, 1.0, 0.0, close(1 / 3)]
 
 
 def test_a_store_without_trainings_has_none_of_these_rows(store) -> None:

@@ -132,7 +132,7 @@ def every_row() -> duckdb.DuckDBPyConnection:
     samples: dict[str, dict[str, Any]] = {name: {"label": place % 2} for place, name in enumerate(queries)}
     samples["a"]["noise"] = "label_flip"
     return trained_store(
-        members, full=dict(zip(queries, draw.normal(size=10).tolist(), strict=True)), subsets=subsets,
+        members, full=dict(zip(queries, (3 * draw.normal(size=10)).tolist(), strict=True)), subsets=subsets,
         cells={"leave_one_out": cells, "subsets": cells}, samples=samples, modality="image",
         ranks={pair: (2, 1) for pair in cells}, claims={("a", "b"): "paraphrase"},
     )  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from einfluence.errors import InputError
+from einfluence.report import write_report
 from einfluence.report.suspects import show_suspects, suspects
 from tests.metrics.trained import trained_store
 from tests.report.tables import small_store
@@ -34,10 +36,25 @@ def test_suspects_are_listed_by_reason_with_what_dropping_them_does() -> None:
     ]  # fmt: skip
     assert {row["how"] for row in found} == {"measured"}
     assert found[0]["why"] == "owes itself +2.00 nats, moves its class elsewhere by -1.00"
-    assert (found[0]["text"], found[3]["why"]) == ("a, cat", "is b in other words")
+    assert (found[0]["text"], found[3]["why"]) == ("a, cat", "is much like b")
     written = StringIO()
     Console(file=written, width=120).print(show_suspects(suspects(store)))
     assert "Likely mislabelled" in written.getvalue() and "+1.5" in written.getvalue()
+
+
+def test_the_page_says_what_a_set_taught_and_which_samples_to_look_at(tmp_path: Path) -> None:
+    full = dict.fromkeys("abcd", -0.5) | {"q": -2.0, "r": -0.75}
+    store = trained_store("abcd", full=full, cells={"leave_one_out": CELLS}, samples=LABELLED, modality="image")
+    store.execute("update training_scores set logprob_base = -1.0")
+    store.execute("insert into recipes (recipe, estimator, label) values ('way', 'training', 'SGD')")
+    page = write_report(store, tmp_path / "report.html", run={}).read_text()
+    said = (
+        "4 samples, 1 epoch, SGD: its own samples gained 0.50 nats on average, and 100% of them are the first choice;"
+    )
+    rest = " what is held out gained \N{MINUS SIGN}0.38 nats on average, and 50% of it is the first choice."
+    assert said + rest in page and 'href="#taught"' in page
+    assert "owes itself +3.00 nats" in page and "1.500 (measured)" in page
+    assert 'id="taught"' not in write_report(small_store(), tmp_path / "other.html", run={}).read_text()
 
 
 def test_without_a_training_set_there_are_no_suspects_and_without_queries_nothing_is_dropped() -> None:

@@ -32,14 +32,14 @@ class ImagesBuilder:
     builder: CurationBuilder
 
     def default_kind(self, probes: Ints, queries: Ints) -> Codes:
-        """``neighbour`` within a class, ``unrelated`` between classes; noisy and mislabelled probes claim nothing."""
+        """``neighbour`` within a class, ``unrelated`` between classes; nothing of what is noisy or mislabelled."""
         samples = self.builder.samples
         members = [samples[probe.members[0]] for probe in self.builder.probes.values()]
         own = np.array([-1 if sample.noise else sample.label for sample in members])
-        seen = np.array([samples[key].label for key in self.builder.queries])
+        seen = np.array([-1 if samples[key].noise else samples[key].label for key in self.builder.queries])
         same = own[probes] == seen[queries]
         code = np.where(same, KINDS.index("neighbour"), KINDS.index("unrelated"))
-        return np.where(own[probes] < 0, -1, code).astype(np.int8)
+        return np.where((own[probes] < 0) | (seen[queries] < 0), -1, code).astype(np.int8)
 
 
 def build_images(images: Images, spec: Spec, limits: ImageLimits) -> ImagesBuilder:

@@ -1,5 +1,5 @@
--- One row a (run, sample of a training set, variant): does what one training says of a sample tell what it memorised?
--- The product of the sample's two standardised ranks, whose mean over samples is Spearman's correlation.
+-- One row a (run, sample of a training set, variant): does what one training says of a sample tell what it owes to
+-- itself? Of the other samples that differ from it in both, the share in the same order minus that in the opposite one.
 with samples as (
     select * from mart_memorisation
     where nats is not null and logprob is not null
@@ -15,38 +15,26 @@ candidates as (
     from samples
 ),
 
-ranked as (
+compared as (
     select
-        run,
-        probe,
-        kind,
-        rank() over one + (count(*) over (one range between current row and current row) - 1) / 2.0 as nats_rank,
-        rank() over two + (count(*) over (two range between current row and current row) - 1) / 2.0 as proxy_rank
-    from candidates
-    window
-        one as (partition by run, kind order by nats),
-        two as (partition by run, kind order by proxy)
-),
-
-standard as (
-    select
-        run,
-        probe,
-        kind,
-        (nats_rank - avg(nats_rank) over alike) / nullif(stddev_pop(nats_rank) over alike, 0) as nats_rank,
-        (proxy_rank - avg(proxy_rank) over alike) / nullif(stddev_pop(proxy_rank) over alike, 0) as proxy_rank
-    from ranked
-    window alike as (partition by run, kind)
+        one.run,
+        one.probe,
+        one.kind,
+        avg(sign((one.nats - other.nats) * (one.proxy - other.proxy))) as agreement
+    from candidates as one
+    inner join candidates as other using (run, kind)
+    where one.nats <> other.nats and one.proxy <> other.proxy
+    group by one.run, one.probe, one.kind
 )
 
 select
     run,
     probe,
-    kind || ': spearman' as variant,
-    'spearman' as formula,
+    kind || ': kendall' as variant,
+    'kendall' as formula,
     kind,
-    nats_rank * proxy_rank as value,
+    agreement as value,
     0.0 as null_value,
     1.0 as ideal,
     'mean' as summary
-from standard
+from compared

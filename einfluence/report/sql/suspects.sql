@@ -70,7 +70,7 @@ suspects as (
         'duplicated' as reason,
         nats as value,
         -nats as suspicion,
-        'is ' || twins.twin || ' in other words'
+        'is much like ' || twins.twin
         || coalesce(format(' (distance {:.3f})', cast(twins.distance as double)), '') as why
     from arms
     inner join twins using (training_set, sample_id)
@@ -97,8 +97,10 @@ ranked as (
 
 select
     bases.label as base,
+    ranked.base as base_id,
     ranked.estimator,
     recipes.label as recipe,
+    ranked.recipe as recipe_id,
     ranked.reason,
     samples.name as sample,
     ranked.sample_id,

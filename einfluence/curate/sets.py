@@ -1,0 +1,112 @@
+"""Probes of a training set: some of them with a wrong class, or all of a domain in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from einfluence.curate.builder import CurationBuilder
+from einfluence.curate.images.corrupt import wrong_label
+from einfluence.errors import InputError
+from einfluence.keys import content_hash
+from einfluence.samples import IMAGE_CLASS, Probe, Sample
+from einfluence.spec import FlipLabels, TrainingSet
+
+FLIPPED = "labels flipped"
+AT_ODDS = "labels not flipped (the sample with that label is there already)"
+TRAINED = ("sample", "bundle")
+
+
+def as_a_set(builder: CurationBuilder, wanted: TrainingSet) -> None:
+    """Makes of a builder's probes what a training set asks for.
+
+    Raises:
+        InputError: When its samples have no classes to flip, or no domains to go by.
+    """
+    if wanted.flip_labels is not None:
+        _flip(builder, wanted.flip_labels)
+    if wanted.by == "domain":
+        _by_domain(builder)
+
+
+def _flip(builder: CurationBuilder, wanted: FlipLabels) -> None:
+    """Gives a share of the set's samples another class; the clean ones stay in the table, and are asked no more."""
+    where, set_probes = "training_set.flip_labels", [p for p in builder.probes.values() if p.kind in TRAINED]
+    if any(probe.kind == "noisy" for probe in builder.probes.values()):
+        raise InputError(where, "noisy versions of the samples beside it", "one of the two", "leave `noise` out")
+    if any(len(probe.members) > 1 for probe in set_probes):
+        raise InputError(where, "probes of several samples", "each sample a probe by itself", "leave `probes` out")
+    samples = [builder.samples[probe.members[0]] for probe in set_probes]
+    unlabelled = next((sample for sample in samples if sample.label is None), None)
+    if unlabelled is not None:
+        raise InputError(where, f"a sample without a class ({unlabelled.name})", "samples that each have one class")
+    names = {sample.label: sample.label_name for sample in builder.samples.values() if sample.label is not None}
+    if len(names) < 2:
+        raise InputError(where, "samples of one class", "two classes or more")
+    drawn = sorted(samples, key=lambda sample: content_hash(("flip", wanted.seed, sample.sample_id)))
+    instead: dict[str, str] = {}
+    builder.gates.open(FLIPPED, AT_ODDS)
+    for clean in drawn[: max(round(wanted.share * len(samples)), 1)]:
+        flipped = _with_label(clean, wrong_label(clean.sample_id, clean.label or 0, sorted(names), wanted.seed), names)
+        if flipped.sample_id in builder.samples:
+            builder.gates.count(AT_ODDS, flipped.name)
+            continue
+        builder.gates.count(FLIPPED, f"{clean.name}: {_called(clean)} → {_called(flipped)}")
+        instead[clean.sample_id] = builder.sample(flipped)
+    _replace(builder, instead)
+
+
+def _with_label(clean: Sample, label: int, names: Mapping[int, str | None]) -> Sample:
+    target = clean.target if clean.objective == IMAGE_CLASS else names[label] or str(label)
+    return replace(
+        clean,
+        name=f"{clean.name}+label_flip",
+        label=label,
+        label_name=names[label],
+        target=target,
+        cluster=clean.cluster or clean.sample_id,
+        parent_id=clean.sample_id,
+        noise="label_flip",
+        level=1.0,
+    )
+
+
+def _called(sample: Sample) -> str:
+    return sample.label_name or str(sample.label)
+
+
+def _replace(builder: CurationBuilder, instead: Mapping[str, str]) -> None:
+    """Puts samples in the place of others: in probes, among the queries, in claims and given distances."""
+    probes: dict[str, Probe] = {}
+    renamed: dict[str, str] = {}
+    for probe_id, probe in builder.probes.items():
+        members = tuple(instead.get(member, member) for member in probe.members)
+        if members != probe.members:
+            probe = replace(probe, name=builder.samples[members[0]].name, members=members)
+        renamed[probe_id] = probe.probe_id
+        probes[probe.probe_id] = probe
+    builder.probes = probes
+    builder.queries = {instead.get(query, query): place for query, place in builder.queries.items()}
+    builder.claims = {
+        (renamed[probe], instead.get(query, query)): claim for (probe, query), claim in builder.claims.items()
+    }
+    builder.given = {
+        (renamed[probe], instead.get(query, query)): distance for (probe, query), distance in builder.given.items()
+    }
+
+
+def _by_domain(builder: CurationBuilder) -> None:
+    """Makes one probe of all samples of a domain; what was claimed about single probes is claimed no more."""
+    members: dict[str, dict[str, None]] = {}
+    for probe in builder.probes.values():
+        for member in probe.members if probe.kind in TRAINED else ():
+            sample = builder.samples[member]
+            if not sample.domain:
+                fix = "give the rows a `group`"
+                raise InputError("training_set.by", f"a sample without a domain ({sample.name})", "a domain each", fix)
+            members.setdefault(sample.domain, {})[member] = None
+    builder.probes = {name: probe for name, probe in builder.probes.items() if probe.kind not in TRAINED}
+    builder.claims = {pair: claim for pair, claim in builder.claims.items() if pair[0] in builder.probes}
+    builder.given = {pair: distance for pair, distance in builder.given.items() if pair[0] in builder.probes}
+    for domain, some in members.items():
+        builder.probe(domain, list(some), "bundle")
