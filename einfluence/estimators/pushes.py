@@ -135,7 +135,10 @@ def estimates(
         scale: Of all.
         apart: Whether pushes come to ``product`` one by one, where it is not linear in them.
     """
-    return Estimates(_rows(scores(collector, pushes, queries, product, apart=apart), scale))
+    begun = time.perf_counter()
+    found = scores(collector, pushes, queries, product, apart=apart)
+    seconds = (time.perf_counter() - begun) / max(len(pushes.each), 1)
+    return Estimates(_rows(found, scale, seconds))
 
 
 def scores(
@@ -156,10 +159,8 @@ def scores(
     return (pushes.together(total) if apart else total).cpu().numpy()
 
 
-def _rows(found: npt.NDArray[np.float64], scale: float) -> Iterator[EstimatedRow]:
-    begun = time.perf_counter()
+def _rows(found: npt.NDArray[np.float64], scale: float, seconds: float) -> Iterator[EstimatedRow]:
     for index, column in enumerate(found.T):
         bad = int((~np.isfinite(column)).sum())
         failed = f"gradients that are no numbers, of {bad} of {len(column)} queries" if bad else None
-        seconds, begun = time.perf_counter() - begun, time.perf_counter()
         yield EstimatedRow(index, None if failed else scale * column, seconds, failed)
