@@ -51,9 +51,13 @@ def by_single_inverses(collector: Collector, items: Sequence[Item], damping: flo
         items: n samples.
         damping: Share of the mean square of their gradients' elements.
     """
+    groups, held = list(collector.groups(items)), dict[str, Features]()
 
     def product(name: str, own: Features) -> Callable[[Features], Tensor]:
-        known = mean_losses(collector.collect(items, [name])[name], items)
+        if name not in held:  # with those beside it that fit into memory, since all come from one pass
+            held.clear()
+            held.update(collector.collect(items, next(group for group in groups if name in group)))
+        known = mean_losses(held.pop(name), items)
         added = damping * second_moments(known).double().mean()
         onto = dot_products(known, own).double() / (added + squared_norms(known))[:, None] / len(items)
         if not added > 0:  # nothing depends on the parameter
