@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -46,18 +46,22 @@ def run(
 ) -> None:
     """Measure what the spec wants and the store lacks; then score it and write the report."""
     with _collecting_later():
-        from einfluence.run import nothing_to_do
         from einfluence.spec import load_spec
         from einfluence.store.store import Store
 
         quiet_prefect(verbose)
         file = spec or default_spec()
         opened, wanted = Store(store), load_spec(file)
+        # Where nothing was ever run there is something to do: the server starts before runners and torch are imported.
+        early = runner == "inline" and dask_address is None and not opened.runs()
+        until_it_answers = _server(None) if early else None
         where = usable(runner, dask_address, device)
+        from einfluence.run import nothing_to_do
+
         result = nothing_to_do(wanted, opened)
     if result is None:
         with told_when_stopped(opened):
-            result = _measured(file, wanted, opened, where, workers, device)
+            result = _measured(file, wanted, opened, where, workers, device, until_it_answers or _server(where))
     else:
         typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
     if as_json:
@@ -67,14 +71,24 @@ def run(
     raise typer.Exit(1 if result.failed else 0)
 
 
-def _measured(file: Path, spec: Spec, store: Store, runner: str, workers: int, device: str) -> Result:
-    """Runs the flow; Prefect's server starts while this process imports and loads what the flow needs."""
-    with _collecting_later():
+def _server(runner: str | None) -> Callable[[], None]:
+    """Starts Prefect's server, once a runner that is given was reached; returns what waits until it answers."""
+    from flows.server import server_for_a_run
+
+    if runner is not None:
         from einfluence.runners import reach
-        from flows.server import server_for_a_run, told_of_its_loss
 
         reach(runner)
-        until_it_answers = server_for_a_run()
+    return server_for_a_run()
+
+
+def _measured(
+    file: Path, spec: Spec, store: Store, runner: str, workers: int, device: str, until_it_answers: Callable[[], None]
+) -> Result:
+    """Runs the flow; Prefect's server starts while this process imports and loads what the flow needs."""
+    with _collecting_later():
+        from flows.server import told_of_its_loss
+
         import_module("einfluence.engine")
         from einfluence.prepare import load_ahead
         from einfluence.session import session_here
