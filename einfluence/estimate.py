@@ -113,9 +113,9 @@ def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Sessi
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{key.estimator}: {arm.label}, seed {key.seed}"
         seconds, memory, how = 0.0, 0, "nothing to do"
-        if blocks and arm.made_by.within:
+        if arm.made_by.within and (blocks or item.watches):
             within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
-            how = "comparing trainings of the set"
+            how = "comparing trainings of the set" if blocks else how
         elif blocks:
             with session.computing(base):
                 seconds, memory, how = _rehearsal(base, arm, key.seed, session.curation(folder), blocks)
@@ -130,7 +130,7 @@ def _of_trainings(
     base, members, (samples, _) = (
         session.base(item.measured, item.part.trust_remote_code), set_members(folder), session.curation(folder)
     )  # fmt: skip
-    wanted, blocks = missing_trainings(some, members, store, spec.shard or BLOCK)
+    wanted, blocks = missing_trainings(some, members, store, spec.shard or BLOCK, item.watch(folder))
     missing, key = sum(block.cells for block in blocks), some[0].trainings
     variants = [variant for block in blocks for variant in block.variants]
     recipe = OfASet.of(some[0].arm).recipe

@@ -57,7 +57,7 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
             cells, blocks = wanted_blocks(spec, folder, arm, key, store)
             wanted += cells
             missing += sum(block.cells for block in blocks)
-            if blocks and arm.made_by.within:
+            if arm.made_by.within and (blocks or item.watches):
                 within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
                 continue
             about = (store.url, base, item.curation, arm, key)
@@ -67,12 +67,13 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
                 fits.append(Fit(*about, remote, schedule))
             jobs += [Job(*about, (block,), keep, remote, state, schedule) for block in blocks]
         for key, some in by_trainings(within).items():
-            cells, lacking = missing_trainings(some, set_members(folder), store, spec.shard or BLOCK)
+            members, size = set_members(folder), spec.shard or BLOCK
+            cells, lacking = missing_trainings(some, members, store, size, item.watch(folder))
             wanted += cells
             missing += sum(block.cells for block in lacking)
             about = (store.url, base, item.curation, OfASet.of(some[0].arm), key)
             jobs += [Job(*about, (block,), keep, remote) for block in lacking]
-        attributions += within
+        attributions += [one for one in within if one.blocks]
     present = wanted - missing
     return Plan(wanted, present, tuple(jobs), tuple(fits), tuple(attributions), fixed=spec.shard is not None)
 

@@ -21,10 +21,10 @@ from einfluence.objectives import objectives
 from einfluence.predictors import resolved
 from einfluence.session import BASES, Session
 from einfluence.spec import Part, Spec, TrainedBase
-from einfluence.store.curations import sample_rows, set_members
+from einfluence.store.curations import sample_rows, set_members, set_queries
 from einfluence.store.store import Store
 from einfluence.training_set import Schedule
-from einfluence.trainings import set_rows
+from einfluence.trainings import Watch, set_rows
 
 TWICE = "samples of equal content"  # the gate of curation that counts them
 
@@ -51,6 +51,19 @@ class Prepared:
     def schedule(self) -> Schedule:
         """How the training set is gone through."""
         return (self.part.training_set or Schedule()).only(Schedule)
+
+    @property
+    def watches(self) -> int | None:
+        """After every how many steps the training on the whole set is watched; None where it is not."""
+        return self.part.training_set.watch if self.part.training_set else None
+
+    def watch(self, folder: Path) -> Watch | None:
+        """That, and what it is queried with: all that a probe of the set is.
+
+        Args:
+            folder: Of the curation.
+        """
+        return Watch(self.watches, set_queries(folder)) if self.watches else None
 
     def known(self, arm: Arm, folder: Path) -> str:
         """What an arm's cells know of beside their probe, as :meth:`.Arm.recipe_for` takes it.
@@ -105,6 +118,9 @@ def _add_set(item: Prepared, folder: Path, store: Store) -> None:
         raise InputError(where, found, "each sample once", "leave the others out, or raise `epochs`")
     if schedule.batch_size > n:
         raise InputError(f"{where}.batch_size", f"{schedule.batch_size} for a set of {n} samples", f"at most {n}")
+    if item.watches and item.watches >= schedule.steps(n):
+        found = f"{item.watches} for a training of {schedule.steps(n)} steps"
+        raise InputError(f"{where}.watch", found, "fewer steps than it has", "its end is scored in any case")
     unreadable = next((s for s in sample_rows(pq.read_table(folder / "samples.parquet")) if s.unreadable), None)
     if unreadable is not None and unreadable.sample_id in members.sample_ids:
         raise InputError(unreadable.source, "an image that cannot be read", "an image", "leave it out of the set")

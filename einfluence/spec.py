@@ -37,7 +37,7 @@ from einfluence.recipe import (
 )  # fmt: skip
 from einfluence.sizes import byte_count
 from einfluence.trained_base import TrainedBase
-from einfluence.training_set import Schedule
+from einfluence.training_set import TrainingSet
 from einfluence.yamlfile import Key, read
 
 __all__ = [
@@ -86,27 +86,6 @@ class Source(Model):
     split: str | None = Field(default=None, description="train, test, ... of a folder or hub id; null reads all")
     limit: Count | None = Field(default=None, description="how many items (a seeded draw); null takes all")
     seed: Seed = 0
-
-
-class FlipLabels(Model):
-    """Samples of a training set that get another class, drawn by content."""
-
-    share: Float = Field(default=0.1, gt=0, lt=1, description="of the samples")
-    seed: Seed = 0
-
-
-class TrainingSet(Schedule):
-    """The part's probes are trained on together, by this schedule. Its data may be named here as well as beside it."""
-
-    held_out: str | None = Field(
-        default=None, description="a file like `samples` whose rows are queries and never trained on"
-    )
-    by: Literal["sample", "domain"] = Field(
-        default="sample", description="what is left out: one sample, or all samples of a domain together"
-    )
-    flip_labels: FlipLabels | None = Field(
-        default=None, description="train on a share of the samples with a wrong class, to see what finds them"
-    )
 
 
 class Part(Model):

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from einfluence.keys import content_hash
-from einfluence.recipe import Count, Int, Model, Seed, changed
+from einfluence.recipe import Count, Float, Int, Model, Seed, changed
 
 
 class Schedule(Model):
@@ -53,6 +53,10 @@ class Schedule(Model):
             found += [tuple(order[start : start + self.batch_size]) for start in range(0, n, self.batch_size)]
         return found
 
+    def steps(self, n: int) -> int:
+        """How many steps it takes to go through a set of n samples."""
+        return self.epochs * -(-n // self.batch_size)
+
     def rates(self, steps: int) -> list[float]:
         """The share of the learning rate that each step takes.
 
@@ -67,6 +71,30 @@ class Schedule(Model):
         if self.lr_schedule == "linear":
             return 1.0 - gone
         return 0.5 * (1.0 + math.cos(math.pi * gone)) if self.lr_schedule == "cosine" else 1.0
+
+
+class FlipLabels(Model):
+    """Samples of a training set that get another class, drawn by content."""
+
+    share: Float = Field(default=0.1, gt=0, lt=1, description="of the samples")
+    seed: Seed = 0
+
+
+class TrainingSet(Schedule):
+    """The part's probes are trained on together, by this schedule. Its data may be named here as well as beside it."""
+
+    held_out: str | None = Field(
+        default=None, description="a file like `samples` whose rows are queries and never trained on"
+    )
+    by: Literal["sample", "domain"] = Field(
+        default="sample", description="what is left out: one sample, or all samples of a domain together"
+    )
+    watch: Count | None = Field(
+        default=None, description="score all queries after every so many steps of the training on the whole set"
+    )
+    flip_labels: FlipLabels | None = Field(
+        default=None, description="train on a share of the samples with a wrong class, to see what finds them"
+    )
 
 
 def shuffled(n: int, *key: object) -> list[int]:
@@ -111,21 +139,25 @@ class Members:
 
 @dataclass(frozen=True)
 class Variant:
-    """A training of a set that leaves some of its samples out.
+    """A training of a set that leaves some of its samples out, or stops before its end.
 
     Args:
-        kind: ``full``, ``without`` or ``subset``.
-        about: The probe that is left out, or the number of the subset; empty for the full one.
+        kind: ``full``, ``without``, ``subset`` or ``watched``.
+        about: The probe that is left out, the number of the subset, or that of the steps of a watched one; empty for
+            the full one.
         left_out: Positions of the samples of weight 0, ascending.
+        steps: After how many of the schedule's steps it stops; None goes to the end.
     """
 
-    kind: Literal["full", "without", "subset"]
+    kind: Literal["full", "without", "subset", "watched"]
     about: str = ""
     left_out: tuple[int, ...] = ()
+    steps: int | None = None
 
     def training_id(self, set_id: str) -> str:
         """Content hash of the set and of what is left out: however it came about, it is the same training."""
-        return content_hash(("training", set_id, self.left_out))
+        stops = () if self.steps is None else (self.steps,)
+        return content_hash(("training", set_id, self.left_out, *stops))
 
 
 FULL = Variant("full")
@@ -149,3 +181,8 @@ def subset(members: Members, number: int, share: float, seed: int) -> Variant:
     kept = min(max(round(share * n), 1), max(n - 1, 1))
     gone = shuffled(n, "subset", seed, number)[kept:]
     return Variant("subset", str(number), tuple(sorted({place for unit in gone for place in members.units[unit]})))
+
+
+def watched(every: int, steps: int) -> list[Variant]:
+    """The full training of so many steps, after every few of them; its end is :data:`FULL`."""
+    return [Variant("watched", str(step), steps=step) for step in range(every, steps, every)]

@@ -17,7 +17,7 @@ from einfluence.store.missing import missing_cells
 from einfluence.store.parts import CELL
 from einfluence.store.schema import DEFINED, TRAINING
 from einfluence.store.store import ArmKey, CellBlock, Store
-from einfluence.training_set import Members, Schedule, Variant
+from einfluence.training_set import Members, Schedule, Variant, watched
 
 VERSION = "1"  # of the definition of a training's numbers; raise those of the estimators that compare them with it
 
@@ -70,6 +70,19 @@ class Attribution:
         return self.arm.made_by.implementation.variants(self.arm, members, self.key.seed, probe_ids)
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What the training on a whole set says before its end.
+
+    Args:
+        every: So many steps.
+        query_ids: What it is queried with.
+    """
+
+    every: int
+    query_ids: tuple[str, ...]
+
+
 def key_of(base_id: str, arm: OfASet, seed: int) -> ArmKey:
     """The arm of the trainings of a base."""
     return ArmKey(base_id, TRAINING, arm.recipe_id, seed, VERSION)
@@ -84,7 +97,11 @@ def by_trainings(attributions: Iterable[Attribution]) -> dict[ArmKey, list[Attri
 
 
 def missing_trainings(
-    attributions: Sequence[Attribution], members: Members, store: Store, size: int
+    attributions: Sequence[Attribution],
+    members: Members,
+    store: Store,
+    size: int,
+    watch: Watch | None = None,
 ) -> tuple[int, list[TrainingBlock]]:
     """What some arms need of the same set and way of training.
 
@@ -93,6 +110,7 @@ def missing_trainings(
         members: The training set.
         store: The store.
         size: Most trainings in a block.
+        watch: How the training on the whole set is watched.
 
     Returns:
         The number of pairs of training and query that they need, and the blocks that the store lacks.
@@ -109,6 +127,10 @@ def missing_trainings(
                 if name not in queries:
                     own[-1][name], queries[name] = variant, {}
                 queries[name].update(dict.fromkeys(block.query_ids))
+    if watch is not None:
+        some = watched(watch.every, schedule.steps(len(members.sample_ids)))
+        own.append({variant.training_id(set_id): variant for variant in some})
+        queries |= {name: dict.fromkeys(watch.query_ids) for name in own[-1]}
     present = store.part_paths("influence", key)
     blocks = [
         TrainingBlock(one.probe_ids, one.query_ids, since, schedule, tuple(variants[name] for name in one.probe_ids))

@@ -25,9 +25,9 @@ from einfluence.estimators.training import trained, trained_base, with_steps
 from einfluence.estimators.within import TrainingScores
 from einfluence.objectives import encode
 from einfluence.samples import Sample
-from einfluence.spec import LeaveOneOut, Schedule, Subsets, Tuning, load_spec
+from einfluence.spec import LeaveOneOut, Subsets, Tuning, load_spec
 from einfluence.store.store import ArmKey
-from einfluence.training_set import FULL, Members, shuffled, subset, without
+from einfluence.training_set import FULL, Members, Schedule, shuffled, subset, without
 from einfluence.trainings import VERSION
 
 TEXTS = {

@@ -10,7 +10,7 @@ from einfluence.curate.images.corrupt import wrong_label
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import IMAGE_CLASS, Probe, Sample
-from einfluence.spec import FlipLabels, TrainingSet
+from einfluence.training_set import FlipLabels, TrainingSet
 
 FLIPPED = "labels flipped"
 AT_ODDS = "labels not flipped (the sample with that label is there already)"

@@ -112,11 +112,32 @@ def train(base: Base, recipe: Recipe, probe: Probe, seed: int, copied: Copy | No
     of 0. A loss that is not finite ends the training and is reported in ``failed``. ``copied`` is a
     :func:`trainable_copy` that was made already.
     """
-    start = time.perf_counter()
     training = as_training(probe, recipe.steps)
+    [tuned] = watch(base, recipe, training, (len(training.steps),), seed, copied)
+    return tuned
+
+
+def watch(
+    base: Base, recipe: Recipe, training: Training[Item], stops: Sequence[int], seed: int, copied: Copy | None = None
+) -> Iterator[Tuned]:
+    """As :func:`train`, and what the training has left behind after each of some numbers of its steps, ascending.
+
+    One that fails is the last.
+    """
+    start = time.perf_counter()
     model, trained = copied or trainable_copy(base, recipe, seed)
     losses: list[float] = []
     grad_norm = math.nan
+
+    def left() -> Tuned:
+        updates = layer_updates(base, model, recipe)
+        update_norm = math.sqrt(sum(change**2 for change, _ in updates.values()))
+        failed = None if math.isfinite(update_norm) else f"weights are not finite after {len(losses)} steps"
+        delta = {name: parameter.detach().clone() for name, parameter in trained.items()}
+        return Tuned(delta, [*losses], grad_norm, update_norm, updates, time.perf_counter() - start, failed)
+
+    if 0 in stops:
+        yield left()
     for stage in training.stages:
         optimizer = make_optimizer(recipe, list(trained.values()))
         for step in stage:
@@ -125,7 +146,8 @@ def train(base: Base, recipe: Recipe, probe: Probe, seed: int, copied: Copy | No
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 seconds, failed = time.perf_counter() - start, f"loss is {losses[-1]} at step {len(losses)}"
-                return Tuned({}, losses, grad_norm, math.nan, seconds=seconds, failed=failed)
+                yield Tuned({}, losses, grad_norm, math.nan, seconds=seconds, failed=failed)
+                return
             optimizer.zero_grad()
             if wanted.items:
                 loss.backward()  # pyright: ignore[reportUnknownMemberType]
@@ -136,11 +158,8 @@ def train(base: Base, recipe: Recipe, probe: Probe, seed: int, copied: Copy | No
             grad_norm = norm if len(losses) == 1 else grad_norm
             set_rate(recipe, optimizer, step.rate)
             optimizer.step()
-    updates = layer_updates(base, model, recipe)
-    update_norm = math.sqrt(sum(change**2 for change, _ in updates.values()))
-    failed = None if math.isfinite(update_norm) else f"weights are not finite after {len(losses)} steps"
-    delta = {name: parameter.detach().clone() for name, parameter in trained.items()}
-    return Tuned(delta, losses, grad_norm, update_norm, updates, time.perf_counter() - start, failed)
+            if len(losses) in stops:
+                yield left()
 
 
 def _give_zero(parameters: Iterable[torch.Tensor], loss: torch.Tensor) -> None:

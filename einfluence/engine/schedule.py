@@ -94,6 +94,13 @@ class Training(Generic[T]):
         """The same training on changed items."""
         return Training(tuple(change(item) for item in self.items), self.stages)
 
+    def until(self, steps: int) -> Training[T]:
+        """Its first steps alone, at the rates that they have in the whole."""
+        stages: list[tuple[Step, ...]] = []
+        for stage in self.stages:
+            stages.append(stage[: max(steps - sum(map(len, stages)), 0)])
+        return replace(self, stages=tuple(stage for stage in stages if stage))
+
     def weighted(self, weights: Mapping[int, float]) -> Training[T]:
         """The same training with other weights: by the index of an item, 1 for those that are not named."""
 

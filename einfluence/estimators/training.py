@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from einfluence import engine
 from einfluence.arms import OfASet
+from einfluence.engine.definition import watch
+from einfluence.engine.measurement import Tuned
 from einfluence.engine.trained import parameters
 from einfluence.engine.trained import trained_base as with_parameters
 from einfluence.estimators.finetune import kept_trainings
@@ -50,11 +53,37 @@ def training_block(
     Raises:
         InputError: When a sample does not fit the base.
     """
-    trainings = trainings_of(base, samples, schedule, seed, variants.values())
+    trainings = trainings_of(base, samples, schedule, seed, list(variants.values()))
     asked = list(encode_all(base, queries))
     recipe = with_steps(recipe, schedule, len(samples))
-    found = engine.measure(base, recipe, trainings, asked, seed, kept=kept_trainings(map(kept, variants)))
+    earlier = kept_trainings(map(kept, variants))
+    whole = trainings_of(base, samples, schedule, seed, [FULL])[0]
+    stops = {each.steps: i for i, each in enumerate(variants.values()) if each.steps and i not in earlier}
+    seen = _watched(base, recipe, whole, stops, seed)
+    known = earlier | {index: tuned.delta for index, tuned in seen.items()}
+    before, rows = engine.measure(base, recipe, trainings, asked, seed, kept=known)
+    found = engine.Measurement(before, (_as_seen(row, seen.get(row.probe)) for row in rows))
     return measured(base, list(variants), queries, found, on_probe)
+
+
+def _watched(
+    base: Base, recipe: Recipe, whole: engine.Training[engine.Item], stops: Mapping[int, int], seed: int
+) -> dict[int, Tuned]:
+    """What one training had left behind after some of its steps, by what ``stops`` has for their number.
+
+    It is taken by the definition, which can stop anywhere, and ends with the last of them.
+    """
+    if not stops:
+        return {}
+    each = watch(base, recipe, whole.until(max(stops)), sorted(stops), seed)
+    return {stops[len(tuned.losses)]: tuned for tuned in each if not tuned.failed}
+
+
+def _as_seen(row: engine.MeasuredRow, seen: Tuned | None) -> engine.MeasuredRow:
+    """Losses and norms of a training that was watched, unless the engine had to take it anew."""
+    if seen is None or row.tuned.losses or row.tuned.failed:
+        return row
+    return row._replace(tuned=replace(seen, engine=row.tuned.engine, fallback=row.tuned.fallback))
 
 
 def trained(
@@ -117,17 +146,20 @@ def trained_base(
 
 
 def trainings_of(
-    base: Base, samples: Sequence[Sample], schedule: Schedule, seed: int, variants: Iterable[Variant]
+    base: Base, samples: Sequence[Sample], schedule: Schedule, seed: int, variants: Sequence[Variant]
 ) -> list[engine.Training[engine.Item]]:
-    """What copies of a base are trained on, in the same batches, each without the samples that a variant leaves out."""
+    """What copies of a base are trained on, in the same batches, each without what a variant leaves out."""
     whole = whole_training(list(encode_all(base, samples)), schedule, seed)
-    return [whole.weighted(dict.fromkeys(each.left_out, 0.0)) if each.left_out else whole for each in variants]
+    some = [whole.weighted(dict.fromkeys(each.left_out, 0.0)) if each.left_out else whole for each in variants]
+    return [
+        training if each.steps is None else training.until(each.steps)
+        for training, each in zip(some, variants, strict=True)
+    ]
 
 
 def with_steps(recipe: Tuning, schedule: Schedule, n: int) -> Recipe:
     """The recipe as engines take it, with the number of steps of a schedule."""
-    steps = schedule.epochs * -(-n // schedule.batch_size)
-    return Recipe(**dict(recipe.only(Tuning)), steps=steps)
+    return Recipe(**dict(recipe.only(Tuning)), steps=schedule.steps(n))
 
 
 def whole_training(items: Sequence[engine.Item], schedule: Schedule, seed: int) -> engine.Training[engine.Item]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from einfluence.errors import InputError
@@ -103,6 +104,13 @@ def set_members(folder: Path) -> Members:
     curation's folder is named by its content.
     """
     return members_of(*(pq.read_table(folder / f"{name}.parquet") for name in ("probes", "probe_members")))
+
+
+def set_queries(folder: Path) -> tuple[str, ...]:
+    """The queries of all probes of a curation that are in its training set."""
+    of_these = pc.field("probe_id").isin(list(set_members(folder).probes))
+    rows = pq.read_table(folder / "relations.parquet", columns=["query_id"], filters=of_these)
+    return tuple(rows["query_id"].unique().to_pylist())
 
 
 def members_of(probes: pa.Table, probe_members: pa.Table) -> Members:

@@ -206,8 +206,11 @@ TRAINING_SET_MEMBERS = _table(
 _TRAINING: dict[str, tuple[Any, str]] = {
     "training": (_id, "content hash of the training set and of the samples that are left out"),
     "training_set": (_id, "the training set"),
-    "kind": (pa.string(), "full, without (a probe), or subset"),
-    "about": (pa.string(), "probe_id of the probe that is left out, number of the subset; empty for the full one"),
+    "kind": (pa.string(), "full, without (a probe), subset, or watched (the full one before its end)"),
+    "about": (
+        pa.string(),
+        "probe_id of the probe left out, number of the subset, steps watched; empty for the full one",
+    ),
 }
 
 TRAININGS = _table(
@@ -236,6 +239,7 @@ TRAINING_SCORES = _table(
     recipe=(_id, "adapter and optimizer"),
     seed=(pa.int64(), "the seed"),
     training=(_id, "the training"),
+    step=(pa.int32(), "after how many steps it was watched; null at the end of a training"),
     query_id=(_id, "sample_id of the query"),
     logprob=(pa.float64(), "nats, summed over the target's tokens, after the training"),
     logprob_base=(pa.float64(), "the same, before it"),

@@ -5,19 +5,25 @@ cells as (
     select * from training_influence
 ),
 
+definitions as (
+    select * from trainings_defined
+),
+
 final as (
     select
-        base,
-        recipe,
-        seed,
-        probe_id as training,
-        query_id,
-        logprob_after as logprob,
-        logprob_before as logprob_base,
-        n_tokens,
-        rank_after as rank,
-        engine_version
+        cells.base,
+        cells.recipe,
+        cells.seed,
+        cells.probe_id as training,
+        if(definitions.kind = 'watched', cast(definitions.about as integer), null) as step,
+        cells.query_id,
+        cells.logprob_after as logprob,
+        cells.logprob_before as logprob_base,
+        cells.n_tokens,
+        cells.rank_after as rank,
+        cells.engine_version
     from cells
+    left join definitions on cells.probe_id = definitions.training
 )
 
 select * from final
