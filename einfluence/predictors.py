@@ -270,6 +270,42 @@ class DataInf(Curved):
     estimator: Literal["datainf"] = "datainf"
 
 
+class Inverting(Damped):
+    """Which curvature is inverted as a whole."""
+
+    damping: Float = Field(
+        default=0.1, gt=0, description="added to the curvature, as a share of the mean square of gradients' elements"
+    )
+    curvature: Literal["gauss_newton", "hessian"] = Field(
+        default="gauss_newton", description="of the set's mean loss; second derivatives as they are may be negative"
+    )
+
+
+class Inverted(Curved):
+    """By the inverse of the curvature of all parameters together."""
+
+    recipe: Inverting = Inverting()
+
+
+class Exact(Inverted):
+    """By conjugate gradients, for each probe."""
+
+    estimator: Literal["exact"] = "exact"
+
+
+class OfEigenvectors(Inverting):
+    """How many eigenvectors the inverse is made of."""
+
+    eigenvectors: Count = Field(default=32, description="of the curvature, those of the largest values")
+
+
+class Lanczos(Inverted):
+    """By the largest eigenvectors of the curvature."""
+
+    estimator: Literal["lanczos"] = "lanczos"
+    recipe: OfEigenvectors = OfEigenvectors()
+
+
 register(Estimator("unrolled", "1", Unrolled, "einfluence.estimators.unrolled", predicts=ALONE + IN_A_SET))
 register(Estimator("data_value", "1", DataValue, "einfluence.estimators.data_value", predicts=ALONE + IN_A_SET))
 register(Estimator("source", "1", Source, "einfluence.estimators.source", predicts=ALONE + IN_A_SET))
@@ -279,3 +315,5 @@ register(Estimator("tracin", "1", TracIn, "einfluence.estimators.tracin", predic
 register(Estimator("ekfac", "1", Ekfac, "einfluence.estimators.ekfac", fits=True, predicts=ALONE + IN_A_SET))
 register(Estimator("fisher", "1", Fisher, "einfluence.estimators.fisher", fits=True, predicts=ALONE + IN_A_SET))
 register(Estimator("datainf", "1", DataInf, "einfluence.estimators.datainf", predicts=IN_A_SET))
+register(Estimator("exact", "1", Exact, "einfluence.estimators.exact", predicts=IN_A_SET))
+register(Estimator("lanczos", "1", Lanczos, "einfluence.estimators.lanczos", fits=True, predicts=IN_A_SET))

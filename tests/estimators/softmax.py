@@ -1,4 +1,4 @@
-"""Softmax regression in NumPy: what oracles of estimators are computed with."""
+"""Softmax regression: what oracles of estimators are computed with in NumPy, and estimators as a run has them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from einfluence.arms import LeaveOneOut, estimators
 from einfluence.engine.measurement import ImageItem
+from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base, BaseInfo
 from einfluence.objectives.image_class import ImageClass
-from einfluence.samples import Sample
+from einfluence.predictors import Estimate
+from einfluence.recipe import Tuning
+from einfluence.samples import ProbeSamples, Sample
+from einfluence.training_set import Schedule
 
 Array = npt.NDArray[np.float64]
 CLASSES = 3
+SCHEDULE = Schedule(epochs=6, batch_size=10)
+TUNING = Tuning.model_validate(
+    {"adapter": "full", "optimizer": "sgd", "lr": 0.3, "weight_decay": 0.01, "dtype": "float64"}
+)
 
 
 @dataclass(frozen=True)
@@ -136,3 +145,17 @@ def data_values(some: Problem, batches: Sequence[Sequence[int]], how: Mapping[st
             scale = lr
         theta, d_theta = theta - scale * moment, d_theta - scale * d_moment
     return d_theta @ gradients(theta, *some.queries).T
+
+
+def estimated(some: Problem, name: str, seed: int, **recipe: object) -> Array:
+    """What a registered estimator says of leaving each point out, (n, Q)."""
+    kind = estimators()[name]
+    arm = kind.arm.model_validate({"stands_for": LeaveOneOut(recipe=TUNING), "recipe": {"dtype": "float64", **recipe}})
+    assert isinstance(arm, Estimate)
+    module, samples = kind.implementation, some.samples
+    within = TrainedSet(samples, SCHEDULE, tuple((place,) for place in range(len(samples))))
+    state = module.fit(some.base, arm, seed, samples, within=within) if kind.fits else None
+    probes = [ProbeSamples((sample,)) for sample in samples]
+    given = {"kept": lambda _: None, "state": state, "within": within}
+    found = module.block(some.base, arm, seed, probes, some.asked_samples, **given)
+    return np.stack([row.influence for row in found.rows])

@@ -12,19 +12,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from einfluence import engine
-from einfluence.arms import Arm, LeaveOneOut, Subsets, estimators
+from einfluence.arms import Arm, LeaveOneOut, Subsets
 from einfluence.estimators.training import trainings_of, with_steps
-from einfluence.estimators.within import TrainedSet, TrainingScores
-from einfluence.predictors import Estimate
-from einfluence.recipe import Tuning
-from einfluence.samples import ProbeSamples
-from einfluence.training_set import Members, Schedule
-from tests.estimators.softmax import Array, Problem, problem
-
-SCHEDULE = Schedule(epochs=6, batch_size=10)
-TUNING = Tuning.model_validate(
-    {"adapter": "full", "optimizer": "sgd", "lr": 0.3, "weight_decay": 0.01, "dtype": "float64"}
-)
+from einfluence.estimators.within import TrainingScores
+from einfluence.training_set import Members
+from tests.estimators.softmax import SCHEDULE, TUNING, Array, Problem, estimated, problem
 
 
 def by_trainings(some: Problem, arm: Arm, seed: int) -> Array:
@@ -39,20 +31,6 @@ def by_trainings(some: Problem, arm: Arm, seed: int) -> Array:
         np.stack([row.logprob for row in rows]), np.stack([row.rank for row in rows]), rows[0].n_tokens, {}
     )
     return np.stack([one.change["influence"] for one in module.attributed(arm, members, seed, names, scores)])
-
-
-def estimated(some: Problem, name: str, seed: int, **recipe: object) -> Array:
-    """What a registered estimator says of leaving each point out, (n, Q)."""
-    kind = estimators()[name]
-    arm = kind.arm.model_validate({"stands_for": LeaveOneOut(recipe=TUNING), "recipe": {"dtype": "float64", **recipe}})
-    assert isinstance(arm, Estimate)
-    module, samples = kind.implementation, some.samples
-    within = TrainedSet(samples, SCHEDULE, tuple((place,) for place in range(len(samples))))
-    state = module.fit(some.base, arm, seed, samples, within=within) if kind.fits else None
-    probes = [ProbeSamples((sample,)) for sample in samples]
-    given = {"kept": lambda _: None, "state": state, "within": within}
-    found = module.block(some.base, arm, seed, probes, some.asked_samples, **given)
-    return np.stack([row.influence for row in found.rows])
 
 
 def ranked(found: Array, truth: Array) -> float:
