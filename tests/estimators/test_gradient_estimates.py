@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from einfluence.estimators.datainf import by_single_inverses
 from einfluence.estimators.ekfac import by_factors, factors
 from einfluence.estimators.fisher import by_inverses, inverses, projected
 from einfluence.estimators.grad_dot import first_of_adam, plain
-from einfluence.estimators.pushes import Push, Pushes, scores
+from einfluence.estimators.pushes import Push, Pushes, estimates, scores
 from einfluence.predictors import Ekfac, Projected
 from einfluence.recipe import Recipe
 from tests.engine.random_models import text_base, texts
@@ -192,3 +193,18 @@ def test_tracin_within_a_set_is_its_formula() -> None:
 def test_a_curvature_of_one_sample_is_refused() -> None:
     with pytest.raises(InputError, match="1 sample to take the curvature of `ekfac` over"):
         curvature_items(text_base("gpt2"), Ekfac(), [object()])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_probe_whose_gradients_are_no_numbers_fails_alone(apart: bool) -> None:
+    some, _, collector = toy()
+    items = list(some.items[:5])
+    right = list(estimates(collector, once(items), some.asked, plain, 2.0).rows)
+    items[2] = replace(items[2], pixels=np.full_like(items[2].pixels, np.nan))
+    product = first_of_adam(1e-8) if apart else plain
+    rows = list(estimates(collector, once(items), some.asked, product, 2.0, apart=apart).rows)
+    assert [row.failed is None for row in rows] == [True, True, False, True, True] and rows[2].influence is None
+    assert rows[2].failed == "gradients that are no numbers, of 7 of 7 queries"
+    if not apart:
+        for place in (0, 1, 3, 4):
+            assert np.array_equal(rows[place].influence, right[place].influence)  # type: ignore[arg-type]
