@@ -76,11 +76,20 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
         if isinstance(block, TrainingBlock):
             members, tuning = set_members(folder), cast("OfASet", arm).recipe
             store.add_definitions(definitions(members, block))
-            some = [samples[name] for name in members.sample_ids]
+            some, later = ([samples[name] for name in names] for names in (members.sample_ids, members.later))
             variants = dict(zip(block.probe_ids, block.variants, strict=True))
             with session.computing(base):
                 yield training_block(
-                    base, tuning, seed, some, block.schedule, variants, queries, kept=kept, on_probe=on_probe
+                    base,
+                    tuning,
+                    seed,
+                    some,
+                    block.schedule,
+                    variants,
+                    queries,
+                    kept=kept,
+                    later=later,
+                    on_probe=on_probe,
                 )
             continue
         probes = {probe: curated[probe] for probe in block.probe_ids}

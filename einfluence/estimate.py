@@ -137,12 +137,13 @@ def _of_trainings(
     label = f"trainings of the set, {recipe.label}, seed {key.seed}"
     if not blocks:
         return Row(item.part.name, label, wanted, 0, 0, 0.0, 0, "nothing to do")
-    own = [samples[name] for name in members.sample_ids]
+    own, later = ([samples[name] for name in names] for names in (members.sample_ids, members.later))
     queries = [samples[name] for name in max((block.query_ids for block in blocks), key=len)]
     with session.computing(base):
-        trainings = trainings_of(base, own, item.schedule, key.seed, variants)
+        trainings = trainings_of(base, own, item.schedule, key.seed, variants, later)
         asked = list(encode_all(base, queries))
-        found = engine.forecast(base, with_steps(recipe, item.schedule, len(own)), trainings, asked, key.seed)
+        whole = with_steps(recipe, item.schedule, len(own), len(later))
+        found = engine.forecast(base, whole, trainings, asked, key.seed)
     how = f"{found.path} ({found.why})"
     return Row(item.part.name, label, wanted, missing, len(variants), found.seconds, found.bytes, how)
 

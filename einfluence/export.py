@@ -52,10 +52,10 @@ def export(
     base = session.base(training.base, chosen.trust_remote_code)
     kept = None if store is None else store.kept_deltas(training.key, [training.training_id]).get(training.training_id)
     samples, recipe = list(training.samples.values()), training.recipe
-    whole = with_steps(recipe, training.schedule, len(samples))
+    whole = with_steps(recipe, training.schedule, len(samples), len(training.later))
     with session.computing(base):
         try:
-            delta = trained(base, recipe, training.seed, samples, training.schedule, kept=kept)
+            delta = trained(base, recipe, training.seed, samples, training.schedule, later=training.later, kept=kept)
         except RuntimeError as error:
             raise InputError(f"parts.{chosen.name}", str(error), "a training that ends with finite weights") from error
         if recipe.adapter.kind == "lora" and not merged:

@@ -48,7 +48,8 @@ class FullTraining:
     Args:
         base: What is trained.
         samples: The set, by sample_id in order.
-        schedule: How it is gone through.
+        later: The samples of a second stage.
+        schedule: How they are gone through.
         recipe: How it is trained.
         seed: Of the start values and the order.
         trust_remote_code: Whether the base's own Python files may be run.
@@ -56,6 +57,7 @@ class FullTraining:
 
     base: BaseInfo
     samples: Mapping[str, Sample]
+    later: Sequence[Sample]
     schedule: Schedule
     recipe: Tuning
     seed: int
@@ -69,7 +71,8 @@ class FullTraining:
     @property
     def training_id(self) -> str:
         """Its name in the store."""
-        return FULL.training_id(Members(tuple(self.samples), {}).set_id(self.schedule))
+        later = tuple(sample.sample_id for sample in self.later)
+        return FULL.training_id(Members(tuple(self.samples), {}, later).set_id(self.schedule))
 
 
 def part_base(spec: Spec, part: Part, session: Session | None = None) -> BaseInfo:
@@ -113,15 +116,15 @@ def full_training(spec: Spec, part: Part, which: TrainedBase, session: Session) 
     recipe, schedule, seed = _way(part, which)
     curated = curated_part(spec, part, session)
     samples = {sample.sample_id: sample for sample in sample_rows(curated.samples)}
-    members = members_of(curated.probes, curated.probe_members)
-    own = {name: samples[name] for name in members.sample_ids}
-    return FullTraining(part_base(spec, part, session), own, schedule, recipe, seed, part.trust_remote_code)
+    members = members_of(curated.probes, curated.probe_members, curated.later)
+    own, later = {name: samples[name] for name in members.sample_ids}, [samples[name] for name in members.later]
+    return FullTraining(part_base(spec, part, session), own, later, schedule, recipe, seed, part.trust_remote_code)
 
 
 def _way(part: Part, which: TrainedBase) -> tuple[Tuning, Schedule, int]:
     """How a part trains on its set, and by which seed."""
     recipe, schedule = which.tuning(part.arms), (part.training_set or Schedule()).only(Schedule)
-    return recipe, schedule, which.seed_of(part.seeds, recipe.draws or schedule.shuffle_seed is not None)
+    return recipe, schedule, which.seed_of(part.seeds, recipe.draws or schedule.draws)
 
 
 def _trained(spec: Spec, part: Part, which: TrainedBase, session: Session | None) -> BaseInfo:
@@ -152,9 +155,8 @@ def _train(training: FullTraining, folder: Path, session: Session, where: str) -
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, session.computing(base):
         try:
-            after = trained_base(
-                base, training.recipe, training.seed, list(training.samples.values()), training.schedule
-            )
+            own = list(training.samples.values())
+            after = trained_base(base, training.recipe, training.seed, own, training.schedule, later=training.later)
         except RuntimeError as error:
             raise InputError(where, str(error), "one that ends with weights that are finite", "lower `lr`") from error
         made = Path(scratch) / "base"

@@ -19,6 +19,7 @@ from einfluence.keys import content_hash
 from einfluence.models.base import BaseInfo
 from einfluence.objectives import objectives
 from einfluence.predictors import resolved
+from einfluence.samples import Curated
 from einfluence.session import BASES, Session
 from einfluence.spec import Part, Spec, TrainedBase
 from einfluence.store.curations import sample_rows, set_members, set_queries
@@ -78,7 +79,7 @@ class Prepared:
 
     def draws(self, arm: Arm) -> bool:
         """Whether a seed changes anything: start values, the order of a training set, or which of it are drawn."""
-        return arm.draws or (arm.in_a_set and self.schedule.shuffle_seed is not None)
+        return arm.draws or (arm.in_a_set and self.schedule.draws)
 
 
 def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
@@ -93,7 +94,7 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     store.open_for_writing()
     if store.curation(found.curation) is None:
         curated = curated_part(spec, part, session)
-        store.add_curation(found.curation, curated, {"origin": study, "part": json.loads(part.model_dump_json())})
+        store.add_curation(found.curation, curated, _noted(study, part, curated))
     store.add_rows("bases", [_base_row(found.base)])
     folder = store.root / "curations" / found.curation
     if part.training_set is not None:
@@ -101,6 +102,12 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     store.add_rows("recipes", [_recipe_row(found, arm, folder) for arm in found.arms])
     store.point_study(study, found.curation, order=time.time_ns())
     return found
+
+
+def _noted(study: str, part: Part, curated: Curated) -> dict[str, Any]:
+    """What a curation's ``done.json`` says of it."""
+    about = {"origin": study, "part": json.loads(part.model_dump_json())}
+    return {**about, "later": list(curated.later)} if curated.later else about
 
 
 def _add_set(item: Prepared, folder: Path, store: Store) -> None:
@@ -118,8 +125,16 @@ def _add_set(item: Prepared, folder: Path, store: Store) -> None:
         raise InputError(where, found, "each sample once", "leave the others out, or raise `epochs`")
     if schedule.batch_size > n:
         raise InputError(f"{where}.batch_size", f"{schedule.batch_size} for a set of {n} samples", f"at most {n}")
-    if item.watches and item.watches >= schedule.steps(n):
-        found = f"{item.watches} for a training of {schedule.steps(n)} steps"
+    if schedule.then is not None and schedule.then.batch_size > len(members.later):
+        found = f"{schedule.then.batch_size} for {len(members.later)} samples"
+        raise InputError(f"{where}.then.batch_size", found, f"at most {len(members.later)}")
+    estimates = next((arm.estimator for arm in item.arms if arm.in_a_set and not arm.made_by.within), None)
+    if schedule.then is not None and estimates:
+        found = f"the estimate `{estimates}` of trainings in two stages"
+        raise InputError(f"{where}.then", found, "`leave_one_out` and `subsets` alone", "leave the estimate out")
+    steps = schedule.all_steps(n, len(members.later))
+    if item.watches and item.watches >= steps:
+        found = f"{item.watches} for a training of {steps} steps"
         raise InputError(f"{where}.watch", found, "fewer steps than it has", "its end is scored in any case")
     unreadable = next((s for s in sample_rows(pq.read_table(folder / "samples.parquet")) if s.unreadable), None)
     if unreadable is not None and unreadable.sample_id in members.sample_ids:

@@ -143,7 +143,7 @@ class Curated:
 
     ``relations`` has one row for every wanted (probe, query) pair, so it is also the list of wanted pairs; the ids of
     pairs may be dictionary-coded. ``report`` counts what was made and what the quality gates found: rows of (gate,
-    count, example).
+    count, example). ``later`` are the samples of a training set's second stage, by sample_id in order.
     """
 
     samples: pa.Table
@@ -152,3 +152,4 @@ class Curated:
     relations: pa.Table
     distances: pa.Table
     report: pa.Table
+    later: tuple[str, ...] = ()

@@ -249,6 +249,8 @@ class Part(Model):
             raise ValueError("`by: domain` beside samples, images or a source: facts are claimed about one by one")
         if self.training_set is not None and self.training_set.held_out and self.samples is None:
             raise ValueError("`held_out` beside `samples` only: facts, images and sources have queries of their own")
+        if self.training_set is not None and self.training_set.then and self.samples is None:
+            raise ValueError("`then` beside `samples` only: facts, images and sources have no second stage")
         return self
 
 

@@ -15,8 +15,8 @@ from einfluence.keys import content_hash
 from einfluence.recipe import Count, Float, Int, Model, Seed, changed
 
 
-class Schedule(Model):
-    """How often, in which order and how fast a training set is gone through."""
+class Stage(Model):
+    """How often, in which order and how fast some samples are gone through."""
 
     epochs: Count = Field(default=1, description="how often each sample is trained on")
     batch_size: Count = Field(default=8, description="samples a step; the last batch of an epoch may be smaller")
@@ -73,6 +73,48 @@ class Schedule(Model):
         return 0.5 * (1.0 + math.cos(math.pi * gone)) if self.lr_schedule == "cosine" else 1.0
 
 
+class SecondStage(Stage):
+    """More steps, on other samples than those of the set, with an optimizer that begins anew."""
+
+    samples: str = Field(
+        description="a file like `samples`, whose rows are trained on after the set, and never left out"
+    )
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What of it can change a number, beside what its samples are."""
+        return changed(self, but=("samples",))
+
+
+class Schedule(Stage):
+    """How a training set is gone through, and what is trained on after it."""
+
+    then: SecondStage | None = Field(
+        default=None, description="a second stage: more steps on other samples, which is part of every training"
+    )
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What of it can change a number."""
+        own = changed(self, but=("then",))
+        return own if self.then is None else {**own, "then": self.then.key}
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        own = super().label
+        return own if self.then is None else f"{own}, then {self.then.label}"
+
+    @property
+    def draws(self) -> bool:
+        """Whether a seed changes an order."""
+        return self.shuffle_seed is not None or (self.then is not None and self.then.shuffle_seed is not None)
+
+    def all_steps(self, n: int, later: int = 0) -> int:
+        """How many steps it takes to go through a set of n samples, and so many of a second stage."""
+        return self.steps(n) + (0 if self.then is None else self.then.steps(later))
+
+
 class FlipLabels(Model):
     """Samples of a training set that get another class, drawn by content."""
 
@@ -110,20 +152,22 @@ class Members:
     Args:
         sample_ids: In order.
         probes: The positions of each probe's samples, by probe_id: what is left out together.
+        later: The samples of a second stage, in order: they are in every training, and none of the set's.
     """
 
     sample_ids: tuple[str, ...]
     probes: Mapping[str, tuple[int, ...]]
+    later: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, probes: Mapping[str, Sequence[str]]) -> Members:
-        """Those of the probes, by their sample_ids, in the order in which they come first."""
+    def of(cls, probes: Mapping[str, Sequence[str]], later: Sequence[str] = ()) -> Members:
+        """Those of the probes, by their sample_ids, in the order in which they come first, and a second stage's."""
         position: dict[str, int] = {}
         for members in probes.values():
             for member in members:
                 position.setdefault(member, len(position))
         places = {name: tuple(sorted({position[member] for member in members})) for name, members in probes.items()}
-        return cls(tuple(position), places)
+        return cls(tuple(position), places, tuple(later))
 
     @cached_property
     def units(self) -> tuple[tuple[int, ...], ...]:
@@ -133,8 +177,9 @@ class Members:
         return tuple(dict.fromkeys(groups))
 
     def set_id(self, schedule: Schedule) -> str:
-        """Content hash of the samples in order and of how they are gone through."""
-        return content_hash(("training set", self.sample_ids, schedule.key))
+        """Content hash of the samples in order and of how they are gone through, second stage included."""
+        later = (self.later,) if self.later else ()
+        return content_hash(("training set", self.sample_ids, schedule.key, *later))
 
 
 @dataclass(frozen=True)

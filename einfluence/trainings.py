@@ -128,7 +128,7 @@ def missing_trainings(
                     own[-1][name], queries[name] = variant, {}
                 queries[name].update(dict.fromkeys(block.query_ids))
     if watch is not None:
-        some = watched(watch.every, schedule.steps(len(members.sample_ids)))
+        some = watched(watch.every, schedule.all_steps(len(members.sample_ids), len(members.later)))
         own.append({variant.training_id(set_id): variant for variant in some})
         queries |= {name: dict.fromkeys(watch.query_ids) for name in own[-1]}
     present = store.part_paths("influence", key)
@@ -143,8 +143,10 @@ def missing_trainings(
 def set_rows(members: Members, schedule: Schedule) -> dict[str, pa.Table]:
     """The rows that say what a training set is, by table."""
     set_id, n = members.set_id(schedule), len(members.sample_ids)
-    about = json.dumps(schedule.model_dump(), sort_keys=True)
-    row = {"training_set": set_id, "samples": n, "label": schedule.label, "json": about}
+    about = schedule.model_dump(exclude={"then"})
+    if schedule.then is not None:
+        about["then"] = {**schedule.then.model_dump(), "samples": members.later}
+    row = {"training_set": set_id, "samples": n, "label": schedule.label, "json": json.dumps(about, sort_keys=True)}
     each = {"training_set": [set_id] * n, "position": list(range(n)), "sample_id": list(members.sample_ids)}
     return {
         "training_sets": pa.Table.from_pylist([row], DEFINED["training_sets"]),

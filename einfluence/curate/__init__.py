@@ -112,9 +112,10 @@ def _build(
             spec.path(name) if name else None for name in (part.probes, part.queries, part.relations)
         )
         table = Table(place_of(part.samples, spec.folder), part.fields, part.extra)
-        name = part.training_set.held_out if part.training_set else None
-        held_out = replace(table, place=place_of(name, spec.folder)) if name else None
-        return build_from_files(table, probes, queries, relations, reading, held_out), None, {}
+        within = part.training_set
+        names = (within and within.held_out, within and within.then and within.then.samples)
+        held_out, then = (replace(table, place=place_of(name, spec.folder)) if name else None for name in names)
+        return build_from_files(table, probes, queries, relations, reading, held_out, then), None, {}
     if part.images is not None:
         from einfluence.curate.images.draw import build_images
 

@@ -62,7 +62,8 @@ class CurationBuilder:
 
     A claim is (kind, level), given by (probe_id, query_id); the first one stands. ``given`` holds distances that the
     user gave; ``join`` is what the part puts between prompt and target. ``words`` are those that the user
-    wrote of samples that a chat template has written.
+    wrote of samples that a chat template has written. ``later`` are the samples (``sample_id``, in order) of a second
+    stage, which are neither probes nor queries because of it.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict[str, Sample])
@@ -75,6 +76,7 @@ class CurationBuilder:
     gates: Gates = field(default_factory=Gates)
     join: str | None = None
     words: dict[str, str] = field(default_factory=dict[str, str])
+    later: dict[str, None] = field(default_factory=dict[str, None])
 
     def sample(self, sample: Sample) -> str:
         """Keeps a sample (the first of equal content) and returns its id; joined as the part says, if it does not."""

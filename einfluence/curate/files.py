@@ -82,10 +82,11 @@ def build_from_files(
     relations: Path | None = None,
     reading: Reading | None = None,
     held_out: Table | None = None,
+    then: Table | None = None,
 ) -> CurationBuilder:
     """Reads a user's files into a builder: by default every row is a probe, and every sample a query.
 
-    Rows that are ``held_out`` are queries and no probes.
+    Rows that are ``held_out`` are queries and no probes; those of ``then`` neither, but the builder's ``later``.
 
     Raises:
         InputError: Naming file and line of the first fault.
@@ -104,6 +105,8 @@ def build_from_files(
     rows = list(read(samples))
     ids = _keep_samples(rows, builder)
     probe_ids = _read_probes(probes, builder, ids) if probes else _each_row(builder, rows, ids)
+    if then:
+        _keep_later(read(then), builder, ids)
     if held_out:
         ids = {**ids, **_keep_held_out(read(held_out), builder, ids)}
     for sample_id in _read_queries(queries, ids) if queries else chain.from_iterable(ids.values()):
@@ -130,6 +133,21 @@ def _keep_samples(rows: Iterable[Made], builder: CurationBuilder) -> Ids:
                 raise InputError(where, found, "an id that no other row has")
             ids[name], places[name] = found, where
     return ids
+
+
+def _keep_later(rows: Iterable[Made], builder: CurationBuilder, ids: Ids) -> None:
+    """Fills the builder with the samples of a second stage, which may be trained on in the first as well."""
+    for row in rows:
+        for sample in row.samples:
+            if sample.name in ids and ids[sample.name] != (sample.sample_id,):
+                raise InputError(sample.source, f"the id {sample.name!r} again", "an id that no other sample has")
+            sample_id = builder.sample(sample)
+            if sample_id in builder.later:
+                fix = "leave the others out, or raise `epochs`"
+                raise InputError(sample.source, "a sample of the second stage again", "each sample once", fix)
+            builder.later[sample_id] = None
+            if row.words:
+                builder.words.setdefault(sample_id, row.words)
 
 
 def _keep_held_out(rows: Iterable[Made], builder: CurationBuilder, trained: Ids) -> Ids:

@@ -51,6 +51,10 @@ def data_key(part: Part, spec: Spec) -> str:
         read["chat_template"] = _contents(spec.path(part.chat_template), part.chat_template)
     if part.training_set is not None:  # counts where it is not the default
         settings |= part.training_set.model_dump(include={"by", "flip_labels"}, exclude_defaults=True)
+    then = part.training_set.then if part.training_set else None
+    if then is not None:
+        table = Table(place_of(then.samples, spec.folder), part.fields)
+        read["then"] = _rows(table, then.samples), _pictures(table)
     held_out = part.training_set.held_out if part.training_set else None
     if held_out is not None:
         table = Table(place_of(held_out, spec.folder), part.fields)

@@ -99,12 +99,14 @@ def finish(
         relations=relations,
         distances=pa.concat_tables([table.drop_null() for table in distances] or [_NO_DISTANCES]).unify_dictionaries(),
         report=builder.gates.table(),
+        later=tuple(asked[key].sample_id for key in builder.later),
     )
 
 
 def _used(builder: CurationBuilder) -> list[str]:
-    """Samples in a probe, among the queries, or the clean version of one that is."""
+    """Samples in a probe, among the queries, of a second stage, or the clean version of one that is."""
     used = {member for probe in builder.probes.values() for member in probe.members} | builder.queries.keys()
+    used |= set(builder.later)
     used |= {parent for key in used if (parent := builder.samples[key].parent_id) is not None}
     return [key for key in builder.samples if key in used]
 

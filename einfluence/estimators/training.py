@@ -21,7 +21,7 @@ from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.recipe import Recipe, Tuning
 from einfluence.samples import Sample
-from einfluence.training_set import FULL, Members, Schedule, Variant
+from einfluence.training_set import FULL, Members, Schedule, Stage, Variant
 from einfluence.trainings import key_of
 
 
@@ -35,6 +35,7 @@ def training_block(
     queries: Sequence[Sample],
     *,
     kept: Callable[[str], Path | None] = lambda _: None,
+    later: Sequence[Sample] = (),
     on_probe: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Takes V trainings of a set and scores Q queries before and after each.
@@ -48,16 +49,17 @@ def training_block(
         variants: What each training leaves out, by training_id.
         queries: The queries.
         kept: The safetensors file of an earlier training of a training_id, or None.
+        later: The samples of a second stage.
         on_probe: Called after each training, for progress.
 
     Raises:
         InputError: When a sample does not fit the base.
     """
-    trainings = trainings_of(base, samples, schedule, seed, list(variants.values()))
+    trainings = trainings_of(base, samples, schedule, seed, list(variants.values()), later)
     asked = list(encode_all(base, queries))
-    recipe = with_steps(recipe, schedule, len(samples))
+    recipe = with_steps(recipe, schedule, len(samples), len(later))
     earlier = kept_trainings(map(kept, variants))
-    whole = trainings_of(base, samples, schedule, seed, [FULL])[0]
+    whole = trainings_of(base, samples, schedule, seed, [FULL], later)[0]
     stops = {each.steps: i for i, each in enumerate(variants.values()) if each.steps and i not in earlier}
     seen = _watched(base, recipe, whole, stops, seed)
     known = earlier | {index: tuned.delta for index, tuned in seen.items()}
@@ -94,6 +96,7 @@ def trained(
     schedule: Schedule,
     variant: Variant = FULL,
     *,
+    later: Sequence[Sample] = (),
     kept: Path | None = None,
 ) -> dict[str, Tensor]:
     """The parameters that a training of a set leaves behind, by the names that the definition has for them.
@@ -108,16 +111,17 @@ def trained(
         samples: The set.
         schedule: How it is gone through.
         variant: What the training leaves out.
+        later: The samples of a second stage.
         kept: What the store kept of it (:meth:`.Store.kept_deltas`); without, it is done again.
 
     Raises:
         InputError: When a sample does not fit the base.
         RuntimeError: When the training fails, with the reason.
     """
-    whole = with_steps(recipe, schedule, len(samples))
+    whole = with_steps(recipe, schedule, len(samples), len(later))
     if kept is not None:
         return parameters(base, whole, kept_trainings([kept])[0])
-    [tuned] = engine.train(base, whole, trainings_of(base, samples, schedule, seed, [variant]), seed)
+    [tuned] = engine.train(base, whole, trainings_of(base, samples, schedule, seed, [variant], later), seed)
     if tuned.failed:
         raise RuntimeError(f"the training failed: {tuned.failed}")
     return parameters(base, whole, tuned.delta)
@@ -131,25 +135,32 @@ def trained_base(
     schedule: Schedule,
     variant: Variant = FULL,
     *,
+    later: Sequence[Sample] = (),
     kept: Path | None = None,
 ) -> Base:
     """As :func:`trained`, put into a base: what it scores by the definition is what the training's queries got.
 
     Adapters are merged into the weights. Its ``base_id`` follows from the base and from all that the training is.
     """
-    delta = trained(base, recipe, seed, samples, schedule, variant, kept=kept)
-    members = Members(tuple(sample.sample_id for sample in samples), {})
+    delta = trained(base, recipe, seed, samples, schedule, variant, later=later, kept=kept)
+    ids, then = (tuple(sample.sample_id for sample in some) for some in (samples, later))
+    members = Members(ids, {}, then)
     key = key_of(base.info.base_id, OfASet(recipe=recipe), seed)
     base_id = content_hash(("trained", vars(key), variant.training_id(members.set_id(schedule))))
     label = f"{base.info.label}, trained on {len(samples) - len(variant.left_out)} samples"
-    return with_parameters(base, with_steps(recipe, schedule, len(samples)), delta, base_id, label)
+    return with_parameters(base, with_steps(recipe, schedule, len(samples), len(later)), delta, base_id, label)
 
 
 def trainings_of(
-    base: Base, samples: Sequence[Sample], schedule: Schedule, seed: int, variants: Sequence[Variant]
+    base: Base,
+    samples: Sequence[Sample],
+    schedule: Schedule,
+    seed: int,
+    variants: Sequence[Variant],
+    later: Sequence[Sample] = (),
 ) -> list[engine.Training[engine.Item]]:
     """What copies of a base are trained on, in the same batches, each without what a variant leaves out."""
-    whole = whole_training(list(encode_all(base, samples)), schedule, seed)
+    whole = whole_training(list(encode_all(base, samples)), schedule, seed, list(encode_all(base, later)))
     some = [whole.weighted(dict.fromkeys(each.left_out, 0.0)) if each.left_out else whole for each in variants]
     return [
         training if each.steps is None else training.until(each.steps)
@@ -157,14 +168,34 @@ def trainings_of(
     ]
 
 
-def with_steps(recipe: Tuning, schedule: Schedule, n: int) -> Recipe:
+def with_steps(recipe: Tuning, schedule: Schedule, n: int, later: int = 0) -> Recipe:
     """The recipe as engines take it, with the number of steps of a schedule."""
-    return Recipe(**dict(recipe.only(Tuning)), steps=schedule.steps(n))
+    return Recipe(**dict(recipe.only(Tuning)), steps=schedule.all_steps(n, later))
 
 
-def whole_training(items: Sequence[engine.Item], schedule: Schedule, seed: int) -> engine.Training[engine.Item]:
-    """The training on all of a set's items: one stage, whose optimizer forgets nothing between epochs."""
-    batches = schedule.batches(len(items), seed)
-    rates = schedule.rates(len(batches))
-    steps = (engine.Step(batch, rate=rate) for batch, rate in zip(batches, rates, strict=True))
-    return engine.Training(tuple(items), (tuple(steps),))
+def whole_training(
+    items: Sequence[engine.Item], schedule: Schedule, seed: int, later: Sequence[engine.Item] = ()
+) -> engine.Training[engine.Item]:
+    """The training on all of a set's items, whose optimizer forgets nothing between epochs; a second stage is another.
+
+    Args:
+        items: Of the set.
+        schedule: How they are gone through.
+        seed: Of the order.
+        later: Of the second stage, behind the set's own: the optimizer begins anew with it.
+    """
+    if (schedule.then is None) != (not later):
+        raise ValueError(f"{len(later)} samples for the second stage of {schedule.label}")
+    stages = [_steps(schedule, len(items), seed, 0)]
+    stages += [] if schedule.then is None else [_steps(schedule.then, len(later), seed, len(items))]
+    return engine.Training((*items, *later), tuple(stages))
+
+
+def _steps(stage: Stage, n: int, seed: int, first: int) -> tuple[engine.Step, ...]:
+    """Those of one stage, on n items from the first on."""
+    batches = stage.batches(n, seed)
+    rates = stage.rates(len(batches))
+    return tuple(
+        engine.Step(tuple(first + index for index in batch), rate=rate)
+        for batch, rate in zip(batches, rates, strict=True)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,8 @@ def set_members(folder: Path) -> Members:
     Controls, noisy versions and sequences are ways of training on something alone, and no part of it. Read once: a
     curation's folder is named by its content.
     """
-    return members_of(*(pq.read_table(folder / f"{name}.parquet") for name in ("probes", "probe_members")))
+    probes, members = (pq.read_table(folder / f"{name}.parquet") for name in ("probes", "probe_members"))
+    return members_of(probes, members, read_json(folder / "done.json").get("later", ()))
 
 
 def set_queries(folder: Path) -> tuple[str, ...]:
@@ -113,13 +114,13 @@ def set_queries(folder: Path) -> tuple[str, ...]:
     return tuple(rows["query_id"].unique().to_pylist())
 
 
-def members_of(probes: pa.Table, probe_members: pa.Table) -> Members:
-    """As :func:`set_members`, of the tables of a curation."""
+def members_of(probes: pa.Table, probe_members: pa.Table, later: Sequence[str] = ()) -> Members:
+    """As :func:`set_members`, of the tables of a curation and the samples of a second stage."""
     kinds = probes.select(["probe_id", "kind"]).to_pylist()
     members: dict[str, list[str]] = {row["probe_id"]: [] for row in kinds if row["kind"] in ("sample", "bundle")}
     for row in probe_members.sort_by("position").to_pylist():
         members.get(row["probe_id"], []).append(row["sample_id"])
-    return Members.of(members)
+    return Members.of(members, later)
 
 
 def sample_rows(table: pa.Table) -> Iterator[Sample]:

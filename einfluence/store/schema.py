@@ -190,10 +190,10 @@ LAYER_UPDATES = _table(
 
 TRAINING_SETS = _table(
     "One row a training set: samples in order, and how they are gone through.",
-    training_set=(_id, "content hash of its samples in order and of the schedule"),
-    samples=(pa.int32(), "how many it has"),
+    training_set=(_id, "content hash of its samples in order and of the schedule, second stage included"),
+    samples=(pa.int32(), "how many it has, without those of a second stage"),
     label=(pa.string(), "the schedule, e.g. 4 epochs in batches of 8, linear"),
-    json=(pa.string(), "all fields of the schedule"),
+    json=(pa.string(), "all fields of the schedule; under then the sample_ids of a second stage"),
 )
 
 TRAINING_SET_MEMBERS = _table(
