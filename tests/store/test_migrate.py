@@ -31,7 +31,11 @@ from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from flows.cli import app
 
-CELLS = "select r.label, i.seed, i.probe_id, i.query_id, i.logprob_before, i.logprob_after, i.rank_after, i.n_tokens"
+# Labels of version 1 did not name an adapter's layers.
+CELLS = (
+    "select replace(r.label, ' layers [1]', '') as label, i.seed, i.probe_id, i.query_id, i.logprob_before, "
+    "i.logprob_after, i.rank_after, i.n_tokens"
+)
 
 
 @pytest.fixture
