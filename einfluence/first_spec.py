@@ -178,7 +178,7 @@ def _text(part: Part, name: str, about: _About, base: Base, few: tuple[str, str]
     arm = "  - estimator: in_context         # ... or put it into the prompt, and train nothing\n" if prompts else ""
     template = (data_folder() / "own" / FILES[0]).read_text(encoding="utf-8")
     return Template(template).substitute(
-        name=_quoted(name), base=_quoted(part.base), samples=_quoted(part.samples or ""), found=about.found,
+        name=_quoted(name), base=_quoted(str(part.base)), samples=_quoted(part.samples or ""), found=about.found,
         switches="".join(f"{line}\n" for line in switches), prompting=arm, spec=FILES[0],
     )  # fmt: skip
 
