@@ -9,7 +9,7 @@ from einfluence.curate.builder import CurationBuilder
 from einfluence.curate.images.corrupt import wrong_label
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.samples import IMAGE_CLASS, Probe, Sample
+from einfluence.samples import Probe, Sample
 from einfluence.training_set import FlipLabels, TrainingSet
 
 FLIPPED = "labels flipped"
@@ -40,14 +40,16 @@ def _flip(builder: CurationBuilder, wanted: FlipLabels) -> None:
     unlabelled = next((sample for sample in samples if sample.label is None), None)
     if unlabelled is not None:
         raise InputError(where, f"a sample without a class ({unlabelled.name})", "samples that each have one class")
-    names = {sample.label: sample.label_name for sample in builder.samples.values() if sample.label is not None}
-    if len(names) < 2:
+    classes = {sample.label: sample for sample in builder.samples.values() if sample.label is not None}
+    if len(classes) < 2:
         raise InputError(where, "samples of one class", "two classes or more")
     drawn = sorted(samples, key=lambda sample: content_hash(("flip", wanted.seed, sample.sample_id)))
     instead: dict[str, str] = {}
     builder.gates.open(FLIPPED, AT_ODDS)
     for clean in drawn[: max(round(wanted.share * len(samples)), 1)]:
-        flipped = _with_label(clean, wrong_label(clean.sample_id, clean.label or 0, sorted(names), wanted.seed), names)
+        flipped = _with_label(
+            clean, classes[wrong_label(clean.sample_id, clean.label or 0, sorted(classes), wanted.seed)]
+        )
         if flipped.sample_id in builder.samples:
             builder.gates.count(AT_ODDS, flipped.name)
             continue
@@ -56,14 +58,14 @@ def _flip(builder: CurationBuilder, wanted: FlipLabels) -> None:
     _replace(builder, instead)
 
 
-def _with_label(clean: Sample, label: int, names: Mapping[int, str | None]) -> Sample:
-    target = clean.target if clean.objective == IMAGE_CLASS else names[label] or str(label)
+def _with_label(clean: Sample, other: Sample) -> Sample:
+    """A sample with the class of another."""
     return replace(
         clean,
         name=f"{clean.name}+label_flip",
-        label=label,
-        label_name=names[label],
-        target=target,
+        label=other.label,
+        label_name=other.label_name,
+        target=other.target,
         cluster=clean.cluster or clean.sample_id,
         parent_id=clean.sample_id,
         noise="label_flip",
