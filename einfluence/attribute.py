@@ -80,7 +80,8 @@ def training_scores(store: Store, key: ArmKey, ids: Sequence[str], queries: Sequ
 
 
 def _tables(found: Mapping[str, Attributed], queries: Sequence[str]) -> dict[str, pa.Table]:
-    from einfluence.estimators.measure import columns_of, influence_rows
+    from einfluence.estimators.measure import influence_rows
+    from einfluence.store.parts import columns_of
 
     query_ids = pa.array(queries, pa.string())
     cells = [influence_rows(probe, query_ids, one.change) for probe, one in found.items() if one.change is not None]

@@ -18,7 +18,8 @@ import pyarrow.parquet
 from einfluence.arms import estimators
 from einfluence.errors import InputError, first_line
 from einfluence.keys import content_hash
-from einfluence.store.schema import TABLES, TRAINING
+from einfluence.store.parts import columns_of
+from einfluence.store.schema import TRAINING
 from einfluence.store.store import ArmKey, Store
 
 COLUMNS = {"probe": ("train_id", "probe", "probe_id"), "query": ("query_id", "query"), "score": ("score", "influence")}
@@ -125,9 +126,9 @@ def _cells(file: Path, names: Sequence[Mapping[str, str]]) -> pa.Table:
         "query_id": [pairs[i][1] for i in order],
         "influence": score[order],
     }
-    fields = [field for field in TABLES["influence"] if field.name not in vars(ArmKey("", "", "", 0, ""))]
-    columns = [pa.array(there[f.name], f.type) if f.name in there else pa.nulls(len(pairs), f.type) for f in fields]
-    return pa.table(columns, schema=pa.schema(fields))
+    schema = columns_of("influence")
+    columns = [pa.array(there[f.name], f.type) if f.name in there else pa.nulls(len(pairs), f.type) for f in schema]
+    return pa.table(columns, schema=schema)
 
 
 def _columns(file: Path) -> dict[str, Any]:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from pretraining.language import BEGIN, SPECIALS, Language
+
+
+def word_pieces(ids: Mapping[str, int], unknown: str) -> Tokenizer:
+    """Splits lower-cased text at spaces and punctuation, and words that are not known into pieces that are."""
+    tokenizer = Tokenizer(models.WordPiece(vocab=dict(ids), unk_token=unknown, continuing_subword_prefix="##"))  # type: ignore[call-arg]
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    return tokenizer
 
 
 def build_tokenizer(language: Language) -> PreTrainedTokenizerFast:
@@ -15,11 +26,7 @@ def build_tokenizer(language: Language) -> PreTrainedTokenizerFast:
     as the longest known beginning and then letter by letter (`##x`), so any name can be written. `<bos>` opens every
     text that is encoded with special tokens.
     """
-    model = models.WordPiece(vocab=dict(language.ids), unk_token="<unk>", continuing_subword_prefix="##")  # type: ignore[call-arg]
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    tokenizer = word_pieces(language.ids, "<unk>")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", pair="<bos> $A $B", special_tokens=[("<bos>", BEGIN)]
     )

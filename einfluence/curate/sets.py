@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from einfluence.curate.builder import CurationBuilder
-from einfluence.curate.images.corrupt import wrong_label
+from einfluence.curate.versions import mislabelled, wrong_label
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Probe, Sample
@@ -47,30 +47,14 @@ def _flip(builder: CurationBuilder, wanted: FlipLabels) -> None:
     instead: dict[str, str] = {}
     builder.gates.open(FLIPPED, AT_ODDS)
     for clean in drawn[: max(round(wanted.share * len(samples)), 1)]:
-        flipped = _with_label(
-            clean, classes[wrong_label(clean.sample_id, clean.label or 0, sorted(classes), wanted.seed)]
-        )
+        other = classes[wrong_label(clean.sample_id, clean.label or 0, sorted(classes), wanted.seed)]
+        flipped = mislabelled(clean, other)
         if flipped.sample_id in builder.samples:
             builder.gates.count(AT_ODDS, flipped.name)
             continue
         builder.gates.count(FLIPPED, f"{clean.name}: {_called(clean)} → {_called(flipped)}")
         instead[clean.sample_id] = builder.sample(flipped)
     _replace(builder, instead)
-
-
-def _with_label(clean: Sample, other: Sample) -> Sample:
-    """A sample with the class of another."""
-    return replace(
-        clean,
-        name=f"{clean.name}+label_flip",
-        label=other.label,
-        label_name=other.label_name,
-        target=other.target,
-        cluster=clean.cluster or clean.sample_id,
-        parent_id=clean.sample_id,
-        noise="label_flip",
-        level=1.0,
-    )
 
 
 def _called(sample: Sample) -> str:

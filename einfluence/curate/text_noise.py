@@ -14,12 +14,11 @@ from dataclasses import replace
 import numpy as np
 
 from einfluence.curate.builder import CurationBuilder
-from einfluence.curate.images.corrupt import wrong_label
+from einfluence.curate.versions import WITHOUT_EFFECT, add_noisy_probe, mislabelled, version, wrong_label
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
 
-WITHOUT_EFFECT = "noise without effect"
 _CONTROL = re.compile(r"[<\[]\S*[>\]]\W*")
 Noise = Mapping[str, Sequence[float]]
 """Levels by family."""
@@ -45,12 +44,10 @@ def add_noisy_probes(builder: CurationBuilder, noise: Noise, label_flip: bool) -
     for sample in clean:
         for family, levels in noise.items():
             for level in levels:
-                spoilt = replace(_spoilt(sample, family, level), level=level)
-                _add(builder, sample, spoilt, family, f"{sample.name}+{family}@{level:g}")
+                add_noisy_probe(builder, version(sample, _spoilt(sample, family, level), family, level))
         if label_flip and sample.label is not None:
             other = classes[wrong_label(sample.sample_id, sample.label, sorted(classes), 0)]
-            flipped = replace(sample, label=other.label, label_name=other.label_name, target=other.target, level=1.0)
-            _add(builder, sample, flipped, "label_flip", f"{sample.name}+label_flip")
+            add_noisy_probe(builder, mislabelled(sample, other))
 
 
 def _check(noise: Noise) -> None:
@@ -61,15 +58,6 @@ def _check(noise: Noise) -> None:
         if not levels or len(set(levels)) != len(levels) or not all(0 < level <= 1 for level in levels):
             expected = "different shares above 0 and up to 1, e.g. [0.1, 0.3]"
             raise InputError(f"noise.{family}", f"{list(levels)}", expected)
-
-
-def _add(builder: CurationBuilder, clean: Sample, spoilt: Sample, family: str, name: str) -> None:
-    own = clean.sample_id
-    made = replace(spoilt, name=name, cluster=clean.cluster or own, parent_id=own, noise=family)
-    if made.sample_id in builder.samples:
-        builder.gates.count(WITHOUT_EFFECT, name)
-        return
-    builder.claim(builder.probe(name, [builder.sample(made)], "noisy"), own, "noisy", made.level)
 
 
 def _spoilt(sample: Sample, family: str, level: float) -> Sample:

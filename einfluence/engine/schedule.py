@@ -147,10 +147,15 @@ class Loss:
     divisor: float
 
 
-def loss_of(training: Training[Item], step: Step) -> Loss:
-    """The loss of one of a training's steps."""
+def batch_of(training: Training[Item], step: Step) -> tuple[list[Item], tuple[float, ...], float]:
+    """The items of one of a training's steps, their weights, and what the loss is divided by."""
     batch = [training.items[index] for index in step.batch]
     divisor = float(sum(item.n_target for item in batch)) if step.divisor is None else step.divisor
-    weights = step.weights or (1.0,) * len(batch)
+    return batch, step.weights or (1.0,) * len(batch), divisor
+
+
+def loss_of(training: Training[Item], step: Step) -> Loss:
+    """The loss of one of a training's steps."""
+    batch, weights, divisor = batch_of(training, step)
     kept = [(item, weight) for item, weight in zip(batch, weights, strict=True) if weight]
     return Loss(tuple(item for item, _ in kept), tuple(weight for _, weight in kept), divisor)

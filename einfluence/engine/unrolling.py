@@ -25,7 +25,7 @@ from einfluence.engine.batch_sizes import memory_budget
 from einfluence.engine.descent import by_part
 from einfluence.engine.generic import GenericEngine, Part
 from einfluence.engine.measurement import Item
-from einfluence.engine.schedule import Loss, Step, Training
+from einfluence.engine.schedule import Loss, Step, Training, batch_of
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.recipe import Adam, AdamW, Sgd
@@ -117,11 +117,8 @@ class Trajectory:
 
     def batch(self, index: int) -> tuple[list[Item], Tensor, float]:
         """The items of a step, their weights as the training has them, and what its loss is divided by."""
-        step = self.steps[index].step
-        items = [self.training.items[place] for place in step.batch]
-        divisor = float(sum(item.n_target for item in items)) if step.divisor is None else step.divisor
-        weights = torch.tensor(step.weights or (1.0,) * len(items), dtype=self.engine.dtype, device=self.engine.device)
-        return items, weights, divisor
+        items, weights, divisor = batch_of(self.training, self.steps[index].step)
+        return items, torch.tensor(weights, dtype=self.engine.dtype, device=self.engine.device), divisor
 
     def rate(self, index: int) -> float:
         """The learning rate of a step."""

@@ -13,10 +13,11 @@ from einfluence import engine
 from einfluence.arms import FineTune
 from einfluence.engine import LayerAblation
 from einfluence.estimators.finetune import encode_probe, kept_trainings
-from einfluence.estimators.measure import Measured, columns_of
+from einfluence.estimators.measure import Measured
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.samples import ProbeSamples, Sample
+from einfluence.store.parts import columns_of
 
 
 def ablate_block(

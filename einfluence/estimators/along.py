@@ -15,8 +15,7 @@ from einfluence.engine.schedule import Training
 from einfluence.engine.unrolling import Trajectory
 from einfluence.estimators.estimate import EstimatedRow, Estimates
 from einfluence.estimators.finetune import encode_probe
-from einfluence.estimators.point import recipe_of, summed
-from einfluence.estimators.training import whole_training
+from einfluence.estimators.point import recipe_of, set_training, summed
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
@@ -62,7 +61,7 @@ def along(
         return follow(path, asked, [sample.sample_id for sample in samples])
 
     if within is not None:
-        whole = whole_training(list(encode_all(base, within.samples)), within.schedule, seed)
+        whole = set_training(base, within, seed)
         return Estimates(_of_a_set(lambda: followed(whole, within.samples), within.places))
     alone = [(encode_probe(base, recipe, probe), probe.samples) for probe in probes]
     return Estimates(row for i, one in enumerate(alone) for row in _alone(i, lambda one=one: followed(*one)))

@@ -8,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+MATH = "attention by torch's math kernel, since the fused one has no second derivative"
+"""What an outcome says of estimates that take second derivatives."""
+
 
 class EstimatedRow(NamedTuple):
     """One probe of :class:`Estimates`.

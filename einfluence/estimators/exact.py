@@ -22,9 +22,9 @@ from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.curvature import Curvature
 from einfluence.engine.measurement import Item
 from einfluence.estimators.curved import curvature_items, probes_of
-from einfluence.estimators.estimate import EstimatedRow, Estimates
-from einfluence.estimators.inverted import MATH, damped_curvature, in_lots, products_with, row, rows_of
-from einfluence.estimators.pushes import Pushes
+from einfluence.estimators.estimate import MATH, EstimatedRow, Estimates
+from einfluence.estimators.inverted import damped_curvature, in_lots, products_with, rows_of
+from einfluence.estimators.pushes import Pushes, row
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all

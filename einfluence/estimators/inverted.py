@@ -16,12 +16,9 @@ from einfluence.engine.gradients.curvature import Curvature, unstacked
 from einfluence.engine.gradients.features import Features, dot_products, second_moments
 from einfluence.engine.measurement import Item
 from einfluence.estimators.curved import mean_losses
-from einfluence.estimators.estimate import EstimatedRow
 from einfluence.estimators.pushes import ASKED, Pushes
 from einfluence.predictors import Inverted
 from einfluence.recipe import AdamW, Tuning
-
-MATH = "attention by torch's math kernel, since the fused one has no second derivative"
 
 
 def damped_curvature(collector: Collector, items: Sequence[Item], arm: Inverted) -> Curvature:
@@ -75,10 +72,3 @@ def products_with(
             for name in names:
                 total[begin : begin + ASKED] += dot_products(asked[name], held[name]).double().cpu().numpy()
     return total
-
-
-def row(index: int, influence: npt.NDArray[np.float64], seconds: float, note: str) -> EstimatedRow:
-    """A probe's row; failed where a query's gradient is no number."""
-    bad = int((~np.isfinite(influence)).sum())
-    failed = f"gradients that are no numbers, of {bad} of {len(influence)} queries" if bad else None
-    return EstimatedRow(index, None if bad else influence, seconds, failed, None if bad else note)

@@ -21,9 +21,7 @@ from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.samples import ProbeSamples, Sample
-from einfluence.store.schema import TABLES
-
-ARM_COLUMNS = ("base", "estimator", "recipe", "seed", "engine_version")
+from einfluence.store.parts import columns_of
 
 
 class Implementation(Protocol):
@@ -247,8 +245,3 @@ def _failed(tuned: Tuned, reason: str) -> Tuned:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def columns_of(name: str) -> pa.Schema:
-    """A table's columns without those that the arm gives."""
-    return pa.schema([field for field in TABLES[name] if field.name not in ARM_COLUMNS])

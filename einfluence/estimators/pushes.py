@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -62,13 +62,8 @@ class Pushes:
 
     def apart(self, features: Features) -> Features:
         """From features of :attr:`items` to those of single pushes, of one step each."""
-        number = (index for index, _ in enumerate(push for some in self.each for push in some))
-        rows = [
-            (weight, index)
-            for push in (push for some in self.each for push in some)
-            for index in [next(number)]
-            for _, weight in push.items
-        ]
+        every = (push for some in self.each for push in some)
+        rows = [(weight, index) for index, push in enumerate(every) for _, weight in push.items]
         return _grouped(features, rows, sum(map(len, self.each)))
 
     def together(self, products: Tensor) -> Tensor:
@@ -138,7 +133,7 @@ def estimates(
     begun = time.perf_counter()
     found = scores(collector, pushes, queries, product, apart=apart)
     seconds = (time.perf_counter() - begun) / max(len(pushes.each), 1)
-    return Estimates(_rows(found, scale, seconds))
+    return Estimates(row(index, scale * column, seconds) for index, column in enumerate(found.T))
 
 
 def scores(
@@ -159,8 +154,8 @@ def scores(
     return (pushes.together(total) if apart else total).cpu().numpy()
 
 
-def _rows(found: npt.NDArray[np.float64], scale: float, seconds: float) -> Iterator[EstimatedRow]:
-    for index, column in enumerate(found.T):
-        bad = int((~np.isfinite(column)).sum())
-        failed = f"gradients that are no numbers, of {bad} of {len(column)} queries" if bad else None
-        yield EstimatedRow(index, None if failed else scale * column, seconds, failed)
+def row(index: int, influence: npt.NDArray[np.float64], seconds: float, note: str | None = None) -> EstimatedRow:
+    """A probe's row; failed where a query's gradient is no number."""
+    bad = int((~np.isfinite(influence)).sum())
+    failed = f"gradients that are no numbers, of {bad} of {len(influence)} queries" if bad else None
+    return EstimatedRow(index, None if bad else influence, seconds, failed, None if bad else note)

@@ -19,7 +19,7 @@ from torch import Tensor
 from einfluence.engine.measurement import Item
 from einfluence.engine.unrolling import Trajectory, flat
 from einfluence.estimators.along import Followed, along
-from einfluence.estimators.estimate import Estimates
+from einfluence.estimators.estimate import MATH, Estimates
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.predictors import Unrolled
@@ -29,7 +29,6 @@ SMOOTH = 0.5  # metasmoothness below which a derivative says little about leavin
 ROUGH = (
     "the training is too rough for derivatives to say what leaving a sample out does; take SGD, a larger `eps` or batch"
 )
-MATH = "attention by torch's math kernel, since the fused one has no second derivative"
 STEP = 0.05  # of the finite differences that metasmoothness compares
 
 

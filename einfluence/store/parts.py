@@ -6,6 +6,7 @@ A part counts once the log names it. What one block computed is a unit of parts,
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,12 @@ from einfluence.store.log import ArmKey, Change, Log, LogState, Unit
 from einfluence.store.schema import PARTED, TABLES
 
 CELL = ("probe_id", "query_id")
+
+
+def columns_of(name: str) -> pa.Schema:
+    """A table's columns without those that the arm gives."""
+    given = {field.name for field in fields(ArmKey)}
+    return pa.schema([field for field in TABLES[name] if field.name not in given])
 
 
 class Parts:

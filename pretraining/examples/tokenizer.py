@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from pretraining.language import LETTERS, SPECIALS, Language
+from pretraining.tokenizer import word_pieces
 
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 T5 = ("<pad>", "<unk>", "</s>")
@@ -23,10 +24,7 @@ def word_tokenizer(language: Language, words: Iterable[str], specials: tuple[str
     """
     world = (word for word in language.words if word not in SPECIALS)
     ids = {word: index for index, word in enumerate(dict.fromkeys([*specials, *LETTERS, *world, *words]))}
-    tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token=specials[1], continuing_subword_prefix="##"))  # type: ignore[call-arg]
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    tokenizer = word_pieces(ids, specials[1])
     around = "[CLS] $A [SEP]" if specials is BERT else "$A </s>"
     marks = [(word, ids[word]) for word in around.split() if word in ids]
     tokenizer.post_processor = processors.TemplateProcessing(single=around, special_tokens=marks)

@@ -11,7 +11,8 @@ import pytest
 
 import einfluence
 from einfluence.curate.builder import CurationBuilder
-from einfluence.curate.text_noise import FAMILIES, WITHOUT_EFFECT, add_noisy_probes, spoil
+from einfluence.curate.text_noise import FAMILIES, add_noisy_probes, spoil
+from einfluence.curate.versions import WITHOUT_EFFECT
 from einfluence.errors import InputError
 from einfluence.samples import Sample
 

@@ -163,9 +163,3 @@ FAMILIES: dict[str, Callable[[Pixels, float, np.random.Generator], npt.NDArray[A
 }
 UNITS: dict[str, str] = {**dict.fromkeys(FAMILIES, "dB"), "label_flip": ""}
 """The unit of ``samples.level`` by ``samples.noise``; a wrong label has none."""
-
-
-def wrong_label(sample_id: str, label: int, classes: list[int], seed: int) -> int:
-    """Another class than ``label``, drawn by the sample's id and the seed."""
-    others = [value for value in classes if value != label]
-    return others[int(content_hash((sample_id, "label_flip", seed)), 16) % len(others)]

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from einfluence.curate.builder import KINDS, Codes, CurationBuilder, Ints
 from einfluence.curate.classes import ImageLimits, check_shape
-from einfluence.curate.images.corrupt import FAMILIES, add_noise, wrong_label
+from einfluence.curate.images.corrupt import FAMILIES, add_noise
 from einfluence.curate.images.decode import Pixels
 from einfluence.curate.images.rows import FRAMES, TwoClasses
 from einfluence.curate.images.sources import Picture, load_pictures
+from einfluence.curate.versions import LABEL_FLIP, add_noisy_probe, version, wrong_label
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Sample
@@ -159,17 +160,8 @@ def _spoil(
             pixels, reached = add_noise(own, clean.sample_id, family, level, images.seed)
             if abs(reached - level) > 0.5:
                 builder.gates.count(MISSED, f"{clean.name} {family} {level:g} dB: {reached:.1f} dB")
-            _noisy_probe(builder, replace(clean, pixels=pixels), clean.sample_id, family, level)
+            add_noisy_probe(builder, version(clean, replace(clean, pixels=pixels), family, level))
     if images.label_flip and clean.label is not None:
         label = wrong_label(clean.sample_id, clean.label, sorted(classes), images.seed)
         flipped = replace(clean, label=label, label_name=classes[label])
-        _noisy_probe(builder, flipped, clean.sample_id, "label_flip", 1.0)
-
-
-def _noisy_probe(builder: CurationBuilder, spoilt: Sample, clean_id: str, noise: str, level: float) -> None:
-    name = f"{spoilt.name}+{noise}" + ("" if noise == "label_flip" else f"@{level:g}")
-    sample = replace(spoilt, name=name, cluster=clean_id, parent_id=clean_id, noise=noise, level=level)
-    if sample.sample_id in builder.samples:
-        builder.gates.count("noise without effect", name)
-        return
-    builder.claim(builder.probe(name, [builder.sample(sample)], "noisy"), clean_id, "noisy", level)
+        add_noisy_probe(builder, version(clean, flipped, LABEL_FLIP, 1.0))

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from einfluence.engine.gradients.collector import batches
-from einfluence.engine.gradients.definition import Point
+from einfluence.engine.gradients.definition import Point, batch_logprobs
 from einfluence.engine.measurement import Item
 from einfluence.models.base import Batch
 
@@ -63,8 +63,7 @@ class Curvature:
             return self._gauss_newton(logits, batch, share, parts)
 
     def _second(self, logits: Tensor, batch: Batch, share: Tensor, parts: Sequence[Tensor]) -> Sequence[Tensor]:
-        nats = logits.log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]
-        loss = -(torch.where(batch.counts, nats, 0.0).sum(1) * share).sum()
+        loss = -(batch_logprobs(logits, batch.targets, batch.counts) * share).sum()
         gradients = _derivatives(loss, self.parameters, create_graph=True)
         return _derivatives(sum(((g * v).sum() for g, v in zip(gradients, parts, strict=True))), self.parameters)
 

@@ -37,6 +37,18 @@ class Point:
         return cls(base, *trainable_copy(base, recipe, seed))
 
 
+def batch_logprobs(logits: torch.Tensor, targets: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """(B,): log-probs of samples side by side, each summed over those of its targets (B, T) that count.
+
+    Args:
+        logits: (B, T, classes), as :meth:`einfluence.models.base.Objective.logits` gives them.
+        targets: (B, T).
+        counts: (B, T), whether a target is one.
+    """
+    each = logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    return torch.where(counts, each, 0.0).sum(1)
+
+
 def logprob_gradient(point: Point, item: Item) -> dict[str, torch.Tensor]:
     """The gradient of a sample's log-prob, summed over its targets; 0 for a parameter that it does not depend on."""
     total = target_logprobs(point.base.objective, point.model, item).sum()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from einfluence.engine.definition import make_optimizer, set_rate
-from einfluence.engine.gradients.definition import Point
+from einfluence.engine.gradients.definition import Point, batch_logprobs
 from einfluence.engine.measurement import Item
 from einfluence.engine.schedule import Loss, Step, Training, loss_of
 from einfluence.recipe import Recipe, Sgd
@@ -77,9 +77,9 @@ def batch_loss(point: Point, loss: Loss) -> Tensor:
             (value.sum() * 0.0 for value in point.trained.values()), start=torch.zeros((), device=parameter.device)
         )
     batch = base.objective.collate(loss.items).to(parameter.device, parameter.dtype)
-    logprob = base.objective.logits(model, batch).log_softmax(-1).gather(-1, batch.targets[..., None])[..., 0]
+    logprob = batch_logprobs(base.objective.logits(model, batch), batch.targets, batch.counts)
     weights = torch.tensor(loss.weights, dtype=logprob.dtype, device=logprob.device)
-    return -(torch.where(batch.counts, logprob, 0.0).sum(1) * weights).sum() / loss.divisor
+    return -(logprob * weights).sum() / loss.divisor
 
 
 def carry(recipe: Recipe, rates: Sequence[float]) -> list[float]:

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from einfluence.curate import curate
-from einfluence.curate.images.corrupt import FAMILIES, UNITS, add_noise, ratio_db, wrong_label
+from einfluence.curate.images.corrupt import FAMILIES, UNITS, add_noise, ratio_db
 from einfluence.curate.images.draw import MISSED, UNREADABLE
 from einfluence.curate.images.rows import FRAMES, TWO_CLASSES
+from einfluence.curate.versions import wrong_label
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Images, Part, Spec
