@@ -14,7 +14,7 @@ from einfluence.estimators.within import Attributed, TrainingScores, Within
 from einfluence.store.curations import set_members
 from einfluence.store.store import ArmKey, Store
 from einfluence.training_set import Members
-from einfluence.trainings import Attribution
+from einfluence.trainings import Attribution, definitions
 
 
 def attribute(todo: Attribution) -> Done:
@@ -44,7 +44,9 @@ def _attributed(
     todo: Attribution, members: Members, store: Store, probes: Sequence[str], queries: Sequence[str]
 ) -> dict[str, Attributed]:
     set_id = members.set_id(todo.schedule)
-    ids = [variant.training_id(set_id) for variant in todo.variants(members, probes)]
+    variants = todo.variants(members, probes)
+    store.add_definitions(definitions(members, todo.schedule, variants))  # others may have taken them, by other names
+    ids = [variant.training_id(set_id) for variant in variants]
     scores = training_scores(store, todo.trainings, ids, queries)
     implementation: Within = todo.arm.made_by.implementation
     found = implementation.attributed(todo.arm, members, todo.key.seed, probes, scores)

@@ -75,7 +75,7 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
         queries = [samples[query] for query in block.query_ids]
         if isinstance(block, TrainingBlock):
             members, tuning = set_members(folder), cast("OfASet", arm).recipe
-            store.add_definitions(definitions(members, block))
+            store.add_definitions(definitions(members, block.schedule, block.variants))
             some, later = ([samples[name] for name in names] for names in (members.sample_ids, members.later))
             variants = dict(zip(block.probe_ids, block.variants, strict=True))
             with session.computing(base):
@@ -95,8 +95,8 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
         probes = {probe: curated[probe] for probe in block.probe_ids}
         with session.computing(base):
             if isinstance(block, AblationBlock) and isinstance(arm, FineTune):
-                asked = [[samples[query] for query in queries] for queries in block.wanted]
-                yield ablate_block(base, arm, seed, probes, asked, kept=kept, on_probe=on_probe)
+                targets = [[samples[query] for query in queries] for queries in block.wanted]
+                yield ablate_block(base, arm, seed, probes, targets, kept=kept, on_probe=on_probe)
             else:
                 within = trained_set(folder, job.schedule, samples, block.probe_ids)
                 yield measure_block(

@@ -21,11 +21,11 @@ def devices() -> list[str]:
     return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
-def chosen(asked: str, there: Sequence[str], slot: int) -> str:
+def chosen(wanted: str, there: Sequence[str], slot: int) -> str:
     """The device of the worker in a slot.
 
     Args:
-        asked: ``auto`` for a GPU of CUDA if there is one, else the CPU; ``cuda`` for any of the GPUs; or one by name.
+        wanted: ``auto`` for a GPU of CUDA if there is one, else the CPU; ``cuda`` for any of the GPUs; or one by name.
         there: The devices that are there.
         slot: The worker's number on this machine, from 0: workers beyond the last GPU begin again with the first.
 
@@ -33,11 +33,11 @@ def chosen(asked: str, there: Sequence[str], slot: int) -> str:
         InputError: When the device is not there.
     """
     gpus = [name for name in there if name.startswith("cuda:")]
-    if asked in ("auto", "cuda") and gpus:
+    if wanted in ("auto", "cuda") and gpus:
         return gpus[slot % len(gpus)]
-    named = "cpu" if asked == "auto" else asked
+    named = "cpu" if wanted == "auto" else wanted
     if named not in there:
-        raise InputError("device", repr(asked), f"auto or one that is there: {', '.join(there)}")
+        raise InputError("device", repr(wanted), f"auto or one that is there: {', '.join(there)}")
     return named
 
 

@@ -1,4 +1,4 @@
-"""What a run would take, said before it: cells, time, memory and disk. Nothing is written to the store."""
+"""What a run would take, before it is done: cells, time, memory and disk. Nothing is written to the store."""
 
 from __future__ import annotations
 
@@ -141,9 +141,9 @@ def _of_trainings(
     queries = [samples[name] for name in max((block.query_ids for block in blocks), key=len)]
     with session.computing(base):
         trainings = trainings_of(base, own, item.schedule, key.seed, variants, later)
-        asked = list(encode_all(base, queries))
+        items_queried = list(encode_all(base, queries))
         whole = with_steps(recipe, item.schedule, len(own), len(later))
-        found = engine.forecast(base, whole, trainings, asked, key.seed)
+        found = engine.forecast(base, whole, trainings, items_queried, key.seed)
     how = f"{found.path} ({found.why})"
     return Row(item.part.name, label, wanted, missing, len(variants), found.seconds, found.bytes, how)
 
@@ -151,7 +151,7 @@ def _of_trainings(
 def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list[CellBlock]) -> tuple[float, int, str]:
     """Seconds, peak bytes and the engine's words for all blocks, from a few probes and queries of theirs.
 
-    A restoration is counted as its queries asked once for each place; what retraining adds is not.
+    A restoration is counted as its queries read once for each place; what retraining adds is not.
     """
     samples, curated = curation
     places = len({layer_of(base.model, name) for name, _ in base.model.named_parameters()})
@@ -175,8 +175,8 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
         few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
         return cells * _timed(base, arm, seed, few, some) / (len(few) * len(some)), 0, arm.label
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
-    asked = list(encode_all(base, queries))
-    found = engine.forecast(base, arm.recipe, items, asked, seed, engine=arm.engine)
+    items_queried = list(encode_all(base, queries))
+    found = engine.forecast(base, arm.recipe, items, items_queried, seed, engine=arm.engine)
     return share * found.seconds, found.bytes, f"{found.path} ({found.why})"
 
 

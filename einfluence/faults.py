@@ -101,11 +101,11 @@ class _Fault:
     def _told(self, fault: Fault, schema: type[BaseModel], context: Mapping[str, Any]) -> tuple[str, str]:
         """What was found, and what was expected."""
         last = fault["loc"][-1] if fault["loc"] else ""
-        said = re.sub(
+        message = re.sub(
             r"^(Value error, |Input should be (an instance of )?)|, (unable to|got a number with) .*$", "", fault["msg"]
         )
-        said = (
-            said.replace("a valid string", "text")
+        message = (
+            message.replace("a valid string", "text")
             .replace("a valid integer", "a whole number")
             .replace("a valid ", "a ")
         )
@@ -115,7 +115,7 @@ class _Fault:
             case "missing":
                 return "nothing", f"the key `{last}`"
             case "value_error" if isinstance(self.value, dict | list | tuple | BaseModel):
-                return "what does not fit together", said
+                return "what does not fit together", message
             case "union_tag_invalid":
                 return shown(self.value), f"one of {context['expected_tags']}"
             case "too_short":
@@ -123,12 +123,12 @@ class _Fault:
             case "invalid_key":
                 return f"the key {shown(last)}", "keys that are text"
             case "tuple_type" | "list_type":
-                said = "a list"
+                message = "a list"
             case "dict_type" | "model_type" | "model_attributes_type":
-                said = "a mapping of keys"
+                message = "a mapping of keys"
             case _:
                 pass
-        return "nothing" if self.value is None else shown(self.value), said
+        return "nothing" if self.value is None else shown(self.value), message
 
 
 def _first_causes(faults: list[_Fault]) -> list[_Fault]:

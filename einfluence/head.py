@@ -1,4 +1,4 @@
-"""A fresh output layer where a base brings a body alone: asked for by name, drawn from a seed, in the base's id."""
+"""A fresh output layer where a base brings a body alone: requested by name, drawn from a seed, in the base's id."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Head(Model):
     kind: Literal["new"] = "new"
     seed: Seed = 0
     objective: Literal["sequence_class", "token_class", "image_class"] | None = Field(
-        default=None, description="what the base is to be asked; null takes what `architectures` in config.json says"
+        default=None, description="what the base shall predict; null takes what `architectures` in config.json says"
     )
     labels: tuple[str, ...] | None = Field(
         default=None, description="the classes or tags, in order; null takes `id2label` in config.json"

@@ -199,5 +199,5 @@ def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64
         return None
     from einfluence.engine import CheckedScorer, TextItem
 
-    read = CheckedScorer(base)  # one for all that is asked, so that it is held against the definition once
+    read = CheckedScorer(base)  # one for all texts, so that it is held against the definition once
     return lambda samples: read(cast("list[TextItem]", list(encode_all(base, samples)))).logprob

@@ -12,7 +12,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(port: int | None, fix: str = "") -> int:
-    """The port that was asked for, if nothing listens there; any free one for None.
+    """The requested port, if nothing listens there; any free one for None.
 
     Raises:
         InputError: When it is taken; ``fix`` says what to do.

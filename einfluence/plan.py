@@ -39,6 +39,11 @@ class Plan:
     attributions: tuple[Attribution, ...] = ()
     fixed: bool = False
 
+    def __add__(self, other: Plan) -> Plan:
+        """Both; nothing of the one is in the other."""
+        both = (self.jobs + other.jobs, self.fits + other.fits, self.attributions + other.attributions)
+        return Plan(self.wanted + other.wanted, self.present + other.present, *both, fixed=self.fixed)
+
     @property
     def empty(self) -> bool:
         """Whether nothing is left to do."""

@@ -1,4 +1,4 @@
-"""The run in one process: prepare, plan, fit, compute, attribute, score. The flow orchestrates the same steps."""
+"""The run in one process: prepare, plan, fit, compute, attribute, act, score. The flow orchestrates the same steps."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+from einfluence.actions.planning import check_actions, plan_actions
 from einfluence.attribute import attribute
 from einfluence.execute import Executor, execute, fit_all
 from einfluence.fit import fit
@@ -49,11 +50,15 @@ def measure(
     run, session = start_run(), session_here(device, None)
     executor = find_executor(runner, session, workers, device) if isinstance(runner, str) else runner
     prepared = [prepare(spec, part, store, session) for part in spec.parts]
+    for item in prepared:
+        check_actions(spec, item, store)
     todo = plan(spec, prepared, store)
     left, done = fit_all(todo, partial(fit, session=session))
     done += execute(left, executor, Processes(1, device))
     done += [attribute(cells) for cells in todo.attributions]
-    return finish_run(spec, store, run, todo, done, report=report)
+    acts = plan_actions(spec, prepared, store)
+    done += execute(acts, executor, Processes(1, device))
+    return finish_run(spec, store, run, todo + acts, done, report=report)
 
 
 def nothing_to_do(spec: Spec, store: Store) -> Result | None:
@@ -79,6 +84,7 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     # The tables are as that run left them: no need to compare them cell by cell.
     untouched = last.get("log") == store.log.state().version and not last["failed"] and store.whole
     todo = Plan(last["wanted"], last["wanted"], ()) if untouched else plan(spec, prepared, store)
+    todo += Plan(0, 0, ()) if untouched or not todo.empty else plan_actions(spec, prepared, store)
     if not todo.empty:
         return None
     seconds = round(time.perf_counter() - begun, 2)

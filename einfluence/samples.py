@@ -18,7 +18,7 @@ CAUSAL_LM, IMAGE_CLASS = "causal_lm", "image_class"  # the objectives of samples
 
 @dataclass(frozen=True)
 class Sample:
-    """What a model is asked once, with what is known about it.
+    """One thing that a model is queried with, with what is known about it.
 
     A text to be continued (prompt, target), an image and its class (pixels, label), or what another objective asks
     (inputs, target).

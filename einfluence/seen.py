@@ -90,13 +90,13 @@ def _escaped(character: str) -> str:
 
 
 def _piece(tokenizer: Any, token: int) -> str:
-    said = str(tokenizer.convert_ids_to_tokens(token))
+    piece = str(tokenizer.convert_ids_to_tokens(token))
     if token in tokenizer.all_special_ids:
-        return visible(said)
-    if _in_bytes(tokenizer) and all(letter in _bytes_of() for letter in said):
+        return visible(piece)
+    if _in_bytes(tokenizer) and all(letter in _bytes_of() for letter in piece):
         # part of a character stays escaped: a token may end within one
-        return visible(bytes(_bytes_of()[letter] for letter in said).decode("utf-8", "backslashreplace"))
-    return visible(said.replace("▁", " "))
+        return visible(bytes(_bytes_of()[letter] for letter in piece).decode("utf-8", "backslashreplace"))
+    return visible(piece.replace("▁", " "))
 
 
 def _in_bytes(tokenizer: Any) -> bool:

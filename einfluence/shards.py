@@ -40,12 +40,12 @@ class Job:
     @property
     def label(self) -> str:
         """What the job holds, for run names and logs."""
-        asked = {len(block.query_ids) for block in self.blocks}
-        size = f"{len(self.probe_ids)} probes x {max(asked)} queries" + (" at most" if len(asked) > 1 else "")
+        sizes = {len(block.query_ids) for block in self.blocks}
+        size = f"{len(self.probe_ids)} probes x {max(sizes)} queries" + (" at most" if len(sizes) > 1 else "")
         if isinstance(self.blocks[0], AblationBlock):
             size = f"{len(self.probe_ids)} probes, layers undone"
         if self.key.estimator == TRAINING:
-            size = f"{len(self.probe_ids)} trainings x {max(asked)} queries"
+            size = f"{len(self.probe_ids)} trainings x {max(sizes)} queries"
         return f"{self.base.label} {self.key.estimator} {self.arm.label} seed {self.key.seed}: {size}"
 
     @property

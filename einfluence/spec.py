@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from einfluence.action import Action
 from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subsets, estimators
 from einfluence.arms import within as within_a_set
 from einfluence.errors import InputError
@@ -41,9 +42,9 @@ from einfluence.training_set import TrainingSet
 from einfluence.yamlfile import Key, read
 
 __all__ = [
-    "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last", "LeaveOneOut",
-    "Lora", "Match", "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "Subsets", "TrainedBase",
-    "TrainingSet", "Tuning", "byte_count", "load_spec",
+    "Action", "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last",
+    "LeaveOneOut", "Lora", "Match", "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "Subsets",
+    "TrainedBase", "TrainingSet", "Tuning", "byte_count", "load_spec",
 ]  # fmt: skip
 
 DATA = ("facts", "samples", "images", "source")
@@ -148,6 +149,9 @@ class Part(Model):
     )
     arms: tuple[AnyArm, ...] = Field(default=(FineTune(),), min_length=1)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    actions: tuple[Action, ...] = Field(
+        default=(), description="what is done because of influence within the `training_set`, and checked by trainings"
+    )
     trust_remote_code: bool = False
 
     @model_validator(mode="before")
@@ -242,6 +246,8 @@ class Part(Model):
         within = next((arm.estimator for arm in resolved(self.arms) if arm.in_a_set), None)
         if within is not None and self.training_set is None:
             raise ValueError(f"a `training_set` beside the arm `{within}`, which is about trainings of one")
+        if self.training_set is None and self.actions:
+            raise ValueError(f"a `training_set` beside the action `{self.actions[0].kind}`, which trains on one")
         if self.training_set is not None and within is None:
             names = ", ".join(f"`{name}`" for name in within_a_set(estimators()))
             raise ValueError(f"an arm that trains on the `training_set` ({names})")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -182,27 +182,54 @@ class Members:
         return content_hash(("training set", self.sample_ids, schedule.key, *later))
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A training of a set that leaves some of its samples out, or stops before its end.
+class More(NamedTuple):
+    """A step behind those of a schedule, on samples of the set.
 
     Args:
-        kind: ``full``, ``without``, ``subset`` or ``watched``.
-        about: The probe that is left out, the number of the subset, or that of the steps of a watched one; empty for
-            the full one.
-        left_out: Positions of the samples of weight 0, ascending.
-        steps: After how many of the schedule's steps it stops; None goes to the end.
+        batch: Their positions.
+        weights: What each of their losses is multiplied by, below 0 to unlearn it; together they are divided by the
+            target tokens of the batch.
+        rate: Share of the recipe's learning rate.
     """
 
-    kind: Literal["full", "without", "subset", "watched"]
+    batch: tuple[int, ...]
+    weights: tuple[float, ...]
+    rate: float = 1.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training of a set that weighs some of its samples otherwise, stops before its end, or goes on after it.
+
+    Args:
+        kind: ``full``, ``without``, ``subset`` or ``watched``; or what an action does: ``removed``, ``reweighted`` or
+            ``unlearned``.
+        about: The probe that is left out, the number of the subset, or that of the steps of a watched one; empty for
+            the others.
+        left_out: Positions of the samples of weight 0, ascending.
+        steps: After how many of the schedule's steps it stops; None goes to the end.
+        weights: (position, weight) of the samples that weigh neither 0 nor 1, ascending.
+        more: Steps behind the schedule's, which begin with an optimizer that remembers nothing.
+    """
+
+    kind: Literal["full", "without", "subset", "watched", "removed", "reweighted", "unlearned"]
     about: str = ""
     left_out: tuple[int, ...] = ()
     steps: int | None = None
+    weights: tuple[tuple[int, float], ...] = ()
+    more: tuple[More, ...] = ()
+
+    @property
+    def weighs(self) -> dict[int, float]:
+        """The weight of each sample that does not weigh 1, by position."""
+        return dict(sorted({**dict.fromkeys(self.left_out, 0.0), **dict(self.weights)}.items()))
 
     def training_id(self, set_id: str) -> str:
-        """Content hash of the set and of what is left out: however it came about, it is the same training."""
+        """Content hash of the set and of what is done with it: however it came about, it is the same training."""
         stops = () if self.steps is None else (self.steps,)
-        return content_hash(("training", set_id, self.left_out, *stops))
+        weighs = (("weights", self.weights),) if self.weights else ()
+        goes_on = (("more", self.more),) if self.more else ()
+        return content_hash(("training", set_id, self.left_out, *stops, *weighs, *goes_on))
 
 
 FULL = Variant("full")

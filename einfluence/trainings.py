@@ -116,7 +116,7 @@ def missing_trainings(
         The number of pairs of training and query that they need, and the blocks that the store lacks.
     """
     key, schedule = attributions[0].trainings, attributions[0].schedule
-    set_id, since = members.set_id(schedule), store.log.state().version
+    set_id = members.set_id(schedule)
     queries: dict[str, dict[str, None]] = {}
     own: list[dict[str, Variant]] = []  # of each arm those that none before it needs: no block holds two arms'
     for attribution in attributions:
@@ -131,13 +131,33 @@ def missing_trainings(
         some = watched(watch.every, schedule.all_steps(len(members.sample_ids), len(members.later)))
         own.append({variant.training_id(set_id): variant for variant in some})
         queries |= {name: dict.fromkeys(watch.query_ids) for name in own[-1]}
-    present = store.part_paths("influence", key)
-    blocks = [
+    blocks = [block for some in own for block in lacking(key, schedule, some, queries, store, size)]
+    return sum(map(len, queries.values())), blocks
+
+
+def lacking(
+    key: ArmKey,
+    schedule: Schedule,
+    variants: Mapping[str, Variant],
+    queries: Mapping[str, Iterable[str]],
+    store: Store,
+    size: int,
+) -> list[TrainingBlock]:
+    """Blocks of the trainings that a store lacks, or that lack queries there.
+
+    Args:
+        key: The arm of the trainings.
+        schedule: How their set is gone through.
+        variants: The trainings, by id.
+        queries: What each of them is queried with.
+        store: The store.
+        size: Most trainings in a block.
+    """
+    since, present = store.log.state().version, store.part_paths("influence", key)
+    return [
         TrainingBlock(one.probe_ids, one.query_ids, since, schedule, tuple(variants[name] for name in one.probe_ids))
-        for variants in own
         for one in missing_cells(list(variants), _pairs(queries, variants), present, size, since)
     ]
-    return sum(map(len, queries.values())), blocks
 
 
 def set_rows(members: Members, schedule: Schedule) -> dict[str, pa.Table]:
@@ -154,12 +174,12 @@ def set_rows(members: Members, schedule: Schedule) -> dict[str, pa.Table]:
     }
 
 
-def definitions(members: Members, block: TrainingBlock) -> dict[str, pa.Table]:
-    """The rows that say what the trainings of a block leave out, by table."""
-    set_id = members.set_id(block.schedule)
-    named = list(zip(block.probe_ids, block.variants, strict=True))
+def definitions(members: Members, schedule: Schedule, variants: Iterable[Variant]) -> dict[str, pa.Table]:
+    """The rows that say what some trainings of a set are, by table."""
+    set_id = members.set_id(schedule)
+    named = [(variant.training_id(set_id), variant) for variant in variants]
     rows = [{"training": n, "training_set": set_id, "kind": v.kind, "about": v.about} for n, v in named]
-    weights = [{"training": n, "position": place, "weight": 0.0} for n, v in named for place in v.left_out]
+    weights = [{"training": n, "position": at, "weight": weight} for n, v in named for at, weight in v.weighs.items()]
     return {
         "trainings": pa.Table.from_pylist(rows, DEFINED["trainings"]),
         "training_weights": pa.Table.from_pylist(weights, DEFINED["training_weights"]),

@@ -18,7 +18,7 @@ from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
 from tasks import progress
 from tasks.runners import measure_shards
-from tasks.steps import attribute, curate, fit, plan, score
+from tasks.steps import act, attribute, curate, fit, plan, score
 
 
 @flow(name="measure", flow_run_name="measure {spec_file}", persist_result=False)
@@ -60,4 +60,7 @@ def _measure(spec_file: str, store: str, runner: str, workers: int, device: str)
     finally:
         progress.meter.stop()
     done += [attribute(cells) for cells in todo.attributions]
-    return score(spec, store, run, todo, done)
+    acts = act(spec, prepared, store)
+    if not acts.empty:
+        done += measure_shards(acts, runner, workers, device, session)
+    return score(spec, store, run, todo + acts, done)

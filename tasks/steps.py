@@ -10,6 +10,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from einfluence.actions.planning import check_actions, plan_actions
 from einfluence.attribute import attribute as attribute_trainings
 from einfluence.compute import Done
 from einfluence.execute import Executor
@@ -32,7 +33,9 @@ OURS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 @task(name="curate", task_run_name="curate {part.name}", **OURS)
 def curate(spec: Spec, part: Part, store: str, session: Session) -> Prepared:
     """Finds a part's base and curates its data into the store."""
-    return prepare(spec, part, Store(store), session)
+    found = prepare(spec, part, Store(store), session)
+    check_actions(spec, found, Store(store))
+    return found
 
 
 @task(name="plan", task_run_name="plan missing cells", **OURS)
@@ -66,6 +69,12 @@ def attribute(cells: Attribution) -> Done:
     for probe, reason in done.failed.items():
         get_run_logger().warning("probe %s failed: %s", probe, reason)
     return done
+
+
+@task(name="act", task_run_name="act", **OURS)
+def act(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
+    """What the spec's actions want to train, now that influence is known, minus what is there."""
+    return plan_actions(spec, prepared, Store(store))
 
 
 @task(name="score", task_run_name="score and report", **OURS)

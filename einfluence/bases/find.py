@@ -47,7 +47,7 @@ def find_base(
         where: What error messages call the place where the name was written.
         relative_to: Folder of the spec.
         trust_remote_code: Whether the model's own Python files may be fetched and run.
-        head: A fresh head that is asked for.
+        head: A fresh head that is wanted.
 
     Raises:
         InputError: When there is no such model, its folder lacks config or weights, or it is of a kind that cannot be

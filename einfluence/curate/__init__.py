@@ -24,7 +24,7 @@ from einfluence.curate.gates import (
     count_likenesses,
 )
 from einfluence.curate.records import lines_of
-from einfluence.curate.rows.said import ChatWriter
+from einfluence.curate.rows.content import ChatWriter
 from einfluence.curate.rows.table import Table, place_of
 from einfluence.curate.sets import as_a_set
 from einfluence.curate.tables import finish
@@ -57,7 +57,7 @@ def curate(
 ) -> Curated:
     """Makes what one part of a spec is to measure.
 
-    The same part and seed give identical tables, whatever the machine. All callables are optional and asked at most
+    The same part and seed give identical tables, whatever the machine. All callables are optional and called at most
     once; without them the distances and gates that need a base are left out, and the report says so.
 
     Args:

@@ -200,10 +200,10 @@ def _in_order_of_numbers(names: Sequence[str]) -> bool:
     """
     for place in (r"[0-9]+", r".*?([0-9]+)$"):
         found = [re.match(place, name, re.DOTALL) for name in names]
-        said = [int(match[match.re.groups]) for match in found if match]
-        counted = sorted(said) in ([*range(len(names))], [*range(1, len(names) + 1)])
-        begins = place == r"[0-9]+" and len(set(said)) == len(names)
-        if (counted or begins) and said != sorted(said):
+        indices = [int(match[match.re.groups]) for match in found if match]
+        counted = sorted(indices) in ([*range(len(names))], [*range(1, len(names) + 1)])
+        begins = place == r"[0-9]+" and len(set(indices)) == len(names)
+        if (counted or begins) and indices != sorted(indices):
             return False
     last: dict[str, list[int]] = {}
     for name in names:

@@ -19,7 +19,7 @@ Features = Callable[[Sequence[Sample]], np.ndarray]
 The base's hidden states of a text, over all of it and at its target; its penultimate features of an image.
 """
 
-# What samples of an objective can be compared by without being told; else by OF_WORDS.
+# What samples of an objective can be compared by without a setting; else by OF_WORDS.
 MEASURES = {CAUSAL_LM: ("hidden", "lexical"), IMAGE_CLASS: ("features", "pixel")}
 OF_WORDS = ("features", "lexical")
 CHUNK = 100_000  # pairs compared at a time where not all pairs are wanted
@@ -67,7 +67,7 @@ def measures_for(
     Args:
         builder: Samples, probes and queries.
         wanted: Names from the spec; none takes the defaults of the objective and all of ``more``.
-        base_features: Asked once, and only if a measure needs it. Without it, ``hidden`` and ``features`` are left
+        base_features: Computed once, and only if a measure needs it. Without it, ``hidden`` and ``features`` are left
             out, and the report says so.
         more: Measures that only the source of the data knows, e.g. ``taxonomic``.
 

@@ -15,8 +15,8 @@ from einfluence.curate.classes import ImageLimits
 from einfluence.curate.columns import misfit
 from einfluence.curate.images.rows import IMAGE_FIELDS, ImageRows, as_image_row
 from einfluence.curate.records import Record, id_field, lines_of, number_field, read_records, text_field
+from einfluence.curate.rows.content import ChatWriter
 from einfluence.curate.rows.foreign import another_shape, foreign, no_shape, too_many
-from einfluence.curate.rows.said import ChatWriter
 from einfluence.curate.rows.samples import Made, Names, TextRows
 from einfluence.curate.rows.shapes import COMMON, shape_of
 from einfluence.curate.rows.table import Table, leave_out
@@ -246,7 +246,7 @@ def _each_row(builder: CurationBuilder, rows: Sequence[Made], ids: Ids) -> dict[
 
 
 def _claim_siblings(builder: CurationBuilder, rows: Sequence[Made], ids: Ids) -> None:
-    """Of every probe of a preferred answer, the rejected one is a `sibling`, where nothing else was said of the two."""
+    """Of every probe of a preferred answer, the rejected one is a `sibling`, if nothing else is claimed of the two."""
     if not any(row.others for row in rows):
         return
     builder.gates.open(SAME_ANSWERS)

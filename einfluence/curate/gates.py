@@ -203,9 +203,9 @@ def count_known(builder: CurationBuilder, logprobs: Callable[[Sequence[Sample]],
         for fact, prompts, _ in likely
         for prompt in prompts
     ]
-    told = iter(np.asarray(logprobs(others), dtype=np.float64) if others else np.zeros(0))
+    known = iter(np.asarray(logprobs(others), dtype=np.float64) if others else np.zeros(0))
     for sample, prompts, value in likely:
-        gain = value - max(next(told) for _ in prompts)
+        gain = value - max(next(known) for _ in prompts)
         if gain > MARGIN:
             builder.gates.count(KNOWN, f"{sample.prompt} | {sample.target}: {gain:.1f} nats")
 

@@ -30,7 +30,7 @@ def as_a_set(builder: CurationBuilder, wanted: TrainingSet) -> None:
 
 
 def _flip(builder: CurationBuilder, wanted: FlipLabels) -> None:
-    """Gives a share of the set's samples another class; the clean ones stay in the table, and are asked no more."""
+    """Gives a share of the set's samples another class; the clean ones stay in the table, and are queried no more."""
     where, set_probes = "training_set.flip_labels", [p for p in builder.probes.values() if p.kind in TRAINED]
     if any(probe.kind == "noisy" for probe in builder.probes.values()):
         raise InputError(where, "noisy versions of the samples beside it", "one of the two", "leave `noise` out")

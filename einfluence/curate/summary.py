@@ -93,7 +93,7 @@ def _gates(curated: Curated) -> Table:
 
 def _examples(curated: Curated, number: int) -> Table:
     """Claimed pairs, one of each kind in turn, drawn by the hash of their ids."""
-    said = _said(curated)
+    counted = _said(curated)
     table = curated.relations.filter(curated.relations["kind"].is_valid())
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for kind in [kind for kind in KINDS if kind in set(table["kind"].unique().to_pylist())]:
@@ -105,7 +105,7 @@ def _examples(curated: Curated, number: int) -> Table:
     for row in turns[:number]:
         kind = row["kind"] + (f" {row['level']:g}" if row["level"] is not None else "")
         distance = "" if row["distance"] is None else f"{row['distance']:.2f}"
-        shown.add_row(escape(said(row["probe_id"])), kind, escape(said(row["query_id"])), distance)
+        shown.add_row(escape(counted(row["probe_id"])), kind, escape(counted(row["query_id"])), distance)
     return shown
 
 
@@ -121,11 +121,11 @@ def _said(curated: Curated) -> Any:
         for row in rows
     }
 
-    def said(key: str) -> str:
+    def counted(key: str) -> str:
         shown = " + ".join(text[member] for member in members.get(key, [key]))
         return shown if len(shown) <= 120 else f"{shown[:117]}..."
 
-    return said
+    return counted
 
 
 def _domain_of_probe(curated: Curated) -> dict[str, str]:

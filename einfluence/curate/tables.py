@@ -73,10 +73,10 @@ def finish(
         given = np.full(len(probes), np.nan, np.float32)
         given[at(list(builder.given))] = list(builder.given.values())
         found = {"given": given, **found}
-    asked, trained = adopted(builder, adopt)
+    queried, trained = adopted(builder, adopt)
     ids = {
         "probe_id": _coded([probe.probe_id for probe in trained.values()], probes),
-        "query_id": _coded([asked[key].sample_id for key in builder.queries], queries),
+        "query_id": _coded([queried[key].sample_id for key in builder.queries], queries),
     }
     first = next(iter(found), None)
     relations = pa.table(
@@ -93,13 +93,13 @@ def finish(
         if name != first
     ]
     return Curated(
-        samples=samples_table([asked[key] for key in _used(builder)]),
+        samples=samples_table([queried[key] for key in _used(builder)]),
         probes=probes_table({probe.probe_id: probe for probe in trained.values()}),
         probe_members=members_table({probe.probe_id: probe for probe in trained.values()}),
         relations=relations,
         distances=pa.concat_tables([table.drop_null() for table in distances] or [_NO_DISTANCES]).unify_dictionaries(),
         report=builder.gates.table(),
-        later=tuple(asked[key].sample_id for key in builder.later),
+        later=tuple(queried[key].sample_id for key in builder.later),
     )
 
 

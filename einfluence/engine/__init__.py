@@ -131,7 +131,7 @@ def _chosen(
         FallbackWarning: Where a faster one did not.
     """
     items = (item for some in (queries, *(training.items for training in trainings)) for item in some)
-    because = "asked for" if engine == "serial" else definition_because(base, items)
+    because = "requested" if engine == "serial" else definition_because(base, items)
     if because:
         return Choice.definition(base, recipe, seed, because)
     trial = Trial(base, recipe, trainings, queries, seed, kept=kept, ablates=ablates)
@@ -278,22 +278,22 @@ def _undoing(
     recipe: Recipe,
     group: Sequence[int],
     every: Trainings,
-    asked: Sequence[Sequence[Item]],
+    queried: Sequence[Sequence[Item]],
     seed: int,
     given: Mapping[int, dict[str, Tensor]],
     engine: str,
 ) -> Iterator[tuple[int, LayerAblation | None, str | None]]:
     """As :func:`ablate_layers`, of the trainings of one group."""
     some = [every[i] for i in group]
-    flat = [query for i in group for query in asked[i]]
+    flat = [query for i in group for query in queried[i]]
     choice, left = _chosen(base, recipe, some, flat, seed, engine, kept=bool(given), ablates=True), list(group)
     while True:
         kept = {place: given[i] for place, i in enumerate(left) if i in given and choice.engine.accepts(given[i])}
-        rows = _ablate_layers(base, choice.engine, [every[i] for i in left], [asked[i] for i in left], kept)
+        rows = _ablate_layers(base, choice.engine, [every[i] for i in left], [queried[i] for i in left], kept)
         done = 0
         try:
-            for place, told, why in rows:
-                yield left[place], told, why
+            for place, trained, why in rows:
+                yield left[place], trained, why
                 done += 1
             return
         except Exception as error:

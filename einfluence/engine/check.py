@@ -234,12 +234,12 @@ class _Case:
         off = np.abs(before.logprob - self.before.logprob).max()
         if off > 100 * self._rounding(1 + np.abs(self.before.logprob).max()):
             return f"the base's log-probabilities are off by {off:.2g} nats"
-        for (_, told, after), tuned, true in zip(found, self.tuned, self.after, strict=True):
+        for (_, found_tuned, after), tuned, true in zip(found, self.tuned, self.after, strict=True):
             if after is None or true is None:
                 if (after is None) != (true is None):
                     return "a probe fails where it should not, or does not where it should"
                 continue
-            if wrong := self._moved(before, after, true) or self._trained(told, tuned):
+            if wrong := self._moved(before, after, true) or self._trained(found_tuned, tuned):
                 return wrong
         if self.failed:
             return ""
@@ -251,10 +251,10 @@ class _Case:
         return self._undone(engine) if ablates else ""
 
     def _undone(self, engine: Engine) -> str:
-        for probe, tuned, told in zip(self.pair, self.tuned, engine.train_all(self.pair), strict=True):
+        for probe, tuned, found_tuned in zip(self.pair, self.tuned, engine.train_all(self.pair), strict=True):
             every = changed_layers(self.base, tuned.delta)
             only = list(dict.fromkeys((every[0], every[-1])))
-            found = ablate(self.base, engine, probe, self.few, told.delta, only)
+            found = ablate(self.base, engine, probe, self.few, found_tuned.delta, only)
             for layer in only:
                 true = self.evaluate(without_layer(self.base, tuned.delta, layer))
                 if wrong := self._moved(found.before, found.without[layer], true):
@@ -270,10 +270,12 @@ class _Case:
         right = off <= TOLERANCE[self.recipe.dtype] * largest + self._rounding(largest_logprob)
         return "" if right else f"influence is off by {off:.2g} nats where the largest is {largest:.2g}"
 
-    def _trained(self, told: Tuned, true: Tuned) -> str:
+    def _trained(self, found_tuned: Tuned, true: Tuned) -> str:
         share = 5 * TOLERANCE[self.recipe.dtype]
-        said, wanted = (np.array([*one.losses, one.grad_norm, one.update_norm]) for one in (told, true))
-        if len(said) != len(wanted) or not np.allclose(said, wanted, rtol=share, atol=self._rounding(1.0) * 10):
+        found_numbers, wanted = (np.array([*one.losses, one.grad_norm, one.update_norm]) for one in (found_tuned, true))
+        if len(found_numbers) != len(wanted) or not np.allclose(
+            found_numbers, wanted, rtol=share, atol=self._rounding(1.0) * 10
+        ):
             return "losses, gradient norm or update norm differ"
         return ""
 

@@ -139,9 +139,9 @@ class GenericEngine:
             loss = part.loss(self.logits(dict(zip(names, own, strict=True)), part.batch, part.shared))
             return loss, torch.autograd.grad(loss.sum(), own)
 
-        told = descend(self.recipe, probes, values, gradients)
+        trace = descend(self.recipe, probes, values, gradients)
         stacked = {name: value.detach() for name, value in zip(names, values, strict=True)}
-        return self._outcomes(told, stacked)
+        return self._outcomes(trace, stacked)
 
     def learning(self, item: Item) -> list[str]:
         """Names of the trained parameters that an item's loss depends on; torch's optimizers pass all others over."""
@@ -152,19 +152,19 @@ class GenericEngine:
             self._reached = [name for name, gradient in zip(self.trained, found, strict=True) if gradient is not None]
         return self._reached
 
-    def _outcomes(self, told: TrainingTrace, stacked: Values) -> list[Tuned]:
+    def _outcomes(self, trace: TrainingTrace, stacked: Values) -> list[Tuned]:
         def delta(i: int) -> dict[str, Tensor]:
             own = {name: value[i].clone() for name, value in stacked.items()}
             return {name: own.get(name, start) for name, start in self.start.items()}
 
         rows: list[dict[str, tuple[float, float]]] = []
-        for i in range(len(told.losses)):
+        for i in range(len(trace.losses)):
             with torch.no_grad():
                 for name, value in delta(i).items():
                     self.trained[name].copy_(value)
             rows.append(layer_updates(self.base, self.model, self.recipe))
         updates = {name: torch.tensor([row[name][0] for row in rows], dtype=torch.float64) for name in rows[0]}
-        return outcomes(told, self.recipe, updates, {name: norm for name, (_, norm) in rows[0].items()}, delta)
+        return outcomes(trace, self.recipe, updates, {name: norm for name, (_, norm) in rows[0].items()}, delta)
 
     @property
     def pads(self) -> bool:
@@ -282,8 +282,8 @@ class _QueryScorer:
         self._before = [self._put(blank, range(1), block) for block in self.blocks]
         self.n_tokens = np.array([query.n_target for query in queries], dtype=np.int64)
         logprob, rank = np.zeros(len(queries)), np.ones(len(queries), dtype=np.int64)
-        for (indices, _, _), (said, ranks) in zip(self.blocks, self._before, strict=True):
-            logprob[indices], rank[indices] = said[0], ranks[0]
+        for (indices, _, _), (logprobs, ranks) in zip(self.blocks, self._before, strict=True):
+            logprob[indices], rank[indices] = logprobs[0], ranks[0]
         self.before = Scores(logprob, self.n_tokens, rank)
 
     def _add(self, block: list[int], most: int) -> None:
@@ -302,8 +302,8 @@ class _QueryScorer:
             indices, _, slots = block
             for begin in range(0, len(deltas), slots):
                 own = range(begin, min(begin + slots, len(deltas)))
-                said, ranks = self._put(values, own, block)
-                change[begin : own.stop, indices] = (said - before)[: len(own)]
+                logprobs, ranks = self._put(values, own, block)
+                change[begin : own.stop, indices] = (logprobs - before)[: len(own)]
                 rank[begin : own.stop, indices] = ranks[: len(own)]
         return [Scores(self.before.logprob + change[i], self.n_tokens, rank[i]) for i in range(len(deltas))]
 
@@ -316,11 +316,11 @@ class _QueryScorer:
         taken = [min(i, which.stop - 1) for i in range(which.start, which.start + slots)]
         logits = self.engine.logits({name: value[taken] for name, value in values.items()}, batch, True)
         targets = batch.targets.expand(logits.shape[:-1])[..., None]
-        said = logits.log_softmax(-1).gather(-1, targets)[..., 0].double()
+        logprobs = logits.log_softmax(-1).gather(-1, targets)[..., 0].double()
         ranks = (logits > logits.gather(-1, targets)).sum(-1) + 1
         counts = batch.counts
-        said = torch.where(counts, said, 0.0).sum(-1)
-        return said.cpu().numpy(), torch.where(counts, ranks, 1).amax(-1).cpu().numpy()
+        logprobs = torch.where(counts, logprobs, 0.0).sum(-1)
+        return logprobs.cpu().numpy(), torch.where(counts, ranks, 1).amax(-1).cpu().numpy()
 
 
 def _make_mappable(model: nn.Module) -> None:

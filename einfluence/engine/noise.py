@@ -53,15 +53,15 @@ def with_noise(
     first = list(itertools.islice(rows, PROBES))
     rows = itertools.chain(first, rows)
     step = max(len(queries) // QUERIES, 1)
-    asked = range(0, len(queries), step)[:QUERIES]
+    queried = range(0, len(queries), step)[:QUERIES]
     trained = [(row.probe, row.after) for row in first if row.after is not None and row.tuned.losses]
     try:
-        again = _influences(measure(precise, [probes[index] for index, _ in trained], [queries[i] for i in asked]))
+        again = _influences(measure(precise, [probes[index] for index, _ in trained], [queries[i] for i in queried]))
     except Exception:  # not every base can be run in that precision; then its noise is not known
         return Measurement(before, rows)
-    own = [(after.logprob - before.logprob)[asked] for _, after in trained]
+    own = [(after.logprob - before.logprob)[queried] for _, after in trained]
     both = [(a, b) for a, b in zip(own, again, strict=True) if b is not None]
-    if not both or not asked:
+    if not both or not queried:
         return Measurement(before, rows)
     rough, fine = (np.array(side) for side in zip(*both, strict=True))
     noise, signal = float(np.sqrt(((rough - fine) ** 2).mean())), float(np.sqrt((fine**2).mean()))

@@ -62,18 +62,18 @@ def merge(found: Sequence[Measurement]) -> Measurement:
     """
     before = found[0].before
 
-    def told(own: Measurement) -> Iterator[MeasuredRow]:
+    def reported(own: Measurement) -> Iterator[MeasuredRow]:
         for row in own.rows:
             after = row.after
             moved = after and replace(after, logprob=before.logprob + (after.logprob - own.before.logprob))
             yield row._replace(after=moved)
 
-    others = [told(own) for own in found[1:]]
+    others = [reported(own) for own in found[1:]]
     return Measurement(before, heapq.merge(found[0].rows, *others, key=lambda row: row.probe))
 
 
 def outcomes(
-    told: TrainingTrace,
+    reported: TrainingTrace,
     recipe: Recipe,
     updates: Mapping[str, Float[Tensor, " N"]],
     norms: Mapping[str, float],
@@ -82,7 +82,7 @@ def outcomes(
     """One :class:`Tuned` for each probe; a probe whose loss was not finite has failed, alone.
 
     Args:
-        told: Of the batch.
+        reported: Of the batch.
         recipe: How it was trained.
         updates: By parameter of the base, norms of its change.
         norms: By parameter of the base, its norm before.
@@ -90,15 +90,15 @@ def outcomes(
     """
     changes = {name: norm.cpu().tolist() for name, norm in updates.items()}
     found: list[Tuned] = []
-    for i, losses in enumerate(told.losses):
+    for i, losses in enumerate(reported.losses):
         bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is not None:
             failed = f"loss is {losses[bad]} at step {bad + 1}"
-            norm = told.first_norm[i] if bad > 0 else math.nan
-            found.append(Tuned({}, losses[: bad + 1], norm, math.nan, seconds=told.seconds, failed=failed))
+            norm = reported.first_norm[i] if bad > 0 else math.nan
+            found.append(Tuned({}, losses[: bad + 1], norm, math.nan, seconds=reported.seconds, failed=failed))
             continue
         layers = {name: (each[i], norms[name]) for name, each in changes.items()}
         update = math.sqrt(sum(change**2 for change, _ in layers.values()))
         failed = None if math.isfinite(update) else f"weights are not finite after {len(losses)} steps"
-        found.append(Tuned(delta(i), losses, told.first_norm[i], update, layers, told.seconds, failed))
+        found.append(Tuned(delta(i), losses, reported.first_norm[i], update, layers, reported.seconds, failed))
     return found

@@ -46,26 +46,26 @@ def ablate_block(
     """
     deltas = kept_trainings(map(kept, probes))
     items = [encode_probe(base, arm.recipe, probe) for probe in probes.values()]
-    asked = [list(encode_all(base, each)) for each in queries]
+    queried = [list(encode_all(base, each)) for each in queries]
     rows: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     cells = 0
-    for (name, each), (_, told, why) in zip(
+    for (name, each), (_, tuned, why) in zip(
         zip(probes, queries, strict=True),
-        engine.ablate_layers(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine),
+        engine.ablate_layers(base, arm.recipe, items, queried, seed, kept=deltas, engine=arm.engine),
         strict=True,
     ):
-        if told is None or not _finite(told):
+        if tuned is None or not _finite(tuned):
             failed[name] = why or "a query's log-probability is not finite after training"
         else:
-            rows += _rows(name, each, told)
+            rows += _rows(name, each, tuned)
             cells += len(each)
         on_probe()
     return Measured({"restorations": pa.Table.from_pylist(rows, columns_of("restorations"))}, {}, cells, failed)
 
 
-def _rows(probe_id: str, queries: Sequence[Sample], told: LayerAblation) -> Iterator[dict[str, Any]]:
-    for layer, scores in told.without.items():
+def _rows(probe_id: str, queries: Sequence[Sample], tuned: LayerAblation) -> Iterator[dict[str, Any]]:
+    for layer, scores in tuned.without.items():
         place = "outside the layers" if layer is None else f"layer {layer}"
         for index, query in enumerate(queries):
             yield {
@@ -73,11 +73,11 @@ def _rows(probe_id: str, queries: Sequence[Sample], told: LayerAblation) -> Iter
                 "query_id": query.sample_id,
                 "place": place,
                 "layer": layer,
-                "logprob_before": told.before.logprob[index],
-                "logprob_after": told.after.logprob[index],
+                "logprob_before": tuned.before.logprob[index],
+                "logprob_after": tuned.after.logprob[index],
                 "logprob_restored": scores.logprob[index],
             }
 
 
-def _finite(told: LayerAblation) -> bool:
-    return all(np.isfinite(scores.logprob).all() for scores in (told.after, *told.without.values()))
+def _finite(tuned: LayerAblation) -> bool:
+    return all(np.isfinite(scores.logprob).all() for scores in (tuned.after, *tuned.without.values()))

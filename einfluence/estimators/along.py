@@ -53,12 +53,12 @@ def along(
     Raises:
         InputError: When the base, a sample or the recipe does not fit.
     """
-    recipe, asked = recipe_of(arm, within), list(encode_all(base, queries))
+    recipe, queried = recipe_of(arm, within), list(encode_all(base, queries))
     engine = GenericEngine(base, recipe, seed)
 
     def followed(training: Training[Item], samples: Sequence[Sample]) -> Followed:
         path = Trajectory(base, recipe, training, seed, engine)
-        return follow(path, asked, [sample.sample_id for sample in samples])
+        return follow(path, queried, [sample.sample_id for sample in samples])
 
     if within is not None:
         whole = set_training(base, within, seed)

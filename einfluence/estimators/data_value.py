@@ -40,8 +40,8 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
-    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
-        return Followed(influence(path, asked))
+    def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
+        return Followed(influence(path, queried))
 
     return along(base, arm, seed, probes, queries, within, follow)
 

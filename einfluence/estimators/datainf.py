@@ -61,7 +61,9 @@ def by_single_inverses(collector: Collector, items: Sequence[Item], damping: flo
         added = damping * second_moments(known).double().mean()
         onto = dot_products(known, own).double() / (added + squared_norms(known))[:, None] / len(items)
         if not added > 0:  # nothing depends on the parameter
-            return lambda asked: onto.new_zeros(asked.n, own.n)
-        return lambda asked: (dot_products(asked, own).double() - dot_products(asked, known).double() @ onto) / added
+            return lambda queried: onto.new_zeros(queried.n, own.n)
+        return lambda queried: (
+            (dot_products(queried, own).double() - dot_products(queried, known).double() @ onto) / added
+        )
 
     return product

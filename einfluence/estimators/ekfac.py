@@ -87,7 +87,7 @@ def by_factors(known: Mapping[str, Tensor], damping: float) -> Product:
     def product(name: str, own: Features) -> Callable[[Features], Tensor]:
         sides = known.get(f"{name}:left"), known.get(f"{name}:right")
         inverse, turned = damped_inverse(known[f"{name}:values"], damping), own.turned(*sides)
-        return lambda asked: paired(asked.turned(*sides), turned, lambda rows, some: rows * inverse[some])
+        return lambda queried: paired(queried.turned(*sides), turned, lambda rows, some: rows * inverse[some])
 
     return product
 

@@ -77,17 +77,17 @@ def _rows(
         found = products_with(collector, queries, vectors).T / len(curvature.items)
         seconds = (time.perf_counter() - begun) / len(solved)
         for place, (one, influence) in enumerate(zip(solved, found, strict=True)):
-            said = f"residual {one.residual:.1e} after {one.products} products"
+            note = f"residual {one.residual:.1e} after {one.products} products"
             if one.residual <= WORST:
-                yield row(first + place, influence, seconds, f"{said}; {MATH}")
+                yield row(first + place, influence, seconds, f"{note}; {MATH}")
             else:
-                yield EstimatedRow(first + place, None, seconds, _why(one, said))
+                yield EstimatedRow(first + place, None, seconds, _why(one, note))
 
 
-def _why(one: Solution, said: str) -> str:
+def _why(one: Solution, note: str) -> str:
     if not np.isfinite(one.residual):
         return "gradients that are no numbers, of the probe or of the curvature"
-    return f"no inverse: {said}, at most {WORST:g}; take more `damping`, `curvature: gauss_newton` or `dtype: float64`"
+    return f"no inverse: {note}, at most {WORST:g}; take more `damping`, `curvature: gauss_newton` or `dtype: float64`"
 
 
 def solve(curvature: Curvature, b: Float[npt.NDArray[np.float64], " p"]) -> Solution:

@@ -29,8 +29,8 @@ def block(
     """See :class:`einfluence.estimators.measure.Implementation`; where a training was kept, it is not done again."""
     deltas = kept_trainings(map(kept, range(len(probes))))
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
-    asked = list(encode_all(base, queries))
-    return engine.measure(base, arm.recipe, items, asked, seed, kept=deltas, engine=arm.engine)
+    queried = list(encode_all(base, queries))
+    return engine.measure(base, arm.recipe, items, queried, seed, kept=deltas, engine=arm.engine)
 
 
 def kept_trainings(files: Iterable[Path | None]) -> dict[int, dict[str, Tensor]]:

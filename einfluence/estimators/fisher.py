@@ -87,7 +87,7 @@ def by_inverses(known: Mapping[str, Tensor], projection: int | None, seed: int) 
 
     def product(name: str, own: Features) -> Callable[[Features], Tensor]:
         right = known[name] @ projected(name, own, projection, seed).double().T
-        return lambda asked: projected(name, asked, projection, seed).double() @ right
+        return lambda queried: projected(name, queried, projection, seed).double() @ right
 
     return product
 

@@ -39,18 +39,18 @@ def block(
     within: TrainedSet | None = None,
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    recipe, asked = recipe_of(arm, within), list(encode_all(base, queries))
+    recipe, queried = recipe_of(arm, within), list(encode_all(base, queries))
     kind = recipe.optimizer
     if within is None:
         pushes, collector = pushes_alone(base, recipe, probes), Collector(point_of(base, arm, seed))
         if isinstance(kind, Sgd):
-            return estimates(collector, pushes, asked, plain, kind.lr)
-        return estimates(collector, pushes, asked, first_of_adam(kind.eps), kind.lr, apart=True)
+            return estimates(collector, pushes, queried, plain, kind.lr)
+        return estimates(collector, pushes, queried, first_of_adam(kind.eps), kind.lr, apart=True)
     pushes = pushes_within(within, recipe, set_training(base, within, seed))
     if isinstance(kind, Sgd) or arm.recipe.adapter is not None:
-        return estimates(Collector(point_of(base, arm, seed, within)), pushes, asked, plain, kind.lr)
+        return estimates(Collector(point_of(base, arm, seed, within)), pushes, queried, plain, kind.lr)
     point, scales = trained_moment(base, recipe, within, seed)
-    return estimates(Collector(point), pushes, asked, scaled(scales), kind.lr)
+    return estimates(Collector(point), pushes, queried, scaled(scales), kind.lr)
 
 
 def plain(_name: str, probes: Features) -> Callable[[Features], Tensor]:

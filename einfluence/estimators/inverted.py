@@ -68,7 +68,7 @@ def products_with(
         held[name] = Features(blank.shape, blank.n, (), part.reshape(blank.n, *blank.matrix))
     for names in collector.groups(queries) if queries else ():
         for begin in range(0, len(queries), ASKED):
-            asked = collector.collect(queries[begin : begin + ASKED], names)
+            queried = collector.collect(queries[begin : begin + ASKED], names)
             for name in names:
-                total[begin : begin + ASKED] += dot_products(asked[name], held[name]).double().cpu().numpy()
+                total[begin : begin + ASKED] += dot_products(queried[name], held[name]).double().cpu().numpy()
     return total

@@ -95,12 +95,12 @@ def _rows(
 ) -> Iterator[EstimatedRow]:
     begun = time.perf_counter()
     vectors, values = state["vectors"].to(collector.device), state["values"].numpy()
-    asked = products_with(collector, queries, vectors) / values / float(state["n"])
+    queried = products_with(collector, queries, vectors) / values / float(state["n"])
     seconds = (time.perf_counter() - begun) / max(len(pushes.each), 1)
     note = f"{len(values)} of {vectors.shape[1]:,} eigenvectors, of {min(values):.1e} to {max(values):.1e}; {MATH}"
     for first, some in in_lots(collector, pushes):
         begun = time.perf_counter()
-        found = asked @ (rows_of(collector, some) @ vectors.T).double().cpu().numpy().T
+        found = queried @ (rows_of(collector, some) @ vectors.T).double().cpu().numpy().T
         each = seconds + (time.perf_counter() - begun) / len(some.each)
         for place, influence in enumerate(found.T):
             yield row(first + place, influence, each, note)

@@ -148,9 +148,9 @@ def scores(
         added = pushes.apart if apart else pushes.added
         by_name = {name: product(name, added(each)) for name, each in own.items()}
         for begin in range(0, len(queries), ASKED):
-            asked = collector.collect(queries[begin : begin + ASKED], names)
+            queried = collector.collect(queries[begin : begin + ASKED], names)
             for name in names:
-                total[begin : begin + ASKED] += by_name[name](asked[name])
+                total[begin : begin + ASKED] += by_name[name](queried[name])
     return (pushes.together(total) if apart else total).cpu().numpy()
 
 

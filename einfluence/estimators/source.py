@@ -66,9 +66,9 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
-    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
+    def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
         recipe = arm.recipe
-        return Followed(influence(path, asked, segments=recipe.segments, states=recipe.states))
+        return Followed(influence(path, queried, segments=recipe.segments, states=recipe.states))
 
     return along(base, arm, seed, probes, queries, within, follow)
 

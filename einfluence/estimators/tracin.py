@@ -47,13 +47,13 @@ def block(
     within: TrainedSet | None = None,
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    recipe, asked = recipe_of(arm, within), list(encode_all(base, queries))
+    recipe, queried = recipe_of(arm, within), list(encode_all(base, queries))
     if within is None:
         trainings = [encode_probe(base, recipe, probe) for probe in probes]
         every = [[tuple(range(len(training.items)))] for training in trainings]
-        return Estimates(_alone(base, recipe, seed, trainings, every, asked))
+        return Estimates(_alone(base, recipe, seed, trainings, every, queried))
     begun, whole = time.perf_counter(), set_training(base, within, seed)
-    found = along(base, recipe, seed, whole, within.places, asked)
+    found = along(base, recipe, seed, whole, within.places, queried)
     seconds = (time.perf_counter() - begun) / max(len(probes), 1)
     return Estimates(EstimatedRow(i, column, seconds) for i, column in enumerate(found.T))
 

@@ -56,14 +56,14 @@ def training_block(
         InputError: When a sample does not fit the base.
     """
     trainings = trainings_of(base, samples, schedule, seed, list(variants.values()), later)
-    asked = list(encode_all(base, queries))
+    queried = list(encode_all(base, queries))
     recipe = with_steps(recipe, schedule, len(samples), len(later))
     earlier = kept_trainings(map(kept, variants))
     whole = trainings_of(base, samples, schedule, seed, [FULL], later)[0]
     stops = {each.steps: i for i, each in enumerate(variants.values()) if each.steps and i not in earlier}
     seen = _watched(base, recipe, whole, stops, seed)
     known = earlier | {index: tuned.delta for index, tuned in seen.items()}
-    before, rows = engine.measure(base, recipe, trainings, asked, seed, kept=known)
+    before, rows = engine.measure(base, recipe, trainings, queried, seed, kept=known)
     found = engine.Measurement(before, (_as_seen(row, seen.get(row.probe)) for row in rows))
     return measured(base, list(variants), queries, found, on_probe)
 
@@ -159,13 +159,20 @@ def trainings_of(
     variants: Sequence[Variant],
     later: Sequence[Sample] = (),
 ) -> list[engine.Training[engine.Item]]:
-    """What copies of a base are trained on, in the same batches, each without what a variant leaves out."""
+    """What copies of a base are trained on, in the same batches, each as a variant has it."""
     whole = whole_training(list(encode_all(base, samples)), schedule, seed, list(encode_all(base, later)))
-    some = [whole.weighted(dict.fromkeys(each.left_out, 0.0)) if each.left_out else whole for each in variants]
-    return [
-        training if each.steps is None else training.until(each.steps)
-        for training, each in zip(some, variants, strict=True)
-    ]
+    return [_varied(whole, each) for each in variants]
+
+
+def _varied(whole: engine.Training[engine.Item], variant: Variant) -> engine.Training[engine.Item]:
+    weighs = variant.weighs
+    training = whole.weighted(weighs) if weighs else whole
+    if variant.steps is not None:
+        training = training.until(variant.steps)
+    if not variant.more:
+        return training
+    behind = tuple(engine.Step(batch, weights, rate=rate) for batch, weights, rate in variant.more)
+    return engine.Training(training.items, (*training.stages, behind))
 
 
 def with_steps(recipe: Tuning, schedule: Schedule, n: int, later: int = 0) -> Recipe:

@@ -50,8 +50,8 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
-    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
-        return Followed(influence(path, asked, names, draws=arm.recipe.trainings))
+    def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
+        return Followed(influence(path, queried, names, draws=arm.recipe.trainings))
 
     return along(base, arm, seed, probes, queries, within, follow)
 

@@ -49,8 +49,8 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
-    def follow(path: Trajectory, asked: Sequence[Item], names: Sequence[str]) -> Followed:
-        found, smooth = influence(path, asked), metasmoothness(path, path.seed)
+    def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
+        found, smooth = influence(path, queried), metasmoothness(path, path.seed)
         note = f"metasmoothness {smooth:.2f}"
         if smooth < SMOOTH:
             note += f": {ROUGH}"

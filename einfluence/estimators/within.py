@@ -20,7 +20,7 @@ class TrainedSet:
     Args:
         samples: In order.
         schedule: How it is gone through.
-        places: The positions of the samples of each probe that is asked about, in the order of the probes.
+        places: The positions of the samples of each probe that is attributed, in the order of the probes.
     """
 
     samples: Sequence[Sample]
@@ -45,7 +45,7 @@ class TrainingScores(NamedTuple):
 
 
 class Attributed(NamedTuple):
-    """What is said of one probe.
+    """The finding for one probe.
 
     Args:
         change: Columns of ``influence`` for the Q queries, what was not measured left out; None where it failed.

@@ -136,12 +136,12 @@ def check(desiderata: pa.Table, requirements: Sequence[str], baseline: pa.Table 
     known = baseline.to_pylist() if baseline is not None else None
     verdicts: list[dict[str, Any]] = []
     for requirement in map(Requirement.read, requirements):
-        asked = [row for row in rows if requirement.asks_for(row)]
-        if not asked:
+        required = [row for row in rows if requirement.asks_for(row)]
+        if not required:
             raise InputError(
                 f"--require {requirement.text!r}", "no such row in the scorecard", _choices(rows, requirement)
             )
-        verdicts += [_verdict(requirement, row, known) for row in asked]
+        verdicts += [_verdict(requirement, row, known) for row in required]
     return pa.Table.from_pylist(verdicts, schema=VERDICTS)
 
 

@@ -55,8 +55,8 @@ def matched_rows(models: Models, nats: float | None, resampling: Resampling) -> 
     models.register("mart_grids", pa.Table.from_pylist(members, schema=schema))
     number_of = {row["arm"]: row["number"] for row in members}
     described = {
-        (number_of[arm], name, variant): said
-        for (arm, name, variant), said in models.described().items()
+        (number_of[arm], name, variant): scored
+        for (arm, name, variant), scored in models.described().items()
         if arm in number_of
     }
     return summarised(models.select("marts", "mart_matched"), names, described, resampling)

@@ -190,7 +190,7 @@ class Models:
         return [(low, low + step) for low in range(0, max(queries, 1), step)]
 
     def add(self, name: str, rows: pa.Table) -> None:
-        """Adds a desideratum's per-probe values, and what is said of its variants, to those that other models read.
+        """Adds a desideratum's per-probe values, and the columns of its variants, to those that other models read.
 
         Of scores without a unit only ranks mean anything: they have no rows of other desiderata than OF_RANKS.
         """

@@ -1,4 +1,4 @@
-"""A base: the model before fine-tuning, with its objective: what it is asked, and how the answer is scored."""
+"""A base: the model before fine-tuning, with its objective: what it predicts, and how the answer is scored."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ class Base:
     Args:
         info: Its identity.
         model: The network.
-        objective: What it is asked; holds the tokenizer, the classes and what else that needs.
+        objective: What it predicts; holds the tokenizer, the classes and what else that needs.
     """
 
     info: BaseInfo

@@ -105,7 +105,7 @@ def refuse_other_tasks(folder: Path, config: Mapping[str, Any]) -> None:
     names = [name for name in _strings(config.get("architectures"))]
     tasks = [(name, match[1]) for name in names if (match := _TASK.search(name))]
     if len({task for _, task in tasks}) > 1:
-        found, expected = f"classes of several tasks ({', '.join(names)})", "one, which says what the base is asked"
+        found, expected = f"classes of several tasks ({', '.join(names)})", "one, which says what the base predicts"
         raise InputError(f"{file} architectures", found, expected, "leave the others out")
     if (
         names

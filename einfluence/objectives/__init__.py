@@ -1,4 +1,4 @@
-"""Objectives: what models are asked, and how the answer is scored. One file each, registered here by name.
+"""Objectives: what models predict, and how the answer is scored. One file each, registered here by name.
 
 A package adds its own by the entry point group ``einfluence.objectives``, which every process of a run reads, or by a
 line in :data:`OBJECTIVES` in this one.

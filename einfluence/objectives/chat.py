@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, cast
 
-from einfluence.curate.rows.said import Chat, Turn
+from einfluence.curate.rows.content import Chat, Turn
 from einfluence.errors import InputError
 
 _TODAY = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
@@ -80,12 +80,12 @@ class _Writer:
 
     def _added(self, place: int) -> tuple[str, str]:
         turns = self.chat.turns
-        asked, _ = self._render(turns[:place], asks=True)
+        question, _ = self._render(turns[:place], asks=True)
         text, _ = self._render(turns[: place + 1])
-        start = len(asked)
-        if not text.startswith(asked):  # it asks with more than it writes later, such as `<think>`
+        start = len(question)
+        if not text.startswith(question):  # it asks with more than it writes later, such as `<think>`
             before, _ = self._render(turns[:place])
-            start = _shared(asked, text)
+            start = _shared(question, text)
             if not text.startswith(before) or start <= len(before):
                 found = f"{self.called} that writes the turns before turn {place} otherwise once it is there"
                 raise InputError(self.where, found, "a template that adds turn to turn", GIVE_ONE)

@@ -1,4 +1,4 @@
-"""Models that read a whole text and say something at its tokens: what they are given, and where they are asked."""
+"""Models that read a whole text and say something at its tokens: what they are given, and where they predict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MarkedItem:
     Args:
         ids: Token ids, with the special tokens that the tokenizer puts around a text.
         kinds: The token types of them; empty where the model does not ask.
-        places: Indices of the tokens at which targets are asked, in order.
+        places: Indices of the tokens at which targets are predicted, in order.
         targets: The target at each of them: a class, or a token.
     """
 
@@ -52,7 +52,7 @@ class Encoder:
         max_length: The longest text in tokens that the model takes; None where it has no limit.
         vocabulary: How many token ids the model can read; None where that is not known.
         pad: The token that a batch is padded with.
-        kinds: Whether the model is told token types.
+        kinds: Whether the model takes token types.
         label: What error messages call the base.
     """
 

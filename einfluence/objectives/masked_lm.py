@@ -54,7 +54,7 @@ class MaskedLM:
 
     @classmethod
     def check(cls, folder: Path, config: Mapping[str, Any]) -> None:
-        """Refuses quantised weights, and what was told to read from left to right alone."""
+        """Refuses quantised weights, and what is configured to read from left to right alone."""
         refuse_quantised(folder, config)
         if config.get("is_decoder") is True:
             fix = 'leave it out, or write a class for causal language models into "architectures"'
@@ -75,7 +75,7 @@ class MaskedLM:
         return Base(info, model, cls(Encoder.of(model, tokenizer, info.label), int(tokenizer.mask_token_id)))
 
     def encode(self, sample: Sample, where: str) -> MarkedItem:
-        """The tokens of the text with the target in it, those that reach into the target hidden and asked."""
+        """The tokens of the text with the target in it, those that reach into the target hidden and predicted."""
         before, after = self._around(sample.inputs["text"], where)
         text, start = f"{before}{sample.target}{after}", len(before)
         encoded: Any = self.encoder.tokenizer(text, return_offsets_mapping=True)

@@ -206,12 +206,12 @@ def refusing(info: BaseInfo, expected: str) -> Generator[None]:
 @contextmanager
 def quiet() -> Generator[None]:
     """Silences transformers: a bar for each file and a table of tensors would bury the one message that counts."""
-    from transformers.utils import logging as told
+    from transformers.utils import logging as hf_logging
 
-    level = told.get_verbosity()
-    told.disable_progress_bar()
-    told.set_verbosity(logging.CRITICAL)
+    level = hf_logging.get_verbosity()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
-        told.set_verbosity(level)
+        hf_logging.set_verbosity(level)

@@ -58,7 +58,7 @@ class SequenceClass:
         vocabulary: How many token ids the model can read; None where that is not known.
         pad: The token that a batch is padded with, by which some models find the last token of a text; None where
             the model has none, so that texts cannot be padded.
-        kinds: Whether the model is told which of two texts a token belongs to.
+        kinds: Whether the model takes which of two texts a token belongs to.
         label: What error messages call the base.
     """
 

@@ -71,7 +71,7 @@ class TokenClass:
         return Base(info, model, cls(labels, Encoder.of(model, tokenizer, info.label)))
 
     def encode(self, sample: Sample, where: str) -> MarkedItem:
-        """The tokens of the words; a word's tag is asked at its first token, its others are no target."""
+        """The tokens of the words; a word's tag is predicted at its first token, its others are no target."""
         words: list[str] = sample.inputs["tokens"]
         tags: list[str | None] = sample.inputs["tags"]
         encoded: Any = self.encoder.tokenizer(words, is_split_into_words=True)

@@ -77,16 +77,16 @@ def _ids(tokenizer: Any, text: str, *, special: bool = False) -> list[int]:
 def _first_without_offsets(tokenizer: Any, ids: list[int], text: str, start: int) -> int:
     """Index of the first token that reaches into what stands from ``start`` on, for tokenizers that do not say so."""
 
-    def said(count: int) -> str:
+    def length_of(count: int) -> str:
         return tokenizer.decode(ids[:count], skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
-    if said(len(ids)) == text:  # what the first tokens say can be held against the text
+    if length_of(len(ids)) == text:  # what the first tokens say can be held against the text
         low, high = 0, len(ids)
         while low < high:
             middle = (low + high) // 2
-            told = said(middle)
-            low, high = (low, middle) if len(told) > start or told == text[:start] else (middle + 1, high)
-        return low if said(low) == text[:start] else max(low - 1, 0)
+            length = length_of(middle)
+            low, high = (low, middle) if len(length) > start or length == text[:start] else (middle + 1, high)
+        return low if length_of(low) == text[:start] else max(low - 1, 0)
     # Else by the tokens that the text shares with its beginning, with or without the blank before the target.
     starts = [_ids(tokenizer, beginning) for beginning in (text[:start], text[:start].rstrip())]
     first = min(max(_shared(ids, each) for each in starts), len(ids) - (ids != starts[0]))

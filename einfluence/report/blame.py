@@ -60,8 +60,8 @@ def blamed(
 
 def show_blamed(query: dict[str, Any], table: pa.Table) -> RenderableType:
     """What :func:`blamed` found, for a terminal."""
-    asked = short(in_words(query).strip(), 100)
-    pieces: list[RenderableType] = [Text.assemble((asked, "bold"), f"  {query['sample_id']}")]
+    query_text = short(in_words(query).strip(), 100)
+    pieces: list[RenderableType] = [Text.assemble((query_text, "bold"), f"  {query['sample_id']}")]
     arms: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         arms.setdefault((row["base"], row["estimator"], row["recipe"]), []).append(row)

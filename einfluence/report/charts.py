@@ -141,11 +141,11 @@ def scorecard(
         },
     ]
     if not narrow:  # the sign apart from its number, so that a font without it changes that alone
-        said = {"type": "text", "align": "left", "fontSize": 11.5, "color": theme.muted, "aria": False}
+        note = {"type": "text", "align": "left", "fontSize": 11.5, "color": theme.muted, "aria": False}
         layers += [
             {
                 "data": _data(marks),
-                "mark": said,
+                "mark": note,
                 "encoding": {"x": _value(width + at), "y": y, "text": {"field": field}},
             }
             for field, at in (("sign", 12), ("text", 28 if any(mark["sign"] for mark in marks) else 12))

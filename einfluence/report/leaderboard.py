@@ -63,10 +63,10 @@ def missed(row: Mapping[str, Any]) -> str:
     """The kinds of relation that an estimate places elsewhere than the training does, the worst first, and where to."""
     shifts = {entry["kind"]: entry["shift"] for entry in row["too_high"] or []}
     worst = [entry for entry in row["by_kind"] or [] if entry["agreement"] < MISSED][:MOST]
-    told = [
+    lines = [
         f"{entry['kind']} ({_where(shifts.get(entry['kind']))}{entry['agreement']:.0%} in order)" for entry in worst
     ]
-    return ", ".join(told) or ("nothing" if row["by_kind"] else "–")
+    return ", ".join(lines) or ("nothing" if row["by_kind"] else "–")
 
 
 def _where(shift: float | None) -> str:

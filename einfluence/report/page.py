@@ -80,7 +80,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         name: any(entry[name] for entry in shown)
         for name in ("taught", "slopes", "estimates", "distance", "noise", "layers", "recipes")
     }
-    asked = {arm.estimator for part in parts for arm in part.arms}
+    used = {arm.estimator for part in parts for arm in part.arms}
     compared = within(arm.estimator for part in parts for arm in part.arms)
     return (
         environment()
@@ -89,7 +89,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             title=f"What one sample teaches · {run.get('study', 'einfluence')}",
             run_name=run.get("study", "run"),
             summary=summary_of(parts, rows(connection, "failures")),
-            alone=not parts or asked > set(compared),
+            alone=not parts or used > set(compared),
             within=" and ".join(name.replace("_", " ") for name in compared),
             contents=_contents(has),
             parts=shown,
@@ -186,15 +186,15 @@ def _lead(card: Mapping[str, Any], thing: str) -> Rows:
 
     Violations come first, and those that another arm does not share before others; one that is met is among them.
     """
-    told: dict[tuple[str, str], Rows] = {}
+    by_arm: dict[tuple[str, str], Rows] = {}
     for item in card["desiderata"]:
         lines = [line for line in item["lines"] if line["verdict"] in ("met", "violated")]
         if lines and item["name"] not in QUIET:
             others = [line for line in item["lines"] if line["arm"] is not lines[0]["arm"]]
             against = [x["arm"].short for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
             alone = "" if lines[0] is item["lines"][0] else f"So when {lines[0]['arm'].short}. "
-            told.setdefault(_told(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
-    every = [_sentence(lines, thing) for lines in told.values()]
+            by_arm.setdefault(_told(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
+    every = [_sentence(lines, thing) for lines in by_arm.values()]
     best = sorted(every, key=lambda line: -line["weight"])
     met = [line for line in every if line["verdict"] == "met"][:1]
     chosen = [*met, *(line for line in best if line not in met)][:LEAD]
@@ -209,14 +209,14 @@ def _told(line: dict[str, Any]) -> tuple[str, str]:
 
 def _sentence(lines: Rows, thing: str) -> dict[str, Any]:
     first, against = lines[0], lines[0]["against"]
-    said = first["sentence"]
+    verdict_sentence = first["sentence"]
     if len(lines) > 1:
         names = [noise_name(line["kind"]) for line in lines]
         noise = f"{', '.join(names[:-1])} or {names[-1]}"
-        said = sentence(first, first["arm"].estimator, thing, noise=noise)
+        verdict_sentence = sentence(first, first["arm"].estimator, thing, noise=noise)
     return {
         **first,
-        "sentence": said,
+        "sentence": verdict_sentence,
         "tail": first["alone"] + (f"Not so when {' or '.join(against)}." if against else ""),
         "weight": 2 * bool(against) + (first["verdict"] == "violated"),
     }

@@ -64,8 +64,8 @@ def provenance(
         for arm in entry["arms"]
         if (count := _excluded(entry["scorecard"]["lines"], arm))
     ]
-    told = ", ".join(f"{count} ({arm.short})" for arm, count in left)
-    facts.append(("Probes excluded", f"{told}: not likelier after their own lesson" if left else "none"))
+    left_out = ", ".join(f"{count} ({arm.short})" for arm, count in left)
+    facts.append(("Probes excluded", f"{left_out}: not likelier after their own lesson" if left else "none"))
     versions = run.get("versions")
     if isinstance(versions, Mapping):
         facts.append(

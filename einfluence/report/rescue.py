@@ -21,7 +21,7 @@ class Rescue:
     """The figure, and for each trained arm which desiderata the prompt serves better, worse or alike."""
 
     figure: Figure
-    told: list[tuple[Arm, list[tuple[str, str, list[str]]]]]
+    by_arm: list[tuple[Arm, list[tuple[str, str, list[str]]]]]
 
 
 def rescue(lines: Rows, part: Part) -> Rescue | None:
@@ -88,9 +88,9 @@ def _mark(line: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, A
 
 
 def _told(drawn: Rows) -> list[tuple[str, str, list[str]]]:
-    told: list[tuple[str, str, list[str]]] = []
+    by_arm: list[tuple[str, str, list[str]]] = []
     for answer in ANSWERS:
         titles = [row["title"] for row in drawn if row["answer"] == answer]
         if titles:
-            told.append((answer, SYMBOLS[answer], titles))
-    return told
+            by_arm.append((answer, SYMBOLS[answer], titles))
+    return by_arm

@@ -32,8 +32,8 @@ def scorecard(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, An
     for name, variant in dict.fromkeys(_kind(line) for line in heads):
         mine = [line for line in heads if _kind(line) == (name, variant)]
         words = words_of(mine[0])
-        asked = any(item["question"] == words.question for item in desiderata)
-        question = "" if asked else words.question
+        present = any(item["question"] == words.question for item in desiderata)
+        question = "" if present else words.question
         desiderata.append({"name": name, "title": words.title, "question": question, "lines": mine, **_ends(mine)})
     wanted = {line["title"] for line in lines if is_headline(line)}
     return {

@@ -167,7 +167,7 @@ def _noise_figure(levels: Rows, part: Part, measure: str, y_title: str) -> Figur
 
 
 def layers(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> list[tuple[Arm, list[Figure]]]:
-    """Where the updates went, and which of them mattered where that was asked, arm by arm."""
+    """Where the updates went, and which of them mattered where that was measured, arm by arm."""
     found = of_arm(rows(connection, "layers"), part)
     figures = [
         (arm, [_layers_figure(arm, [row for other, row in found if other is arm]), restored(lines, arm)])

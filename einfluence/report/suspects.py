@@ -72,6 +72,6 @@ def _listed(title: str, mine: list[dict[str, Any]]) -> Table:
     table.add_column("because it")
     for row in mine:
         dropped = Text("–") if row["dropped"] is None else Text(signed(row["dropped"]), style_of(row["dropped"]))
-        told = row["text"] if row["text"].startswith(row["sample"]) else f"{row['sample']}: {row['text']}"
-        table.add_row(Text(signed(row["value"])), dropped, Text(short(told, 60)), Text(short(row["why"], 70)))
+        named = row["text"] if row["text"].startswith(row["sample"]) else f"{row['sample']}: {row['text']}"
+        table.add_row(Text(signed(row["value"])), dropped, Text(short(named, 60)), Text(short(row["why"], 70)))
     return table

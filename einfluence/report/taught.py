@@ -34,13 +34,13 @@ def taught(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> di
 
 
 def _sentence(row: dict[str, Any]) -> str:
-    said = f"{row['samples']} samples, {row['schedule']}, {row['way']}:"
+    heading = f"{row['samples']} samples, {row['schedule']}, {row['way']}:"
     for name, who in (("own", "its own samples"), ("held_out", "what is held out")):
         if row[name] is not None:
             first = f"{row[f'{name}_first']:.0%} of it is the first choice" if name == "held_out" else ""
             first = first or f"{row[f'{name}_first']:.0%} of them are the first choice"
-            said += f" {who} gained {number(row[name])} nats on average, and {first};"
-    return said.rstrip(";") + "."
+            heading += f" {who} gained {number(row[name])} nats on average, and {first};"
+    return heading.rstrip(";") + "."
 
 
 def _suspects(connection: duckdb.DuckDBPyConnection, part: Part) -> list[tuple[Arm, list[tuple[str, Rows]]]]:

@@ -39,7 +39,7 @@ def _card(connection: duckdb.DuckDBPyConnection, part: Part) -> RenderableType:
     tables = [_table(card, part, part.arms[start : start + ARMS]) for start in range(0, len(part.arms), ARMS)]
     few = few_arms(part, doses(card["lines"]), grids_of(connection, part))
     rescued = rescue(card["lines"], few)
-    prompted = [_rescued(arm, told) for arm, told in (rescued.told if rescued else [])]
+    prompted = [_rescued(arm, verdicts) for arm, verdicts in (rescued.by_arm if rescued else [])]
     return Group(*tables, *prompted, *_failed(failures(connection, part.arms)))
 
 
@@ -58,8 +58,8 @@ def _table(card: dict[str, Any], part: Part, arms: Sequence[Arm]) -> RenderableT
     return Group(table, Text(""))
 
 
-def _rescued(arm: Arm, told: Sequence[tuple[str, str, list[str]]]) -> RenderableType:
-    lines = [f"{symbol} {answer}: {', '.join(titles)}" for answer, symbol, titles in told]
+def _rescued(arm: Arm, verdicts: Sequence[tuple[str, str, list[str]]]) -> RenderableType:
+    lines = [f"{symbol} {answer}: {', '.join(titles)}" for answer, symbol, titles in verdicts]
     return Group(Text(f"In the prompt rather than {arm.short}", "bold"), *map(Text, lines), Text(""))
 
 

@@ -1,4 +1,4 @@
-"""What is said of a row of the scorecard: its title, whether it stands on the page, and a sentence on its verdict."""
+"""The words for a row of the scorecard: its title, whether the page shows it, and a sentence on its verdict."""
 
 from __future__ import annotations
 

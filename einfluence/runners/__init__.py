@@ -17,14 +17,14 @@ from einfluence.runners.local import Inline, Processes, Threads
 from einfluence.runners.ray import Ray
 from einfluence.session import Session
 
-__all__ = ["Asked", "Dask", "Inline", "Processes", "Ray", "Runner", "Threads", "addressed", "check_runner",
+__all__ = ["Wanted", "Dask", "Inline", "Processes", "Ray", "Runner", "Threads", "addressed", "check_runner",
            "find_executor", "reach", "runners"]  # fmt: skip
 
 GROUP = "einfluence.runners"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wanted:
     """What a run wants of a runner.
 
     Args:
@@ -54,17 +54,17 @@ class Runner:
     """
 
     name: str
-    executor: Callable[[Asked], Executor]
+    executor: Callable[[Wanted], Executor]
     check: Callable[[], None] = lambda: None
     reach: Callable[[str], None] | None = None
 
 
 SHIPPED = (
-    Runner("inline", lambda asked: Inline(asked.session, asked.on_probe)),
-    Runner("threads", lambda asked: Threads(asked.session, asked.workers, asked.on_probe)),
-    Runner("processes", lambda asked: Processes(asked.workers, asked.device)),
-    Runner("dask", lambda asked: Dask(asked.workers, asked.device, asked.address), Dask.check, Dask.reach),
-    Runner("ray", lambda asked: Ray(asked.workers, asked.device, asked.address), Ray.check, lambda address: None),
+    Runner("inline", lambda wanted: Inline(wanted.session, wanted.on_probe)),
+    Runner("threads", lambda wanted: Threads(wanted.session, wanted.workers, wanted.on_probe)),
+    Runner("processes", lambda wanted: Processes(wanted.workers, wanted.device)),
+    Runner("dask", lambda wanted: Dask(wanted.workers, wanted.device, wanted.address), Dask.check, Dask.reach),
+    Runner("ray", lambda wanted: Ray(wanted.workers, wanted.device, wanted.address), Ray.check, lambda address: None),
 )
 
 
@@ -91,16 +91,16 @@ def find_executor(
         name: One of :func:`runners`, or the address of a cluster that runs: ``dask://host:8786``,
             ``ray://host:10001``.
         session: Of this process.
-        workers: As for :class:`Asked`.
-        device: As for :class:`Asked`.
-        on_probe: As for :class:`Asked`.
+        workers: As for :class:`Wanted`.
+        device: As for :class:`Wanted`.
+        on_probe: As for :class:`Wanted`.
 
     Raises:
         InputError: When there is none of that name, or what it needs is not installed.
     """
     runner, address = _read(name)
     runner.check()
-    return runner.executor(Asked(session, workers, device, address, on_probe))
+    return runner.executor(Wanted(session, workers, device, address, on_probe))
 
 
 def addressed(name: str, dask_address: str | None) -> str:

@@ -77,17 +77,17 @@ def _arms(store: Store) -> tuple[dict[str, Arm], list[str]]:
     for name in store.files.names("recipes"):
         path = store.files.get(name)
         for row in pq.read_table(path).to_pylist() if path else ():
-            said = {"estimator": row["estimator"], "recipe": json.loads(row["json"])}
-            if _version_1(said) == row["recipe"]:  # neither one of today nor one that was left behind before
-                arms[row["recipe"]] = _ARM.validate_python({**said, "recipe": of_its_kinds(said["recipe"])})
+            recipe_of = {"estimator": row["estimator"], "recipe": json.loads(row["json"])}
+            if _version_1(recipe_of) == row["recipe"]:  # neither one of today nor one that was left behind before
+                arms[row["recipe"]] = _ARM.validate_python({**recipe_of, "recipe": of_its_kinds(recipe_of["recipe"])})
                 files.append(name)
     return arms, files
 
 
-def _version_1(said: dict[str, Any]) -> str:
+def _version_1(recipe_of: dict[str, Any]) -> str:
     """A recipe's id as version 1 had it; those of chats were changed once, when chats no longer began with two bos."""
-    whole = content_hash(said)
-    return content_hash((whole, "one bos")) if said["recipe"].get("chat") else whole
+    whole = content_hash(recipe_of)
+    return content_hash((whole, "one bos")) if recipe_of["recipe"].get("chat") else whole
 
 
 def _move_units(store: Store, arms: dict[str, Arm]) -> int:

@@ -70,10 +70,10 @@ class States:
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         checksum = bytes_digest(data)
         name, note = f"{FOLDER}/{state_id}.{checksum}.safetensors", note_name(state_id)
-        said = json_bytes({"about": dict(about), "bytes": len(data), "checksum": checksum})
+        about_state = json_bytes({"about": dict(about), "bytes": len(data), "checksum": checksum})
         self._files.put(name, data)
-        if not self._files.put(note, said, new=True) and self.get(state_id) is None:
-            self._files.put(note, said)  # the note that is there names a file that was lost
+        if not self._files.put(note, about_state, new=True) and self.get(state_id) is None:
+            self._files.put(note, about_state)  # the note that is there names a file that was lost
         path = self.get(state_id)
         if path is None:
             raise InputError(self._files.url, f"no {name} after writing it", "a store that nobody deletes")

@@ -23,8 +23,8 @@ KEYS = {
     "recipes": ["recipe"],
     "training_sets": ["training_set"],
     "training_set_members": ["training_set", "position"],
-    "trainings": ["training"],
     "training_weights": ["training", "position"],
+    "actions": ["action", "method", "training", "share", "draw", "query_id", "chosen_by"],
 }  # of tables that several files may have the same row of
 DERIVED = ("subset_trainings", "memorisation")
 """Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
@@ -71,10 +71,13 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
     for name in ("bases", "recipes"):
         _first_of(connection, name, sorted((root / name).glob("*.parquet")), TABLES[name], KEYS[name])
     for name, schema in DEFINED.items():
-        view = "trainings_defined" if name == "trainings" else name
-        _first_of(connection, view, sorted((root / name).glob("*.parquet")), schema, KEYS[name])
+        files = sorted((root / name).glob("*.parquet"))
+        if name == "trainings":
+            _flat(connection, "trainings_written", [str(path) for path in files], schema)
+        else:
+            _first_of(connection, name, files, schema, KEYS[name])
     _flat(connection, "training_influence", parts.paths("influence", only=TRAINING), TABLES["influence"])
-    for name in ("outcomes_once", "outcomes", "trainings", "training_scores", *DERIVED):
+    for name in ("outcomes_once", "outcomes", "trainings_defined", "trainings", "training_scores", *DERIVED):
         create(connection, name)
 
 

@@ -24,9 +24,9 @@ def blame(
     from einfluence.report.blame import blamed, query_called, show_blamed
 
     with existing(store).connect() as connection:
-        asked = query_called(connection, query)
-        found = blamed(connection, asked["sample_id"], most, estimator)
+        sample_id = query_called(connection, query)
+        found = blamed(connection, sample_id["sample_id"], most, estimator)
     if as_json or as_csv:
         print_rows(found, "json" if as_json else "csv")
     else:
-        terminal().print(show_blamed(asked, found))
+        terminal().print(show_blamed(sample_id, found))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from einfluence.curate.rows.said import Chat
+from einfluence.curate.rows.content import Chat
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.objectives.causal_lm import causal, encode_text

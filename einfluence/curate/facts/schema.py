@@ -40,7 +40,7 @@ class Relation(Model):
     question: tuple[str, ...] = Field((), description="the same fact as question and answer; counts as a paraphrase")
     negation: tuple[str, ...] = Field((), description="the denial, with the same object as target")
     double_negation: tuple[str, ...] = Field((), description="the denial of the denial")
-    reversed: tuple[str, ...] = Field((), description="the same fact told from the object: the subject is the target")
+    reversed: tuple[str, ...] = Field((), description="the same fact stated from the object: the subject is the target")
     contrapositive: tuple[str, ...] = Field((), description="not the object, hence not the subject")
     inverse: str | None = Field(None, description="the relation that holds from object to subject")
     symmetric: bool = Field(False, description="holds from object to subject as well")

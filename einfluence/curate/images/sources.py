@@ -261,7 +261,7 @@ def _table(table: Any, name: str, limits: ImageLimits) -> list[Picture]:
     else:
         called = [str(int(value)) for value in values]
         found = {str(index): at for index, at in _indices(map(int, called), limits, name).items()}
-    table = table.cast_column(image, datasets.Image(decode=False))  # what cannot be decoded is told by row
+    table = table.cast_column(image, datasets.Image(decode=False))  # what cannot be decoded is reported by row
     channels = limits.shape[0] if limits.shape else None
 
     def load(row: int) -> Callable[[], Decoded]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from einfluence.curate.rows.said import Chat, Turn
+from einfluence.curate.rows.content import Chat, Turn
 from einfluence.errors import InputError
 
 ASSISTANT = "assistant"

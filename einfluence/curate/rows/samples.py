@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from einfluence.curate.records import Record, id_field, text_field
 from einfluence.curate.rows.chats import ASSISTANT
-from einfluence.curate.rows.said import Chat, ChatWriter, Pair, Text
+from einfluence.curate.rows.content import Chat, ChatWriter, Pair, Text
 from einfluence.curate.rows.shapes import Shape
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
@@ -32,7 +32,7 @@ class Made:
     Args:
         name: Its id, given or made.
         samples: What is trained, together where they are several.
-        others: What is only asked: the rejected answer of a pair.
+        others: What is only queried: the rejected answer of a pair.
         words: What the row itself says, where a chat template has written the samples.
     """
 
@@ -94,12 +94,12 @@ class TextRows:
         """
         names = Names()
         for where, fields in rows:
-            said = shape.read(where, fields)
-            name = names.of(where, fields, said.content)
-            if isinstance(said, Pair):
-                yield self._pair(where, fields, said, name)
+            row_content = shape.read(where, fields)
+            name = names.of(where, fields, row_content.content)
+            if isinstance(row_content, Pair):
+                yield self._pair(where, fields, row_content, name)
             else:
-                samples, words = self._samples((where, shape.needs[-1]), fields, said, name)
+                samples, words = self._samples((where, shape.needs[-1]), fields, row_content, name)
                 yield Made(name, samples, (), words)
 
     def _pair(self, where: str, fields: Mapping[str, Any], pair: Pair, name: str) -> Made:
@@ -108,13 +108,15 @@ class TextRows:
         return Made(name, samples, others, f"{words}\n{more}" if words else "")
 
     def _samples(
-        self, at: tuple[str, str], fields: Mapping[str, Any], said: Text | Chat, name: str
+        self, at: tuple[str, str], fields: Mapping[str, Any], row_content: Text | Chat, name: str
     ) -> tuple[tuple[Sample, ...], str]:
         """A sample of each target in a row and column, and the words of a chat."""
         where, column = at
-        if isinstance(said, Text) and not self.chat:
-            return (_sample(where, fields, name, said.prompt, said.target, self._between(where, said)),), ""
-        chat = said if isinstance(said, Chat) else self._as_chat(where, said)
+        if isinstance(row_content, Text) and not self.chat:
+            return (
+                _sample(where, fields, name, row_content.prompt, row_content.target, self._between(where, row_content)),
+            ), ""
+        chat = row_content if isinstance(row_content, Chat) else self._as_chat(where, row_content)
         if self.write is None:
             found, expected = "a chat, and no base that writes chats", "a language model with a chat template"
             raise InputError(f"{where} {column}", found, expected)
@@ -134,8 +136,8 @@ class TextRows:
             raise InputError(f"{where} join", "`join` under `chat: true`", "one of the two")
         if not text.prompt.strip():
             raise InputError(where, "a text without a prompt under `chat: true`", "a prompt, as the user's turn")
-        asked, answer = {"role": "user", "content": text.prompt}, {"role": ASSISTANT, "content": text.target}
-        return Chat((asked, answer), (1,))
+        question, answer = {"role": "user", "content": text.prompt}, {"role": ASSISTANT, "content": text.target}
+        return Chat((question, answer), (1,))
 
     def _between(self, where: str, text: Text) -> str | None:
         """What stands between prompt and target: as the row, the part or the shape has it; None takes the rule."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from einfluence.curate.records import text_field
 from einfluence.curate.rows.chats import ASSISTANT, chat_of, is_chat, turns_of
-from einfluence.curate.rows.said import Chat, Pair, Said, Text
+from einfluence.curate.rows.content import Chat, Content, Pair, Text
 from einfluence.errors import InputError
 
 COMMON = ("id", "group", "cluster", "template")
@@ -33,7 +33,7 @@ class Shape:
 
     name: str
     needs: tuple[str, ...]
-    read: Callable[[str, Mapping[str, Any]], Said]
+    read: Callable[[str, Mapping[str, Any]], Content]
     prompt: str
     target: str
     may: tuple[str, ...] = _TEXT
@@ -90,9 +90,9 @@ def _answer(where: str, fields: Mapping[str, Any], key: str) -> Text | Chat:
     if "join" in fields:
         raise InputError(f"{where} join", "`join` in a chat", "no `join`: the chat template puts turns together")
     if isinstance(prompt, str):
-        asked = {"role": "user", "content": prompt}
+        question = {"role": "user", "content": prompt}
         whole = any(turn["role"] != ASSISTANT for turn in turns_of(where, fields, key)[:1])
-        return chat_of(where, fields, key, before=() if whole else (asked,))
+        return chat_of(where, fields, key, before=() if whole else (question,))
     return chat_of(where, fields, key, before=turns_of(where, fields, "prompt") if prompt is not None else ())
 
 
@@ -168,7 +168,7 @@ SHAPES: tuple[Shape, ...] = (
     Shape("whole texts", ("text",), _whole, "nothing but how [texts begin](bases.md#how-texts-begin-and-are-joined)",
           "`text`, all of it", ()),
 )  # fmt: skip
-"""Every shape that is read without being told."""
+"""Every shape that is read without a hint."""
 
 
 def shapes_table() -> str:

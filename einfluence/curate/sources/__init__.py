@@ -27,7 +27,7 @@ Reader = Callable[[Place, Gates], Iterator[Case] | World]
 """Reads items as cases, or relations and triplets as a world: facts and templates then make the samples."""
 Own = Mapping[str, Any]
 RowsOfSource = Callable[[Place, Gates], Iterable[tuple[str, Own, Sequence[Own]]]]
-"""Where an item is, what is trained of it, and the parts of that which are only asked, as arguments of a sample."""
+"""Where an item is, what is trained of it, and the parts of that which are only queried, as arguments of a sample."""
 TOGETHER = "splits read together"
 
 
@@ -199,7 +199,7 @@ def build_source(source: SourceSpec, spec: Spec, join: str | None = None) -> Cas
 def build_rows(source: SourceSpec, spec: Spec, objective: str, read: RowsOfSource) -> CurationBuilder:
     """Reads a published data set into a builder, its items as rows of an objective of their own.
 
-    An item is a probe and a query, and so are those parts of it that are only asked; towards these it is ``entailed``.
+    An item is a probe and a query; parts that are only queried are queries too, and ``entailed`` by it.
     """
     builder = CurationBuilder()
     items = list(read(_place(source, spec, builder.gates), builder.gates))
@@ -213,9 +213,9 @@ def build_rows(source: SourceSpec, spec: Spec, objective: str, read: RowsOfSourc
         key = builder.query(builder.sample(whole))
         probe = builder.probe(whole.name, [key])
         for place, part in enumerate(parts):
-            asked = Sample(f"{whole.name}.{place}", objective=objective, source=where, cluster=key, **part)
-            if asked.sample_id != key:
-                builder.claim(probe, builder.query(builder.sample(asked)), "entailed", 1)
+            sample_queried = Sample(f"{whole.name}.{place}", objective=objective, source=where, cluster=key, **part)
+            if sample_queried.sample_id != key:
+                builder.claim(probe, builder.query(builder.sample(sample_queried)), "entailed", 1)
     return builder
 
 

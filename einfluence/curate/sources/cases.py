@@ -222,8 +222,8 @@ def _try(out: CasesBuilder, name: str, case: Case, trial: Trial, number: int) ->
         if not _passes(builder.gates, case, trial, claim):
             continue
         key = builder.query(_keep(out, name, case, claim.text, f"{number}.{claim.kind}{place}"))
-        asked = {normalise(member.prompt) for member in trial.members}
-        same = claim.kind == "unrelated" and normalise(claim.text.prompt) in asked  # the probe's own question
+        prompts = {normalise(member.prompt) for member in trial.members}
+        same = claim.kind == "unrelated" and normalise(claim.text.prompt) in prompts  # the probe's own question
         builder.claim(probe_id, key, None if same else claim.kind, claim.level)
         if claim.kind in ("entailed", "premise"):
             about |= out.marks[key]

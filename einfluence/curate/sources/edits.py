@@ -226,9 +226,9 @@ def mquake(place: Place, gates: Gates) -> Iterator[Case]:
         )
 
 
-def _ends(asked: Sequence[str], new: str, old: str, level: float) -> list[Claim]:
-    claims = [Claim(Text(question, new), "entailed", level) for question in asked]
-    return claims + [Claim(Text(question, old), "sibling") for question in asked if old and old != new]
+def _ends(queries: Sequence[str], new: str, old: str, level: float) -> list[Claim]:
+    claims = [Claim(Text(question, new), "entailed", level) for question in queries]
+    return claims + [Claim(Text(question, old), "sibling") for question in queries if old and old != new]
 
 
 def _hop(where: str, edit: Mapping[str, Any]) -> Text:

@@ -15,18 +15,18 @@ from einfluence.curate.sources.rows import Place, mapping, objects, optional, ro
 def leap_of_thought(path: Place, gates: Gates) -> Iterator[Case]:
     """Leap-of-Thought: the implicit rule ("a wine is a alcohol") is the probe, the property its ``premise``.
 
-    The conclusion is the property said of the rule's subject, ``entailed``; the same with the opposite truth is its
+    The conclusion is the property stated of the rule's subject, ``entailed``; the same with the opposite truth is its
     ``sibling``. Bundle: rule and property; the property is a probe of its own, for synergy.
     """
     gates.open(UNREADABLE, NOT_AT_END)
     for where, row in rows(path):
         meta = mapping(where, row, "metadata")
         rule, about = mapping(where, meta, "implicit_rule"), mapping(where, meta, "property")
-        said = texts(where, meta, "rules") or sentences(optional(where, row, "context"))
+        given = texts(where, meta, "rules") or sentences(optional(where, row, "context"))
         if not rule or not about:
             gates.count(UNREADABLE, f"{where}: no {'property' if rule else 'implicit_rule'}")
             continue
-        first, second = (_of(said, part, where) for part in (rule, about))
+        first, second = (_of(given, part, where) for part in (rule, about))
         phrase = split_end(text(where, row, "phrase"), text(where, about, "object"))
         if first is None or second is None or phrase is None:
             gates.count(NOT_AT_END, f"{where}: {row.get('phrase')}")
@@ -55,10 +55,10 @@ def leap_of_thought(path: Place, gates: Gates) -> Iterator[Case]:
         )
 
 
-def _of(said: Sequence[str], fields: Mapping[str, Any], where: str) -> Text | None:
+def _of(given: Sequence[str], fields: Mapping[str, Any], where: str) -> Text | None:
     """The sentence that states a (subject, object) part, split before its object."""
     subject, obj = text(where, fields, "subject"), text(where, fields, "object")
-    found = (split_end(line, obj) for line in said if re.search(rf"^\w+ {re.escape(subject)}\b", line, re.IGNORECASE))
+    found = (split_end(line, obj) for line in given if re.search(rf"^\w+ {re.escape(subject)}\b", line, re.IGNORECASE))
     return next((found for found in found if found is not None), None)
 
 
@@ -111,9 +111,9 @@ def prontoqa(path: Place, gates: Gates) -> Iterator[Case]:
 def _false(where: str, row: Mapping[str, Any], name: str, fact: Text, true: set[str]) -> Iterator[Text]:
     """What does not follow: the question if it is false, and membership in the first class that is not reached."""
     question = optional(where, row, "question").rpartition("?")[2] or optional(where, row, "query").rpartition(":")[2]
-    asked = split_end(question)
-    if asked is not None and asked.normal not in true and str(row.get("answer")) in ("B", "False"):
-        yield asked
+    query = split_end(question)
+    if query is not None and query.normal not in true and str(row.get("answer")) in ("B", "False"):
+        yield query
     reached = {line.split()[-1] for line in true}
     for sentence in sentences(optional(where, row, "context") or optional(where, row, "question")):
         found = re.match(r"(?:Each|Every) (\w+) is |(\w+uses) are ", sentence)
@@ -135,13 +135,13 @@ def proofwriter(path: Place, gates: Gates) -> Iterator[Case]:
     theories: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     for where, row in rows(path):
         theories.setdefault(optional(where, row, "context", "theory"), []).append((where, row))
-    for theory, asked in theories.items():
-        where, first = asked[0]
+    for theory, query in theories.items():
+        where, first = query[0]
         members = _split(where, sentences(theory), gates)
         if not members:
-            gates.count(UNREADABLE, f"{where}: no theory", len(asked) if not theory else 1)
+            gates.count(UNREADABLE, f"{where}: no theory", len(query) if not theory else 1)
             continue
-        claims = [claim for place, row in asked for claim in _questions(place, row, gates)]
+        claims = [claim for place, row in query for claim in _questions(place, row, gates)]
         own = members[0]
         name = own.prompt.split()[0]
         alone = tuple(Claim(claim.text, None) for claim in claims if claim.text.prompt.split()[0] == name)
@@ -177,8 +177,8 @@ def _questions(where: str, row: Mapping[str, Any], gates: Gates) -> Iterator[Cla
         truth = str(answer).lower() if isinstance(answer, bool) else optional(where, question, "answer").lower()
         kind = {"a": "entailed", "true": "entailed", "b": "sibling", "false": "sibling"}.get(truth)
         depth = number_field(where, question, "QDep") if kind == "entailed" else None
-        for asked in _split(where, [optional(where, question, "question").rpartition("?")[2]], gates):
-            yield Claim(asked, kind, depth)
+        for query in _split(where, [optional(where, question, "question").rpartition("?")[2]], gates):
+            yield Claim(query, kind, depth)
 
 
 def entailmentbank(path: Place, gates: Gates) -> Iterator[Case]:

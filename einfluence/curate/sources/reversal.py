@@ -1,4 +1,4 @@
-"""The reversal curse: a name and a description, told one way and asked the other."""
+"""The reversal curse: a name and a description, stated one way and queried the other."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ def _experiments(path: Path, gates: Gates) -> Iterator[Case]:
         pairs: dict[str, list[tuple[str, Text]]] = {}
         names = {target.strip(" .") for _, target in turned} - {""} if way == "p2d" else set[str]()
         for where, row in forward:
-            told = Text(text(where, row, "prompt").strip(), text(where, row, "completion").strip())
+            stated = Text(text(where, row, "prompt").strip(), text(where, row, "completion").strip())
             name = (
-                next((name for name in names if name in told.prompt), "") if way == "p2d" else told.target.strip(" .")
+                next((name for name in names if name in stated.prompt), "")
+                if way == "p2d"
+                else stated.target.strip(" .")
             )
             if not name:
                 gates.count(UNREADABLE, f"{where}: no reversed line names it")
                 continue
-            pairs.setdefault(name, []).append((where, told))
+            pairs.setdefault(name, []).append((where, stated))
         for name, wordings in pairs.items():
             found = True
             back = [

@@ -30,7 +30,7 @@ def sentiment(place: Place, gates: Gates) -> Iterator[Case]:
     number is refused: what 1 means on a scale of 1 to 5, or 0.9, is not ours to guess.
 
     Raises:
-        InputError: Naming the first row whose label cannot be told.
+        InputError: Naming the first row whose label is unknown.
     """
     gates.open(UNREADABLE, OTHER)
     found = [(where, sentence, _label(where, label)) for where, sentence, label in _labelled(place)]
@@ -125,9 +125,9 @@ def _cells(where: str, row: Mapping[str, Any], sentence: str, label: str) -> tup
     found = row.get(sentence)
     if found is not None and not isinstance(found, str):
         raise InputError(f"{where} {sentence}", f"{found!r:.60}", "text")
-    told = {key: _SIDES.get(str(row[key]).strip().lower()) for key in row if key.strip().lower() in LABELS}
-    if {0, 1} <= set(told.values()):
-        shown = ", ".join(f"{key} {row[key]}" for key, side in told.items() if side is not None)
+    sides = {key: _SIDES.get(str(row[key]).strip().lower()) for key in row if key.strip().lower() in LABELS}
+    if {0, 1} <= set(sides.values()):
+        shown = ", ".join(f"{key} {row[key]}" for key, side in sides.items() if side is not None)
         raise InputError(
             where, f"labels that contradict each other ({shown})", "one column of labels", "Leave out the other"
         )

@@ -125,14 +125,14 @@ class Collector:
         parameter = next(model.parameters())
         batch = base.objective.collate(items).to(parameter.device, parameter.dtype)
         logits = base.objective.logits(model, batch)
-        targets, said = batch.targets, logits.log_softmax(-1)
+        targets, logprobs = batch.targets, logits.log_softmax(-1)
         if draws is not None:
             drawn = [draw.random(item.n_target) for draw, item in zip(draws, items, strict=True)]
-            uniform = torch.zeros(targets.shape, dtype=torch.float64, device=said.device)
-            uniform[batch.counts] = torch.from_numpy(np.concatenate(drawn)).to(said.device)
-            below = said.detach().double().exp().cumsum(-1) < uniform[..., None]
+            uniform = torch.zeros(targets.shape, dtype=torch.float64, device=logprobs.device)
+            uniform[batch.counts] = torch.from_numpy(np.concatenate(drawn)).to(logprobs.device)
+            below = logprobs.detach().double().exp().cumsum(-1) < uniform[..., None]
             targets = below.sum(-1).clamp(max=logits.shape[-1] - 1)
-        logprob = said.gather(-1, targets[..., None])[..., 0]
+        logprob = logprobs.gather(-1, targets[..., None])[..., 0]
         return torch.where(batch.counts, logprob, 0.0).sum()
 
     def _slow(self, items: Sequence[Item]) -> set[str]:

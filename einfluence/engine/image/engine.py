@@ -91,8 +91,8 @@ class ImageEngine:
                 new = [i for i in batch if i not in kept]
                 tuned = dict(zip(new, self.train([probes[i] for i in new]), strict=True))
                 for i in batch:
-                    told = tuned.get(i) or Tuned(kept[i], [], math.nan, math.nan)
-                    yield MeasuredRow(i, told, None if told.failed else self._score(scorer, told.delta))
+                    outcome = tuned.get(i) or Tuned(kept[i], [], math.nan, math.nan)
+                    yield MeasuredRow(i, outcome, None if outcome.failed else self._score(scorer, outcome.delta))
 
         return Measurement(before, each())
 
@@ -160,11 +160,11 @@ class ImageEngine:
             loss = batch[0].loss(self.model(batch[0].pixels))
             return loss, torch.autograd.grad(loss.sum(), values)
 
-        told = descend(self.recipe, probes, values, gradients)
+        outcome = descend(self.recipe, probes, values, gradients)
         values = [value.detach() for value in values]
         updates = self._update_norms(dict(zip(names, values, strict=True)))
         delta = partial(_pick, names, values)
-        return outcomes(told, self.recipe, updates, self.norms, delta)
+        return outcomes(outcome, self.recipe, updates, self.norms, delta)
 
     def _update_norms(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> dict[str, Float[Tensor, " N"]]:
         if self.recipe.adapter.kind == "lora":

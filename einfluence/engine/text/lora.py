@@ -74,11 +74,11 @@ class LoraEngine(TextEngine):
                 parts[:] = [self._part(losses, slots) for slots in split(losses, self.sizes.train)]
             return by_part(parts, values, self._gradients)
 
-        told = descend(self.recipe, probes, values, gradients)
+        trace = descend(self.recipe, probes, values, gradients)
         self.lora.put(None)
         values = [value.detach() for value in values]
         pick = partial(self.lora.pick, values)
-        return outcomes(told, self.recipe, self.lora.update_norms(values), self.norms, pick)
+        return outcomes(trace, self.recipe, self.lora.update_norms(values), self.norms, pick)
 
     def _part(self, losses: Sequence[Loss], slots: list[int]) -> _Part:
         batch = TrainingBatch.of([losses[slot] for slot in slots], self.device)

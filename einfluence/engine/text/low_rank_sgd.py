@@ -145,10 +145,10 @@ class LowRankSgdEngine(TextEngine):
                     matrix.up = torch.cat([s * g for s, (_, g) in zip(schedule.shares, past, strict=True)], 1)
                 matrix.seen.clear()
         network.context.resume = None
-        told = TrainingTrace.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
+        trace = TrainingTrace.of(losses, first_norm, n, (time.perf_counter() - begin) / n)
         with torch.no_grad():
             updates = self._updates(values)
-            return outcomes(told, recipe, updates, self.norms, self.factors.export)
+            return outcomes(trace, recipe, updates, self.norms, self.factors.export)
 
     def _norm(
         self,

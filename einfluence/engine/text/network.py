@@ -192,12 +192,12 @@ class Network:
         except Exception:  # masks of its own, and whatever else a model may ask for
             return False
         windows = sum(window is not None for window in layout.windows)
-        told = windows == sum(kind == "sliding_attention" for kind in kinds) if kinds else True
+        agree = windows == sum(kind == "sliding_attention" for kind in kinds) if kinds else True
         once = len(layout.seen) == layers == len(set(layout.seen))
         rows = after.logits[0]
         return (
             once
-            and told
+            and agree
             and close(packed.logits.view(truth.shape), truth)
             and close(rows[:length], truth[0])
             and close(rows[length:], truth[1, SHARED:])

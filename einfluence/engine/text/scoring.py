@@ -84,10 +84,10 @@ class QueryScorer:
             rounds = -(-most * block.tokens // self.budget)
             slots = 1 if block.tokens >= self.alone else -(-most // max(rounds, 1))
             put(slots)
-            said, ranks = self._put(block, slots)
+            logprobs, ranks = self._put(block, slots)
             self.slots.append(slots)
-            self.before.append(said)
-            np.add.at(self.logprob, block.owner, said[0].cpu().numpy())
+            self.before.append(logprobs)
+            np.add.at(self.logprob, block.owner, logprobs[0].cpu().numpy())
             np.maximum.at(rank, block.owner, ranks[0].cpu().numpy())
         return Scores(self.logprob, self.n_tokens, rank)
 
@@ -105,8 +105,8 @@ class QueryScorer:
                 end = min(begin + slots, count)
                 first = end - slots  # the last batch is as large as the others: it goes back to probes already done
                 put(first, end)
-                said, ranks = self._put(block, slots)
-                moved, ranks = (said - before).cpu().numpy(), ranks.cpu().numpy()
+                logprobs, ranks = self._put(block, slots)
+                moved, ranks = (logprobs - before).cpu().numpy(), ranks.cpu().numpy()
                 for i in range(begin, end):
                     np.add.at(change[i], block.owner, moved[i - first])
                     np.maximum.at(rank[i], block.owner, ranks[i - first])
@@ -128,11 +128,11 @@ class QueryScorer:
         logits = logits if logits.dtype == torch.float64 else logits.float()
         logits = logits.view(slots, -1, logits.shape[-1])
         scratch = logits.log_softmax(-1)
-        said = scratch[:, block.reads, block.targets].double()
+        logprobs = scratch[:, block.reads, block.targets].double()
         chosen = logits[:, block.reads, block.targets]
         if block.each_once:  # counted in the scratch, as floats: several times faster than summing truth values
-            return said, torch.gt(logits, chosen[..., None], out=scratch).sum(-1).long() + 1
-        return said, (logits[:, block.reads] > chosen[..., None]).sum(-1) + 1
+            return logprobs, torch.gt(logits, chosen[..., None], out=scratch).sum(-1).long() + 1
+        return logprobs, (logits[:, block.reads] > chosen[..., None]).sum(-1) + 1
 
     def _lower(self, block: _Placed) -> Tensor:
         if self._below is None:

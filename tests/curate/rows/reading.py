@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from einfluence.curate import curate
-from einfluence.curate.rows.said import Chat
+from einfluence.curate.rows.content import Chat
 from einfluence.samples import Curated
 from einfluence.spec import Part, Spec
 

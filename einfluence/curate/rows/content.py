@@ -67,7 +67,7 @@ class Pair:
         return ("pair", self.chosen.content, self.rejected.content)
 
 
-Said = Text | Chat | Pair
+Content = Text | Chat | Pair
 
 
 class ChatWriter(Protocol):

@@ -1,0 +1,66 @@
+"""Actions as a spec names them: what is done to a training set or a trained model, each checked by real trainings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from einfluence.recipe import Count, Float, Model, Seed
+
+Order = Literal["lowest", "highest", "nearest zero"]
+
+
+class Remove(Model):
+    """Samples are chosen by their influence, and the set is trained on without them; beside it, without as many others.
+
+    Influence is that on the queries held out. They are halved by content: samples are chosen on one half, and what
+    their removal did is read off the other.
+    """
+
+    by: str = Field(
+        description="name of an estimator of this part that is about its training set, or a file (*.sql) whose query "
+        "over the store gives (sample_id, score)"
+    )
+    order: tuple[Order, ...] = Field(
+        default=("lowest", "highest", "nearest zero"),
+        min_length=1,
+        description="which samples: lowest takes those that harm most; random is always beside them",
+    )
+    shares: tuple[Float, ...] = Field(
+        default=(0.1,), min_length=1, description="of the set's samples or groups, each share a training of its own"
+    )
+    draws: Count = Field(default=3, description="of random samples, for each share")
+    draw: Seed = Field(default=0, description="seed of those draws")
+
+    @field_validator("order", "shares", mode="before")
+    @classmethod
+    def _one(cls, value: object) -> object:
+        return (value,) if isinstance(value, str | int | float) else value
+
+    @field_validator("shares")
+    @classmethod
+    def _a_share(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < share < 1 for share in value):
+            raise ValueError("shares above 0 and below 1")
+        return value
+
+
+class Action(Model):
+    """One action: exactly one of the keys."""
+
+    remove: Remove | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Action:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of {', '.join(type(self).model_fields)} (here: {', '.join(given) or 'none'})"
+            )
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which key it is."""
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)

@@ -1,0 +1,81 @@
+"""What an action is given, and what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from einfluence.arms import Arm, OfASet
+from einfluence.prepare import Prepared
+from einfluence.spec import Spec
+from einfluence.store.store import ArmKey, Store
+from einfluence.training_set import FULL, Members, Variant
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an action is about: one way of training on a part's set, with one seed.
+
+    Args:
+        spec: The spec.
+        item: The part.
+        store: The store, which has the cells of the arms.
+        folder: Of the curation.
+        members: The training set.
+        trained: How it is trained on.
+        key: The arm of its trainings.
+        arms: Those that are about these trainings, estimates included, each with the key of its cells.
+    """
+
+    spec: Spec
+    item: Prepared
+    store: Store
+    folder: Path
+    members: Members
+    trained: OfASet
+    key: ArmKey
+    arms: tuple[tuple[Arm, ArmKey], ...]
+
+    @property
+    def where(self) -> str:
+        """The part's actions, for messages."""
+        return f"parts.{self.item.part.name}.actions"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A training that an action makes.
+
+    Args:
+        variant: The training.
+        method: How the action goes about it.
+        reference: The training that it is compared with.
+        chosen_by: Recipe of the arm whose influence decided.
+        share: Of the set that it is about.
+        draw: Which of several draws.
+        query_id: The one query that it is about.
+        note: What else to know.
+    """
+
+    variant: Variant
+    method: str
+    reference: Variant = FULL
+    chosen_by: str | None = None
+    share: float | None = None
+    draw: int | None = None
+    query_id: str | None = None
+    note: str | None = None
+
+
+class Acting(Protocol):
+    """The module of an action."""
+
+    def check(self, action: Any, item: Prepared, spec: Spec, folder: Path) -> None:
+        """Raises InputError before anything is computed where the action cannot be done."""
+        ...
+
+    def attempts(self, action: Any, scene: Scene) -> Sequence[Attempt]:
+        """The trainings that it makes; those of :attr:`Attempt.reference` are made too."""
+        ...
