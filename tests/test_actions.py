@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import einfluence
+from einfluence.metrics import per_probe
+from einfluence.store.store import Store
 from einfluence.training_set import FULL, More, Variant
 from tests.test_training_sets import RECIPE, TEXTS, rows, write
 
@@ -67,3 +70,11 @@ def test_the_most_harmful_sample_is_removed_and_a_drawn_one_beside_it(gpt2_folde
     )
     assert found[0] == ("lowest", min(harm, key=lambda name: harm[name]), None, True)
     assert [row[0] for row in found[1:]] == ["random", "random"]
+    judged = {row["probe"] for row in per_removal(store)}
+    chosen_on = {name for name, query in rows(store, "select name, sample_id from samples") if query[-1] < "8"}
+    assert judged and judged == set("efghi") - chosen_on
+
+
+def per_removal(store: Path) -> list[dict[str, Any]]:
+    with Store(store).connect() as connection:
+        return [row for row in per_probe(connection).to_pylist() if row["desideratum"] == "removal"]

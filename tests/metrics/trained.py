@@ -119,6 +119,34 @@ def _add(
     ]
 
 
+def remove(
+    store: duckdb.DuckDBPyConnection, members: Sequence[str], gone: str, said: Scores, **about: Any
+) -> None:  # fmt: skip
+    """Adds the training without some of the samples, and the action that made it.
+
+    Args:
+        store: From :func:`trained_store`, with a training on all.
+        members: The set's samples, in order.
+        gone: The letters of those left out.
+        said: What the training says.
+        about: Columns of the action beside those of the training; `seed` also counts for the training.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("trainings", "training_weights", "training_scores")
+    }
+    had = [name for name in members if name not in gone]
+    _add(tables, "removed", members, had, "", said, about.get("seed", 0))
+    [training] = tables["trainings"]
+    tables["actions"] = [
+        {
+            "base": "b", "recipe": "way", "seed": 0, "training_set": "set", "action": "one", "kind": "remove",
+            "training": training["training"], "reference": f"full:{''.join(members)}", "json": "{}", **about,
+        }
+    ]  # fmt: skip
+    for name, rows in tables.items():
+        store.from_arrow(pa.Table.from_pylist(rows, TABLES[name])).insert_into(name)
+
+
 def every_row() -> duckdb.DuckDBPyConnection:
     """A store that has all desiderata of training sets: labelled samples, a paraphrase, subsets at two seeds."""
     members, queries = "abcdefgh", "abcdefghqr"
@@ -131,8 +159,11 @@ def every_row() -> duckdb.DuckDBPyConnection:
     cells = {(probe, query): float(draw.normal()) for probe in members for query in queries}
     samples: dict[str, dict[str, Any]] = {name: {"label": place % 2} for place, name in enumerate(queries)}
     samples["a"]["noise"] = "label_flip"
-    return trained_store(
+    store = trained_store(
         members, full=dict(zip(queries, (3 * draw.normal(size=10)).tolist(), strict=True)), subsets=subsets,
         cells={"leave_one_out": cells, "subsets": cells}, samples=samples, modality="image",
         ranks={pair: (2, 1) for pair in cells}, claims={("a", "b"): "paraphrase"},
     )  # fmt: skip
+    for gone, about in (("ab", {"method": "lowest", "chosen_by": "leave_one_out"}), ("cd", {"method": "random"})):
+        remove(store, members, gone, {query: float(draw.normal()) for query in queries}, share=0.25, **about)
+    return store

@@ -1,0 +1,306 @@
+-- One row a (run, choice of samples, share of the set, query that judges it): what their removal did to the query, what
+-- it was predicted to do, and what removing as many at random did. Of choices for single queries, those queries alone.
+-- A choice by a user's query is no arm's: it is a row of the first arm whose trainings these are.
+create or replace temp table mart_removal as
+with recipes as (
+    select * from recipes
+),
+
+runs as (
+    select * from stg_runs
+),
+
+cells as (
+    select * from stg_cells
+),
+
+queries as (
+    select * from stg_queries
+),
+
+members as (
+    select * from training_set_members
+),
+
+scores as (
+    select * from training_scores
+    where step is null and isfinite(logprob)
+),
+
+removals as (
+    select
+        *,
+        recipe as trainings
+    from actions
+    where kind = 'remove'
+),
+
+-- An estimate is about the set of the intervention that it stands for.
+arms as (
+    select
+        runs.run,
+        runs.estimator,
+        runs.base,
+        runs.seed,
+        recipes.recipe,
+        coalesce(recipes.training_set, truths.training_set) as training_set,
+        coalesce(recipes.trainings, truths.trainings) as trainings,
+        recipes.stands_for is not null as is_estimate
+    from runs
+    inner join recipes using (estimator, recipe)
+    left join recipes as truths on recipes.stands_for = truths.recipe
+    where coalesce(recipes.training_set, truths.training_set) is not null
+),
+
+first_arms as (
+    select * from arms
+    qualify
+        row_number() over (
+            partition by base, seed, training_set, trainings order by is_estimate, estimator, recipe
+        ) = 1
+),
+
+by_arms as (
+    select
+        arms.run,
+        removals.*,
+        removals.method || case when removals.query_id is not null then ', single decisions' else '' end as which
+    from removals
+    inner join arms
+        on
+            removals.base = arms.base
+            and removals.seed = arms.seed
+            and removals.training_set = arms.training_set
+            and removals.trainings = arms.trainings
+            and removals.chosen_by = arms.recipe
+),
+
+by_users as (
+    select
+        first_arms.run,
+        removals.*,
+        removals.method || ' by ' || parse_filename(json_extract_string(removals.json, '$.by')) as which
+    from removals
+    inner join first_arms using (base, seed, training_set, trainings)
+    where removals.chosen_by is null and removals.method <> 'random'
+),
+
+named as (
+    select * from by_arms
+    union all
+    select * from by_users
+),
+
+chosen as (
+    select distinct
+        run,
+        which,
+        chosen_by is not null as is_predicted,
+        base,
+        trainings,
+        seed,
+        training_set,
+        share,
+        training,
+        reference,
+        query_id
+    from named
+),
+
+-- Held out are queries of neither stage; samples are chosen on those whose id ends below 8, and judged by the others.
+second_stages as (
+    select
+        training_set,
+        unnest(json_extract_string(json, '$.then.samples[*]')) as sample_id
+    from training_sets
+),
+
+trained_on as (
+    select
+        training_set,
+        sample_id
+    from members
+    union
+    select
+        training_set,
+        sample_id
+    from second_stages
+),
+
+pairs as (
+    select distinct
+        base,
+        trainings,
+        seed,
+        training_set,
+        training,
+        reference
+    from removals
+),
+
+changes as (
+    select
+        pairs.base,
+        pairs.trainings,
+        pairs.seed,
+        pairs.training_set,
+        pairs.training,
+        pairs.reference,
+        queries.query,
+        queries.query_id,
+        removed.logprob - kept.logprob as change
+    from pairs
+    inner join scores as removed
+        on
+            pairs.base = removed.base
+            and pairs.trainings = removed.recipe
+            and pairs.seed = removed.seed
+            and pairs.training = removed.training
+    inner join scores as kept
+        on
+            pairs.base = kept.base
+            and pairs.trainings = kept.recipe
+            and pairs.seed = kept.seed
+            and pairs.reference = kept.training
+            and removed.query_id = kept.query_id
+            and removed.engine_version = kept.engine_version
+    inner join queries on removed.query_id = queries.query_id
+    anti join trained_on on pairs.training_set = trained_on.training_set and removed.query_id = trained_on.sample_id
+    where removed.query_id[-1:] >= '8'
+),
+
+drawn as (
+    select distinct
+        base,
+        trainings,
+        seed,
+        training_set,
+        share,
+        training,
+        reference
+    from removals
+    where method = 'random'
+),
+
+at_random as (
+    select
+        drawn.base,
+        drawn.trainings,
+        drawn.seed,
+        drawn.training_set,
+        drawn.share,
+        changes.query,
+        avg(changes.change) as change
+    from drawn
+    inner join changes using (base, trainings, seed, training_set, training, reference)
+    group by all
+),
+
+measured as (
+    select
+        chosen.*,
+        changes.query,
+        changes.change
+    from chosen
+    inner join changes using (base, trainings, seed, training_set, training, reference)
+    where coalesce(chosen.query_id = changes.query_id, true)
+),
+
+-- Which probes were removed: single samples, and groups of which one is no probe by itself.
+to_predict as (
+    select distinct
+        run,
+        training,
+        training_set
+    from chosen
+    where is_predicted
+),
+
+to_look_up as (
+    select distinct
+        training,
+        training_set
+    from to_predict
+),
+
+gone as (
+    select
+        weights.training,
+        members.training_set,
+        members.sample_id
+    from training_weights as weights
+    inner join to_look_up using (training)
+    inner join members using (training_set, position)
+    where weights.weight = 0
+),
+
+probes as (
+    select
+        stg_probes.probe,
+        probe_members.sample_id,
+        stg_probes.n_members
+    from stg_probes
+    inner join probe_members using (probe_id)
+    where stg_probes.kind in ('sample', 'bundle')
+),
+
+inside as (
+    select
+        gone.training,
+        gone.training_set,
+        gone.sample_id,
+        probes.probe,
+        probes.n_members,
+        bool_or(probes.n_members = 1) over (partition by gone.training, gone.training_set, gone.sample_id)
+            as stands_alone
+    from gone
+    inner join probes using (sample_id)
+    qualify count(*) over (partition by gone.training, gone.training_set, probes.probe) = probes.n_members
+),
+
+units as (
+    select
+        training,
+        training_set,
+        probe,
+        any_value(n_members) as n_members
+    from inside
+    group by training, training_set, probe
+    having any_value(n_members) = 1 or not bool_and(stands_alone)
+),
+
+sizes as (
+    select
+        training,
+        training_set,
+        count(*) as n_gone
+    from gone
+    group by training, training_set
+),
+
+predicted as (
+    select
+        to_predict.run,
+        to_predict.training,
+        cells.query,
+        -sum(cells.influence) as change
+    from to_predict
+    inner join units using (training, training_set)
+    inner join sizes using (training, training_set)
+    inner join cells on to_predict.run = cells.run and units.probe = cells.probe
+    group by to_predict.run, to_predict.training, cells.query
+    having sum(units.n_members) = any_value(sizes.n_gone)
+)
+
+select
+    measured.run,
+    measured.which,
+    measured.share,
+    measured.query,
+    measured.query_id is not null as is_single,
+    measured.change,
+    predicted.change as predicted,
+    at_random.change as at_random
+from measured
+left join predicted using (run, training, query)
+left join at_random using (base, trainings, seed, training_set, share, query)
