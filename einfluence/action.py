@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from einfluence.recipe import Count, Float, Model, Seed
+from einfluence.unlearning import Unlearn
 
 Order = Literal["lowest", "highest", "nearest zero"]
 
@@ -50,6 +51,7 @@ class Action(Model):
     """One action: exactly one of the keys."""
 
     remove: Remove | None = None
+    unlearn: Unlearn | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Action:

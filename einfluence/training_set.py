@@ -186,9 +186,10 @@ class More(NamedTuple):
     """A step behind those of a schedule, on samples of the set.
 
     Args:
-        batch: Their positions.
-        weights: What each of their losses is multiplied by, below 0 to unlearn it; together they are divided by the
-            target tokens of the batch.
+        batch: Their positions, each once.
+        weights: What each of their losses is multiplied by, below 0 to unlearn it. The sum of those above 0 is divided
+            by the target tokens of their samples and that of those below 0 by the tokens of theirs, so that each side
+            is a mean: 1 and -1 are L_rest - L_forget, whatever the two sizes.
         rate: Share of the recipe's learning rate.
     """
 

@@ -56,6 +56,8 @@ class Attempt:
         share: Of the set that it is about.
         draw: Which of several draws.
         query_id: The one query that it is about.
+        about: What it is about, in words.
+        cost: Samples gone through behind the schedule, over those that the reference goes through.
         note: What else to know.
     """
 
@@ -66,6 +68,8 @@ class Attempt:
     share: float | None = None
     draw: int | None = None
     query_id: str | None = None
+    about: str | None = None
+    cost: float | None = None
     note: str | None = None
 
 

@@ -68,6 +68,8 @@ class Acted:
                 "share": one.share,
                 "draw": one.draw,
                 "query_id": one.query_id,
+                "about": one.about,
+                "cost": one.cost,
                 "json": json.dumps(written, sort_keys=True),
                 "note": one.note,
             }

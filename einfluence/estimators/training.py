@@ -21,7 +21,7 @@ from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.recipe import Recipe, Tuning
 from einfluence.samples import Sample
-from einfluence.training_set import FULL, Members, Schedule, Stage, Variant
+from einfluence.training_set import FULL, Members, More, Schedule, Stage, Variant
 from einfluence.trainings import key_of
 
 
@@ -171,8 +171,18 @@ def _varied(whole: engine.Training[engine.Item], variant: Variant) -> engine.Tra
         training = training.until(variant.steps)
     if not variant.more:
         return training
-    behind = tuple(engine.Step(batch, weights, rate=rate) for batch, weights, rate in variant.more)
-    return engine.Training(training.items, (*training.stages, behind))
+    return engine.Training(
+        training.items, (*training.stages, tuple(_behind(whole.items, each) for each in variant.more))
+    )
+
+
+def _behind(items: Sequence[engine.Item], more: More) -> engine.Step:
+    """A step whose loss is the sum of two means over target tokens: of the weights above 0, and of those below."""
+    tokens = [items[place].n_target for place in more.batch]
+    up, down = (sum(n for n, weight in zip(tokens, more.weights, strict=True) if sign * weight > 0) for sign in (1, -1))
+    shares = {True: sum(tokens) / max(up, 1), False: sum(tokens) / max(down, 1)}  # a step divides by all of its tokens
+    weights = tuple(weight * shares[weight > 0] for weight in more.weights)
+    return engine.Step(more.batch, weights, rate=more.rate)
 
 
 def with_steps(recipe: Tuning, schedule: Schedule, n: int, later: int = 0) -> Recipe:

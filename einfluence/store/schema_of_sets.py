@@ -108,13 +108,22 @@ ACTIONS = table(
     training_set=(ID, "the training set"),
     action=(ID, "content hash of what the action is, of the base, of the way of training and of the seed"),
     kind=(pa.string(), "remove, ignore or unlearn"),
-    method=(pa.string(), "how: of remove lowest, highest, nearest zero or random"),
+    method=(
+        pa.string(),
+        "how: of remove lowest, highest, nearest zero or random; of unlearn the method with what differs from its "
+        "defaults, and whether it is refined",
+    ),
     training=(ID, "the training"),
     reference=(ID, "the training that it is compared with"),
     chosen_by=(ID, "recipe of the arm whose influence decided; null where none did"),
     share=(pa.float64(), "of the set's samples or groups that it is about; null where there is no such thing"),
     draw=(pa.int32(), "of what is drawn, which draw; else null"),
     query_id=(ID, "the one query that it is about; null where it is about those held out"),
+    about=(pa.string(), "what it is about, in words: of unlearn the forget set; else null"),
+    cost=(
+        pa.float64(),
+        "of unlearn the samples that it goes through, over those that the retraining does; else null",
+    ),
     json=(pa.string(), "all fields of the action"),
     note=(pa.string(), "what else to know"),
 )

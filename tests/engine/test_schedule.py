@@ -41,7 +41,7 @@ def recipe_of(adapter: Any, optimizer: str, dtype: str = "float64") -> Recipe:
 
 
 def schedules(items: Sequence[Item], seed: int, rhythms: Sequence[Sequence[int]]) -> list[Training[Item]]:
-    """Random mini-batches of one to three items, weighted by 0, 0.5, 1 or 2; one step of each training by 0 alone.
+    """Random mini-batches of one to three items, weighted by -1, 0, 0.5, 1 or 2; one step of each training by 0 alone.
 
     The learning rate falls from step to step.
     """
@@ -51,7 +51,7 @@ def schedules(items: Sequence[Item], seed: int, rhythms: Sequence[Sequence[int]]
         stages: list[tuple[Step, ...]] = []
         for count in rhythm:
             batches = [tuple(draw.permutation(len(items))[: draw.integers(1, 4)].tolist()) for _ in range(count)]
-            weights = [tuple(draw.choice([0.0, 0.5, 1.0, 2.0], len(b)).tolist()) for b in batches]
+            weights = [tuple(draw.choice([-1.0, 0.0, 0.5, 1.0, 2.0], len(b)).tolist()) for b in batches]
             stages.append(
                 tuple(Step(b, w, rate=1.5 / (1 + i)) for i, (b, w) in enumerate(zip(batches, weights, strict=True)))
             )

@@ -1,0 +1,170 @@
+"""Unlearning: the model of the whole set is trained on, to come near the one trained without the forget set.
+
+Beside every method is the retraining without the forget set. Nothing here says that nothing of it is left in the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from einfluence.action import Unlearn
+from einfluence.actions.attempt import Attempt, Scene
+from einfluence.curate.records import lines_of
+from einfluence.errors import InputError
+from einfluence.prepare import Prepared
+from einfluence.spec import Spec
+from einfluence.store.curations import set_members
+from einfluence.store.store import ArmKey
+from einfluence.training_set import More, Variant
+from einfluence.unlearning import Method, steps_of, thirds
+
+NATS = (Path(__file__).parent / "self_influence.sql").read_text(encoding="utf-8")
+
+
+class Forget(NamedTuple):
+    """A forget set.
+
+    Args:
+        places: Positions of its samples: ascending, or from the least memorised to the most where that is known.
+        about: What it is, in words.
+        chosen_by: Recipe of the arm that says what is memorised; None where none does.
+    """
+
+    places: tuple[int, ...]
+    about: str
+    chosen_by: str | None = None
+
+
+def check(action: Unlearn, item: Prepared, spec: Spec, folder: Path) -> None:
+    """See :class:`einfluence.actions.attempt.Acting`."""
+    where, members = f"parts.{item.part.name}.actions.unlearn", set_members(folder)
+    size = (action.most or action.least or 0) if action.samples is None else len(named_in(action.samples, spec, folder))
+    if size >= len(members.sample_ids):
+        found = f"{size} samples to forget of a set of {len(members.sample_ids)}"
+        raise InputError(where, found, "a rest that the retraining trains on", "forget fewer")
+    if action.refine and size < 3:
+        raise InputError(f"{where}.refine", f"a forget set of {size}", "3 samples or more: they are split in three")
+    known = [arm.estimator for arm in item.arms if arm.in_a_set]
+    if action.by is not None and action.by not in known:
+        raise InputError(f"{where}.by", repr(action.by), f"one of {', '.join(dict.fromkeys(known))}")
+
+
+def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
+    """See :class:`einfluence.actions.attempt.Acting`."""
+    n, schedule, found = len(scene.members.sample_ids), scene.item.schedule, list[Attempt]()
+    for forget in _forget_sets(action, scene):
+        gone = set(forget.places)
+        rest = tuple(place for place in range(n) if place not in gone)
+        retrained = schedule.epochs * len(rest)
+        retrained += 0 if schedule.then is None else schedule.then.epochs * len(scene.members.later)
+        for method in action.method:
+            more = _steps(method, forget, rest, action, scene)
+            found.append(
+                Attempt(
+                    Variant("unlearned", more=more),
+                    f"{method.label}, refined" if action.refine else method.label,
+                    Variant("removed", left_out=tuple(sorted(gone))),
+                    chosen_by=forget.chosen_by,
+                    share=len(gone) / n,
+                    about=forget.about,
+                    cost=sum(len(step.batch) for step in more) / retrained,
+                )
+            )
+    return found
+
+
+def named_in(file: str, spec: Spec, folder: Path) -> tuple[int, ...]:
+    """The positions in the training set of the samples that a file names, ascending.
+
+    Args:
+        file: As the spec has it: ids, one a line.
+        spec: The spec, whose folder paths are relative to.
+        folder: Of the curation.
+
+    Raises:
+        InputError: Where it cannot be read, it names nothing, or what it names is not in the set.
+    """
+    path, places, found = spec.path(file), _places(folder), set[int]()
+    for number, line in lines_of(path):
+        name = line if line in places else line.strip()
+        if not name:
+            continue
+        if name not in places:
+            raise InputError(
+                f"{path}:{number}", f"the id {name!r}, which no sample has", "a sample of the training set"
+            )
+        place = places[name]
+        if place is None:
+            strange = f"{name!r}, which is not in the training set"
+            raise InputError(f"{path}:{number}", strange, "a sample that the model is trained on")
+        found.add(place)
+    if not found:
+        raise InputError(str(path), "no ids", "a sample id a line")
+    return tuple(sorted(found))
+
+
+def _places(folder: Path) -> dict[str, int | None]:
+    """The positions in the training set of all samples by name, None of one that is not in it.
+
+    A sample that is in the set with a flipped label has the name of its clean one as well.
+    """
+    place_of = {sample: place for place, sample in enumerate(set_members(folder).sample_ids)}
+    rows = pq.read_table(folder / "samples.parquet", columns=["sample_id", "name", "parent_id"]).to_pylist()
+    found = {row["name"]: place_of.get(row["sample_id"]) for row in rows}
+    names = {row["sample_id"]: row["name"] for row in rows}
+    flipped = [row for row in rows if row["parent_id"] in names and row["sample_id"] in place_of]
+    return found | {names[row["parent_id"]]: place_of[row["sample_id"]] for row in flipped}
+
+
+def _forget_sets(action: Unlearn, scene: Scene) -> Iterator[Forget]:
+    """The forget set; where an estimator says what is memorised, one for each of its arms."""
+    places = () if action.samples is None else named_in(action.samples, scene.spec, scene.folder)
+    name = Path(action.samples or "").name
+    if action.by is None:
+        yield Forget(places, name)
+        return
+    arms = [(arm, key) for arm, key in scene.arms if arm.estimator == action.by]
+    for _, key in arms:
+        by = action.by if len(arms) == 1 else f"{action.by} {key.recipe[:6]}"
+        ranked = _by_memorisation(key, scene)
+        if action.samples is not None:
+            own = tuple(place for place in ranked if place in set(places))
+            yield Forget(_all_of(own, len(places), scene), f"{name} by {by}", key.recipe)
+        elif action.most is not None:
+            some = ranked[-action.most :]
+            yield Forget(_all_of(some, action.most, scene), f"{action.most} most memorised by {by}", key.recipe)
+        else:
+            least = action.least or 0
+            some = ranked[:least]
+            yield Forget(_all_of(some, least, scene), f"{least} least memorised by {by}", key.recipe)
+
+
+def _by_memorisation(key: ArmKey, scene: Scene) -> tuple[int, ...]:
+    """Positions of the samples whose influence on themselves an arm has, from the least to the most."""
+    with scene.store.connect() as connection:
+        nats = dict(connection.execute(NATS, vars(key)).fetchall())
+    known = [place for place, sample in enumerate(scene.members.sample_ids) if sample in nats]
+    return tuple(sorted(known, key=lambda place: (nats[scene.members.sample_ids[place]], place)))
+
+
+def _all_of(places: tuple[int, ...], wanted: int, scene: Scene) -> tuple[int, ...]:
+    """The samples, of which as many as are wanted have an influence on themselves.
+
+    Raises:
+        InputError: Where fewer have.
+    """
+    if len(places) < wanted:
+        found = f"the influence of {len(places)} of {wanted} samples on themselves"
+        fix = "`queries` must name them, and `outcomes` says why probes failed"
+        raise InputError(f"{scene.where}.unlearn", found, "that of all of them, which says what is memorised", fix)
+    return places
+
+
+def _steps(method: Method, forget: Forget, rest: Sequence[int], action: Unlearn, scene: Scene) -> tuple[More, ...]:
+    parts = thirds(forget.places) if action.refine else [tuple(sorted(forget.places))]
+    size, seed = scene.item.schedule.batch_size, scene.key.seed
+    return tuple(step for at, part in enumerate(parts) for step in steps_of(method, sorted(part), rest, size, seed, at))
