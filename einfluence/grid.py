@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any, cast
 
-AXES = ("lr", "steps")  # of a recipe, under which a list stands for a grid
+AXES = ("lr", "steps", "fifth")  # of a recipe, under which a list stands for a grid
 
 
 def expand(arm: object) -> list[tuple[object, dict[str, int]]]:

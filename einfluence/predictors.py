@@ -170,11 +170,24 @@ class Unrolled(Estimate):
     recipe: Following = Following()
 
 
+class ByFifths(Following):
+    """Which steps of a training count."""
+
+    fifth: Annotated[int, Field(ge=1, le=5)] | None = Field(
+        default=None, description="only what a sample did in this fifth of the training's steps, 1 to 5; null is all"
+    )
+
+    @property
+    def label(self) -> str:
+        """A short name for people."""
+        return ", ".join(named(self, ("fifth", "dtype")))
+
+
 class DataValue(Estimate):
     """The same, with the empirical Fisher of each batch in the place of its second derivatives."""
 
     estimator: Literal["data_value"] = "data_value"
-    recipe: Following = Following()
+    recipe: ByFifths = ByFifths()
 
 
 class InSegments(Following):

@@ -375,9 +375,7 @@ def _beside(keys: list[Key], arm: object) -> list[Key]:
 
 def _hint(kind: str, keys: Sequence[Key]) -> str:
     if kind in ("int_type", "float_type") and "recipe" in keys and keys[-1] not in AXES:
-        return (
-            f"A list stands for a grid under {' and '.join(f'`{key}`' for key in AXES)} alone; write one arm for each"
-        )
+        return f"A list stands for a grid under {', '.join(f'`{key}`' for key in AXES)} alone; write one arm for each"
     if kind in ("model_type", "model_attributes_type") and keys[-2:-1] == ["recipe"]:
         union = {"adapter": Adapter, "optimizer": Optimizer}.get(str(keys[-1]))
         kinds: list[Any] = [branch.model_fields for branch in get_args(union)]

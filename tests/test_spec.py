@@ -253,7 +253,7 @@ def test_sizes(text: str, count: int) -> None:
         (WHOLE + "arms:\n  - recipe: {lr: []}\n  - recipe: {lr: 1}\n", "arms.0.recipe.lr: found []; expected a number"),
         (
             WHOLE + "arms:\n  - recipe: {optimizer: sgd, momentum: [0, 0.9]}\n",
-            "A list stands for a grid under `lr` and `steps` alone",
+            "A list stands for a grid under `lr`, `steps`, `fifth` alone",
         ),
         (
             WHOLE + "arms:\n  - recipe: {lr: [0.1, 0.10]}\n",

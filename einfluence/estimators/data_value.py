@@ -41,12 +41,14 @@ def block(
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
     def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
-        return Followed(influence(path, queried))
+        return Followed(influence(path, queried, fifth=arm.recipe.fifth))
 
     return along(base, arm, seed, probes, queries, within, follow)
 
 
-def influence(path: Trajectory, queries: Sequence[Item], *, keep: int | None = None) -> npt.NDArray[np.float64]:
+def influence(
+    path: Trajectory, queries: Sequence[Item], *, keep: int | None = None, fifth: int | None = None
+) -> npt.NDArray[np.float64]:
     """The influence of each of a training's items on each query, in nats.
 
     As many queries are followed in one pass as fit into memory.
@@ -55,6 +57,7 @@ def influence(path: Trajectory, queries: Sequence[Item], *, keep: int | None = N
         path: The training.
         queries: Q of them.
         keep: See :meth:`.Trajectory.backwards`.
+        fifth: Only that of the steps in this fifth of the training, 1 to 5; None is the sum of all five.
 
     Returns:
         (items, Q).
@@ -63,16 +66,29 @@ def influence(path: Trajectory, queries: Sequence[Item], *, keep: int | None = N
         ArithmeticError: When a number is not finite.
     """
     most = path.most_adjoints
-    whole = np.concatenate([_one_pass(path, queries[i : i + most], keep) for i in range(0, len(queries), most)], 1)
+    counted = np.ones(len(path)) if fifth is None else shares(len(path), fifth)
+    passes = [_one_pass(path, queries[i : i + most], keep, counted) for i in range(0, len(queries), most)]
+    whole = np.concatenate(passes, 1)
     if not np.isfinite(whole).all():
         raise ArithmeticError("a product along the training is not finite")
     return whole
 
 
-def _one_pass(path: Trajectory, queries: Sequence[Item], keep: int | None) -> npt.NDArray[np.float64]:
+def shares(steps: int, fifth: int) -> npt.NDArray[np.float64]:
+    """How much of each step of a training lies in one fifth of it: all fifths are of one length, and steps are cut."""
+    bounds = np.arange(steps + 1) * 5
+    inside = np.minimum(bounds[1:], fifth * steps) - np.maximum(bounds[:-1], (fifth - 1) * steps)
+    return np.maximum(inside, 0) / 5
+
+
+def _one_pass(
+    path: Trajectory, queries: Sequence[Item], keep: int | None, counted: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """What each item did in the steps that count, each in part."""
     adjoint = remembered = torch.zeros(0)  # derivatives with respect to the parameters and to the first moment
     found = np.zeros((len(path.training.items), len(queries)))
     optimizer = path.recipe.optimizer
+    first = int(np.flatnonzero(counted)[0])
     for index, before, after in path.backwards(keep):
         if index == len(path) - 1:
             adjoint = path.sample_gradients(after.values, queries)
@@ -90,7 +106,9 @@ def _one_pass(path: Trajectory, queries: Sequence[Item], keep: int | None) -> np
         own = onward * moment * path.shrunk(-(weights @ gradients) / divisor)
         product = own @ gradients.T  # (Q, B)
         places = list(path.steps[index].step.batch)
-        np.add.at(found, places, (-product.T / divisor).double().cpu().numpy())
+        np.add.at(found, places, (-product.T / divisor).double().cpu().numpy() * counted[index])
+        if index == first:
+            break
         curved = (product * weights) @ gradients * (len(items) / divisor**2)
         decoupled = isinstance(optimizer, AdamW)
         adjoint = adjoint * (1 - rate * decay if decoupled else 1) + curved

@@ -19,7 +19,7 @@ PRIMARY = {
     "asymmetry": "phi", "synergy": "synergy", "reliability": "spearman across seeds",
     "fidelity": "spearman",
     "memorisation": "nats", "lds": "spearman", "mislabelled": "memorisation: auc", "duplicates": "nats",
-    "proxies": "log-prob: kendall",
+    "proxies": "log-prob: kendall", "pre_memorisation": "gap", "timing": "share",
 }  # fmt: skip
 """The variant that is meant where none is named."""
 

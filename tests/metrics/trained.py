@@ -20,6 +20,7 @@ def trained_store(
     members: Sequence[str],
     *,
     full: Scores | None = None,
+    watched: Mapping[int, Scores] | None = None,
     subsets: Mapping[str, Scores] | Mapping[int, Mapping[str, Scores]] | None = None,
     cells: Mapping[str, Cells] | None = None,
     samples: Mapping[str, Mapping[str, Any]] | None = None,
@@ -32,10 +33,11 @@ def trained_store(
     Args:
         members: The set's samples, in order.
         full: What the training on all says.
+        watched: What it said before its end, by step.
         subsets: What trainings say, by the letters of the samples that they had; or that by seed. A query is in the
             first rank from -1 nat up.
         cells: Influence by (probe, query) of each arm: ``leave_one_out`` and ``subsets`` are within the set, another
-            estimator is not, unless it ends in ``!``: then it stands for leave-one-out.
+            estimator is not, unless it ends in ``!``: then it stands for leave-one-out. Of ``data_value 1!`` a fifth.
         samples: What the table says of a sample.
         ranks: Of (probe, query) of leave-one-out, before and after.
         claims: Kinds of relation.
@@ -67,6 +69,8 @@ def trained_store(
         tables[name] = []
     if full is not None:
         _add(tables, "full", members, members, "", full, 0)
+    for step, said in (watched or {}).items():
+        _add(tables, "watched", members, members, str(step), said, 0)
     for seed, each in by_seed.items():
         for number, (had, scores) in enumerate(each.items()):
             _add(tables, "subset", members, had, str(number), scores, seed)
@@ -81,26 +85,28 @@ def trained_store(
 
 
 def _recipe(arm: str) -> dict[str, Any]:
-    name = arm.rstrip("!")
+    name, _, fifth = arm.rstrip("!").partition(" ")
     within = {"training_set": "set", "trainings": "way"} if name in ("leave_one_out", "subsets") else {}
-    about = '{"count": 1000, "share": 0.5, "ridge": 1e-6}' if name == "subsets" else "{}"
+    about = '{"count": 1000, "share": 0.5, "ridge": 1e-6}' if name == "subsets" else f'{{"fifth": {fifth or "null"}}}'
     truth = "leave_one_out" if arm.endswith("!") else None
-    return {"recipe": name, "estimator": name, "label": name, "json": about, "stands_for": truth, **within}
+    recipe = arm.rstrip("!")
+    return {"recipe": recipe, "estimator": name, "label": recipe, "json": about, "stands_for": truth, **within}
 
 
 def _cell(arm: str, probe: str, query: str, value: float, ranks: tuple[int, int] | None) -> dict[str, Any]:
     before, after = ranks or (None, None)
-    return {"base": "b", "estimator": arm, "recipe": arm, "probe_id": f"p:{probe}", "query_id": query, "seed": 0,
-            "influence": value, "n_tokens": 1, "rank_before": before, "rank_after": after}  # fmt: skip
+    return {"base": "b", "estimator": arm.split()[0], "recipe": arm, "probe_id": f"p:{probe}", "query_id": query,
+            "seed": 0, "influence": value, "n_tokens": 1, "rank_before": before, "rank_after": after}  # fmt: skip
 
 
 def _add(
     tables: dict[str, list[dict[str, Any]]], kind: str, members: Sequence[str], had: Sequence[str], about: str,
     scores: Scores, seed: int,
 ) -> None:  # fmt: skip
-    training = f"{kind}:{''.join(had)}"
+    training = f"{kind}:{''.join(had)}" + (f":{about}" if kind == "watched" else "")
     key = {"base": "b", "recipe": "way", "seed": seed, "training": training}
-    tables["trainings"].append({**key, "training_set": "set", "kind": kind, "about": about, "status": "done"})
+    done = {"training_set": "set", "kind": kind, "about": about, "status": "done", "engine_version": "1"}
+    tables["trainings"].append({**key, **done})
     tables["training_weights"] += [
         {"training": training, "position": place, "weight": 0.0}
         for place, name in enumerate(members)
@@ -109,6 +115,7 @@ def _add(
     tables["training_scores"] += [
         {
             **key,
+            "step": int(about) if kind == "watched" else None,
             "query_id": query,
             "logprob": value,
             "engine_version": "1",
@@ -159,10 +166,12 @@ def every_row() -> duckdb.DuckDBPyConnection:
     cells = {(probe, query): float(draw.normal()) for probe in members for query in queries}
     samples: dict[str, dict[str, Any]] = {name: {"label": place % 2} for place, name in enumerate(queries)}
     samples["a"]["noise"] = "label_flip"
+    full = dict(zip(queries, (3 * draw.normal(size=10)).tolist(), strict=True))
     store = trained_store(
-        members, full=dict(zip(queries, (3 * draw.normal(size=10)).tolist(), strict=True)), subsets=subsets,
-        cells={"leave_one_out": cells, "subsets": cells}, samples=samples, modality="image",
-        ranks={pair: (2, 1) for pair in cells}, claims={("a", "b"): "paraphrase"},
+        members, full=full, watched={1: full}, subsets=subsets,
+        cells={"leave_one_out": cells, "subsets": cells, **{f"data_value {fifth}!": cells for fifth in range(1, 6)}},
+        samples=samples, modality="image", ranks={pair: (2, 1) for pair in cells},
+        claims={("a", "b"): "paraphrase", ("a", "q"): "paraphrase"},
     )  # fmt: skip
     for gone, about in (("ab", {"method": "lowest", "chosen_by": "leave_one_out"}), ("cd", {"method": "random"})):
         remove(store, members, gone, {query: float(draw.normal()) for query in queries}, share=0.25, **about)
