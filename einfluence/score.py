@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from einfluence.arms import estimators
 from einfluence.compute import Done
+from einfluence.feature import located
 from einfluence.keys import content_hash, file_digest
 from einfluence.plan import Plan
 from einfluence.spec import Spec
@@ -52,7 +53,7 @@ def finish_run(
 ) -> Result:
     """Tidies the store, scores, reports and notes a run."""
     store.tidy()
-    score_store(store, spec.path(spec.metrics) if spec.metrics else None)
+    score_store(store, spec.path(spec.metrics) if spec.metrics else None, located(spec.features, spec.folder))
     out = store.root / "report.html"
     failed = {probe: reason for item in done for probe, reason in item.failed.items()}
     result = Result(
@@ -73,12 +74,18 @@ def finish_run(
     return result
 
 
-def score_store(store: Store, user_sql: Path | None = None) -> pa.Table:
-    """Computes all desiderata from the store's tables, then the user's own, and writes them back."""
+def score_store(store: Store, user_sql: Path | None = None, features: Sequence[str | Path] = ()) -> pa.Table:
+    """Computes all desiderata from the store's tables, then the user's own, and writes them back.
+
+    Args:
+        store: The store.
+        user_sql: A folder of the user's own models.
+        features: What `artifact` looks at, see :func:`einfluence.metrics.score`.
+    """
     from einfluence.metrics import scored
 
     with store.connect() as connection:
-        tables = scored(connection, user_sql=user_sql)
+        tables = scored(connection, user_sql=user_sql, features=features)
     store.write_scores(tables)
     return tables["desiderata"]
 
@@ -108,10 +115,11 @@ def provenance(spec: Spec, run: dict[str, Any], result: Result) -> dict[str, Any
 
 
 def metrics_digest(spec: Spec) -> str:
-    """Content hash of what the scorecard is computed with: our SQL and Python, and the user's own SQL."""
+    """Content hash of what the scorecard is computed with: our SQL and Python, the user's own SQL and features."""
     ours, own = Path(__file__).parent / "metrics", [spec.path(spec.metrics)] if spec.metrics else []
     files = [path for path in sorted(ours.rglob("*")) if path.suffix in (".sql", ".py")]
     files += [path for folder in own for path in sorted(folder.rglob("*.sql"))]
+    files += [path for path in located(spec.features, spec.folder) if isinstance(path, Path)]
     return content_hash([(path.name, file_digest(path)) for path in files])
 
 

@@ -14,6 +14,7 @@ from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subse
 from einfluence.arms import within as within_a_set
 from einfluence.errors import InputError
 from einfluence.faults import refused
+from einfluence.feature import Features
 from einfluence.grid import AXES, expand
 from einfluence.head import NewHead
 from einfluence.predictors import resolved
@@ -276,6 +277,7 @@ class Spec(Model):
         description="disk for tuned parameters, e.g. 5GB; lets new queries meet old probes without training",
     )
     metrics: str | None = Field(default=None, description="a folder of your own desiderata (*.sql)")
+    features: Features = Field(default=(), description="features that influence may rest on: `length`, …, or files")
     folder: Path = Field(
         default=Path("."), description="what relative paths start from: the folder of the spec file", exclude=True
     )

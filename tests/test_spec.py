@@ -260,7 +260,10 @@ def test_sizes(text: str, count: int) -> None:
             "3 arms: found what does not fit together; expected each arm",
         ),
         # one fault is one fault
-        ("basse: x\nfacts: world\n", "trust_remote_code, parts, shard, keep_deltas, metrics. Did you mean `base`?"),
+        (
+            "basse: x\nfacts: world\n",
+            "trust_remote_code, parts, shard, keep_deltas, metrics, features. Did you mean `base`?",
+        ),
         (
             WHOLE + "arms:\n  - recipe: {adapter: {targets: [1]}}\n",
             "arms.0.recipe.adapter.targets.0: found 1; expected",
@@ -274,6 +277,10 @@ def test_sizes(text: str, count: int) -> None:
         (WHOLE + "arms:\n  - recipe: {steps: true}\n", "found True; expected a number"),
         (WHOLE + "arms:\n  - recipe: {steps: 1.5}\n", "found 1.5; expected a whole number"),
         (WHOLE + "name: 7\n", "write it in quotes"),
+        (
+            WHOLE + "features: [lenght]\n",
+            "features.0: found 'lenght'; expected one of lexical_overlap, negation, length,",
+        ),
         (WHOLE + "seeds: [-1]\n", "seeds.0: found -1; expected greater than or equal to 0"),
         (WHOLE + "seeds: [1, 1]\n", "3 seeds: found what does not fit together; expected each seed once"),
         ("parts:\n  - {name: a, base: x, facts: w}\n  - {name: a, base: x, facts: w}\n", "parts with different names"),

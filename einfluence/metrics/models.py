@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from einfluence.errors import InputError
+from einfluence.metrics.artifacts import artifacts
 from einfluence.metrics.datamodels import predictions
+from einfluence.metrics.resample import Resampling
 from einfluence.store.schema import completed
 
 STAGING = (
@@ -25,7 +27,7 @@ BY_BLOCK = (
     "mart_classification", "mart_relative", "mart_fidelity", "mart_fidelity_by_kind", "mart_fidelity_by_distance",
 )  # fmt: skip
 CELLS_AT_A_TIME = 8_000_000
-OF_RANKS = ("fidelity", "lds", "mislabelled", "proxies", "reliability")
+OF_RANKS = ("artifact", "fidelity", "lds", "mislabelled", "proxies", "reliability")
 """The desiderata that ask for ranks alone: all that there is of scores without a unit."""
 
 _VALUES = pa.schema(
@@ -57,6 +59,7 @@ _VARIANTS = pa.schema(
         ("better", pa.string()),
         ("start", pa.float64()),
         ("bar", pa.float64()),
+        ("p_value", pa.float64()),
     ]
 )
 DESCRIBED = tuple(_VARIANTS.names[3:])
@@ -81,8 +84,19 @@ def _stems(folder: str) -> list[str]:
 
 
 @contextmanager
-def modelled(connection: duckdb.DuckDBPyConnection, user_sql: Path | None = None) -> Generator[Models]:
+def modelled(
+    connection: duckdb.DuckDBPyConnection,
+    user_sql: Path | None = None,
+    features: Sequence[str | Path] = (),
+    resampling: Resampling | None = None,
+) -> Generator[Models]:
     """All models run over a store's views; afterwards the connection is as it was.
+
+    Args:
+        connection: Has the store's views.
+        user_sql: A folder of the user's own models.
+        features: What `artifact` looks at: names that ship and files of the user's.
+        resampling: How features are permuted.
 
     Raises:
         InputError: When a model of the user's cannot be run or gives something else than per-probe values.
@@ -90,6 +104,7 @@ def modelled(connection: duckdb.DuckDBPyConnection, user_sql: Path | None = None
     models = Models(connection)
     try:
         models.prepare()
+        models.add_features(features, resampling or Resampling())
         for name in desiderata():
             if name == "prompt_rescue":
                 for path in _user_files(user_sql):
@@ -157,6 +172,11 @@ class Models:
             self.select("marts", name)
         self.register("mart_predictions", predictions(self.connection, self.select))
 
+    def add_features(self, features: Sequence[str | Path], resampling: Resampling) -> None:
+        """What influence may rest on, for the desideratum `artifact`."""
+        ranges, draws = self._queries(len(features)), {"draws": resampling.draws, "seed": resampling.seed}
+        artifacts(self.connection, self.select, self.register, features, ranges, **draws)
+
     def _remove_duplicates(self, blocks: list[tuple[int, int]]) -> None:
         queries = len(self.connection.table("stg_queries"))
         copies = [self.select("staging", "stg_duplicates", low=low, high=high, queries=queries) for low, high in blocks]
@@ -183,9 +203,9 @@ class Models:
             ends.append(max(last, 1))
         return list(zip(ends[:-1], ends[1:], strict=True))
 
-    def _queries(self) -> list[tuple[int, int]]:
-        """Cuts the queries into ranges of about CELLS_AT_A_TIME cells."""
-        queries, cells = len(self.connection.table("stg_queries")), len(self.connection.table("stg_cells"))
+    def _queries(self, rows: int = 1) -> list[tuple[int, int]]:
+        """Cuts the queries into ranges of about CELLS_AT_A_TIME rows, of so many rows a cell."""
+        queries, cells = len(self.connection.table("stg_queries")), rows * len(self.connection.table("stg_cells"))
         step = max(1, queries // (cells // CELLS_AT_A_TIME + 1))
         return [(low, low + step) for low in range(0, max(queries, 1), step)]
 

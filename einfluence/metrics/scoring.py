@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -23,6 +24,7 @@ def score(
     seed: int = 0,
     user_sql: Path | None = None,
     interval: Interval = "percentile",
+    features: Sequence[str | Path] = (),
 ) -> pa.Table:
     """Computes the scorecard of a store.
 
@@ -32,15 +34,19 @@ def score(
         seed: Of the generator of draws.
         user_sql: A folder of the user's own models (see docs/desiderata.md), run after the shipped ones.
         interval: ``percentile``, or ``bca`` (medians keep percentiles: their jackknife is inconsistent).
+        features: What `artifact` looks at: names of :data:`einfluence.feature.SHIPPED` and files.
 
     Returns:
         A table of schema :data:`einfluence.store.schema.DESIDERATA`, one row for each desideratum, variant, arm and
         domain; rows of desideratum ``checks`` count cells that could not be used.
 
     Raises:
-        InputError: When a model of the user's cannot be run or gives something else than per-probe values.
+        InputError: When a model of the user's cannot be run or gives something else than per-probe values, or a file of
+            features cannot be read.
     """
-    return scored(connection, draws=draws, seed=seed, user_sql=user_sql, interval=interval)["desiderata"]
+    return scored(connection, draws=draws, seed=seed, user_sql=user_sql, interval=interval, features=features)[
+        "desiderata"
+    ]
 
 
 def matched(
@@ -86,10 +92,11 @@ def scored(
     seed: int = 0,
     user_sql: Path | None = None,
     interval: Interval = "percentile",
+    features: Sequence[str | Path] = (),
 ) -> dict[str, pa.Table]:
     """The tables that scoring writes: ``desiderata`` as by :func:`score`, ``matched`` as by :func:`matched`."""
     resampling = Resampling(draws=draws, seed=seed, interval=interval)
-    with modelled(connection, user_sql) as models:
+    with modelled(connection, user_sql, features, resampling) as models:
         rows = summarised(models.scores(), models.arms(), models.described(), resampling)
         rows += with_verdicts(models.checks())
         grids = matched_rows(models, None, resampling)
@@ -99,10 +106,12 @@ def scored(
     }
 
 
-def per_probe(connection: duckdb.DuckDBPyConnection, *, user_sql: Path | None = None) -> pa.Table:
+def per_probe(
+    connection: duckdb.DuckDBPyConnection, *, user_sql: Path | None = None, features: Sequence[str | Path] = ()
+) -> pa.Table:
     """What the scorecard summarises: one row for each desideratum, variant, arm, seed and probe.
 
     A null ``value`` is a probe that the desideratum leaves out. Sorted, so that equal stores give equal tables.
     """
-    with modelled(connection, user_sql) as models:
+    with modelled(connection, user_sql, features) as models:
         return models.select("marts", "mart_values_by_probe")

@@ -75,12 +75,14 @@ def _rows(
         kind = (key["desideratum"], key["variant"])
         common = {**arms[key["arm"]], "desideratum": kind[0], "variant": kind[1], **described[key["arm"], *kind],
                   "ideal": key["ideal"]}  # fmt: skip
-        yield {**common, "domain": "all", **_row(scores, rows, key, resampling)}
+        own = {} if common.get("p_value") is None else {"p_value": common["p_value"]}  # a null of the model's own
+        yield {**common, "domain": "all", **_row(scores, rows, key, resampling), **own}
         domains = sorted({name for name in scores.domain[rows] if name})
         for domain in domains if len(domains) > 1 else []:
             inside = rows[scores.domain[rows] == domain]
             if np.isfinite(scores.value[inside]).any():
-                yield {**common, "domain": domain, **_row(scores, inside, key, resampling)}
+                row = {**common, "domain": domain, **_row(scores, inside, key, resampling)}
+                yield {**row, "p_value": None} if own else row
 
 
 def _row(scores: _Scores, rows: npt.NDArray[np.int64], key: dict[str, Any], resampling: Resampling) -> dict[str, Any]:

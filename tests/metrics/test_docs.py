@@ -40,7 +40,7 @@ def emitted() -> dict[str, set[str]]:
     estimated(connection)
     connection.execute("update influence set rank_before = 1, rank_after = 2 where hash(query_id) % 5 = 0")
     found: dict[str, set[str]] = {}
-    for table in (per_probe(connection), per_probe(every_row())):
+    for table in (per_probe(connection, features=["length"]), per_probe(every_row())):
         for row in table.group_by(["desideratum", "variant"]).aggregate([]).to_pylist():
             found.setdefault(row["desideratum"], set()).add(row["variant"])
     return found

@@ -4,7 +4,7 @@ with variants as (
     where
         desideratum not in (
             'noise_invariance', 'noise_quality', 'controls', 'layers', 'reliability', 'fidelity', 'relative',
-            'classification', 'memorisation', 'lds', 'mislabelled', 'duplicates', 'proxies'
+            'classification', 'memorisation', 'lds', 'mislabelled', 'duplicates', 'proxies', 'artifact'
         )
         and not (desideratum = 'semantic_decay' and level is not null)
 ),

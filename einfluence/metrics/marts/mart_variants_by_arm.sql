@@ -23,7 +23,8 @@ select
     any_value(variants.partner) as partner,
     any_value(variants.better) as better,
     any_value(variants.start) as start,
-    any_value(variants.bar) as bar
+    any_value(variants.bar) as bar,
+    any_value(variants.p_value) as p_value
 from variants
 inner join runs using (run)
 group by runs.arm, variants.desideratum, variants.variant

@@ -21,3 +21,5 @@ drop table if exists temp.mart_ways;
 drop table if exists temp.mart_ensembles;
 drop table if exists temp.mart_drawn;
 drop table if exists temp.mart_units;
+drop table if exists temp.mart_features;
+drop table if exists temp.mart_artifact_cells;
