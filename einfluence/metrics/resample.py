@@ -17,8 +17,11 @@ from scipy.special import stdtrit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Summary = Literal["mean", "median", "ratio", "quotient"]
+Summary = Literal["mean", "median", "ratio", "quotient", "closed", "agreement"]
 Interval = Literal["percentile", "bca"]
+
+GAPS = ("closed", "agreement")  # summaries of how near one model comes to another
+PARTS = (1, 2, 3)  # of an agreement
 
 LEAST_CLUSTERS = 5  # below this, an interval by resampling says next to nothing
 ENOUGH_FOR_MID_P = 30  # clusters; a share comes in steps, and with fewer the mid-p is under 0.05 too often
@@ -32,7 +35,8 @@ class Column:
     Args:
         value: The probes' values, finite.
         cluster: The cluster of each, any integers.
-        weight: Denominators for a ``ratio`` or ``quotient``; ignored otherwise.
+        weight: Denominators for a ``ratio`` or ``quotient``; of ``closed`` the gap that there was, of ``agreement``
+            which of three parts (1, 2, 3) it belongs to; ignored otherwise.
         null: What the probe's value would be under the null; NaN where unknown.
     """
 
@@ -67,7 +71,9 @@ class Resampling:
         clusters, index = np.unique(column.cluster, return_inverse=True)
         weights = bootstrap_weights(self.draws, len(clusters), self.seed)
         draws = _resampled(column, index, weights, summary, value)
-        if self.interval == "bca" and summary != "median" and not _yes_or_no(column):
+        if summary in GAPS and np.isfinite(draws).any():
+            draws = draws[np.isfinite(draws)]  # one may have drawn none of a part
+        if self.interval == "bca" and summary not in ("median", *GAPS) and not _yes_or_no(column):
             low, high = _bca(column, index, len(clusters), draws, summary, value)
         else:
             low, high = (float(x) for x in np.quantile(draws, tails(len(clusters))))
@@ -80,7 +86,7 @@ class Resampling:
             return Estimate(value, low, high, float("nan"), float("nan"))
         null = (
             float(column.null[known].mean())
-            if summary in ("ratio", "quotient")
+            if summary in ("ratio", "quotient", "closed")
             else point(column.null[known], column.weight, summary)
         )
         return Estimate(value, low, high, null, self._p_value(column, index, known, summary))
@@ -99,7 +105,7 @@ class Resampling:
         ]
         moved, value = draws[1] - draws[0], values[1] - values[0]
         low, high = (float(x) for x in np.quantile(moved, tails(len(clusters))))
-        if summary in ("ratio", "quotient"):  # of sums, whose parts cannot be flipped probe by probe
+        if summary in ("ratio", "quotient", *GAPS):  # of sums, whose parts cannot be flipped probe by probe
             spread = float(moved.std())
             p = 2 * NormalDist().cdf(-abs(value) / spread) if spread > 0 else float(value == 0)
             return Estimate(value, low, high, 0.0, p)
@@ -108,7 +114,11 @@ class Resampling:
         return Estimate(value, low, high, 0.0, self._p_value(paired, index, zeros == 0, summary))
 
     def _p_value(self, column: Column, index: Ints, known: npt.NDArray[np.bool_], summary: Summary) -> float:
-        if summary in ("ratio", "quotient"):
+        if summary == "agreement":
+            return float("nan")  # three differences in one number: no signs to flip
+        if summary == "closed":
+            difference = _signed_ranks((column.weight - column.value)[known])
+        elif summary in ("ratio", "quotient"):
             difference = (column.value - column.null * column.weight)[known]
         else:
             difference = (column.value - column.null)[known]
@@ -175,8 +185,15 @@ def point(value: Floats, weight: Floats, summary: Summary) -> float:
     """The summary of the probes' values.
 
     A ``ratio`` is one of sums over pairs, each of which is in the sums of both of its probes; a ``quotient`` one of
-    sums over probes.
+    sums over probes. ``closed`` is 1 - the median gap over the median of those that there were; ``agreement`` the
+    product over three parts of 1 - |mean difference|.
     """
+    if summary == "closed":
+        before = float(np.median(weight))
+        return 1 - float(np.median(value)) / before if before > 0 else float("nan")
+    if summary == "agreement":
+        means = [value[weight == part].mean() if (weight == part).any() else np.nan for part in PARTS]
+        return float(np.prod(1 - np.abs(means)))
     if summary in ("ratio", "quotient"):
         total = float(weight.sum())
         return float(value.sum()) / total if total > 0 else float("nan")
@@ -187,6 +204,12 @@ def _resampled(column: Column, index: Ints, weights: Floats, summary: Summary, v
     """The summary in each draw of clusters, shape (draws,)."""
     if summary == "median":
         return _weighted_medians(column.value, index, weights)
+    if summary == "closed":
+        before = _weighted_medians(column.weight, index, weights)
+        gap = _weighted_medians(column.value, index, weights)
+        return 1 - np.divide(gap, before, out=np.full_like(gap, np.nan), where=before > 0)
+    if summary == "agreement":
+        return np.prod([1 - np.abs(_mean_of(column, index, weights, part)) for part in PARTS], axis=0)
     sums = np.bincount(index, column.value)
     if summary == "mean":
         return (weights @ sums) / (weights @ np.bincount(index).astype(np.float64))
@@ -197,6 +220,14 @@ def _resampled(column: Column, index: Ints, weights: Floats, summary: Summary, v
     total = float(column.weight.sum())
     pull = (sums - value * np.bincount(index, column.weight)) / total
     return value + 2 * ((weights - 1) @ pull)
+
+
+def _mean_of(column: Column, index: Ints, weights: Floats, part: int) -> Floats:
+    """The mean of one part of a column in each draw; NaN where a draw has none of it."""
+    own = (column.weight == part).astype(np.float64)
+    total = weights @ np.bincount(index, own)
+    sums = weights @ np.bincount(index, own * column.value)
+    return np.divide(sums, total, out=np.full_like(total, np.nan), where=total > 0)
 
 
 def _weighted_medians(value: Floats, index: Ints, weights: Floats) -> Floats:

@@ -22,6 +22,7 @@ from einfluence.store.schema_of_sets import (
     TRAINING_SETS,
     TRAINING_WEIGHTS,
     TRAININGS,
+    UNLEARNING,
 )
 
 STORE_VERSION = 2
@@ -205,7 +206,11 @@ _SCORE: dict[str, tuple[Any, str]] = {
     "place": (pa.string(), "where in the network: layer <k>, outside the layers, module <name>; else null"),
     "layer": (pa.int32(), "index of that layer; null where the place is no layer"),
     "about": (pa.string(), "of prompt_rescue: the desideratum whose difference it is; else null"),
-    "partner": (ID, "of prompt_rescue: the recipe that it prompts with; of lds: that of the trainings; else null"),
+    "partner": (
+        ID,
+        "of prompt_rescue: the recipe that it prompts with; of lds: that of the trainings; of unlearning: the method "
+        "and the forget set; else null",
+    ),
     "value": (pa.float64(), "the estimate; null with too few probes"),
     "ci_low": (pa.float64(), "lower end of the 95% interval"),
     "ci_high": (pa.float64(), "upper end of the 95% interval"),
@@ -263,6 +268,7 @@ TABLES: dict[str, pa.Schema] = {
     "subset_trainings": SUBSET_TRAININGS,
     "memorisation": MEMORISATION,
     "actions": ACTIONS,
+    "unlearning": UNLEARNING,
     "desiderata": DESIDERATA,
     "matched": MATCHED,
 }

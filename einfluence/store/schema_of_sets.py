@@ -127,3 +127,25 @@ ACTIONS = table(
     json=(pa.string(), "all fields of the action"),
     note=(pa.string(), "what else to know"),
 )
+
+UNLEARNING = table(
+    "One row for each unlearning and query: what the unlearned model says, and the two that it lies between.",
+    base=(ID, "the base"),
+    recipe=(ID, "adapter and optimizer of the trainings"),
+    seed=(pa.int64(), "the seed"),
+    training_set=(ID, "the training set"),
+    method=(pa.string(), "how, as in `actions`"),
+    about=(pa.string(), "the forget set, in words"),
+    chosen_by=(ID, "recipe of the arm that says what is memorised; null where none does"),
+    cost=(pa.float64(), "samples that the unlearning goes through, over those that the retraining does"),
+    training=(ID, "the unlearned training"),
+    reference=(ID, "the retraining without the forget set"),
+    query_id=(ID, "sample_id of the query"),
+    place=(pa.string(), "forget, rest (of the training set), second stage, or held out"),
+    logprob=(pa.float64(), "nats, summed over the target's tokens, after the unlearning"),
+    logprob_full=(pa.float64(), "the same after the training on all, without unlearning"),
+    logprob_retrained=(pa.float64(), "the same after the retraining"),
+    rank=(pa.int32(), "rank of the target, as in `training_scores`, after the unlearning"),
+    rank_full=(pa.int32(), "after the training on all"),
+    rank_retrained=(pa.int32(), "after the retraining"),
+)

@@ -26,7 +26,7 @@ KEYS = {
     "training_weights": ["training", "position"],
     "actions": ["action", "method", "training", "share", "draw", "query_id", "chosen_by"],
 }  # of tables that several files may have the same row of
-DERIVED = ("subset_trainings", "memorisation")
+DERIVED = ("subset_trainings", "memorisation", "unlearning")
 """Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
 
 

@@ -154,6 +154,46 @@ def remove(
         store.from_arrow(pa.Table.from_pylist(rows, TABLES[name])).insert_into(name)
 
 
+def unlearn(
+    store: duckdb.DuckDBPyConnection, members: Sequence[str], gone: str, said: Scores, retrained: Scores,
+    again: Scores | None = None, **about: Any,
+) -> None:  # fmt: skip
+    """Adds an unlearning of some of the samples, the training without them, and perhaps that at seed 1.
+
+    Args:
+        store: From :func:`trained_store`, with a training on all.
+        members: The set's samples, in order.
+        gone: The letters of the forget set.
+        said: What the unlearned model says.
+        retrained: What the training without them says.
+        again: The same at seed 1.
+        about: Columns of the action beside those of the training.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {}
+
+    def add(name: str, kind: str, had: Sequence[str], scores: Scores, seed: int) -> None:
+        made: dict[str, list[dict[str, Any]]] = {
+            table: [] for table in ("trainings", "training_weights", "training_scores")
+        }
+        _add(made, kind, members, had, "", scores, seed)
+        for table, rows in made.items():
+            known = tables.setdefault(table, [])
+            known += [row for row in ({**each, "training": name} for each in rows) if row not in known]
+
+    reference, name = f"{gone}, removed", f"{gone}, unlearned by {about['method']}"
+    for seed, scores in enumerate((retrained, *([] if again is None else [again]))):
+        add(reference, "removed", [each for each in members if each not in gone], scores, seed)
+    add(name, "unlearned", members, said, 0)
+    tables["actions"] = [
+        {
+            "base": "b", "recipe": "way", "seed": 0, "training_set": "set", "action": "one", "kind": "unlearn",
+            "training": name, "reference": reference, "json": "{}", **about,
+        }
+    ]  # fmt: skip
+    for table, rows in tables.items():
+        store.from_arrow(pa.Table.from_pylist(rows, TABLES[table])).insert_into(table)
+
+
 def every_row() -> duckdb.DuckDBPyConnection:
     """A store that has all desiderata of training sets: labelled samples, a paraphrase, subsets at two seeds."""
     members, queries = "abcdefgh", "abcdefghqr"
@@ -175,4 +215,6 @@ def every_row() -> duckdb.DuckDBPyConnection:
     )  # fmt: skip
     for gone, about in (("ab", {"method": "lowest", "chosen_by": "leave_one_out"}), ("cd", {"method": "random"})):
         remove(store, members, gone, {query: float(draw.normal()) for query in queries}, share=0.25, **about)
+    some = [{query: float(draw.normal()) for query in queries} for _ in range(3)]
+    unlearn(store, members, "ef", *some, method="fine_tune", about="forget.txt", cost=0.25)
     return store

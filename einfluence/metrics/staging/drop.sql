@@ -18,6 +18,7 @@ drop table if exists temp.mart_arms;
 drop table if exists temp.mart_memorisation;
 drop table if exists temp.mart_removal;
 drop table if exists temp.mart_ways;
+drop table if exists temp.mart_unlearning;
 drop table if exists temp.mart_ensembles;
 drop table if exists temp.mart_drawn;
 drop table if exists temp.mart_units;
