@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
@@ -33,6 +33,17 @@ class Remove(Model):
     )
     draws: Count = Field(default=3, description="of random samples, for each share")
     draw: Seed = Field(default=0, description="seed of those draws")
+    decisions: Count | None = Field(
+        default=None,
+        description="so many single queries of the judging half, drawn by content: for each, what supports it most is "
+        "left out in a training of its own; `order` is then highest by default",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _supporting(cls, value: Any) -> Any:
+        fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        return {"order": ("highest",), **fields} if fields.get("decisions") is not None else value
 
     @field_validator("order", "shares", mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from einfluence.errors import InputError
 from einfluence.visible import visible
 from flows.commands.blame import blame
 from flows.commands.check import check
+from flows.commands.clean import clean
 from flows.commands.compare import compare
 from flows.commands.curate import curate
 from flows.commands.explore import explore
@@ -59,6 +60,7 @@ for command in (
     figures,
     explore,
     export,
+    clean,
 ):
     app.command()(command)
 app.command("import")(import_scores)

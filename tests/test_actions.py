@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import einfluence
+from einfluence.action import Action
+from einfluence.errors import InputError
 from einfluence.metrics import per_probe
 from einfluence.store.store import Store
 from einfluence.training_set import FULL, More, Variant
@@ -50,7 +53,9 @@ def test_a_variant_is_named_by_all_that_it_does() -> None:
 
 
 def test_the_most_harmful_sample_is_removed_and_a_drawn_one_beside_it(gpt2_folder: Path, tmp_path: Path) -> None:
-    spec = study(tmp_path, gpt2_folder, "{remove: {by: leave_one_out, order: lowest, shares: 0.25, draws: 2}}")
+    (tmp_path / "mine.sql").write_text("select sample_id, -position as score from training_set_members")
+    mine = "{remove: {by: mine.sql, order: lowest, shares: 0.25, draws: 2}}"
+    spec = study(tmp_path, gpt2_folder, "{remove: {by: leave_one_out, order: lowest, shares: 0.25, draws: 2}}, " + mine)
     store = tmp_path / "store"
     einfluence.measure(spec, store, report=False)
     harm = dict(
@@ -66,10 +71,17 @@ def test_the_most_harmful_sample_is_removed_and_a_drawn_one_beside_it(gpt2_folde
         "select method, s.name, a.draw, a.reference = f.training from actions a"
         " join training_weights w using (training)"
         " join training_set_members m using (training_set, position) join samples s using (sample_id)"
-        " join trainings f on f.kind = 'full' where weight = 0 order by method, draw",
+        " join trainings f on f.kind = 'full' where weight = 0 and a.json not like '%mine.sql%'"
+        " order by method, draw",
     )
     assert found[0] == ("lowest", min(harm, key=lambda name: harm[name]), None, True)
     assert [row[0] for row in found[1:]] == ["random", "random"]
+    last = rows(
+        store,
+        "select position, chosen_by from actions join training_weights using (training) where json like '%mine.sql%'"
+        " and method = 'lowest'",
+    )
+    assert last == [(3, None)]
     judged = {row["probe"] for row in per_removal(store)}
     chosen_on = {name for name, query in rows(store, "select name, sample_id from samples") if query[-1] < "8"}
     assert judged and judged == set("efghi") - chosen_on
@@ -78,3 +90,59 @@ def test_the_most_harmful_sample_is_removed_and_a_drawn_one_beside_it(gpt2_folde
 def per_removal(store: Path) -> list[dict[str, Any]]:
     with Store(store).connect() as connection:
         return [row for row in per_probe(connection).to_pylist() if row["desideratum"] == "removal"]
+
+
+def test_single_decisions_lose_what_supports_them_by_their_own_seed_and_by_another(
+    gpt2_folder: Path, tmp_path: Path
+) -> None:
+    spec = study(tmp_path, gpt2_folder, "{remove: {by: leave_one_out, decisions: 1, shares: 0.25, draws: 1}}")
+    spec.write_text(spec.read_text() + "seeds: [3, 4]\n")
+    store = tmp_path / "store"
+    einfluence.measure(spec, store, report=False)
+    made = rows(
+        store,
+        "select a.seed, method, query_id, m.sample_id from actions a join training_weights w using (training)"
+        " join training_set_members m using (training_set, position) where method <> 'random'",
+    )
+    support = dict(
+        (tuple(row[:2]), row[2])
+        for row in rows(
+            store,
+            "select seed, query_id, arg_max(sample_id, influence) from influence join probe_members using (probe_id)"
+            " where estimator = 'leave_one_out' group by all",
+        )
+    )
+    assert len(made) == 4 and len({query for _, _, query, _ in made}) == 1
+    for seed, method, query, gone in made:
+        chooser = {"highest": seed, "highest, chosen at another seed": 7 - seed}[method]
+        assert gone == support[chooser, query] and query[-1] >= "8"
+    assert {row["variant"].partition(" 25%")[0] for row in per_removal(store)} == {
+        "highest, single decisions",
+        "highest, chosen at another seed, single decisions",
+        "random, single decisions",
+    }
+
+
+@pytest.mark.parametrize("kind", list(Action.model_fields))
+def test_every_action_checks_itself_names_its_trainings_and_forecasts_them(kind: str) -> None:
+    module = importlib.import_module(f"einfluence.actions.{kind}")
+    assert all(callable(getattr(module, name)) for name in ("check", "attempts", "expected"))
+
+
+@pytest.mark.parametrize(
+    ("action", "found"),
+    [
+        ("remove: {by: gradient}", "parts.main.actions.remove.by: found 'gradient'"),
+        ("remove: {by: nothing.sql}", "where no file is"),
+        ("remove: {by: leave_one_out, shares: 1.5}", "shares above 0 and below 1"),
+        ("remove: {by: leave_one_out, decisions: 99}", "parts.main.actions.remove.decisions: found 99"),
+        ("remove: {by: mine.sql, decisions: 1}", "`decisions` beside the file mine.sql"),
+        ("remove: {by: mine.sql}", "Table with name nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_removed_is_refused_by_name(action: str, found: str, gpt2_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.sql").write_text("select * from nowhere")
+    spec = study(tmp_path, gpt2_folder, "{" + action + "}")
+    with pytest.raises(InputError) as raised:
+        einfluence.measure(spec, tmp_path / "store", report=False)
+    assert found in str(raised.value)

@@ -83,3 +83,7 @@ class Acting(Protocol):
     def attempts(self, action: Any, scene: Scene) -> Sequence[Attempt]:
         """The trainings that it makes; those of :attr:`Attempt.reference` are made too."""
         ...
+
+    def expected(self, action: Any, scene: Scene) -> Sequence[Variant]:
+        """Trainings like those that it makes and no arm does, as many and as long; for a forecast, without cells."""
+        ...

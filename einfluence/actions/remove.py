@@ -5,65 +5,131 @@ After Han et al. 2020 and Kounavis et al. 2023; what the removal does is predict
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import duckdb
-import numpy as np
-
-from einfluence.action import Order, Remove
+from einfluence.action import Remove
 from einfluence.actions.attempt import Attempt, Scene
-from einfluence.arms import Arm
-from einfluence.errors import InputError, first_line
+from einfluence.actions.choice import by_arm, by_query, chosen_on, drawn_queries, held_out, in_order, judged_by
+from einfluence.errors import InputError
 from einfluence.prepare import Prepared
 from einfluence.spec import Spec
-from einfluence.store.curations import set_members, set_queries
+from einfluence.store.curations import set_members
 from einfluence.store.store import ArmKey
-from einfluence.training_set import Members, Variant, shuffled
+from einfluence.training_set import FULL, Members, Variant, shuffled
 
-SCORES = (Path(__file__).parent / "remove.sql").read_text(encoding="utf-8")
+ELSEWHERE = ", chosen at another seed"
 
 
 def check(action: Remove, item: Prepared, spec: Spec, folder: Path) -> None:
     """See :class:`einfluence.actions.attempt.Acting`."""
     where, members = f"parts.{item.part.name}.actions.remove", set_members(folder)
-    if not _chosen_on(members, folder) or len(_chosen_on(members, folder)) == len(_held_out(members, folder)):
+    choosing, judging = chosen_on(members, folder), judged_by(members, folder)
+    if not choosing or not judging:
         fix = "name more queries in `held_out`"
-        found = f"{len(_held_out(members, folder))} queries that are not in the set"
+        found = f"{len(held_out(members, folder))} queries that are not in the set"
         raise InputError(where, found, "enough for two halves: one to choose on, one to judge by", fix)
+    if len(members.units) < 2:
+        raise InputError(where, "a set of one sample or group", "at least two, of which one is left")
+    if action.decisions is not None and action.decisions > len(judging):
+        found = f"{action.decisions}, and {len(judging)} queries to judge by"
+        raise InputError(f"{where}.decisions", found, f"at most {len(judging)}", "name more queries in `held_out`")
     if action.by.endswith(".sql"):
-        if not spec.path(action.by).is_file():
-            raise InputError(f"{where}.by", f"{action.by!r}, where no file is", "a file with a query")
+        _check_file(action, spec, where)
         return
     known = [arm.estimator for arm in item.arms if arm.in_a_set]
     if action.by not in known:
         raise InputError(f"{where}.by", repr(action.by), f"one of {', '.join(dict.fromkeys(known))}, or a file (*.sql)")
 
 
+def _check_file(action: Remove, spec: Spec, where: str) -> None:
+    if not spec.path(action.by).is_file():
+        raise InputError(f"{where}.by", f"{action.by!r}, where no file is", "a file with a query")
+    if action.decisions is not None:
+        found = f"`decisions` beside the file {action.by}, whose scores are about no query"
+        raise InputError(f"{where}.decisions", found, "an estimator in `by`", "leave `decisions` out")
+
+
 def attempts(action: Remove, scene: Scene) -> list[Attempt]:
     """See :class:`einfluence.actions.attempt.Acting`."""
-    found: list[Attempt] = []
-    for arm, scores, note in _scored(action, scene):
-        for order in action.order:
-            ranked = _in_order(scores, order)
-            found += [
-                Attempt(
-                    _without(scene.members, ranked[: _count(share, ranked)]),
-                    order,
-                    chosen_by=arm,
-                    share=share,
-                    note=note,
-                )
-                for share in action.shares
-            ]
+    if action.by.endswith(".sql"):
+        chosen = list(_by_scores(action, scene, None, *by_query(action.by, scene)))
+    elif action.decisions is None:
+        queries = chosen_on(scene.members, scene.folder)
+        chosen = [
+            attempt
+            for key in _keys(action, scene)
+            for attempt in _by_scores(action, scene, key.recipe, *by_arm(key, queries, scene))
+        ]
+    else:
+        queries = drawn_queries(action.decisions, action.draw, scene.members, scene.folder)
+        chosen = [
+            attempt
+            for key in _keys(action, scene)
+            for query in queries
+            for attempt in _of_a_decision(action, scene, key, query)
+        ]
+    return [*chosen, *_at_random(action, scene)]
+
+
+def expected(action: Remove, scene: Scene) -> list[Variant]:
+    """See :class:`einfluence.actions.attempt.Acting`."""
+    choices = len(action.order) * (1 if action.by.endswith(".sql") else len(_keys(action, scene)))
+    if action.decisions is not None:
+        choices *= action.decisions * (1 if _other_seed(scene) is None else 2)
+    n = len(scene.members.units)
+    any_choice = [
+        _without(scene.members, shuffled(n, "expected", number)[: _count(share, n)])
+        for share in action.shares
+        for number in range(choices)
+    ]
+    drawn = [attempt.variant for attempt in _at_random(action, scene)]
+    return [*any_choice, *drawn] if any(arm.made_by.within for arm, _ in scene.arms) else [FULL, *any_choice, *drawn]
+
+
+def _of_a_decision(action: Remove, scene: Scene, key: ArmKey, query: str) -> Iterator[Attempt]:
+    """What a single query owes most to, by the cells of this seed and by those of another.
+
+    Where an arm compares trainings, cells of this seed come from the very course that their removal is judged in; those
+    of another seed share nothing with it but the data.
+    """
+    other = _other_seed(scene)
+    seeds = {"": key.seed} if other is None else {"": key.seed, ELSEWHERE: other}
+    for how, seed in seeds.items():
+        for attempt in _by_scores(action, scene, key.recipe, *by_arm(replace(key, seed=seed), [query], scene)):
+            yield replace(attempt, query_id=query, method=attempt.method + how)
+
+
+def _by_scores(
+    action: Remove, scene: Scene, arm: str | None, scores: Sequence[float], note: str | None
+) -> Iterator[Attempt]:
+    for order in action.order:
+        ranked = in_order(scores, order)
+        for share in action.shares:
+            variant = _without(scene.members, ranked[: _count(share, len(ranked))])
+            yield Attempt(variant, order, chosen_by=arm, share=share, note=note)
+
+
+def _at_random(action: Remove, scene: Scene) -> Iterator[Attempt]:
     n = len(scene.members.units)
     for draw in range(action.draws):
         ranked = shuffled(n, "removed", action.draw, scene.key.seed, draw)
-        found += [
-            Attempt(_without(scene.members, ranked[: _count(share, ranked)]), "random", share=share, draw=draw)
-            for share in action.shares
-        ]
-    return found
+        for share in action.shares:
+            yield Attempt(_without(scene.members, ranked[: _count(share, n)]), "random", share=share, draw=draw)
+
+
+def _keys(action: Remove, scene: Scene) -> list[ArmKey]:
+    """The arms that choose."""
+    return [key for arm, key in scene.arms if arm.estimator == action.by]
+
+
+def _other_seed(scene: Scene) -> int | None:
+    """The part's next seed, where its trainings have several."""
+    seeds = scene.item.part.seeds
+    if len(seeds) < 2 or not all(scene.item.draws(arm) for arm, _ in scene.arms):
+        return None
+    return seeds[(seeds.index(scene.key.seed) + 1) % len(seeds)]
 
 
 def _without(members: Members, units: Sequence[int]) -> Variant:
@@ -71,77 +137,6 @@ def _without(members: Members, units: Sequence[int]) -> Variant:
     return Variant("removed", left_out=tuple(sorted(gone)))
 
 
-def _count(share: float, ranked: Sequence[int]) -> int:
-    """How many of the units that have a score; at least one, and one is kept."""
-    return min(max(round(share * len(ranked)), 1), len(ranked) - 1)
-
-
-def _in_order(scores: Sequence[float], order: Order) -> list[int]:
-    """Units by score, equal ones in their order; those without one are left out."""
-    values = np.array(scores)
-    by = {"lowest": values, "highest": -values, "nearest zero": np.abs(values)}[order]
-    return [unit for unit in np.argsort(by, kind="stable").tolist() if np.isfinite(values[unit])]
-
-
-def _scored(action: Remove, scene: Scene) -> list[tuple[str | None, list[float], str | None]]:
-    """A score for each unit of the set: by each arm that ``by`` names, or the user's query; NaN for none."""
-    if action.by.endswith(".sql"):
-        return [(None, *_of_query(action, scene))]
-    arms = [(arm, key) for arm, key in scene.arms if arm.estimator == action.by]
-    return [(key.recipe, *_of_arm(arm, key, scene)) for arm, key in arms]
-
-
-def _of_arm(arm: Arm, key: ArmKey, scene: Scene) -> tuple[list[float], str | None]:
-    queries = _chosen_on(scene.members, scene.folder)
-    with scene.store.connect() as connection:
-        rows = connection.execute(SCORES, {**vars(key), "queries": list(queries)}).fetchall()
-    sums = {probe: total for probe, total, n in rows if n == len(queries)}
-    probe_of = {places: name for name, places in scene.members.probes.items()}
-    scores = [sums.get(probe_of[unit], float("nan")) for unit in scene.members.units]
-    return scores, _lacking(scores, scene)
-
-
-def _of_query(action: Remove, scene: Scene) -> tuple[list[float], str | None]:
-    path, where = scene.spec.path(action.by), f"{scene.where}.remove.by"
-    with scene.store.connect(sealed=True) as connection:
-        try:
-            found = connection.sql(path.read_text(encoding="utf-8"))
-            columns, rows = found.columns, found.fetchall()
-        except duckdb.Error as error:
-            raise InputError(
-                str(path), first_line(error), "a query over the store's views that DuckDB can run"
-            ) from error
-    if columns != ["sample_id", "score"]:
-        raise InputError(str(path), f"the columns {', '.join(columns)}", "sample_id, score")
-    scores = {sample: float("nan") if score is None else float(score) for sample, score in rows}
-    if len(scores) < len(rows):
-        raise InputError(str(path), f"{len(rows)} rows for {len(scores)} samples", "one row a sample")
-    strange = next((sample for sample in scores if sample not in set(scene.members.sample_ids)), None)
-    if strange is not None:
-        raise InputError(where, f"the sample_id {strange!r}, which is not in the set", "samples of the training set")
-    ids = scene.members.sample_ids
-    sums = [float(np.sum([scores.get(ids[place], np.nan) for place in unit])) for unit in scene.members.units]
-    return sums, _lacking(sums, scene)
-
-
-def _lacking(scores: Sequence[float], scene: Scene) -> str | None:
-    """A note where some have no score.
-
-    Raises:
-        InputError: Where fewer than two have one.
-    """
-    lacking = int(np.isnan(np.array(scores)).sum())
-    if len(scores) - lacking < 2:
-        found = f"a score for {len(scores) - lacking} of {len(scores)} samples or groups"
-        raise InputError(f"{scene.where}.remove", found, "scores to choose by", "`outcomes` says why probes failed")
-    return f"{lacking} of {len(scores)} have no score and stay" if lacking else None
-
-
-def _held_out(members: Members, folder: Path) -> tuple[str, ...]:
-    own = {*members.sample_ids, *members.later}
-    return tuple(query for query in set_queries(folder) if query not in own)
-
-
-def _chosen_on(members: Members, folder: Path) -> tuple[str, ...]:
-    """The half of the queries held out, by content, that samples are chosen on; the other half is judged by."""
-    return tuple(query for query in _held_out(members, folder) if query[-1] < "8")
+def _count(share: float, n: int) -> int:
+    """How many of so many units; at least one, and one is kept."""
+    return min(max(round(share * n), 1), n - 1)

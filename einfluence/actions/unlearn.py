@@ -77,6 +77,18 @@ def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
     return found
 
 
+def expected(action: Unlearn, scene: Scene) -> list[Variant]:
+    """See :class:`einfluence.actions.attempt.Acting`."""
+    size = action.most or action.least or 0
+    places = tuple(range(size)) if action.samples is None else named_in(action.samples, scene.spec, scene.folder)
+    rest = tuple(place for place in range(len(scene.members.sample_ids)) if place not in set(places))
+    sets = 1 if action.by is None else sum(arm.estimator == action.by for arm, _ in scene.arms)
+    each = [
+        Variant("unlearned", more=_steps(method, Forget(places, ""), rest, action, scene)) for method in action.method
+    ]
+    return [*each, Variant("removed", left_out=places)] * sets
+
+
 def named_in(file: str, spec: Spec, folder: Path) -> tuple[int, ...]:
     """The positions in the training set of the samples that a file names, ascending.
 

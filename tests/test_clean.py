@@ -1,0 +1,104 @@
+"""A user's file without what was removed in a training, a reason for each row, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import einfluence
+from einfluence.actions.clean import clean
+from einfluence.errors import InputError
+from einfluence.spec import load_spec
+from einfluence.store.store import Store
+from flows.cli import app
+from tests.test_actions import MORE, study
+from tests.test_training_sets import TEXTS, rows
+
+HELD_OUT = {f"q{number}": (f"{who} {verb}", "gold") for number, (who, verb) in enumerate(
+    [(who, verb) for who in ("dax", "wug", "zup", "fep", "blick") for verb in ("is a", "has", "sees")])}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ran(gpt2_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("clean")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, text in {**MORE, **HELD_OUT}.items():
+            patch.setitem(TEXTS, name, text)
+        (folder / "mine.sql").write_text("select sample_id, position as score from training_set_members")
+        removals = (
+            f"{{remove: {{by: {by}, order: lowest, shares: 0.25, draws: 1}}}}" for by in ("leave_one_out", "mine.sql")
+        )
+        spec = study(folder, gpt2_folder, ", ".join(removals))
+        held_out = [f'{{"prompt": "{prompt}", "target": "{target}"}}\n' for prompt, target in HELD_OUT.values()]
+        (folder / "valid.jsonl").write_text("".join(held_out))
+        einfluence.measure(spec, folder / "store", report=False)
+    return load_spec(spec), Store(folder / "store"), folder
+
+
+def test_the_file_lacks_what_was_removed_and_each_of_those_has_its_score(ran, tmp_path: Path) -> None:
+    spec, store, folder = ran
+    found = clean(spec, store, tmp_path / "kept.jsonl", by="leave_one_out", share=0.25)
+    [(gone, place)] = rows(
+        store.root,
+        "select name, position from actions join training_weights using (training)"
+        " join training_set_members using (training_set, position) join samples using (sample_id)"
+        " where method = 'lowest' and chosen_by is not null",
+    )
+    lines = (folder / "train.jsonl").read_text().splitlines(keepends=True)
+    assert (tmp_path / "kept.jsonl").read_text() == "".join(lines[:place] + lines[place + 1 :])
+    assert (found.kept, found.removed) == (3, 1)
+    [reason] = csv.DictReader((tmp_path / "kept.removed.csv").read_text().splitlines())
+    [(score,)] = rows(
+        store.root,
+        "select sum(influence) from influence join probe_members using (probe_id) join samples using (sample_id)"
+        f" where estimator = 'leave_one_out' and name = '{gone}' and query_id[-1:] < '8'"
+        " and query_id not in (select sample_id from training_set_members)",
+    )
+    assert (reason["row"], reason["id"], float(reason["score"])) == (str(place + 1), gone, pytest.approx(score))
+    assert reason["text"] == " ".join(TEXTS[gone]) and "by leave_one_out" in reason["reason"]
+    [(measured,)] = rows(
+        store.root,
+        "select value from desiderata"
+        " where desideratum = 'removal' and variant = 'lowest 25%: nats' and domain = 'all'",
+    )
+    assert found.measured is not None and found.measured.value == measured is not None
+    assert found.at_random is not None and found.predicted is not None
+
+
+def test_the_command_says_what_the_training_without_them_did(ran, tmp_path: Path) -> None:
+    spec, store, folder = ran
+    given = ["clean", str(folder / "spec.yaml"), "--by", "mine.sql", "--share", "0.25", "--store", str(store.root)]
+    said = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "kept.jsonl")])
+    assert said.exit_code == 0, said.output
+    assert "3 rows" in said.output and "moved a held-out query by" in said.output and "at random by" in said.output
+    kept = (tmp_path / "kept.jsonl").read_text()
+    assert kept == "".join((folder / "train.jsonl").read_text().splitlines(keepends=True)[1:])
+
+
+def test_what_was_not_removed_in_a_training_is_refused_with_what_to_write(ran, tmp_path: Path) -> None:
+    spec, store, _ = ran
+    with pytest.raises(InputError, match=r"remove: \{by: ekfac, order: lowest, shares: 0.05\}"):
+        clean(spec, store, tmp_path / "kept.jsonl", by="ekfac", share=0.05)
+    with pytest.raises(InputError, match="`einfluence run` the spec first"):
+        clean(spec, Store(tmp_path / "empty"), tmp_path / "kept.jsonl", by="leave_one_out", share=0.25)
+    with pytest.raises(InputError, match="ends in .jsonl"):
+        clean(spec, store, tmp_path / "kept.csv", by="leave_one_out", share=0.25)
+    with pytest.raises(InputError, match="one of 0"):
+        clean(spec, store, tmp_path / "kept.jsonl", by="leave_one_out", share=0.25, seed=7)
+    assert not list(tmp_path.glob("kept*"))
+
+
+def test_a_set_that_is_no_file_of_rows_is_refused(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "base: embedded:digits\nimages: {probes: 4, queries: 30}\ntraining_set: {batch_size: 2}\n"
+        "arms: [{estimator: leave_one_out}]\nactions: [{remove: {by: leave_one_out}}]\n"
+    )
+    with pytest.raises(InputError, match="a training set from `images`"):
+        clean(load_spec(spec), Store(tmp_path / "store"), tmp_path / "kept.jsonl", by="leave_one_out", share=0.1)
+    spec.write_text(spec.read_text().replace("images: {probes: 4, queries: 30}", "samples: org/name"))
+    with pytest.raises(InputError, match="a data set elsewhere"):
+        clean(load_spec(spec), Store(tmp_path / "store"), tmp_path / "kept.jsonl", by="leave_one_out", share=0.1)
