@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from einfluence.curate.builder import KINDS, PROBE_KINDS, CurationBuilder
+from einfluence.curate.builder import KINDS, PROBE_KINDS, CurationBuilder, Gates
 from einfluence.curate.classes import ImageLimits
 from einfluence.curate.columns import misfit
 from einfluence.curate.images.rows import IMAGE_FIELDS, ImageRows, as_image_row
@@ -44,6 +44,7 @@ class Rows:
             :class:`einfluence.samples.Sample`. Raises InputError.
         sources: By the name of a published data set, how its items become samples of this objective; see
             :data:`einfluence.curate.sources.RowsOfSource`.
+        files: By the ending of a file that is no table of ours, how it is read: file, `fields` and gates to rows.
     """
 
     objective: str
@@ -51,6 +52,15 @@ class Rows:
     read: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
     optional: tuple[str, ...] = ()
     sources: Mapping[str, Callable[[Any, Any], Iterable[Any]]] = field(default_factory=dict[str, Any])
+    files: Mapping[str, Callable[[Path, Mapping[str, str], Any], Sequence[Record]]] = field(
+        default_factory=dict[str, Any]
+    )
+
+    def of_table(self, table: Table, gates: Gates) -> Sequence[Record]:
+        """The rows of a table, whatever file they are in."""
+        place = table.place
+        own = self.files.get(place.suffix.lower()) if isinstance(place, Path) and not place.is_dir() else None
+        return own(cast("Path", place), table.fields, gates) if own else table.rows()
 
 
 @dataclass(frozen=True)
@@ -178,7 +188,7 @@ def _keep(sample: Sample, builder: CurationBuilder) -> str:
 
 def _own_samples(table: Table, rows: Rows, builder: CurationBuilder) -> Iterator[Made]:
     known = (*rows.required, *rows.optional, *COMMON)
-    found, others = leave_out(table.rows(), known, table.extra, builder.gates)
+    found, others = leave_out(rows.of_table(table, builder.gates), known, table.extra, builder.gates)
     names = Names()
     for where, fields in found:
         lacking = [key for key in rows.required if key not in fields]

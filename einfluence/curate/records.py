@@ -23,11 +23,16 @@ INDEX = re.compile(r"__index_level_\d+__")
 DEEPEST = 50  # lists and objects in one another
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _UNPACK = "unpack it first, with gunzip or unzip, say"
+COLUMNS: tuple[str, ...] = (
+    ".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".iobes", ".bmes", ".bilou",
+)  # fmt: skip
+"""Endings of files with columns of tokens and tags."""
 _ELSE = {
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), _UNPACK),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV (UTF-8)"),
     **dict.fromkeys((".arrow", ".feather"), "save the table as Parquet"),
     **dict.fromkeys((".yaml", ".yml"), "a facts file stands under `facts:`"),
+    **dict.fromkeys(COLUMNS, "a tagger reads it; for other bases, `source: {name: conll, path: …}`"),
 }
 _FOREIGN = {
     b"version https://git-lfs": ("a Git LFS pointer instead of the file", "run `git lfs pull` in the clone"),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from einfluence.curate.files import Rows
-from einfluence.curate.sources.conll import tagged
+from einfluence.curate.records import COLUMNS
+from einfluence.curate.sources.conll import is_tag, mentions, sentences, tagged
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
 from einfluence.models.kinds import built_for, refuse_quantised
@@ -102,8 +103,9 @@ class TokenClass:
         return last_with(model, len(self.labels))
 
     def curation(self) -> Mapping[str, Any]:
-        """Rows of {tokens, tags}; and sentences with mentions in the columns of `conll`."""
-        rows = Rows(self.name, ("tokens", "tags"), self._row, sources={"conll": self._conll})
+        """Rows of {tokens, tags}, also in columns; and sentences with mentions in the columns of `conll`."""
+        files = dict.fromkeys(COLUMNS, self._file)
+        rows = Rows(self.name, ("tokens", "tags"), self._row, sources={"conll": self._conll}, files=files)
         return {"rows": rows}
 
     def _row(self, where: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -130,19 +132,39 @@ class TokenClass:
         expected = f"{shown}, an index from 0 to {len(self.labels) - 1}, or null for a word that is no target"
         raise InputError(where, f"the tag {value!r:.60}", expected, "`id2label` in config.json names the base's tags")
 
+    def _file(self, file: Path, fields: Mapping[str, str], gates: Any) -> Sequence[tuple[str, dict[str, Any]]]:
+        """Sentences of a file of columns; tags of mentions are written in the base's own scheme."""
+        found = list(sentences(file, fields, gates))
+        every = {tag for _, _, tags in found for tag in tags}
+        if all(map(is_tag, every)) and any(is_tag(label) and label != "O" for label in self.labels):
+            spans = mentions(str(file), [(where, tags) for where, _, tags in found], gates)
+            rows = zip(found, spans, strict=True)
+            return [
+                (where, {"tokens": words, "tags": self._written(len(words), some)}) for (where, words, _), some in rows
+            ]
+        return [
+            (where, {"tokens": words, "tags": [None if tag == "_" else tag for tag in tags]})
+            for where, words, tags in found
+        ]
+
+    def _written(self, length: int, spans: Sequence[tuple[int, int, str]]) -> list[str | None]:
+        """The tags of a sentence in the base's own scheme."""
+        tags: list[str | None] = ["O"] * length
+        for start, end, kind in spans:
+            tags[start:end] = written(kind, end - start, self.labels)
+        return tags
+
     def _conll(self, place: Any, gates: Any) -> Sequence[tuple[str, Mapping[str, Any], Sequence[Mapping[str, Any]]]]:
         """Sentences of a data set in the base's own scheme of tags, each with its mentions alone."""
         found: list[tuple[str, Mapping[str, Any], Sequence[Mapping[str, Any]]]] = []
         for where, words, spans in tagged(place, gates):
-            tags, mentions = ["O"] * len(words), list[Mapping[str, Any]]()
-            for start, end, kind in spans:
-                tags[start:end] = written(kind, end - start, self.labels)
+            tags, alone = self._written(len(words), spans), list[Mapping[str, Any]]()
             for tag in tags:
                 self._tag(where, tag)
             for start, end, kind in spans:
-                alone = [tag if start <= at < end else None for at, tag in enumerate(tags)]
-                mentions.append({**_sample(words, alone), "domain": kind})
-            found.append((where, _sample(words, tags), mentions))
+                own = [tag if start <= at < end else None for at, tag in enumerate(tags)]
+                alone.append({**_sample(words, own), "domain": kind})
+            found.append((where, _sample(words, tags), alone))
         return found
 
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 import transformers
 
+from einfluence.curate.builder import Gates
+from einfluence.curate.rows.table import Table
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 from einfluence.objectives import encode
@@ -109,6 +111,79 @@ def test_mentions_of_every_scheme_are_queries_in_the_tags_of_the_base(bert: Path
     assert found == [
         ("B-per I-per O O B-loc", "self", ""), ("B-per I-per", "entailed", "per"), ("B-loc", "entailed", "loc")
     ]  # fmt: skip
+
+
+TAGGED = [["ada fishes lives in paris".split(), "B-per I-per O O B-loc".split()], [["birds", "sees"], ["O", "O"]]]
+
+
+def columns(rows: list[list[list[str]]], line: str = "{word}\t{tag}") -> str:
+    sentences = (
+        "\n".join(line.format(n=n, word=word, tag=tag) for n, (word, tag) in enumerate(zip(*row, strict=True), 1))
+        for row in rows
+    )
+    return "\n\n".join(sentences) + "\n"
+
+
+@pytest.mark.parametrize("scheme", ["B-per I-per O O B-loc", "I-per I-per O O I-loc", "B-per E-per O O S-loc"])
+def test_a_file_of_columns_is_a_samples_file_in_whatever_scheme(bert: Path, scheme: str) -> None:
+    (bert.parent / "data.conll").write_text(columns([[TAGGED[0][0], scheme.split()], TAGGED[1]]))
+    (bert.parent / "rows.jsonl").write_text(
+        "\n".join(json.dumps({"tokens": tokens, "tags": tags}) for tokens, tags in TAGGED)
+    )
+    found = []
+    for name in ("data.conll", "rows.jsonl"):
+        with measured(bert, samples=name).connect() as connection:
+            found.append(connection.sql("select sample_id, prompt, target from samples order by 1").fetchall())
+    assert found[0] == found[1] and len(found[0]) == 2
+
+
+def rows_of(bert: Path, text: str, name: str = "data.conll", **fields: str) -> list[tuple[str, dict[str, Any]]]:
+    (bert.parent / name).write_text(text)
+    table = Table(bert.parent / name, fields)
+    return list(load(bert).objective.curation()["rows"].of_table(table, Gates()))
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("{word} NN B-NP {tag}", {}),
+        ("{tag}\t{word}", {}),
+        ("{n}\t{word}\t{tag}", {}),
+        ("{word}\t{tag}\tX\tO", {"tags": "2"}),
+        ("x {tag} {word}", {"tokens": "3"}),
+    ],
+)
+def test_which_columns_are_meant_is_seen_or_said(bert: Path, line: str, fields: dict[str, str]) -> None:
+    found = rows_of(bert, columns(TAGGED, line), **fields)
+    assert [[row["tokens"], row["tags"]] for _, row in found] == TAGGED
+    assert [where.rpartition(":")[2] for where, _ in found] == ["1", "7"]
+
+
+def test_tags_of_words_are_taken_as_they_are_and_the_fourth_column_of_conll_u_has_them(bert: Path) -> None:
+    line = "{n}\t{word}\t_\t{tag}\t_\t_\t0\troot\t_\t_"
+    words = [["ada", "sees", "birds"], ["NOUN", "VERB", "_"]]
+    [(_, row)] = rows_of(bert, "# sent_id = 1\n" + columns([words], line), "data.conllu")
+    assert row == {"tokens": words[0], "tags": ["NOUN", "VERB", None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "says"),
+    [
+        ("ada\tB-per\nsees", {}, r"data\.conll:2: found 'sees'; expected a token and a tag"),
+        ("ada\tB-org\n", {}, r"data\.conll:1 tags\.0: found the tag 'B-org'; expected O, B-per"),
+        ("ada N x\nsees V y\n", {}, r"data\.conll:1: found 3 columns, none of them of tags"),
+        ("ada N x B-per\nsees V O\n", {"tags": "4"}, r"data\.conll:2: found 3 columns \('sees V O'\); expected 4"),
+        ("ada O\n", {"tags": "ner"}, r"fields\.tags: found 'ner'; expected the number of a column"),
+        ("ada O\n", {"text": "1"}, r"fields\.text: found a name"),
+        ("\n\n", {}, r"data\.conll: found no rows"),
+    ],
+)
+def test_a_fault_in_columns_is_told_with_file_and_line(
+    bert: Path, text: str, fields: dict[str, str], says: str
+) -> None:
+    (bert.parent / "data.conll").write_text(text)
+    with pytest.raises(InputError, match=says):
+        measured(bert, samples="data.conll", fields=fields)
 
 
 def test_mentions_are_written_in_the_scheme_that_the_tags_of_a_base_show() -> None:

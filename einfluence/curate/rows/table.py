@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from einfluence.curate.records import INDEX, Record, check_ending
+from einfluence.curate.records import COLUMNS, INDEX, Record, check_ending
 from einfluence.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ def place_of(name: str, folder: Path) -> Place:
     return name if is_hub and not there else path
 
 
-ENDINGS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".gz", ".zip", ".xlsx", ".xls", ".ods")
+ENDINGS = (
+    *(".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt", ".gz", ".zip", ".xlsx", ".xls", ".ods"),
+    *COLUMNS,
+)
 
 
 def files_of_place(place: Place) -> list[Path]:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from einfluence.curate.builder import Gates
-from einfluence.curate.records import lines_of
+from einfluence.curate.records import COLUMNS, lines_of
 from einfluence.curate.sources.cases import UNREADABLE, Case, Claim, Text, Trial
 from einfluence.curate.sources.rows import ENDINGS as ROWS
 from einfluence.curate.sources.rows import Place, files_of, rows, texts
 from einfluence.errors import InputError
 
-ENDINGS = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".iobes", ".bmes", ".bilou")
 SCHEME = "files of tags read (the scheme as example)"
 BROKEN = "tags that break their scheme"
 TOKENS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels")
@@ -79,19 +78,35 @@ def tagged(place: Place, gates: Gates) -> Iterator[tuple[str, list[str], list[tu
     """
     gates.open(UNREADABLE, BROKEN)
     for name, sentences in _read(place, gates):
-        scheme = _scheme([tag for sentence in sentences for tag in ("O", *sentence.tags)])
-        gates.count(SCHEME, f"{name}: {scheme}")
-        for sentence in sentences:
-            found = list(spans(sentence.tags, scheme))
-            for start, _, _, whole in found:
-                gates.count(BROKEN, f"{sentence.where}: {sentence.tags[start]} in {scheme}", int(not whole))
-            yield sentence.where, [*sentence.tokens], [(start, end, kind) for start, end, kind, _ in found]
+        found = mentions(name, [(sentence.where, sentence.tags) for sentence in sentences], gates)
+        for sentence, spans_of in zip(sentences, found, strict=True):
+            yield sentence.where, [*sentence.tokens], spans_of
+
+
+def mentions(
+    name: str, tagged: Sequence[tuple[str, Sequence[str]]], gates: Gates
+) -> Iterator[list[tuple[int, int, str]]]:
+    """Mentions of each of the sentences of one file, whatever its scheme; see :func:`tagged`.
+
+    Args:
+        name: What the file is called.
+        tagged: Place and tags of each sentence.
+        gates: Counts the scheme, and the tags that break it.
+    """
+    gates.open(BROKEN)
+    scheme = _scheme([tag for _, tags in tagged for tag in ("O", *tags)])
+    gates.count(SCHEME, f"{name}: {scheme}")
+    for where, tags in tagged:
+        found = list(spans(tags, scheme))
+        for start, _, _, whole in found:
+            gates.count(BROKEN, f"{where}: {tags[start]} in {scheme}", int(not whole))
+        yield [(start, end, kind) for start, end, kind, _ in found]
 
 
 def _read(place: Place, gates: Gates) -> Iterator[tuple[str, list[_Sentence]]]:
     """Name and sentences of each file; all rows of tokens and tags as one."""
     if isinstance(place, Path) and place.is_dir():
-        listed = sorted(file for file in place.iterdir() if file.suffix.lower() in ENDINGS)
+        listed = sorted(file for file in place.iterdir() if file.suffix.lower() in COLUMNS)
         place = tuple(listed) if listed else place
     files = (place,) if isinstance(place, str) else files_of(place)
     for file in files:
@@ -117,27 +132,87 @@ def _row(where: str, row: Mapping[str, Any]) -> _Sentence:
 
 def _mentions(name: str, sentences: Sequence[_Sentence], gates: Gates) -> Iterator[tuple[_Sentence, str, str]]:
     """Sentence, words and class of each mention."""
-    scheme = _scheme([tag for sentence in sentences for tag in ("O", *sentence.tags)])
-    gates.count(SCHEME, f"{name}: {scheme}")
-    for sentence in sentences:
-        for start, end, kind, whole in spans(sentence.tags, scheme):
-            gates.count(BROKEN, f"{sentence.where}: {sentence.tags[start]} in {scheme}", int(not whole))
+    found = mentions(name, [(sentence.where, sentence.tags) for sentence in sentences], gates)
+    for sentence, spans_of in zip(sentences, found, strict=True):
+        for start, end, kind in spans_of:
             yield sentence, " ".join(sentence.tokens[start:end]), kind
 
 
+def sentences(file: Path, fields: Mapping[str, str], gates: Gates) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Sentences of a file of columns: place, tokens and tags as they are written.
+
+    The column of tags is the one that :func:`conll` would take; without tags of mentions it is the second of two, or
+    the fourth of the ten of CoNLL-U.
+
+    Args:
+        file: The file.
+        fields: The column of ``tokens`` or ``tags`` by its number from 1, where another is meant.
+        gates: Counts lines without a token.
+
+    Raises:
+        InputError: With file and line, for a row without a tag, or columns that could be either.
+    """
+    gates.open(UNREADABLE)
+    lines, numbered = _table(file)
+    rows = [line for line in lines if line.cells]
+    if not rows:
+        raise InputError(str(file), "no rows", "columns of token and tag, a blank line between sentences")
+    given = {name: _column(name, value) for name, value in fields.items()}
+    tag = given["tags"] if "tags" in given else _column_of_tags(file, rows, numbered)
+    token = given["tokens"] if "tokens" in given else _column_of_tokens(rows, numbered, tag)
+    short = next((line for line in rows if len(line.cells) <= max(tag, token)), None)
+    if short is not None:
+        found = f"{len(short.cells)} columns ({' '.join(short.cells)!r:.60})"
+        raise InputError(f"{file}:{short.number}", found, f"{max(tag, token) + 1}, as tokens and tags are in")
+    for sentence in _split(file, lines, token, tag, gates):
+        yield sentence.where, [*sentence.tokens], [*sentence.tags]
+
+
+def _column(name: str, value: str) -> int:
+    if name not in ("tokens", "tags"):
+        raise InputError(f"fields.{name}", "a name for a column of tokens and tags", "`tokens` or `tags`")
+    if not value.isdecimal() or int(value) < 1:
+        raise InputError(f"fields.{name}", f"{value!r}", 'the number of a column, from 1, in quotes: "4"')
+    return int(value) - 1
+
+
+def _column_of_tags(file: Path, rows: Sequence[_Line], numbered: bool) -> int:
+    width = min(len(line.cells) for line in rows)
+    if any(all(is_tag(line.cells[place]) for line in rows) for place in range(width)):
+        return _tag_column(file, rows)
+    if width - numbered == 2:
+        return width - 1
+    if numbered and width == 10:
+        return 3  # UPOS
+    found = f"{width} columns, none of them of tags such as B-person and O"
+    fix = 'say which they are: `fields: {tokens: "1", tags: "4"}`'
+    raise InputError(f"{file}:{rows[0].number}", found, "a column of tokens and one of tags", fix)
+
+
+def _column_of_tokens(rows: Sequence[_Line], numbered: bool, tag: int) -> int:
+    return next(place for place in range(len(rows[0].cells)) if place != tag and not (numbered and place == 0))
+
+
 def _sentences(file: Path, gates: Gates) -> Iterator[_Sentence]:
+    lines, numbered = _table(file)
+    columns = [line for line in lines if line.cells]
+    if columns:
+        tag = _tag_column(file, columns)
+        yield from _split(file, lines, _column_of_tokens(columns, numbered, tag), tag, gates)
+
+
+def _table(file: Path) -> tuple[list[_Line], bool]:
+    """Lines with their cells, and whether the first of them number the tokens."""
     lines = list(_lines(file))
     sizes = {len(line.cells) for line in lines if line.cells and line.cells[0][:1] != "#"}
     lines = [line for line in lines if not line.cells or line.cells[0][:1] != "#" or len(line.cells) in sizes]
-    columns = [line for line in lines if line.cells]
-    if not columns:
-        return
-    numbered = all(re.fullmatch(r"\d+([-.]\d+)?", line.cells[0]) for line in columns)
+    numbered = all(re.fullmatch(r"\d+([-.]\d+)?", line.cells[0]) for line in lines if line.cells)
     if numbered:  # CoNLL-U: 3-4 is a word that is given as tokens 3 and 4, and 3.1 one that is not written
         lines = [line for line in lines if not line.cells or line.cells[0].isdigit()]
-        columns = [line for line in lines if line.cells]
-    tag = _tag_column(file, columns)
-    token = next(place for place in range(len(columns[0].cells)) if place != tag and not (numbered and place == 0))
+    return lines, numbered
+
+
+def _split(file: Path, lines: Sequence[_Line], token: int, tag: int, gates: Gates) -> Iterator[_Sentence]:
     sentence: list[_Line] = []
     for line in [*lines, _Line(0, ())]:
         if line.cells and not line.cells[token]:
