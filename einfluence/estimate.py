@@ -29,7 +29,7 @@ from einfluence.trainings import Attribution, by_trainings, missing_trainings
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
 REHEARSED = 3  # probes that are put into the prompt of ...
-ASKED = 64  # so many queries
+REHEARSED_QUERIES = 64  # so many queries
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list
         each = _timed(base, arm, seed, few, some) / (len(few) + len(some))
         return each * (len(probes) + len(queries)), 0, arm.label
     if not isinstance(arm, FineTune):
-        few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // ASKED)]
+        few, some = probes[:: -(-len(probes) // REHEARSED)], queries[:: -(-len(queries) // REHEARSED_QUERIES)]
         return cells * _timed(base, arm, seed, few, some) / (len(few) * len(some)), 0, arm.label
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     items_queried = list(encode_all(base, queries))

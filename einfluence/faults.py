@@ -81,7 +81,7 @@ class _Fault:
             self.keys += [str(context["discriminator"]).strip("'")] if document.is_mapping(*self.keys) else []
             self.value = context["tag"]
         self.line = document.line(*self.keys)
-        self.found, self.expected = self._told(fault, schema, context)
+        self.found, self.expected = self._worded(fault, schema, context)
         self.advice = _advice(self.kind, self.value)
         if self.unknown:
             known = _known_keys(schema, fault["loc"])
@@ -98,7 +98,7 @@ class _Fault:
             if owners and not near:
                 self.elsewhere = f"`{last}` is a key of {' or '.join(f'`{owner}`' for owner in owners)}"
 
-    def _told(self, fault: Fault, schema: type[BaseModel], context: Mapping[str, Any]) -> tuple[str, str]:
+    def _worded(self, fault: Fault, schema: type[BaseModel], context: Mapping[str, Any]) -> tuple[str, str]:
         """What was found, and what was expected."""
         last = fault["loc"][-1] if fault["loc"] else ""
         message = re.sub(

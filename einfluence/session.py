@@ -34,7 +34,7 @@ class Session:
     """
 
     def __init__(self, device: str = "auto", threads: int | None = None) -> None:
-        self._asked, self._threads = device, threads
+        self._wanted, self._threads = device, threads
         self._bases: OrderedDict[tuple[BaseInfo, bool], Base] = OrderedDict()
         self._curations: OrderedDict[Path, Curation] = OrderedDict()
         self._loading = threading.Lock()  # two threads that start together share one copy
@@ -49,7 +49,7 @@ class Session:
         if len(there) > 2:
             slot, lock = free_slot()
             weakref.finalize(self, lock.close)
-        return chosen(self._asked, there, slot)
+        return chosen(self._wanted, there, slot)
 
     def base(self, info: BaseInfo, trust_remote_code: bool) -> Base:
         """A base with its weights.

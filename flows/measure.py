@@ -9,10 +9,12 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from einfluence.compute import Done
 from einfluence.execute import Watch, fit_all
+from einfluence.plan import Plan
 from einfluence.runners import addressed
 from einfluence.score import Result, start_run
-from einfluence.session import session_here
+from einfluence.session import Session, session_here
 from einfluence.spec import load_spec
 from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
@@ -54,13 +56,19 @@ def _measure(spec_file: str, store: str, runner: str, workers: int, device: str)
     prepared = [curate(spec, part, store, session) for part in spec.parts]
     todo = plan(spec, prepared, store)
     left, done = fit_all(todo, partial(fit, session=session), Watch(failed=get_run_logger().error))
-    progress.meter.start(sum(len(job.probe_ids) for job in left.jobs))
+    compute = partial(_computed, runner=runner, workers=workers, device=device, session=session)
+    done += compute(left)
+    done += [attribute(cells) for cells in todo.attributions]
+    if any(part.actions for part in spec.parts):
+        acts = act(spec, prepared, store)
+        done += compute(acts)
+        todo += acts
+    return score(spec, store, run, todo, done)
+
+
+def _computed(todo: Plan, runner: str, workers: int, device: str, session: Session) -> list[Done]:
+    progress.meter.start(sum(len(job.probe_ids) for job in todo.jobs))
     try:
-        done += measure_shards(left, runner, workers, device, session)
+        return measure_shards(todo, runner, workers, device, session)
     finally:
         progress.meter.stop()
-    done += [attribute(cells) for cells in todo.attributions]
-    acts = act(spec, prepared, store)
-    if not acts.empty:
-        done += measure_shards(acts, runner, workers, device, session)
-    return score(spec, store, run, todo + acts, done)

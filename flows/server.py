@@ -93,7 +93,7 @@ def server_for_a_run() -> Callable[[], None]:
 
 
 @contextmanager
-def told_of_its_loss() -> Generator[None]:
+def its_loss_reported() -> Generator[None]:
     """Says so when the server goes away while a run needs it.
 
     Raises:

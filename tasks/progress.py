@@ -23,7 +23,7 @@ class Meter:
         self._lock = threading.Lock()
         self._bar: Progress | None = None
         self._total = self._done = 0
-        self._began = self._told = 0.0
+        self._began = self._last_line = 0.0
 
     def say(self, text: str) -> None:
         """One plain line."""
@@ -32,7 +32,7 @@ class Meter:
     def start(self, total: int) -> None:
         """Begins to count towards ``total`` probes."""
         self._total, self._done, self._began = total, 0, time.monotonic()
-        self._told = self._began
+        self._last_line = self._began
         if sys.stderr.isatty() and total:
             columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
             self._bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True)
@@ -47,8 +47,8 @@ class Meter:
             rate = self._done / max(now - self._began, 1e-9)
             if self._bar is not None:
                 self._bar.update(self._bar.task_ids[0], completed=self._done, rate=f"{rate:.1f} probes/s")
-            elif self._total and now - self._told > LINE_EVERY:
-                self._told = now
+            elif self._total and now - self._last_line > LINE_EVERY:
+                self._last_line = now
                 left = (self._total - self._done) / rate
                 self.say(f"{self._done} of {self._total} probes, {rate:.1f} a second, {left:.0f} s left")
 

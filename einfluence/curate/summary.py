@@ -93,7 +93,7 @@ def _gates(curated: Curated) -> Table:
 
 def _examples(curated: Curated, number: int) -> Table:
     """Claimed pairs, one of each kind in turn, drawn by the hash of their ids."""
-    counted = _said(curated)
+    counted = _counts(curated)
     table = curated.relations.filter(curated.relations["kind"].is_valid())
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for kind in [kind for kind in KINDS if kind in set(table["kind"].unique().to_pylist())]:
@@ -109,7 +109,7 @@ def _examples(curated: Curated, number: int) -> Table:
     return shown
 
 
-def _said(curated: Curated) -> Any:
+def _counts(curated: Curated) -> Any:
     members: dict[str, list[str]] = {}
     for row in curated.probe_members.to_pylist():
         members.setdefault(row["probe_id"], []).append(row["sample_id"])

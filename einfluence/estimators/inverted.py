@@ -16,7 +16,7 @@ from einfluence.engine.gradients.curvature import Curvature, unstacked
 from einfluence.engine.gradients.features import Features, dot_products, second_moments
 from einfluence.engine.measurement import Item
 from einfluence.estimators.curved import mean_losses
-from einfluence.estimators.pushes import ASKED, Pushes
+from einfluence.estimators.pushes import QUERIES, Pushes
 from einfluence.predictors import Inverted
 from einfluence.recipe import AdamW, Tuning
 
@@ -67,8 +67,8 @@ def products_with(
         blank = Features(tuple(collector.point.trained[name].shape), len(part))
         held[name] = Features(blank.shape, blank.n, (), part.reshape(blank.n, *blank.matrix))
     for names in collector.groups(queries) if queries else ():
-        for begin in range(0, len(queries), ASKED):
-            queried = collector.collect(queries[begin : begin + ASKED], names)
+        for begin in range(0, len(queries), QUERIES):
+            queried = collector.collect(queries[begin : begin + QUERIES], names)
             for name in names:
-                total[begin : begin + ASKED] += dot_products(queried[name], held[name]).double().cpu().numpy()
+                total[begin : begin + QUERIES] += dot_products(queried[name], held[name]).double().cpu().numpy()
     return total

@@ -25,7 +25,7 @@ from einfluence.models.base import Base
 from einfluence.recipe import Recipe
 from einfluence.samples import ProbeSamples
 
-ASKED = 256  # queries whose gradients are held at once
+QUERIES = 256  # queries whose gradients are held at once
 
 
 class Push(NamedTuple):
@@ -147,10 +147,10 @@ def scores(
         own = collector.collect(pushes.items, names)
         added = pushes.apart if apart else pushes.added
         by_name = {name: product(name, added(each)) for name, each in own.items()}
-        for begin in range(0, len(queries), ASKED):
-            queried = collector.collect(queries[begin : begin + ASKED], names)
+        for begin in range(0, len(queries), QUERIES):
+            queried = collector.collect(queries[begin : begin + QUERIES], names)
             for name in names:
-                total[begin : begin + ASKED] += by_name[name](queried[name])
+                total[begin : begin + QUERIES] += by_name[name](queried[name])
     return (pushes.together(total) if apart else total).cpu().numpy()
 
 

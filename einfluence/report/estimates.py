@@ -84,7 +84,7 @@ def _cells(connection: duckdb.DuckDBPyConnection, part: Part, mine: Rows, arms: 
             "measured": row["measured"],
             "related": row["kind"] is not None,
             "worst": row["worst"],
-            "description": _told(row, panels[row["recipe"]]),
+            "description": _described(row, panels[row["recipe"]]),
         }
         for row in shown
     ]
@@ -97,7 +97,7 @@ def _cells(connection: duckdb.DuckDBPyConnection, part: Part, mine: Rows, arms: 
     return Figure(
         name=f"estimates-{part.modality}",
         caption=caption("estimates"),
-        alt="Cells farthest from the line: " + "; ".join(_told(row, panels[row["recipe"]]) for row in named),
+        alt="Cells farthest from the line: " + "; ".join(_described(row, panels[row["recipe"]]) for row in named),
         draw=lambda theme, narrow: scatter.scatter(marks, lines, theme, 270 if narrow else 250, 1 if narrow else 3),
         head=("estimate", "", "probe", "relation", "query", "estimate", "measured, nats"),
         numbers=[
@@ -108,7 +108,7 @@ def _cells(connection: duckdb.DuckDBPyConnection, part: Part, mine: Rows, arms: 
     )  # fmt: skip
 
 
-def _told(row: dict[str, Any], panel: str) -> str:
+def _described(row: dict[str, Any], panel: str) -> str:
     relation = f" ({row['kind']})" if row["kind"] else ""
     query = short(in_words(row).strip(), 60)
     numbers = f"{_digits(row['estimate'])}, measured {number(row['measured'], 3)}"

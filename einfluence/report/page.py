@@ -193,7 +193,7 @@ def _lead(card: Mapping[str, Any], thing: str) -> Rows:
             others = [line for line in item["lines"] if line["arm"] is not lines[0]["arm"]]
             against = [x["arm"].short for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
             alone = "" if lines[0] is item["lines"][0] else f"So when {lines[0]['arm'].short}. "
-            by_arm.setdefault(_told(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
+            by_arm.setdefault(_grid_of(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
     every = [_sentence(lines, thing) for lines in by_arm.values()]
     best = sorted(every, key=lambda line: -line["weight"])
     met = [line for line in every if line["verdict"] == "met"][:1]
@@ -201,7 +201,7 @@ def _lead(card: Mapping[str, Any], thing: str) -> Rows:
     return [line for line in every if line in chosen]
 
 
-def _told(line: dict[str, Any]) -> tuple[str, str]:
+def _grid_of(line: dict[str, Any]) -> tuple[str, str]:
     """Lines that one sentence can tell together: those of all noise families, where their verdict is the same."""
     together = line["desideratum"] in NOISE and line["kind"] != FLIP
     return line["desideratum"] + ("" if together else line["variant"]), line["verdict"]

@@ -56,7 +56,7 @@ def rescue(lines: Rows, part: Part) -> Rescue | None:
             (row["title"], row["arm"], row["answer"], number(row["value"]), row["interval"], row["n"]) for row in drawn
         ],
     )
-    return Rescue(figure, [(arm, _told([row for row in drawn if row["arm"] == arm.short])) for arm in arms])
+    return Rescue(figure, [(arm, _answers([row for row in drawn if row["arm"] == arm.short])) for arm in arms])
 
 
 def _key(line: Mapping[str, Any], desideratum: str) -> tuple[Any, ...]:
@@ -87,7 +87,7 @@ def _mark(line: Mapping[str, Any], difference: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _told(drawn: Rows) -> list[tuple[str, str, list[str]]]:
+def _answers(drawn: Rows) -> list[tuple[str, str, list[str]]]:
     by_arm: list[tuple[str, str, list[str]]] = []
     for answer in ANSWERS:
         titles = [row["title"] for row in drawn if row["answer"] == answer]

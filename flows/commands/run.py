@@ -60,7 +60,7 @@ def run(
 
         result = nothing_to_do(wanted, opened)
     if result is None:
-        with told_when_stopped(opened):
+        with stop_reported(opened):
             result = _measured(file, wanted, opened, where, workers, device, until_it_answers or _server(where))
     else:
         typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
@@ -87,7 +87,7 @@ def _measured(
 ) -> Result:
     """Runs the flow; Prefect's server starts while this process imports and loads what the flow needs."""
     with _collecting_later():
-        from flows.server import told_of_its_loss
+        from flows.server import its_loss_reported
 
         import_module("einfluence.engine")
         from einfluence.prepare import load_ahead
@@ -95,7 +95,7 @@ def _measured(
         from flows.measure import measure
     load_ahead(spec, store, session_here(device, None), computes=runner in ("inline", "threads"))
     until_it_answers()
-    with told_of_its_loss():
+    with its_loss_reported():
         return cast("Result", measure(str(file), store.url, runner, workers, device=device))
 
 
@@ -110,7 +110,7 @@ def _collecting_later() -> Generator[None]:
 
 
 @contextmanager
-def told_when_stopped(store: Store) -> Generator[None]:
+def stop_reported(store: Store) -> Generator[None]:
     """SIGINT and SIGTERM drop the block in flight; what was finished is in the store, and the user hears so."""
 
     def stop(number: int, _frame: object) -> None:

@@ -27,7 +27,7 @@ from einfluence.session import Session
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
-from flows.commands.run import told_when_stopped
+from flows.commands.run import stop_reported
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
@@ -67,7 +67,7 @@ def test_names_from_a_users_files_stay_inside_the_store(tmp_path: Path, gpt2_fol
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(typer.Exit) as ended, told_when_stopped(Store(tmp_path)):
+    with pytest.raises(typer.Exit) as ended, stop_reported(Store(tmp_path)):
         os.kill(os.getpid(), number)
         time.sleep(5)
     assert ended.value.exit_code == 128 + number

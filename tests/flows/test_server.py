@@ -100,7 +100,7 @@ def test_a_server_that_a_profile_names_is_taken_out_of_the_profile(monkeypatch: 
 
 def test_a_server_that_goes_away_is_told() -> None:
     with pytest.raises(InputError, match="PREFECT_API_URL: found no more answer .*What was finished is kept"):
-        with server.told_of_its_loss():
+        with server.its_loss_reported():
             raise httpx.ConnectError("refused")
 
 
