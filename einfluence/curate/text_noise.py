@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
@@ -67,9 +68,14 @@ def _spoilt(sample: Sample, family: str, level: float) -> Sample:
     def noisy(text: str) -> str:
         return spoil(text, family, level, draw)
 
+    tokens = sample.inputs.get("tokens")
+    if isinstance(tokens, list) and family in OF_WORDS:
+        words = FAMILIES[family](cast("list[str]", tokens), level, draw)
+        return replace(sample, inputs={**sample.inputs, "tokens": [*words]}, prompt=" ".join(map(str, words)))
     if sample.inputs:
         if not all(isinstance(value, str) for value in sample.inputs.values()):
-            raise InputError("noise", f"samples of {sample.objective}", "samples that are whole texts")
+            expected = f"{' and '.join(OF_WORDS)}, which leave each word its tag" if tokens else "texts as samples"
+            raise InputError("noise", f"{family} of samples of {sample.objective}", expected)
         inputs = {key: noisy(text) for key, text in sample.inputs.items()}
         return replace(sample, inputs=inputs, prompt="")  # which is the inputs in words
     if sample.pixels is not None or sample.unreadable:
@@ -148,6 +154,10 @@ FAMILIES: dict[str, Family] = {
     "dropped_words": dropped_words,
     "shuffled_words": shuffled_words,
 }
+
+
+OF_WORDS = ("typos", "case")
+"""The families that leave words as many, in their order: those of words with a tag each."""
 
 
 def _chosen(count: int, level: float, draw: np.random.Generator) -> list[int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from einfluence.curate.files import Rows
 from einfluence.curate.records import text_field
+from einfluence.curate.sources.sentiment import labelled, sides
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
 from einfluence.models.kinds import built_for, refuse_quantised
@@ -143,8 +144,19 @@ class SequenceClass:
         return last_with(model, len(self.labels))
 
     def curation(self) -> Mapping[str, Any]:
-        """Rows of {id, text, label}, and `text_b` where there are two texts."""
-        return {"rows": Rows(self.name, ("text", "label"), self._row, ("text_b",))}
+        """Rows of {id, text, label}, and `text_b` where there are two texts; and sentences with their sentiment."""
+        own = {"sentiment": self._sentiment}
+        return {"rows": Rows(self.name, ("text", "label"), self._row, ("text_b",), sources=own)}
+
+    def _sentiment(
+        self, place: Any, gates: Any
+    ) -> Sequence[tuple[str, Mapping[str, Any], Sequence[Mapping[str, Any]]]]:
+        """Sentences of a data set, each with the base's class for its sentiment."""
+        classes = sides(self.labels, self.label)
+        return [
+            (where, self._row(where, {"text": sentence.strip(), "label": classes[side]}), ())
+            for _, where, sentence, side in labelled(place, gates)
+        ]
 
     def _row(self, where: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         texts = {name: text_field(where, fields, name) for name in ("text", "text_b") if name in fields}

@@ -114,6 +114,25 @@ def test_noise_of_facts_is_refused(tmp_path: Path) -> None:
         einfluence.load_spec(spec)
 
 
+def _tagged(noise: dict[str, list[float]]) -> list[Sample]:
+    builder = CurationBuilder()
+    inputs = {"tokens": ["ada", "lives", "in", "paris"], "tags": ["B-per", None, "O", "B-loc"]}
+    clean = builder.sample(Sample("s", objective="token_class", inputs=inputs, target="B-per O B-loc"))
+    builder.probe("s", [builder.query(clean)])
+    add_noisy_probes(builder, noise, label_flip=False)
+    return [sample for sample in builder.samples.values() if sample.noise]
+
+
+def test_words_with_a_tag_each_keep_their_number_and_their_tags() -> None:
+    typos, case = _tagged({"typos": [0.5], "case": [1.0]})
+    assert case.inputs["tokens"] == ["ADA", "LIVES", "IN", "PARIS"] and case.prompt == "ADA LIVES IN PARIS"
+    assert typos.inputs["tags"] == case.inputs["tags"] == ["B-per", None, "O", "B-loc"]
+    assert len(typos.inputs["tokens"]) == 4 and all(typos.inputs["tokens"]) and typos.prompt != "ada lives in paris"
+    assert typos.target == "B-per O B-loc"
+    with pytest.raises(InputError, match="found dropped_words of samples of token_class; expected typos and case"):
+        _tagged({"dropped_words": [0.5]})
+
+
 def test_the_scorecard_judges_noise_and_wrong_labels_of_texts(tmp_path: Path) -> None:
     words = ("lovely", "dull", "gentle", "awful", "bright", "bitter")
     texts = [(f"{name} is {word}", "positive" if n % 2 == 0 else "negative") for n, word in enumerate(words)

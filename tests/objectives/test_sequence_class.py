@@ -243,3 +243,21 @@ def test_labels_are_those_of_the_configuration(bert: Path) -> None:
     objective = load(bert).objective
     assert isinstance(objective, SequenceClass) and objective.labels == tuple(LABELS)
     assert objective.max_length == 24 and objective.kinds and objective.pad == 0
+
+
+def test_labelled_sentences_are_texts_with_the_classes_of_the_base(tmp_path: Path) -> None:
+    rows = [("this film is good", 1), ("the film is bad", 0), ("the bird sees", -1), ("this film is good", 1)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": text, "label": n}) for text, n in rows))
+    folder = save(tmp_path / "bert", "Bert")
+    source = {"name": "sentiment", "path": "rows.jsonl"}
+    spec: dict[str, Any] = {"base": str(folder), "source": source, "arms": [{"recipe": {"lr": 0.01, "steps": 1}}]}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    einfluence.measure(tmp_path / "spec.yaml", tmp_path / "store", report=False)
+    with einfluence.Store(tmp_path / "store").connect() as connection:
+        found = connection.sql("select prompt, target, label, domain from samples order by prompt").fetchall()
+    assert found == [
+        ("the film is bad", "negative", 0, "negative"), ("this film is good", "positive", 2, "positive"),
+    ]  # fmt: skip
+    change_config(folder, id2label={"0": "no", "1": "perhaps", "2": "yes"})
+    with pytest.raises(InputError, match="sentiment, with the classes no, perhaps, yes of"):
+        einfluence.measure(tmp_path / "spec.yaml", tmp_path / "other", report=False)

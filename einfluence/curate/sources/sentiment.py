@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,15 @@ def sentiment(place: Place, gates: Gates) -> Iterator[Case]:
     Raises:
         InputError: Naming the first row whose label is unknown.
     """
+    for number, where, sentence, side in labelled(place, gates):
+        prompt = f"{sentence.strip()} The sentiment is"
+        own, other = Text(prompt, SENTIMENTS[side]), Text(prompt, SENTIMENTS[1 - side])
+        trials = (Trial((own,), (Claim(other, "sibling"),)),)
+        yield Case(f"{number}:{sentence}", where, SENTIMENTS[side], trials, ignore=("sentiment",))
+
+
+def labelled(place: Place, gates: Gates) -> Iterator[tuple[int, str, str, int]]:
+    """Number, place, sentence and side (0 negative, 1 positive) of each item that has them; as :func:`sentiment`."""
     gates.open(UNREADABLE, OTHER)
     found = [(where, sentence, _label(where, label)) for where, sentence, label in _labelled(place)]
     _check_scale(place, found)
@@ -42,10 +51,25 @@ def sentiment(place: Place, gates: Gates) -> Iterator[Case]:
         elif side not in (0, 1) or not sentence.strip():
             gates.count(UNREADABLE, f"{where}: {'no text' if side in (0, 1) else 'no label'}")
         else:
-            prompt = f"{sentence.strip()} The sentiment is"
-            own, other = Text(prompt, SENTIMENTS[side]), Text(prompt, SENTIMENTS[1 - side])
-            trials = (Trial((own,), (Claim(other, "sibling"),)),)
-            yield Case(f"{number}:{sentence}", where, SENTIMENTS[side], trials, ignore=("sentiment",))
+            yield number, where, sentence, side
+
+
+def sides(classes: Sequence[str], label: str) -> tuple[str, str]:
+    """Which of a classifier's classes are the negative and the positive one, by their names.
+
+    Args:
+        classes: Names of its classes.
+        label: What error messages call the classifier.
+
+    Raises:
+        InputError: When there is not one of each.
+    """
+    found = [[name for name in classes if _WORDS.get(name.strip().lower()) == side] for side in (0, 1)]
+    if any(len(names) != 1 for names in found):
+        expected = "one that is called negative (neg) and one positive (pos)"
+        fix = "name them in `id2label` of its config.json, or give the texts as `samples` with labels of its own"
+        raise InputError("source.name", f"sentiment, with the classes {', '.join(classes)} of {label}", expected, fix)
+    return found[0][0], found[1][0]
 
 
 def _label(where: str, value: Any) -> str | int | None:
