@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from einfluence.arms import within
 from einfluence.report import images, payload, sections
+from einfluence.report.actions import actions
 from einfluence.report.estimates import estimates
 from einfluence.report.figure import number, short
 from einfluence.report.provenance import provenance
@@ -78,7 +79,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
     }
     has = {
         name: any(entry[name] for entry in shown)
-        for name in ("taught", "slopes", "estimates", "distance", "noise", "layers", "recipes")
+        for name in ("taught", "actions", "slopes", "estimates", "distance", "noise", "layers", "recipes")
     }
     used = {arm.estimator for part in parts for arm in part.arms}
     compared = within(arm.estimator for part in parts for arm in part.arms)
@@ -125,6 +126,7 @@ def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples
         "matrix": payload.matrices(connection, part, samples),
         "noisy": bool(noise),
         "taught": taught(connection, part, lines),
+        "actions": actions(connection, part, lines),
         "slopes": sections.slopes(connection, few),
         "rescue": rescue(lines, few),
         "estimates": estimates(connection, part),
@@ -227,6 +229,7 @@ def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
         ("verdict", "Verdict", True),
         ("matrix", "Matrix", True),
         ("taught", "Training set", has["taught"]),
+        ("actions", "Actions", has["actions"]),
         ("prompting", "Training beside prompting", has["slopes"]),
         ("estimates", "Estimates", has["estimates"]),
         ("distance", "Distance", has["distance"]),

@@ -1,0 +1,68 @@
+"""Actions in the report: what removing samples did, in words, a chart and a table, beside random and predicted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from einfluence.metrics import scored
+from einfluence.report import write_report
+from tests.metrics.trained import remove, trained_store
+
+MEMBERS, QUERIES = "abcdefgh", [f"q{letter}" for letter in "abcdefgh"]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two removals at an eighth and a half, two single decisions, and a page of what came of them."""
+    cells = {(probe, query): ord(probe) - 100.0 for probe in MEMBERS for query in QUERIES}
+    store = trained_store(MEMBERS, full=dict.fromkeys(QUERIES, -2.0), cells={"leave_one_out": cells})
+    by = {"chosen_by": "leave_one_out"}
+    for share, gone, gain in ((0.125, "a", 0.25), (0.5, "abcd", 1.0)):
+        remove(store, MEMBERS, gone, dict.fromkeys(QUERIES, -2.0 + gain), method="lowest", share=share, **by)
+        drawn = dict.fromkeys(QUERIES, -2.125)
+        remove(store, MEMBERS, gone + "h", drawn, method="random", share=share, draw=0)
+    for query, gone in zip(QUERIES, MEMBERS[1:], strict=False):
+        about = {"method": "highest, chosen at another seed", "share": 0.125, "query_id": query, **by}
+        remove(store, MEMBERS, "g" + gone if gone != "g" else "gb", {query: -3.5}, **about)
+    return written(store, tmp_path_factory.mktemp("page"))
+
+
+def written(store: duckdb.DuckDBPyConnection, folder: Path) -> str:
+    for name, table in scored(store, draws=50).items():
+        store.execute(f"delete from {name}")
+        store.from_arrow(table).insert_into(name)
+    return write_report(store, folder / "report.html", run={}).read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_the_share_nearest_to_a_tenth_did_beside_random(page: str) -> None:
+    section = page.partition('<section id="actions"')[2].partition("</section>")[0]
+    told = re.findall(r'<p class="told">(.*?)</p>', section)
+    assert told[0].startswith(
+        "Without the 12.5% of the set that are most harmful by leave one out, a held-out query gained 0.250 nats"
+    )
+    assert told[0].endswith("without as many at random it changed by −0.125.")
+    assert told[1].startswith(
+        "Without the 12.5% of the set that support it most by leave one out, chosen at another seed, a single held-out"
+        " query lost 1.500 nats"
+    )
+    assert '<a href="#actions">Actions</a>' in page
+
+
+def test_the_table_has_every_share_with_its_prediction(page: str) -> None:
+    section = page.partition('<section id="actions"')[2].partition("</section>")[0]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
+    found = {(row[0], row[1]): row for row in rows if row}
+    # Removing a was to bring 3 nats, a to d together 3 + 2 + 1 + 0.
+    assert found["most harmful", "12.5%"][3:8:2] == ["0.250", "−0.125", "3.000"]
+    assert found["most harmful", "50%"][7] == "6.000"
+    assert len(found) == 3
+
+
+def test_a_page_without_actions_has_no_such_section(tmp_path: Path) -> None:
+    cells = {(probe, query): 1.0 for probe in MEMBERS for query in QUERIES}
+    store = trained_store(MEMBERS, full=dict.fromkeys(QUERIES, -2.0), cells={"leave_one_out": cells})
+    assert 'id="actions"' not in written(store, tmp_path)
