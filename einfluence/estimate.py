@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from einfluence import engine
+from einfluence.actions.planning import acting, check_actions, scenes
 from einfluence.arms import Arm, FineTune, OfASet
 from einfluence.engine.structure import layer_of
 from einfluence.estimators.finetune import encode_probe
@@ -23,9 +25,10 @@ from einfluence.samples import ProbeSamples, Sample
 from einfluence.session import Session, session_here
 from einfluence.shards import BLOCK
 from einfluence.spec import Spec
-from einfluence.store.curations import Curation, set_members
+from einfluence.store.curations import Curation, set_members, set_queries
 from einfluence.store.store import AblationBlock, CellBlock, Store
-from einfluence.trainings import Attribution, by_trainings, missing_trainings
+from einfluence.training_set import Variant
+from einfluence.trainings import Attribution, TrainingBlock, by_trainings, lacking, missing_trainings
 
 BYTES_PER_CELL = 30  # of a Parquet part, as measured on the default run
 REHEARSED = 3  # probes that are put into the prompt of ...
@@ -94,11 +97,13 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
         rows: list[Row] = []
         for part in spec.parts:
             found = find_part(spec, part, session)
-            curation = store.curation(found.curation)
+            curation, home = store.curation(found.curation), store
             if curation is None:
                 prepare(spec, part, scratch, session)
-                curation = scratch.root / "curations" / found.curation
-            rows += _rows(spec, found, curation, store, session)
+                curation, home = scratch.root / "curations" / found.curation, scratch
+            own = _rows(spec, found, curation, store, session)
+            done = not any(row.missing for row in own)
+            rows += [*own, *(_of_actions(spec, found, home, store, session, done) if part.actions else ())]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Estimate(tuple(rows), sum(row.missing for row in rows) * BYTES_PER_CELL)
@@ -127,23 +132,60 @@ def _of_trainings(
     spec: Spec, item: Prepared, folder: Path, some: list[Attribution], store: Store, session: Session
 ) -> Row:
     """What the trainings of a set would take that some arms compare."""
-    base, members, (samples, _) = (
-        session.base(item.measured, item.part.trust_remote_code), set_members(folder), session.curation(folder)
-    )  # fmt: skip
+    members, key, trained = set_members(folder), some[0].trainings, OfASet.of(some[0].arm)
     wanted, blocks = missing_trainings(some, members, store, spec.shard or BLOCK, item.watch(folder))
-    missing, key = sum(block.cells for block in blocks), some[0].trainings
-    variants = [variant for block in blocks for variant in block.variants]
-    recipe = OfASet.of(some[0].arm).recipe
-    label = f"trainings of the set, {recipe.label}, seed {key.seed}"
+    label = f"trainings of the set, {trained.recipe.label}, seed {key.seed}"
+    return _of_blocks(item, folder, trained, key.seed, label, wanted, blocks, session)
+
+
+def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: Session, done: bool) -> Iterator[Row]:
+    """What the trainings of a part's actions would take, for each way of training and seed.
+
+    Args:
+        spec: The spec.
+        item: The part.
+        home: The store that its curation is in.
+        store: The store that may have the trainings.
+        session: Has the base.
+        done: Whether the store has all cells that actions go by; else trainings like theirs are counted.
+    """
+    check_actions(spec, item, home)
+    kinds = ", ".join(dict.fromkeys(action.kind for action in item.part.actions))
+    for scene in scenes(spec, item, home):
+        set_id, named = scene.members.set_id(item.schedule), dict[str, Variant]()
+        for action in item.part.actions:
+            about = getattr(action, action.kind)
+            if done:
+                made = acting(action).attempts(about, scene)
+                each = [variant for one in made for variant in (one.reference, one.variant)]
+                named |= {variant.training_id(set_id): variant for variant in each}
+            else:  # at most so many: which of them are the same training follows from cells
+                each = acting(action).expected(about, scene)
+                named |= {f"{variant.training_id(set_id)} {len(named) + i}": variant for i, variant in enumerate(each)}
+        queries = dict.fromkeys(named, set_queries(scene.folder))
+        blocks = lacking(scene.key, item.schedule, named, queries, store, spec.shard or BLOCK)
+        wanted = sum(map(len, queries.values()))
+        label = f"actions ({kinds}), {scene.trained.recipe.label}, seed {scene.key.seed}"
+        yield _of_blocks(item, scene.folder, scene.trained, scene.key.seed, label, wanted, blocks, session)
+
+
+def _of_blocks(
+    item: Prepared, folder: Path, trained: OfASet, seed: int, label: str, wanted: int, blocks: Sequence[TrainingBlock],
+    session: Session,
+) -> Row:  # fmt: skip
+    """What trainings of a set would take, of which so many scores are wanted and those of some blocks are missing."""
+    missing, variants = sum(block.cells for block in blocks), [each for block in blocks for each in block.variants]
     if not blocks:
         return Row(item.part.name, label, wanted, 0, 0, 0.0, 0, "nothing to do")
+    base, members = session.base(item.measured, item.part.trust_remote_code), set_members(folder)
+    samples, _ = session.curation(folder)
     own, later = ([samples[name] for name in names] for names in (members.sample_ids, members.later))
     queries = [samples[name] for name in max((block.query_ids for block in blocks), key=len)]
     with session.computing(base):
-        trainings = trainings_of(base, own, item.schedule, key.seed, variants, later)
+        trainings = trainings_of(base, own, item.schedule, seed, variants, later)
         items_queried = list(encode_all(base, queries))
-        whole = with_steps(recipe, item.schedule, len(own), len(later))
-        found = engine.forecast(base, whole, trainings, items_queried, key.seed)
+        whole = with_steps(trained.recipe, item.schedule, len(own), len(later))
+        found = engine.forecast(base, whole, trainings, items_queried, seed)
     how = f"{found.path} ({found.why})"
     return Row(item.part.name, label, wanted, missing, len(variants), found.seconds, found.bytes, how)
 

@@ -11,7 +11,9 @@ import pytest
 import einfluence
 from einfluence.action import Action
 from einfluence.errors import InputError
+from einfluence.estimate import estimate
 from einfluence.metrics import per_probe
+from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from einfluence.training_set import FULL, More, Variant
 from tests.test_training_sets import RECIPE, TEXTS, rows, write
@@ -98,7 +100,11 @@ def test_single_decisions_lose_what_supports_them_by_their_own_seed_and_by_anoth
     spec = study(tmp_path, gpt2_folder, "{remove: {by: leave_one_out, decisions: 1, shares: 0.25, draws: 1}}")
     spec.write_text(spec.read_text() + "seeds: [3, 4]\n")
     store = tmp_path / "store"
+    before = estimate(load_spec(spec), Store(store)).rows
+    # Of each seed what it chooses itself, what the other one chooses, and a draw.
+    assert [row.probes for row in before if row.arm.startswith("actions (remove)")] == [3, 3]
     einfluence.measure(spec, store, report=False)
+    assert not any(row.missing for row in estimate(load_spec(spec), Store(store)).rows)
     made = rows(
         store,
         "select a.seed, method, query_id, m.sample_id from actions a join training_weights w using (training)"
@@ -121,6 +127,21 @@ def test_single_decisions_lose_what_supports_them_by_their_own_seed_and_by_anoth
         "highest, chosen at another seed, single decisions",
         "random, single decisions",
     }
+
+
+@pytest.mark.parametrize(
+    ("action", "trainings"),
+    [
+        ("{remove: {by: leave_one_out, shares: [0.25, 0.5], draws: 2}}", (3 + 2) * 2),  # orders and draws, two shares
+        ("{unlearn: {most: 1, by: leave_one_out, method: [gradient_ascent, fine_tune]}}", 2 + 1),  # and the retraining
+    ],
+)
+def test_a_plan_counts_the_trainings_of_an_action_before_there_is_a_cell(
+    action: str, trainings: int, gpt2_folder: Path, tmp_path: Path
+) -> None:
+    spec = study(tmp_path, gpt2_folder, action)
+    [row] = [row for row in estimate(load_spec(spec), Store(tmp_path / "store")).rows if "actions" in row.arm]
+    assert (row.probes, row.missing) == (trainings, trainings * len("abcdefghi"))
 
 
 @pytest.mark.parametrize("kind", list(Action.model_fields))
