@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from einfluence.actions.unlearn import forget_set
 from einfluence.errors import InputError
 from einfluence.estimators.training import trained, with_steps
-from einfluence.inputs import full_training
+from einfluence.inputs import FullTraining, full_training
+from einfluence.models.base import Base
 from einfluence.saved import save_adapter, save_trained
 from einfluence.session import Session
 from einfluence.spec import Part, Spec, TrainedBase
-from einfluence.store.store import Store
+from einfluence.store.store import ArmKey, Store
+from einfluence.training_set import FULL, Variant
+from einfluence.unlearning import Method, steps_of
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What was unlearned and written.
+
+    Args:
+        written: In words.
+        key: The arm of its training.
+        training: Its id.
+        reference: That of the retraining without the forget set.
+        forgotten: Samples of the forget set.
+        read: Samples that the unlearning went through.
+    """
+
+    written: str
+    key: ArmKey
+    training: str
+    reference: str
+    forgotten: int
+    read: int
 
 
 def export(
@@ -42,6 +68,57 @@ def export(
     Raises:
         InputError: When there is something at ``out``, or no such training, or it fails.
     """
+    training, base = _training(spec, out, part, arm, seed, session)
+    return _written(training, base, FULL, out, session, store, merged)
+
+
+def unlearn(
+    spec: Spec,
+    forget: Path,
+    method: Method,
+    out: Path,
+    session: Session,
+    store: Store | None = None,
+    *,
+    part: str | None = None,
+    arm: int | None = None,
+    seed: int | None = None,
+    merged: bool = False,
+) -> Unlearned:
+    """Writes what unlearning some samples makes of the model that was trained on a part's whole set.
+
+    Args:
+        spec: The spec.
+        forget: A text file of sample ids, one a line.
+        method: How.
+        out: As for :func:`export`, and all that follows.
+        session: Of this process.
+        store: Where it may have been kept.
+        part: Which part.
+        arm: Which way of training.
+        seed: Which seed.
+        merged: Whether LoRA's adapters are merged into whole weights.
+
+    Raises:
+        InputError: As :func:`export` and :func:`einfluence.actions.unlearn.forget_set` do.
+    """
+    training, base = _training(spec, out, part, arm, seed, session)
+    n = len(training.samples)
+    places = forget_set(forget, [sample.name for sample in training.samples.values()])
+    rest = [place for place in range(n) if place not in set(places)]
+    steps = steps_of(method, places, rest, training.schedule.batch_size, training.seed, 0)
+    variant = Variant("unlearned", more=steps)
+    written = _written(training, base, variant, out, session, store, merged)
+    reference = Variant("removed", left_out=places)
+    training_id, reference_id = (each.training_id(training.set_id) for each in (variant, reference))
+    read = sum(len(step.batch) for step in steps)
+    return Unlearned(written, training.key, training_id, reference_id, len(places), read)
+
+
+def _training(
+    spec: Spec, out: Path, part: str | None, arm: int | None, seed: int | None, session: Session
+) -> tuple[FullTraining, Base]:
+    """The training of a part's whole set, and its base."""
     if out.exists():
         raise InputError("--out", f"{str(out)!r}, which is there already", "a folder that is not")
     chosen = _part(spec, part)
@@ -49,15 +126,28 @@ def export(
         training = full_training(spec, chosen, TrainedBase(training=chosen.name, arm=arm, seed=seed), session)
     except ValueError as error:
         raise InputError(f"parts.{chosen.name}", "a choice that does not fit it", str(error)) from error
-    base = session.base(training.base, chosen.trust_remote_code)
-    kept = None if store is None else store.kept_deltas(training.key, [training.training_id]).get(training.training_id)
-    samples, recipe = list(training.samples.values()), training.recipe
-    whole = with_steps(recipe, training.schedule, len(samples), len(training.later))
+    return training, session.base(training.base, chosen.trust_remote_code)
+
+
+def _written(
+    training: FullTraining,
+    base: Base,
+    variant: Variant,
+    out: Path,
+    session: Session,
+    store: Store | None,
+    merged: bool,
+) -> str:
+    """Writes what a training of the set, as a variant has it, leaves behind; in words what was written."""
+    name = variant.training_id(training.set_id)
+    kept = None if store is None else store.kept_deltas(training.key, [name]).get(name)
+    samples, recipe, later = list(training.samples.values()), training.recipe, training.later
+    whole = with_steps(recipe, training.schedule, len(samples), len(later))
     with session.computing(base):
         try:
-            delta = trained(base, recipe, training.seed, samples, training.schedule, later=training.later, kept=kept)
+            delta = trained(base, recipe, training.seed, samples, training.schedule, variant, later=later, kept=kept)
         except RuntimeError as error:
-            raise InputError(f"parts.{chosen.name}", str(error), "a training that ends with finite weights") from error
+            raise InputError(training.where, str(error), "a training that ends with finite weights") from error
         if recipe.adapter.kind == "lora" and not merged:
             save_adapter(base, whole, delta, out)
             return f"an adapter of {base.info.label}, for peft"

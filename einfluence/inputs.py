@@ -53,6 +53,7 @@ class FullTraining:
         recipe: How it is trained.
         seed: Of the start values and the order.
         trust_remote_code: Whether the base's own Python files may be run.
+        where: The part, for messages.
     """
 
     base: BaseInfo
@@ -62,6 +63,7 @@ class FullTraining:
     recipe: Tuning
     seed: int
     trust_remote_code: bool
+    where: str
 
     @property
     def key(self) -> ArmKey:
@@ -69,10 +71,15 @@ class FullTraining:
         return key_of(self.base.base_id, OfASet(recipe=self.recipe), self.seed)
 
     @property
-    def training_id(self) -> str:
-        """Its name in the store."""
+    def set_id(self) -> str:
+        """The name of the set in the store."""
         later = tuple(sample.sample_id for sample in self.later)
-        return FULL.training_id(Members(tuple(self.samples), {}, later).set_id(self.schedule))
+        return Members(tuple(self.samples), {}, later).set_id(self.schedule)
+
+    @property
+    def training_id(self) -> str:
+        """Its own name in the store."""
+        return FULL.training_id(self.set_id)
 
 
 def part_base(spec: Spec, part: Part, session: Session | None = None) -> BaseInfo:
@@ -118,7 +125,8 @@ def full_training(spec: Spec, part: Part, which: TrainedBase, session: Session) 
     samples = {sample.sample_id: sample for sample in sample_rows(curated.samples)}
     members = members_of(curated.probes, curated.probe_members, curated.later)
     own, later = {name: samples[name] for name in members.sample_ids}, [samples[name] for name in members.later]
-    return FullTraining(part_base(spec, part, session), own, later, schedule, recipe, seed, part.trust_remote_code)
+    about = (own, later, schedule, recipe, seed, part.trust_remote_code, f"parts.{part.name}")
+    return FullTraining(part_base(spec, part, session), *about)
 
 
 def _way(part: Part, which: TrainedBase) -> tuple[Tuning, Schedule, int]:

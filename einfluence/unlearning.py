@@ -62,6 +62,8 @@ class InfluenceApproximation(_Method):
 
 
 Method = GradientAscent | FineTuneOnRest | NegGradPlus | InfluenceApproximation
+AnyMethod = Annotated[Method, Field(discriminator="kind")]
+"""The method that ``kind`` says."""
 
 
 class Unlearn(Model):
@@ -78,9 +80,7 @@ class Unlearn(Model):
         description="name of an estimator of this part that is about its training set: its influence of a sample on "
         "itself says what is memorised",
     )
-    method: tuple[Annotated[Method, Field(discriminator="kind")], ...] = Field(
-        min_length=1, description="how, each a training of its own"
-    )
+    method: tuple[AnyMethod, ...] = Field(min_length=1, description="how, each a training of its own")
     refine: bool = Field(
         default=False, description="unlearn the least memorised third first, then the middle, then the most"
     )

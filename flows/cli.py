@@ -32,6 +32,7 @@ from flows.commands.serve import serve
 from flows.commands.show import show
 from flows.commands.sql import sql
 from flows.commands.suspects import suspects
+from flows.commands.unlearn import unlearn
 from flows.commands.verify import verify
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ for command in (
     explore,
     export,
     clean,
+    unlearn,
 ):
     app.command()(command)
 app.command("import")(import_scores)

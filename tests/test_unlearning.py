@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 import einfluence
 from einfluence.bases.load import find_base, load_base
@@ -16,6 +18,7 @@ from einfluence.errors import InputError
 from einfluence.objectives import encode
 from einfluence.samples import Sample
 from einfluence.unlearning import FineTuneOnRest, GradientAscent, InfluenceApproximation, NegGradPlus, steps_of, thirds
+from flows import cli
 from tests.test_training_sets import RECIPE, TEXTS, rows, write
 
 LOO = f"{{estimator: leave_one_out, recipe: {RECIPE}}}"
@@ -160,6 +163,48 @@ def test_what_diverges_is_a_failed_training_and_the_others_are_kept(tmp_path: Pa
     assert found[1][2].startswith("loss is ")
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")
+def test_an_unlearned_model_is_written_and_shown_beside_the_retraining(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lora = "{estimator: subsets, recipe: {count: 2, adapter: lora, lr: 0.05}}"
+    method = "{kind: neg_grad_plus, alpha: 0.75, epochs: 2}"
+    spec = study(tmp_path, gpt2_folder, f"{{samples: forget.txt, method: {method}}}", lora)
+    store = tmp_path / "store"
+
+    def command(out: str, *more: str) -> int:
+        given = ["einfluence", "unlearn", str(spec), "--samples", str(tmp_path / "forget.txt"), "--out"]
+        monkeypatch.setattr("sys.argv", [*given, str(tmp_path / out), "--store", str(store), *more])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    options = ("--method", "neg_grad_plus", "--alpha", "0.75", "--epochs", "2")
+    assert command("before", *options) == 0
+    assert "has no retraining without them to hold it against" in capsys.readouterr().out
+    einfluence.measure(spec, store, report=False)
+    assert command("adapter", *options) == 0
+    shown = capsys.readouterr().out
+    assert "2 samples forgotten, 8 gone through" in shown and "not privacy" in shown
+    assert all(place in shown for place in ("forget ", "rest ", "held out "))
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(gpt2_folder), str(tmp_path / "adapter"))
+    loaded = load_base(find_base(str(gpt2_folder), "base"))
+    found = dict(rows(store, "select name, logprob from unlearning join samples on sample_id = query_id"))
+    assert set(found) == set("abcde")
+    for name, logprob in found.items():
+        item = encode(loaded, Sample(name, *TEXTS[name]))
+        logits = model.eval()(input_ids=torch.tensor([item.ids])).logits[0].double().log_softmax(-1)
+        ids = torch.tensor(item.ids[-item.n_target :])[:, None]
+        assert logits[-item.n_target - 1 : -1].gather(-1, ids).sum().item() == pytest.approx(logprob, abs=1e-4)
+    for wrong, message in {
+        ("--method", "forgetting"): "--method: found 'forgetting'; expected 'gradient_ascent'",
+        ("--method", "fine_tune", "--alpha", "0.5"): "--alpha: found 0.5 with fine_tune; expected an option that",
+        ("--method", "fine_tune", "--epochs", "0"): "--epochs: found 0 with fine_tune",
+        ("--method", "neg_grad_plus", "--batch-size", "-1"): "--batch-size: found -1 with neg_grad_plus",
+    }.items():
+        assert command("other", *wrong) == 2 and message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("action", "forget", "message"),
     [
@@ -168,10 +213,10 @@ def test_what_diverges_is_a_failed_training_and_the_others_are_kept(tmp_path: Pa
         (
             "{samples: forget.txt, method: fine_tune}",
             "b\nzz\n",
-            r"forget.txt:2: found the id 'zz', which no sample has",
+            r"forget.txt:2: found 'zz', which is not in the training set",
         ),
         ("{samples: forget.txt, method: fine_tune}", "e", r"forget.txt:1: found 'e', which is not in the training set"),
-        ("{samples: forget.txt, method: fine_tune}", "a\nb\nc\nd", r"unlearn: found 4 samples to forget of a set of 4"),
+        ("{samples: forget.txt, method: fine_tune}", "a\nb\nc\nd", r"forget.txt: found all 4 samples of the set"),
         ("{least: 9, by: subsets, method: fine_tune}", "a", r"found 9 samples to forget of a set of 4"),
         ("{most: 1, by: grad_dot, method: fine_tune}", "a", r"unlearn.by: found 'grad_dot'; expected one of subsets"),
         (

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from einfluence.action import Unlearn
 from einfluence.actions.attempt import Attempt, Scene
 from einfluence.curate.records import lines_of
+from einfluence.curate.versions import LABEL_FLIP
 from einfluence.errors import InputError
 from einfluence.prepare import Prepared
 from einfluence.spec import Spec
@@ -42,7 +43,7 @@ class Forget(NamedTuple):
 def check(action: Unlearn, item: Prepared, spec: Spec, folder: Path) -> None:
     """See :class:`einfluence.actions.attempt.Acting`."""
     where, members = f"parts.{item.part.name}.actions.unlearn", set_members(folder)
-    size = (action.most or action.least or 0) if action.samples is None else len(named_in(action.samples, spec, folder))
+    size = action.most or action.least or len(_named(action, spec, folder))
     if size >= len(members.sample_ids):
         found = f"{size} samples to forget of a set of {len(members.sample_ids)}"
         raise InputError(where, found, "a rest that the retraining trains on", "forget fewer")
@@ -80,7 +81,7 @@ def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
 def expected(action: Unlearn, scene: Scene) -> list[Variant]:
     """See :class:`einfluence.actions.attempt.Acting`."""
     size = action.most or action.least or 0
-    places = tuple(range(size)) if action.samples is None else named_in(action.samples, scene.spec, scene.folder)
+    places = _named(action, scene.spec, scene.folder) or tuple(range(size))
     rest = tuple(place for place in range(len(scene.members.sample_ids)) if place not in set(places))
     sets = 1 if action.by is None else sum(arm.estimator == action.by for arm, _ in scene.arms)
     each = [
@@ -89,52 +90,45 @@ def expected(action: Unlearn, scene: Scene) -> list[Variant]:
     return [*each, Variant("removed", left_out=places)] * sets
 
 
-def named_in(file: str, spec: Spec, folder: Path) -> tuple[int, ...]:
-    """The positions in the training set of the samples that a file names, ascending.
+def forget_set(path: Path, names: Sequence[str]) -> tuple[int, ...]:
+    """The positions in a training set of the samples that a file names, ascending.
 
     Args:
-        file: As the spec has it: ids, one a line.
-        spec: The spec, whose folder paths are relative to.
-        folder: Of the curation.
+        path: Of a text file: ids, one a line.
+        names: Those of the set's samples, in order. One with a flipped label has the name of its clean one as well.
 
     Raises:
-        InputError: Where it cannot be read, it names nothing, or what it names is not in the set.
+        InputError: Where it cannot be read, it names nothing, what it names is not in the set, or nothing is left.
     """
-    path, places, found = spec.path(file), _places(folder), set[int]()
+    clean = {name.removesuffix(f"+{LABEL_FLIP}"): place for place, name in enumerate(names)}
+    place_of = clean | {name: place for place, name in enumerate(names)}
+    found = set[int]()
     for number, line in lines_of(path):
-        name = line if line in places else line.strip()
-        if not name:
-            continue
-        if name not in places:
-            raise InputError(
-                f"{path}:{number}", f"the id {name!r}, which no sample has", "a sample of the training set"
-            )
-        place = places[name]
-        if place is None:
+        name = line if line in place_of else line.strip()
+        if name and name not in place_of:
             strange = f"{name!r}, which is not in the training set"
-            raise InputError(f"{path}:{number}", strange, "a sample that the model is trained on")
-        found.add(place)
+            raise InputError(f"{path}:{number}", strange, "the id of a sample that the model is trained on")
+        if name:
+            found.add(place_of[name])
     if not found:
         raise InputError(str(path), "no ids", "a sample id a line")
+    if len(found) == len(names):
+        raise InputError(str(path), f"all {len(names)} samples of the set", "a rest that the retraining trains on")
     return tuple(sorted(found))
 
 
-def _places(folder: Path) -> dict[str, int | None]:
-    """The positions in the training set of all samples by name, None of one that is not in it.
-
-    A sample that is in the set with a flipped label has the name of its clean one as well.
-    """
-    place_of = {sample: place for place, sample in enumerate(set_members(folder).sample_ids)}
-    rows = pq.read_table(folder / "samples.parquet", columns=["sample_id", "name", "parent_id"]).to_pylist()
-    found = {row["name"]: place_of.get(row["sample_id"]) for row in rows}
+def _named(action: Unlearn, spec: Spec, folder: Path) -> tuple[int, ...]:
+    """The positions of the samples that an action names in a file; none where it names none."""
+    if action.samples is None:
+        return ()
+    rows = pq.read_table(folder / "samples.parquet", columns=["sample_id", "name"]).to_pylist()
     names = {row["sample_id"]: row["name"] for row in rows}
-    flipped = [row for row in rows if row["parent_id"] in names and row["sample_id"] in place_of]
-    return found | {names[row["parent_id"]]: place_of[row["sample_id"]] for row in flipped}
+    return forget_set(spec.path(action.samples), [names[sample] for sample in set_members(folder).sample_ids])
 
 
 def _forget_sets(action: Unlearn, scene: Scene) -> Iterator[Forget]:
     """The forget set; where an estimator says what is memorised, one for each of its arms."""
-    places = () if action.samples is None else named_in(action.samples, scene.spec, scene.folder)
+    places = _named(action, scene.spec, scene.folder)
     name = Path(action.samples or "").name
     if action.by is None:
         yield Forget(places, name)
