@@ -167,3 +167,10 @@ def test_what_cannot_be_removed_is_refused_by_name(action: str, found: str, gpt2
     with pytest.raises(InputError) as raised:
         einfluence.measure(spec, tmp_path / "store", report=False)
     assert found in str(raised.value)
+
+
+def test_held_out_queries_of_which_one_half_is_empty_are_refused(gpt2_folder: Path, tmp_path: Path) -> None:
+    spec = study(tmp_path, gpt2_folder, "{remove: {by: leave_one_out}}")
+    write(tmp_path / "valid.jsonl", "e")
+    with pytest.raises(InputError, match="found 1 queries that are not in the set; expected enough for two halves"):
+        einfluence.measure(spec, tmp_path / "store", report=False)

@@ -9,8 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 import einfluence
+from einfluence.actions.choice import by_query
 from einfluence.actions.clean import clean
+from einfluence.actions.planning import scenes
 from einfluence.errors import InputError
+from einfluence.prepare import find_part
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from flows.cli import app
@@ -102,3 +105,28 @@ def test_a_set_that_is_no_file_of_rows_is_refused(tmp_path: Path) -> None:
     spec.write_text(spec.read_text().replace("images: {probes: 4, queries: 30}", "samples: org/name"))
     with pytest.raises(InputError, match="a data set elsewhere"):
         clean(load_spec(spec), Store(tmp_path / "store"), tmp_path / "kept.jsonl", by="leave_one_out", share=0.1)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("select sample_id from training_set_members", "the columns sample_id"),
+        ("select sample_id, 1 as score from training_set_members union all all_again", "Parser"),
+        (
+            "select sample_id, unnest([1, 2]) as score from training_set_members",
+            "found 8 rows for 4 samples; expected one row a sample",
+        ),
+        ("select 'x' as sample_id, 1 as score", "the sample_id 'x', which is not in the set"),
+        (
+            "select sample_id, null as score from training_set_members",
+            "found a score for 0 of 4 samples or groups; expected scores to choose by",
+        ),
+    ],
+)
+def test_a_query_that_gives_no_scores_is_refused(ran, query: str, found: str) -> None:
+    spec, store, folder = ran
+    (folder / "another.sql").write_text(query)
+    [scene] = scenes(spec, find_part(spec, spec.parts[0]), store)
+    with pytest.raises(InputError) as raised:
+        by_query("another.sql", scene)
+    assert found in str(raised.value)
