@@ -99,8 +99,10 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     folder = store.root / "curations" / found.curation
     if part.training_set is not None:
         _add_set(found, folder, store)
-    store.add_rows("recipes", [_recipe_row(found, arm, folder) for arm in found.arms])
-    store.point_study(study, found.curation, order=time.time_ns())
+    recipes = [_recipe_row(found, arm, folder) for arm in found.arms]
+    store.add_rows("recipes", recipes)
+    arms = [(found.base.base_id, row["recipe"]) for row in recipes]
+    store.point_study(study, found.curation, time.time_ns(), arms)
     return found
 
 

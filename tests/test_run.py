@@ -246,7 +246,7 @@ def test_outcomes_say_which_engine_computed_a_row(study: Study, counter: Counter
     run(spec)
     table = einfluence.Store(spec.parent / "store").connect().sql("select estimator, engine, fallback from outcomes")
     assert set(table.fetchall()) == {
-        ("finetune", "definition", "asked for"),
+        ("finetune", "definition", "requested"),
         ("in_context", "shared prefixes", None),
     }
     counter.take()
@@ -349,3 +349,17 @@ def test_two_writers_of_one_restoration_leave_it_once(study: Study, tmp_path: Pa
     counted = store.connect().execute("select count(*), count(distinct (probe_id, query_id, place)) from restorations")
     rows, distinct = counted.fetchone()
     assert rows == distinct > 0
+
+
+def test_a_cell_that_only_another_part_wants_is_not_missing(study: Study, tmp_path: Path) -> None:
+    path, store = study(), tmp_path / "store"
+    spec = json.loads(path.read_text())
+    own = {name: spec.pop(name) for name in ("samples", "probes", "queries", "arms", "base")}
+    (tmp_path / "others.txt").write_text("a\nd\ne\n")
+    other = {**own, "queries": "others.txt", "arms": [{"recipe": {"lr": 0.05, "steps": 2}}]}
+    path.write_text(json.dumps({**spec, "parts": [{"name": "one", **own}, {"name": "two", **other}]}))
+    assert einfluence.measure(path, store, report=False).computed == 3 * 4 + 3 * 3
+    with einfluence.Store(store).connect() as connection:
+        missing = connection.sql("select * from desiderata where variant = 'missing cells'").fetchall()
+        wanted = connection.sql("select queries, count(*) from wanted group by all order by all").fetchall()
+    assert (missing, wanted) == ([], [(3, 3), (4, 3)])

@@ -60,20 +60,27 @@ class Curations:
         self._files.put(f"{folder}/done.json", json_bytes({**about, "checksums": digests}))
         return self._files.root / folder
 
-    def use(self, study: str, curation: str, order: int) -> None:
-        """Makes a curation the current one of a study (spec and part).
+    def arms(self) -> list[tuple[str, str | None, str | None]]:
+        """(curation, base, recipe) of each arm of each study's latest run; None where a note does not say which."""
+        notes = (read_json(path) for path in (self._files.root / "studies").glob("*.json"))
+        each = ((note["curation"], *arm) for note in notes for arm in note.get("arms", [(None, None)]))
+        return list(dict.fromkeys(each))
+
+    def use(self, study: str, curation: str, order: int, arms: Sequence[tuple[str, str]] = ()) -> None:
+        """Makes a curation the current one of a study (spec and part), and notes the arms: (base, recipe) of each.
 
         Samples and probes of a superseded curation stay, so that every number can still be traced; its relations are
         deleted when the store is tidied and nobody can be reading them any more.
         """
         name = f"studies/{content_hash(study)}.json"
         path = self._files.root / name
-        old = read_json(path)["curation"] if path.is_file() else None
-        if old == curation:
+        old = read_json(path) if path.is_file() else {}
+        note = {"study": study, "curation": curation, **({"arms": sorted(map(list, set(arms)))} if arms else {})}
+        if {**old, "order": None} == {**note, "order": None}:
             return
-        for table in ("relations", "distances") if old else ():
-            self._files.touch(f"curations/{old}/{table}.parquet")
-        self._files.put(name, json_bytes({"study": study, "curation": curation, "order": order}))
+        for table in ("relations", "distances") if old and old["curation"] != curation else ():
+            self._files.touch(f"curations/{old['curation']}/{table}.parquet")
+        self._files.put(name, json_bytes({**note, "order": order}))
 
 
 Curation = tuple[dict[str, Sample], dict[str, ProbeSamples]]  # samples by sample_id; those of each probe by probe_id

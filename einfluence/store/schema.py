@@ -91,6 +91,14 @@ RELATIONS = table(
     distance=(pa.float32(), "semantic distance of probe and query (the part's first distance measure), >= 0"),
 )
 
+WANTED = table(
+    "One row for each arm that a study's latest run had, and probe: how many cells it wants of it with each seed.",
+    base=(ID, "the base; null where an old store does not say which arms a study had"),
+    recipe=(ID, "the recipe; null likewise"),
+    probe_id=(ID, "the probe; also those outside the training set, where the arm is about one"),
+    queries=(pa.int32(), "how many queries"),
+)
+
 DISTANCES = table(
     "One row for each wanted pair and further distance measure.",
     probe_id=(ID, "the probe"),
@@ -254,6 +262,7 @@ TABLES: dict[str, pa.Schema] = {
     "probe_members": PROBE_MEMBERS,
     "relations": RELATIONS,
     "distances": DISTANCES,
+    "wanted": WANTED,
     "bases": BASES,
     "recipes": RECIPES,
     "influence": INFLUENCE,

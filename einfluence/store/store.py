@@ -152,9 +152,9 @@ class Store:
         """Writes a curation, whole or not at all, and returns its folder."""
         return self._curations.add(key, curated, about)
 
-    def point_study(self, study: str, curation: str, order: int) -> None:
+    def point_study(self, study: str, curation: str, order: int, arms: Sequence[tuple[str, str]] = ()) -> None:
         """Makes a curation the current one of a study (:meth:`.Curations.use`)."""
-        self._curations.use(study, curation, order)
+        self._curations.use(study, curation, order, arms)
 
     def add_rows(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Writes rows of ``bases`` or ``recipes``, one file each, named by their id; those present are left alone."""

@@ -68,6 +68,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
         _first_of(connection, name, [path / f"{name}.parquet" for path in every], TABLES[name], KEYS[name])
     for name in ("relations", "distances"):
         _first_of(connection, name, [path / f"{name}.parquet" for path in current], TABLES[name], KEYS[name])
+    _create_wanted(connection, current, curations.arms())
     for name in ("bases", "recipes"):
         _first_of(connection, name, sorted((root / name).glob("*.parquet")), TABLES[name], KEYS[name])
     for name, schema in DEFINED.items():
@@ -79,6 +80,24 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
     _flat(connection, "training_influence", parts.paths("influence", only=TRAINING), TABLES["influence"])
     for name in ("outcomes_once", "outcomes", "trainings_defined", "trainings", "training_scores", *DERIVED):
         create(connection, name)
+
+
+def _create_wanted(
+    connection: duckdb.DuckDBPyConnection, current: list[Path], arms: list[tuple[str, str | None, str | None]]
+) -> None:
+    """How many queries each arm wants of each probe: what is current, with the arms that its studies have."""
+    files = [str(path / "relations.parquet") for path in current if (path / "relations.parquet").is_file()]
+    if files:
+        pairs = connection.read_parquet(files, filename=True)
+        columns = "split_part(replace(filename, '\\', '/'), '/', -2) as curation, probe_id, query_id"
+        pairs.project(columns).create_view("curated_relations", replace=True)
+    else:
+        empty = TABLES["relations"].empty_table().select(["probe_id", "query_id"])
+        connection.from_arrow(empty).project("'' as curation, *").create_view("curated_relations", replace=True)
+    names = ("curation", "base", "recipe")
+    rows = pa.table({name: pa.array([arm[i] for arm in arms], pa.string()) for i, name in enumerate(names)})
+    connection.from_arrow(rows).create("study_arms")
+    create(connection, "wanted")
 
 
 def create(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -94,6 +95,8 @@ def make_store(
         ],
     }
     tables["influence"] += [dict(row) for row in extra_rows]
+    met = Counter(probe for probe, _ in pairs)
+    tables["wanted"] = [{"probe_id": f"p:{probe}", "queries": queries} for probe, queries in met.items()]
     arm = {"base": "b", "estimator": "finetune", "recipe": "finetune", "seed": 0}
     tables["restorations"] = [
         {**arm, "probe_id": f"p:{probe}", "query_id": query, "place": place, "logprob_before": -5.0,

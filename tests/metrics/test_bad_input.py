@@ -68,6 +68,10 @@ def test_cells_of_unknown_samples_and_missing_cells_are_told(store) -> None:
     connection = store({**CELLS, ("a", "b"): 1.0})
     connection.execute("delete from influence where query_id = 'b' and probe_id = 'p:a'")
     assert rows_of(connection, "checks")["missing cells"]["n"] == 1
+    connection.execute("update wanted set base = 'b', recipe = 'finetune', queries = queries - 1")
+    assert "missing cells" not in rows_of(connection, "checks")  # another part wants that pair, of another arm
+    connection.execute("update wanted set queries = queries + 1, recipe = 'another'")
+    assert "missing cells" not in rows_of(connection, "checks")
 
 
 def test_duplicated_relations_that_disagree_claim_nothing(store) -> None:
