@@ -181,7 +181,8 @@ def unlearn(
             known += [row for row in ({**each, "training": name} for each in rows) if row not in known]
 
     reference, name = f"{gone}, removed", f"{gone}, unlearned by {about['method']}"
-    for seed, scores in enumerate((retrained, *([] if again is None else [again]))):
+    known = store.execute("select 1 from trainings where training = $1", [reference]).fetchall()
+    for seed, scores in enumerate((retrained, *([] if again is None else [again])) if not known else ()):
         add(reference, "removed", [each for each in members if each not in gone], scores, seed)
     add(name, "unlearned", members, said, 0)
     tables["actions"] = [

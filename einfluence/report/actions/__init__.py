@@ -6,9 +6,10 @@ import duckdb
 
 from einfluence.report.actions.removal import removal
 from einfluence.report.actions.section import Section
+from einfluence.report.actions.unlearning import unlearning
 from einfluence.report.query import Part, Rows
 
-KINDS = (removal,)
+KINDS = (removal, unlearning)
 """What makes the sub-section of a kind of action, in the order of the page."""
 
 
