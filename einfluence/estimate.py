@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,9 +160,12 @@ def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: 
                 made = acting(action).attempts(about, scene)
                 each = [variant for one in made for variant in (one.reference, one.variant)]
                 named |= {variant.training_id(set_id): variant for variant in each}
-            else:  # at most so many: which of them are the same training follows from cells
-                each = acting(action).expected(about, scene)
-                named |= {f"{variant.training_id(set_id)} {len(named) + i}": variant for i, variant in enumerate(each)}
+            else:  # at most so many: which trainings of one action are the same follows from cells
+                times = Counter[str]()
+                for variant in acting(action).expected(about, scene):
+                    name = variant.training_id(set_id)
+                    named[f"{name} {times[name]}" if times[name] else name] = variant
+                    times[name] += 1
         queries = dict.fromkeys(named, set_queries(scene.folder))
         blocks = lacking(scene.key, item.schedule, named, queries, store, spec.shard or BLOCK)
         wanted = sum(map(len, queries.values()))

@@ -133,6 +133,11 @@ def test_single_decisions_lose_what_supports_them_by_their_own_seed_and_by_anoth
     ("action", "trainings"),
     [
         ("{remove: {by: leave_one_out, shares: [0.25, 0.5], draws: 2}}", (3 + 2) * 2),  # orders and draws, two shares
+        (
+            "{remove: {by: leave_one_out, order: lowest, shares: 0.5, draws: 3}},"
+            " {remove: {by: leave_one_out, decisions: 2, shares: 0.5, draws: 3}}",
+            1 + 2 + 3,  # the draws are the same
+        ),
         ("{unlearn: {most: 1, by: leave_one_out, method: [gradient_ascent, fine_tune]}}", 2 + 1),  # and the retraining
     ],
 )

@@ -80,7 +80,7 @@ def expected(action: Remove, scene: Scene) -> list[Variant]:
         choices *= action.decisions * (1 if _other_seed(scene) is None else 2)
     n = len(scene.members.units)
     any_choice = [
-        _without(scene.members, shuffled(n, "expected", number)[: _count(share, n)])
+        _without(scene.members, shuffled(n, "expected", action.by, action.decisions, number)[: _count(share, n)])
         for share in action.shares
         for number in range(choices)
     ]
