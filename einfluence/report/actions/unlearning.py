@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from einfluence.report.actions.section import Section
-from einfluence.report.figure import interval
+from einfluence.report.figure import interval, number
 from einfluence.report.query import Arm, Part, Rows
 
 PLACES = ("forget", "rest", "held out")
@@ -15,6 +15,7 @@ HEAD = (
     "method", "forget set", "gap closed: forget", "rest", "held out", "ToW (before)", "AUC before → after", "retrained",
     "cost", "samples",
 )  # fmt: skip
+FAR = -10.0  # a gap eleven times as wide as it was
 Found = dict[tuple[Arm, str, str, str | None], dict[str, Any]]  # by arm, partner, formula and kind
 
 
@@ -84,7 +85,9 @@ def _row(arm: Arm, partner: str, found: Found) -> tuple[str, ...]:
 
 
 def _closed(line: dict[str, Any]) -> str:
-    """A share in percent with its interval."""
+    """A share in percent with its interval; what went far away is not written out."""
+    if line["value"] < FAR:
+        return f"under {number(100 * FAR, 0)}%"
     text = f"{line['value']:.0%}".replace("-", "−")
     if line["ci_low"] is None:
         return text
