@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,6 +78,8 @@ def fit(missing: Fit, session: Session) -> None:
         InputError: When base, recipe or a sample does not fit, or the store cannot be written.
         RuntimeError: When the estimator fails otherwise, or gives what cannot be kept; says which, and of what.
     """
+    from einfluence.engine.memory import held
+
     store = Store(missing.store)
     base = session.base(missing.base, missing.trust_remote_code)
     folder = store.root / "curations" / missing.curation
@@ -86,9 +89,11 @@ def fit(missing: Fit, session: Session) -> None:
     known, given = (known, {}) if within is None else (within.samples, {"within": within})
     implementation = missing.arm.made_by.implementation
     about = {**asdict(missing.key), "curation": missing.curation, "samples": len(known)}
+    begun = time.perf_counter()
     try:
-        with session.computing(base):
+        with session.computing(base), held(next(base.model.parameters()).device) as memory:
             tensors: Mapping[str, Tensor] = implementation.fit(base, missing.arm, missing.key.seed, known, **given)
+        about |= {"seconds": time.perf_counter() - begun, "memory": memory.bytes}
         store.add_state(missing.state_id, tensors, about)
     except InputError:
         raise

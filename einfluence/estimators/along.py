@@ -55,6 +55,7 @@ def along(
     """
     recipe, queried = recipe_of(arm, within), list(encode_all(base, queries))
     engine = GenericEngine(base, recipe, seed)
+    numbers = sum(value.numel() for value in engine.start.values())
 
     def followed(training: Training[Item], samples: Sequence[Sample]) -> Followed:
         path = Trajectory(base, recipe, training, seed, engine)
@@ -62,9 +63,10 @@ def along(
 
     if within is not None:
         whole = set_training(base, within, seed)
-        return Estimates(_of_a_set(lambda: followed(whole, within.samples), within.places))
+        return Estimates(_of_a_set(lambda: followed(whole, within.samples), within.places), numbers)
     alone = [(encode_probe(base, recipe, probe), probe.samples) for probe in probes]
-    return Estimates(row for i, one in enumerate(alone) for row in _alone(i, lambda one=one: followed(*one)))
+    each = (row for i, one in enumerate(alone) for row in _alone(i, lambda one=one: followed(*one)))
+    return Estimates(each, numbers)
 
 
 def _of_a_set(follow: Callable[[], Followed], places: Sequence[Sequence[int]]) -> Iterator[EstimatedRow]:

@@ -36,6 +36,8 @@ class Estimates(NamedTuple):
 
     Args:
         rows: One for each probe, in order; there is one pass over them.
+        numbers: How many numbers gradients are taken of; None where that was not counted.
     """
 
     rows: Iterator[EstimatedRow]
+    numbers: int | None = None

@@ -63,7 +63,8 @@ def block(
     """See :class:`einfluence.estimators.measure.Implementation`."""
     collector, pushes = probes_of(base, arm, seed, probes, within)
     curvature = damped_curvature(collector, curvature_items(base, arm, within.samples), arm)
-    return Estimates(_rows(collector, pushes, curvature, list(encode_all(base, queries))))
+    rows = _rows(collector, pushes, curvature, list(encode_all(base, queries)))
+    return Estimates(rows, collector.point.numbers)
 
 
 def _rows(

@@ -58,7 +58,8 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
     collector, pushes = probes_of(base, arm, seed, probes, within)
-    return Estimates(_rows(collector, pushes, state or {}, list(encode_all(base, queries))))
+    rows = _rows(collector, pushes, state or {}, list(encode_all(base, queries)))
+    return Estimates(rows, collector.point.numbers)
 
 
 def largest(curvature: Curvature, arm: Lanczos) -> dict[str, Tensor]:

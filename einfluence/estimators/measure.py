@@ -16,6 +16,7 @@ from torch import Tensor
 
 from einfluence.arms import Arm
 from einfluence.engine.measurement import Measurement, Tuned
+from einfluence.engine.memory import held
 from einfluence.engine.structure import layer_of
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.within import TrainedSet
@@ -118,11 +119,13 @@ def measure_block(
     ids = list(probes)
     given: dict[str, TrainedSet] = {} if within is None else {"within": within}
     implementation: Implementation = arm.made_by.implementation
-    found = implementation.block(
-        base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state, **given
-    )
-    rest = measured(base, ids, queries, found, on_probe)
-    tables = {**rest.tables, "outcomes": pa.concat_tables([_outcome_table(outcomes), rest.tables["outcomes"]])}
+    with held(next(base.model.parameters()).device) as memory:
+        found = implementation.block(
+            base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state, **given
+        )
+        rest = measured(base, ids, queries, found, on_probe)
+    rows = pa.concat_tables([_outcome_table(outcomes), rest.tables["outcomes"]])
+    tables = {**rest.tables, "outcomes": _costing(rows, memory.bytes, _share(base, found))}
     return replace(rest, tables=tables, failed=failed | rest.failed)
 
 
@@ -207,6 +210,20 @@ def influence_rows(probe_id: str, query_ids: pa.Array, change: Change) -> pa.Tab
                 pa.array(change[field.name], field.type) if known else pa.nulls(len(query_ids), field.type)
             )
     return pa.table(columns, schema=schema)
+
+
+def _share(base: Base, found: Measurement | Estimates) -> float | None:
+    """The numbers that an estimate's gradients are of, over the base's parameters."""
+    numbers = found.numbers if isinstance(found, Estimates) else None
+    return None if numbers is None else numbers / sum(value.numel() for value in base.model.parameters())
+
+
+def _costing(outcomes: pa.Table, memory: int | None, share: float | None) -> pa.Table:
+    """The outcomes of a block, each with what the whole block took."""
+    for name, value in (("memory", memory), ("parameter_share", share)):
+        place, field = outcomes.schema.get_field_index(name), outcomes.schema.field(name)
+        outcomes = outcomes.set_column(place, field, pa.array([value] * outcomes.num_rows, field.type))
+    return outcomes
 
 
 def _outcome_table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -133,7 +133,8 @@ def estimates(
     begun = time.perf_counter()
     found = scores(collector, pushes, queries, product, apart=apart)
     seconds = (time.perf_counter() - begun) / max(len(pushes.each), 1)
-    return Estimates(row(index, scale * column, seconds) for index, column in enumerate(found.T))
+    rows = (row(index, scale * column, seconds) for index, column in enumerate(found.T))
+    return Estimates(rows, collector.point.numbers)
 
 
 def scores(

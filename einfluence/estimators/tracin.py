@@ -48,14 +48,15 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
     recipe, queried = recipe_of(arm, within), list(encode_all(base, queries))
+    numbers = Point.start(base, recipe, seed).numbers
     if within is None:
         trainings = [encode_probe(base, recipe, probe) for probe in probes]
         every = [[tuple(range(len(training.items)))] for training in trainings]
-        return Estimates(_alone(base, recipe, seed, trainings, every, queried))
+        return Estimates(_alone(base, recipe, seed, trainings, every, queried), numbers)
     begun, whole = time.perf_counter(), set_training(base, within, seed)
     found = along(base, recipe, seed, whole, within.places, queried)
     seconds = (time.perf_counter() - begun) / max(len(probes), 1)
-    return Estimates(EstimatedRow(i, column, seconds) for i, column in enumerate(found.T))
+    return Estimates((EstimatedRow(i, column, seconds) for i, column in enumerate(found.T)), numbers)
 
 
 def _alone(

@@ -17,7 +17,7 @@ PRIMARY = {
     "gate": "learned", "semantic_decay": "spearman", "sparseness": "gini", "leakage": "score", "paraphrase": "score",
     "negation": "contrast", "transitivity": "P(entailed > sibling)", "contrapositive": "score", "direction": "contrast",
     "asymmetry": "phi", "synergy": "synergy", "reliability": "spearman across seeds",
-    "fidelity": "spearman",
+    "fidelity": "spearman", "fragility": "variance over queries",
     "memorisation": "nats", "lds": "spearman", "mislabelled": "memorisation: auc", "duplicates": "nats",
     "proxies": "log-prob: kendall", "pre_memorisation": "gap", "timing": "share",
 }  # fmt: skip

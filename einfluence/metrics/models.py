@@ -27,7 +27,7 @@ BY_BLOCK = (
     "mart_classification", "mart_relative", "mart_fidelity", "mart_fidelity_by_kind", "mart_fidelity_by_distance",
 )  # fmt: skip
 CELLS_AT_A_TIME = 8_000_000
-OF_RANKS = ("artifact", "fidelity", "lds", "mislabelled", "proxies", "reliability")
+OF_RANKS = ("artifact", "fidelity", "fragility", "lds", "mislabelled", "proxies", "reliability")
 """The desiderata that ask for ranks alone: all that there is of scores without a unit."""
 
 _VALUES = pa.schema(

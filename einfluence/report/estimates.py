@@ -9,8 +9,9 @@ import duckdb
 
 from einfluence.report import charts, scatter
 from einfluence.report.figure import Figure, caption, interval, number, short
-from einfluence.report.leaderboard import HEAD, leaderboard
+from einfluence.report.leaderboard import HEAD, leaderboard, share
 from einfluence.report.query import Part, Rows, rows
+from einfluence.report.shares import shares
 from einfluence.report.terminal import in_words
 
 SCALE = charts.Scale(
@@ -29,6 +30,7 @@ class Section:
     head: tuple[str, ...]
     lines: list[tuple[str, ...]]
     board: Figure
+    shares: Figure | None
     cells: Figure | None
     arms: list[Any]
 
@@ -50,7 +52,8 @@ def estimates(connection: duckdb.DuckDBPyConnection, part: Part) -> Section | No
         ),
     )
     lines = [(row["name"], arms[row["stands_for"]].short, *row["line"][1:]) for row in mine]
-    return Section((HEAD[0], "stands for", *HEAD[1:]), lines, board, _cells(connection, part, mine, arms), held)
+    figures = board, _shares(part, mine, arms), _cells(connection, part, mine, arms)
+    return Section((HEAD[0], "stands for", *HEAD[1:]), lines, *figures, held)
 
 
 def _mark(row: dict[str, Any], truth: str) -> dict[str, Any]:
@@ -68,6 +71,35 @@ def _mark(row: dict[str, Any], truth: str) -> dict[str, Any]:
         "text": number(value),
         "description": f"{row['name']} for {truth}: {number(value)} ({shown}){ceiling}",
     }
+
+
+def _shares(part: Part, mine: Rows, arms: dict[str, Any]) -> Figure | None:
+    """Fidelity by the share of the parameters, where an estimator was tried on several shares for one intervention."""
+    known = [row for row in mine if row["parameter_share"] and row["spearman"] is not None]
+    tried = {(row["stands_for"], row["estimator"]): set[float]() for row in known}
+    for row in known:
+        tried[row["stands_for"], row["estimator"]].add(row["parameter_share"])
+    several = {of for (of, _), each in tried.items() if len(each) > 1}
+    marks = [
+        {
+            **_mark(row, arms[row["stands_for"]].short),
+            "panel": arms[row["stands_for"]].short,
+            "estimator": row["estimator"],
+            "share": 100 * row["parameter_share"],
+            "value": row["spearman"],
+        }
+        for row in known
+        if row["stands_for"] in several
+    ]
+    if not marks:
+        return None
+    return Figure(
+        name=f"parameters-{part.modality}",
+        caption=caption("parameters"),
+        alt="Rank correlation by share of the parameters: "
+        + "; ".join(f"{share(mark['share'] / 100)}, {mark['description']}" for mark in marks),
+        draw=lambda theme, narrow: shares(marks, theme, 250 if narrow else 300, 1 if narrow else 2),
+    )
 
 
 def _cells(connection: duckdb.DuckDBPyConnection, part: Part, mine: Rows, arms: dict[str, Any]) -> Figure | None:

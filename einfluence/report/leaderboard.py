@@ -14,7 +14,8 @@ from einfluence.report.figure import interval, number
 from einfluence.report.query import Rows, apart, rows
 
 HEAD = (
-    "estimator", "by probe", "95%", "by query", "of ceiling", "top tenth", "sign", "slope", "seconds", "what it misses",
+    "estimator", "by probe", "95%", "by query", "of ceiling", "top tenth", "sign", "slope", "seconds", "memory",
+    "parameters", "what it misses",
 )  # fmt: skip
 MISSED = 0.75  # share of pairs ordered as measured, under which a kind of relation is named as missed
 MOST = 3  # kinds that are named
@@ -54,7 +55,9 @@ def line_of(row: Mapping[str, Any]) -> tuple[str, ...]:
         number(row["top_tenth"]),
         number(row["sign_agrees"]),
         number(row["slope"]),
-        _seconds(row["seconds"]),
+        _cost(row["seconds"], row["fit_seconds"]),
+        _size(row["memory"]),
+        share(row["parameter_share"]),
         missed(row),
     )
 
@@ -81,6 +84,20 @@ def _seconds(value: float | None) -> str:
     return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
+def _cost(cells: float | None, fit: float | None) -> str:
+    """Seconds of the cells, and of the fit behind a plus sign."""
+    return _seconds(cells) if fit is None else f"{_seconds(cells)} + {_seconds(fit)}"
+
+
+def _size(value: int | None) -> str:
+    return "–" if value is None else f"{value / 1e6:,.0f} MB"
+
+
+def share(value: float | None) -> str:
+    """Of the parameters, in per cent."""
+    return "–" if value is None else f"{100 * value:.2g}%" if value < 0.995 else f"{100 * value:.0f}%"
+
+
 def show_leaderboard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
     """The leaderboard for a terminal: a table an intervention."""
     groups: dict[tuple[str, str], Rows] = {}
@@ -92,7 +109,7 @@ def show_leaderboard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
     for (base, truth), mine in groups.items():
         first = mine[0]
         title = Text(f"{base} · {truth}", "bold")
-        if first["intervention_seconds"]:  # trainings of a set have theirs in the table `trainings`
+        if first["intervention_seconds"]:
             title.append(f"  {_seconds(first['intervention_seconds'])} s", "not bold")
         if first["ceiling"] is not None:
             title.append(f", another seed of it {number(first['ceiling'])}", "not bold")
@@ -104,6 +121,8 @@ def show_leaderboard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
             table.add_row(*map(Text, row["line"]))
         pieces += [table, Text("")]
     key = (
-        f"rank correlations with what was measured; missed: under {MISSED:.0%} of pairs with unrelated queries in order"
+        "rank correlations with what was measured; seconds of all cells, + of the fit; memory at most beyond what was "
+        "held before; parameters: numbers that gradients are taken of, over the base's; missed: under "
+        f"{MISSED:.0%} of pairs with unrelated queries in order"
     )
     return Group(*pieces, Text(key, style="dim"))

@@ -35,6 +35,16 @@ OUTCOME: Columns = {
     ),
     "fallback": (pa.string(), "why a faster engine was passed over; null where none was"),
     "seconds": (pa.float64(), "wall time of this probe's share of its shard"),
+    "memory": (
+        pa.int64(),
+        "bytes that the process held at most while its block was computed, beyond those before; looked at some fifty "
+        "times a second; null where the system does not tell, and in old stores",
+    ),
+    "parameter_share": (
+        pa.float64(),
+        "of an estimate, the numbers that gradients were taken of, over the base's parameters; null of others, and in "
+        "old stores",
+    ),
     "engine_version": (pa.string(), "version of the definition of the numbers"),
 }
 """What happened to a probe, or to a training of a set."""

@@ -172,6 +172,20 @@ OUTCOMES = table(
     **OUTCOME,
 )
 
+STATES = table(
+    "One row for each state that an estimator was fitted to.",
+    state=(ID, "content hash of the arm and of what it was fitted to"),
+    base=(ID, "the base"),
+    estimator=(pa.string(), "the estimator"),
+    recipe=(ID, "the recipe"),
+    seed=(pa.int64(), "the seed"),
+    curation=(ID, "key of the curation"),
+    samples=(pa.int64(), "how many it was fitted to"),
+    bytes=(pa.int64(), "of its tensors, on the disk"),
+    seconds=(pa.float64(), "wall time of the fit; null of old ones"),
+    memory=(pa.int64(), "bytes that the process held at most during the fit, beyond those before; null as in outcomes"),
+)
+
 LAYER_UPDATES = table(
     "One row for each probe and weight matrix: where the update went.",
     base=(ID, "the base"),
@@ -267,6 +281,7 @@ TABLES: dict[str, pa.Schema] = {
     "recipes": RECIPES,
     "influence": INFLUENCE,
     "outcomes": OUTCOMES,
+    "states": STATES,
     "layer_updates": LAYER_UPDATES,
     "restorations": RESTORATIONS,
     "training_sets": TRAINING_SETS,

@@ -12,9 +12,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from einfluence.digests import digest
 from einfluence.errors import InputError
 from einfluence.store.files import Files, bytes_digest, json_bytes, read_json
+from einfluence.store.schema import STATES
 
 FOLDER = "states"
 TENSORS = re.compile(rf"{FOLDER}/([0-9a-f]{{20}})\.([0-9a-f]{{20}})\.safetensors")
@@ -80,6 +83,13 @@ class States:
         if path.name != Path(name).name:
             self._files.delete(name)  # another process's note was first
         return path
+
+    def table(self) -> pa.Table:
+        """A row a state (:data:`einfluence.store.schema.STATES`), by the notes; damaged ones are passed over."""
+        paths = [self._files.get(note) for note in sorted(noted(self._files).values())]
+        notes = {path.stem: read_json(path) for path in paths if path is not None}
+        rows = [{**note.get("about", {}), "state": name, "bytes": note.get("bytes")} for name, note in notes.items()]
+        return pa.Table.from_pylist(rows, STATES)
 
 
 def note_name(state_id: str) -> str:

@@ -72,7 +72,7 @@ class Store:
 
     def connect(self, *, sealed: bool = False) -> duckdb.DuckDBPyConnection:
         """An in-memory DuckDB with one view for each table (:func:`einfluence.store.views.connect`)."""
-        return connect(self.root, self.parts, self._curations, self._scores, sealed=sealed)
+        return connect(self.root, self.parts, self._curations, self._scores, self._states, sealed=sealed)
 
     def influence(self) -> duckdb.DuckDBPyRelation:
         """The influence table as a DuckDB relation, for ``.filter(..)``, ``.arrow()``, ``.df()`` and the like."""

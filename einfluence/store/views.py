@@ -12,6 +12,7 @@ from einfluence.store.curations import Curations
 from einfluence.store.parts import Parts
 from einfluence.store.schema import DEFINED, PARTED, SCORED, TABLES, TRAINING
 from einfluence.store.scores import Scores
+from einfluence.store.states import States
 
 KEYS = {
     "samples": ["sample_id"],
@@ -31,7 +32,7 @@ DERIVED = ("subset_trainings", "memorisation", "unlearning")
 
 
 def connect(
-    root: Path, parts: Parts, curations: Curations, scores: Scores, *, sealed: bool = False
+    root: Path, parts: Parts, curations: Curations, scores: Scores, states: States, *, sealed: bool = False
 ) -> duckdb.DuckDBPyConnection:
     """Opens an in-memory database with the views of :data:`einfluence.store.schema.TABLES` over a store.
 
@@ -40,6 +41,7 @@ def connect(
         parts: Its parts.
         curations: Its curations.
         scores: Its scored tables.
+        states: What estimators were fitted to.
         sealed: Only the store's own files can be reached and no setting can be changed; for SQL written by others.
     """
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
@@ -48,6 +50,7 @@ def connect(
         connection.execute("set allowed_directories = $1", [[str(root)]])
         connection.execute("set enable_external_access = false")
     _create_views(connection, root, parts, curations)
+    connection.from_arrow(states.table()).create_view("states", replace=True)
     scored = scores.paths()
     for name in SCORED:
         _flat(connection, name, [str(scored[name])] if name in scored else [], TABLES[name])

@@ -153,6 +153,24 @@ def estimated(connection: duckdb.DuckDBPyConnection, estimator: str = "dot", wei
     )
 
 
+def longer(connection: duckdb.DuckDBPyConnection) -> None:
+    """Adds the intervention that ``dot`` stands for with other ``steps``, and ``dot`` for that: the same numbers."""
+    first = "select stands_for from recipes where recipe = 'dot'"
+    connection.execute(f"""update recipes set json = '{{"steps": 10}}' where recipe in ({first})""")
+    connection.execute(
+        """insert into recipes by name
+        select recipe || ' long' as recipe, estimator, label, stands_for || ' long' as stands_for,
+            json_merge_patch(json, '{"steps": 99}') as json
+        from recipes where recipe in (select unnest([recipe, stands_for]) from recipes where recipe = 'dot')"""
+    )
+    connection.execute("update recipes set json = '{}' where recipe = 'dot long'")
+    connection.execute(
+        """insert into influence by name
+        select influence.* replace (recipe || ' long' as recipe) from influence
+        where recipe || ' long' in (select recipe from recipes)"""
+    )
+
+
 def tables(connection: duckdb.DuckDBPyConnection, name: str, folder: Path) -> None:
     """Makes the view of one table over what :func:`synthetic` wrote into ``folder``."""
     if (folder / name).exists():

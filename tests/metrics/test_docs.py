@@ -13,7 +13,7 @@ from einfluence.metrics import per_probe, score
 from einfluence.metrics.checking import PRIMARY
 from einfluence.metrics.models import desiderata
 from einfluence.store.schema import DESIDERATA
-from tests.metrics.synthetic import estimated, synthetic
+from tests.metrics.synthetic import estimated, longer, synthetic
 from tests.metrics.trained import every_row
 
 PACKAGE = Path(einfluence.metrics.__file__).parent
@@ -38,6 +38,7 @@ def emitted() -> dict[str, set[str]]:
     connection = duckdb.connect(config={"python_enable_replacements": False})
     synthetic(connection, probes=60, queries=60, seeds=2, arms=2)
     estimated(connection)
+    longer(connection)
     connection.execute("update influence set rank_before = 1, rank_after = 2 where hash(query_id) % 5 = 0")
     found: dict[str, set[str]] = {}
     for table in (per_probe(connection, features=["length"]), per_probe(every_row())):

@@ -17,6 +17,7 @@ from einfluence.report.terminal import show_probe, show_scorecard
 from tests.report.tables import Tables, text_part
 
 SHARES = {"good": 0.1, "poor": 0.9}
+PARAMETERS = {"good": 0.0441, "poor": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +48,14 @@ def store() -> duckdb.DuckDBPyConnection:
         )
         connection.execute(
             "insert into outcomes by name select base, $1 as estimator, $1 as recipe, probe_id, seed, "
-            "'done' as status, 0.25 as seconds from outcomes where recipe = $2 and $1 <> 'tool'",
-            [name, truth],
+            "'done' as status, 0.25 as seconds, 2000000 as memory, $3 as parameter_share "
+            "from outcomes where recipe = $2 and $1 <> 'tool'",
+            [name, truth, PARAMETERS.get(name)],
         )
+    connection.execute(
+        "insert into states by name select base, 'poor' as recipe, 1.5 as seconds, 3000000 as memory, 9 as bytes "
+        "from influence where recipe = 'poor' limit 1"
+    )
     for name, table in scored(connection, draws=100).items():
         connection.execute(f"delete from {name}")
         connection.from_arrow(table).insert_into(name)
@@ -63,8 +69,14 @@ def test_estimates_are_ranked_and_what_they_miss_is_named(store: duckdb.DuckDBPy
     assert found["good"]["spearman"] > 0.6 > found["poor"]["spearman"]
     assert {row["intervention_label"] for row in found.values()} == {"LoRA r8, AdamW, lr 0.003 × 10"}
     assert found["good"]["line"][-1] == "negation (too low, 0% in order)"
-    assert found["tool"]["line"][-3:] == ("–", "–", "nothing")
+    assert found["tool"]["line"][-5:] == ("–", "–", "–", "–", "nothing")
     assert found["good"]["seconds"] == pytest.approx(12 * 0.25)
+
+
+def test_the_leaderboard_says_what_an_estimate_cost(store: duckdb.DuckDBPyConnection) -> None:
+    found = {row["estimator"]: row["line"][8:11] for row in leaderboard(store)}
+    assert found == {"good": ("3", "2 MB", "4.4%"), "poor": ("3 + 1.5", "3 MB", "100%"), "tool": ("–", "–", "–")}
+    assert {row["state_bytes"] for row in leaderboard(store)} == {None, 9}
 
 
 def test_the_terminal_has_a_table_for_each_intervention(store: duckdb.DuckDBPyConnection) -> None:
@@ -91,6 +103,18 @@ def test_the_page_shows_estimates_beside_what_they_stand_for_and_names_the_worst
     arms = set(re.findall(r'class="key shape-[^>]+></span>([^<]+)<', html))
     of_it = {f"{name} for fine-tuned, AdamW" for name in SHARES}
     assert arms == of_it | {"fine-tuned, AdamW", "fine-tuned, SGD", "in the prompt"}  # scores without a unit are no arm
+
+
+def test_fidelity_is_drawn_by_share_of_the_parameters_where_an_estimator_was_tried_on_several(
+    store: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    assert 'data-figure="parameters-text"' not in write_report(store, tmp_path / "one.html", run={}).read_text("utf-8")
+    store.execute("begin")
+    store.execute("update desiderata set estimator = 'good' where recipe = 'poor'")
+    html = write_report(store, tmp_path / "two.html", run={}).read_text("utf-8")
+    store.execute("rollback")
+    figure = html[html.index('data-figure="parameters-text"') :]
+    assert "4.4%, good" in figure[:4000] and "100%, good" in figure[:4000]
 
 
 def test_scores_without_a_unit_are_shown_as_nats_by_no_command(store: duckdb.DuckDBPyConnection) -> None:

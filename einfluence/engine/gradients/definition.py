@@ -27,6 +27,11 @@ class Point:
     model: torch.nn.Module
     trained: Mapping[str, torch.Tensor]
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers gradients are taken of."""
+        return sum(value.numel() for value in self.trained.values())
+
     @classmethod
     def start(cls, base: Base, recipe: Recipe, seed: int) -> Point:
         """The base as a recipe begins to train it.

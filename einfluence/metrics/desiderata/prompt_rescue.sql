@@ -3,8 +3,8 @@ with variants as (
     select * from mart_variants
     where
         desideratum not in (
-            'noise_invariance', 'noise_quality', 'controls', 'layers', 'reliability', 'fidelity', 'relative',
-            'classification', 'memorisation', 'lds', 'mislabelled', 'duplicates', 'proxies', 'artifact'
+            'noise_invariance', 'noise_quality', 'controls', 'layers', 'reliability', 'fidelity', 'fragility',
+            'relative', 'classification', 'memorisation', 'lds', 'mislabelled', 'duplicates', 'proxies', 'artifact'
         )
         and not (desideratum = 'semantic_decay' and level is not null)
 ),

@@ -48,6 +48,7 @@ select
     run,
     measured_run,
     query,
+    count(*) as n,
     case
         when count(*) > 2 and stddev_pop(estimate_place) > 0 and stddev_pop(measured_place) > 0
             then corr(estimate_place, measured_place)

@@ -4,8 +4,8 @@ with scores as (
     select * from mart_scores
     where
         desideratum not in (
-            'gate', 'layers', 'controls', 'prompt_rescue', 'reliability', 'fidelity', 'memorisation', 'lds',
-            'mislabelled', 'duplicates', 'proxies'
+            'gate', 'layers', 'controls', 'prompt_rescue', 'reliability', 'fidelity', 'fragility', 'memorisation',
+            'lds', 'mislabelled', 'duplicates', 'proxies'
         )
         and summary not in ('ratio', 'quotient')
         and probe is not null

@@ -10,12 +10,46 @@ recipes as (select * from recipes),
 
 bases as (select * from bases),
 
-taken as (
+states as (select * from states),
+
+trainings as (select * from trainings),
+
+outcomes as (select * from outcomes),
+
+cells_taken as (
     select
         base,
         recipe,
-        sum(seconds) as seconds
+        sum(seconds) as seconds,
+        max(memory) as memory,
+        max(parameter_share) as parameter_share
     from outcomes
+    group by base, recipe
+),
+
+-- Of an arm within a training set, what its trainings took; that on the whole set counts for every arm.
+trainings_taken as (
+    select
+        trainings.base,
+        own.recipe,
+        sum(trainings.seconds) as seconds
+    from recipes as own
+    inner join trainings on own.trainings = trainings.recipe and own.training_set = trainings.training_set
+    where
+        trainings.kind = 'full'
+        or (own.estimator = 'leave_one_out' and trainings.kind = 'without')
+        or (own.estimator = 'subsets' and trainings.kind = 'subset')
+    group by trainings.base, own.recipe
+),
+
+fits as (
+    select
+        base,
+        recipe,
+        sum(seconds) as seconds,
+        max(memory) as memory,
+        max(bytes) as bytes
+    from states
     group by base, recipe
 ),
 
@@ -64,14 +98,20 @@ select
     intervention.label as intervention_label,
     ceilings.ceiling,
     own_taken.seconds,
-    intervention_taken.seconds as intervention_seconds
+    own_taken.parameter_share,
+    fits.seconds as fit_seconds,
+    fits.bytes as state_bytes,
+    greatest(own_taken.memory, fits.memory) as memory,
+    coalesce(trained.seconds, 0) + coalesce(intervention_taken.seconds, 0) as intervention_seconds
 from fidelity
 inner join recipes as own on fidelity.recipe = own.recipe
 left join bases on fidelity.base = bases.base
 left join recipes as intervention on own.stands_for = intervention.recipe
 left join ceilings on fidelity.base = ceilings.base and own.stands_for = ceilings.recipe
-left join taken as own_taken on fidelity.base = own_taken.base and fidelity.recipe = own_taken.recipe
-left join taken as intervention_taken
+left join cells_taken as own_taken on fidelity.base = own_taken.base and fidelity.recipe = own_taken.recipe
+left join fits on fidelity.base = fits.base and fidelity.recipe = fits.recipe
+left join trainings_taken as trained on fidelity.base = trained.base and own.stands_for = trained.recipe
+left join cells_taken as intervention_taken
     on fidelity.base = intervention_taken.base and own.stands_for = intervention_taken.recipe
 order by
     base_label asc, intervention asc, intervention_label asc, spearman desc nulls last, fidelity.estimator asc,
