@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -43,7 +44,7 @@ def figures(
         look: ``light`` or ``dark`` colours, or ``auto`` (SVG alone): the reader's own choice of the two.
 
     Returns:
-        The files.
+        The files. Those of a second base of texts (or of images) end in ``-base-2``, and so on.
 
     Raises:
         InputError: For a format or a look that there is not.
@@ -56,11 +57,14 @@ def figures(
     theme = THEMES[look]
     drawn: dict[str, charts.Chart] = {}
     with prepared(connection):
+        seen: Counter[str] = Counter()
         for part in parts_of(connection):
+            seen[part.modality] += 1
+            more = f"-base-{seen[part.modality]}" if seen[part.modality] > 1 else ""
             for figures in figures_of(connection, part).values():
-                drawn |= {figure.name: figure.draw(theme, False) for figure in figures}
+                drawn |= {f"{figure.name}{more}": figure.draw(theme, False) for figure in figures}
             for arm, chart in matrices_of(connection, part, theme).items():
-                drawn[f"matrix-{part.modality}-{arm.index}"] = chart
+                drawn[f"matrix-{part.modality}-{arm.index}{more}"] = chart
     return [_write(folder / f"{name}.{format}", chart, theme, format) for name, chart in drawn.items()]
 
 
@@ -75,7 +79,7 @@ def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, l
         "scorecard": [scorecard_figure(lines, few)],
         "slopes": [sections.slopes(connection, few)],
         "rescue": [rescued.figure if rescued else None],
-        "estimates": [predicted.board, predicted.cells] if predicted else [],
+        "estimates": [predicted.board, predicted.shares, predicted.cells] if predicted else [],
         "distance": [sections.distance(connection, few)],
         "noise": [*sections.noise(part, lines)],
         "layers": [figure for _, made in sections.layers(connection, few, lines) for figure in made],

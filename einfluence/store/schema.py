@@ -215,6 +215,20 @@ RESTORATIONS = table(
     engine_version=(pa.string(), "version of the definition of the numbers"),
 )
 
+BASE_CHANGES = table(
+    "One row for each recipe, seed and probe that two bases both have, and pair of them: does the probe do the same?",
+    base=(ID, "one base, as before a tuning"),
+    other_base=(ID, "another, as after it; each pair is there both ways round"),
+    estimator=(pa.string(), "the estimator"),
+    recipe=(ID, "the recipe"),
+    seed=(pa.int64(), "the seed"),
+    probe_id=(ID, "the probe"),
+    queries=(pa.int32(), "how many queries both have, without the probe's own samples"),
+    spearman=(pa.float64(), "rank correlation of the two rows of influence; null where one has no order"),
+    size=(pa.float64(), "mean of |influence| at the base"),
+    other_size=(pa.float64(), "the same at the other"),
+)
+
 _SCORE: dict[str, tuple[Any, str]] = {
     "domain": (pa.string(), "the group compared; 'all' for the whole"),
     "desideratum": (pa.string(), "the property, e.g. negation"),
@@ -293,6 +307,7 @@ TABLES: dict[str, pa.Schema] = {
     "memorisation": MEMORISATION,
     "actions": ACTIONS,
     "unlearning": UNLEARNING,
+    "base_changes": BASE_CHANGES,
     "desiderata": DESIDERATA,
     "matched": MATCHED,
 }

@@ -222,3 +222,17 @@ def test_names_of_weights_lose_what_all_share() -> None:
     names = ["model.layers.mlp.up.weight", "model.layers.attn.q.weight", "model.layers.attn.q.bias"]
     assert list(_short_names(names).values()) == ["mlp.up", "attn.q", "attn.q.bias"]
     assert _short_names(["weight"]) == {"weight": "weight"} and _short_names([]) == {}
+
+
+def test_of_two_bases_of_texts_the_one_with_more_trainings_comes_first_and_both_have_figures(tmp_path: Path) -> None:
+    tables = Tables()
+    text_part(tables, facts=6)
+    connection = tables.connect()
+    connection.execute("insert into bases select * replace (repeat('a', 20) as base, 'small' as label) from bases")
+    for name in ("influence", "outcomes"):
+        one = "recipe = (select min(recipe) from recipes)"
+        connection.execute(f"insert into {name} select * replace (repeat('a', 20) as base) from {name} where {one}")
+    with prepared(connection):
+        assert [part.label for part in parts_of(connection)] == ["embedded:world", "small"]
+    names = {path.stem for path in figures(connection, tmp_path)}
+    assert {"matrix-text-0", "matrix-text-0-base-2"} <= names

@@ -6,6 +6,15 @@ bases as (select * from bases),
 
 recipes as (select * from recipes),
 
+-- What was measured most comes first.
+outcomes as (
+    select
+        base,
+        count(*) as amount
+    from outcomes
+    group by base
+),
+
 named as (
     select
         report_arms.base,
@@ -29,6 +38,9 @@ named as (
     left join recipes as intervention on recipes.stands_for = intervention.recipe
 )
 
-select *
+select named.*
 from named
-order by modality desc, base asc, (estimator = 'finetune') desc, estimator asc, recipe asc
+left join outcomes on named.base = outcomes.base
+order by
+    named.modality desc, outcomes.amount desc nulls last, named.base asc, (named.estimator = 'finetune') desc,
+    named.estimator asc, named.recipe asc
