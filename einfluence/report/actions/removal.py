@@ -102,7 +102,7 @@ def _row(line: dict[str, Any], found: Found) -> tuple[str, ...]:
         number(line["value"], 3),
         interval(line["ci_low"], line["ci_high"], 3) if line["ci_low"] is not None else "–",
         number(line["null_value"], 3),
-        number(line["p_value"], 3),
+        "–" if line["p_value"] is None else number(line["p_value"], 3) if line["p_value"] >= 0.001 else "< 0.001",
         number(predicted["value"], 3) if predicted else "–",
         f"{number(order['value'])} ({order['interval']})" if order else "–",
         str(line["n"]),
@@ -131,7 +131,7 @@ def _marks(line: dict[str, Any], found: Found) -> Rows:
             text = f"{_called(line['kind'])}, {100 * line['level']:g}%, {line['arm'].short}, {what}: {number(value, 3)}"
             text += f" ({interval(low, high, 3)})" if one["ci_low"] is not None else ""
             marks.append({
-                "family": _called(line["kind"]), "x": 100 * line["level"], "arm": line["arm"].short, "what": what,
-                "value": value, "low": low, "high": high, "description": text,
+                "family": _called(line["kind"]), "group": line["kind"].endswith(ALONE), "x": 100 * line["level"],
+                "arm": line["arm"].short, "what": what, "value": value, "low": low, "high": high, "description": text,
             })  # fmt: skip
     return marks

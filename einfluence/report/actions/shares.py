@@ -16,16 +16,13 @@ def shares(rows: Rows, arms: Sequence[Arm], theme: Theme, size: tuple[int, int],
     """One panel a ``family`` of removed samples: nats upwards, the share across.
 
     Args:
-        rows: ``family, x, arm, what (measured, predicted or random), value, low, high, description``.
+        rows: ``family, group, x, arm, what (measured, predicted or random), value, low, high, description``; panels of
+            a group share their vertical axis.
         arms: The arms, in order.
         theme: Colours.
         size: Of one panel.
         columns: Panels in a row.
     """
-    known = [row for row in rows if row["what"] != "predicted"]
-    ends = min(0.0, *(row["low"] for row in known)), max(0.0, *(row["high"] for row in known))
-    room = 0.4 * (ends[1] - ends[0]) or 1.0
-    scale = {"domain": [ends[0] - room, ends[1] + room], "nice": False, "clamp": True}
     colours = [theme.arms[arm.index % len(theme.arms)] for arm in arms]
     names = [arm.short for arm in arms]
     colour = {"field": "arm", "type": "nominal", "scale": {"domain": names, "range": colours}, "legend": None}
@@ -36,6 +33,7 @@ def shares(rows: Rows, arms: Sequence[Arm], theme: Theme, size: tuple[int, int],
         places = sorted({row["x"] for row in mine})
         x: dict[str, Any] = {"field": "x", "type": "quantitative", "title": "% of the set removed"}
         x |= {"axis": {"grid": False, "values": places}, "scale": {"zero": False, "nice": False, "padding": 14}}
+        scale = _scale([row for row in rows if row["group"] == mine[0]["group"]])
         y: dict[str, Any] = {"field": "value", "type": "quantitative", "scale": scale, "axis": {"tickCount": 5}}
         y["title"] = "change of log p, nats" if first else None
         span = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}
@@ -56,13 +54,23 @@ def shares(rows: Rows, arms: Sequence[Arm], theme: Theme, size: tuple[int, int],
                 size=70, opacity=1,
             ),
         ]  # fmt: skip
-        title = {"text": family, "anchor": "start", "color": theme.ink, "fontSize": 13}
+        name, _, rest = family.partition(", ")
+        title = {"text": name, "anchor": "start", "color": theme.ink, "fontSize": 13}
+        title |= {"subtitle": rest, "subtitleColor": theme.muted} if rest else {}
         return {"width": size[0], "height": size[1], "title": title, "layer": layers}
 
     families = list(dict.fromkeys(row["family"] for row in rows))
     panels = [panel(family, index % columns == 0) for index, family in enumerate(families)]
     together = {"scale": {"color": "shared", "shape": "shared"}}
     return {"concat": panels, "columns": columns, "spacing": 26, "resolve": together}
+
+
+def _scale(rows: Rows) -> dict[str, Any]:
+    """One for all panels of a group: what was measured has room in it, predictions may lie beyond."""
+    known = [row for row in rows if row["what"] != "predicted"]
+    low, high = min(0.0, *(row["low"] for row in known)), max(0.0, *(row["high"] for row in known))
+    room = 0.3 * (high - low) or 1.0
+    return {"domain": [low - room, high + room], "nice": False, "clamp": True}
 
 
 def _layer(rows: Rows, encoding: dict[str, Any], kind: str, **mark: Any) -> Chart:
