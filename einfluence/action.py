@@ -58,10 +58,23 @@ class Remove(Model):
         return value
 
 
+class Ignore(Model):
+    """Samples get weights by which held-out queries gain, and the set is trained on with them (Zhao et al. 2020).
+
+    The queries held out are halved by content: weights are learned on one half, and judged by the other.
+    """
+
+    steps: Count = Field(default=10, description="of Adam on the weights; each costs about four trainings")
+    lr: Float = Field(default=0.5, gt=0, description="its learning rate; a weight is sigmoid(w) over the mean of all")
+    draws: Count = Field(default=3, description="how often the same weights are shuffled over the samples")
+    draw: Seed = Field(default=0, description="seed of those draws")
+
+
 class Action(Model):
     """One action: exactly one of the keys."""
 
     remove: Remove | None = None
+    ignore: Ignore | None = None
     unlearn: Unlearn | None = None
 
     @model_validator(mode="after")

@@ -1,12 +1,17 @@
-"""The run in one process: prepare, plan, fit, compute, attribute, act, score. The flow orchestrates the same steps."""
+"""The run in one process: prepare, plan, fit, compute, attribute, learn, act, score.
+
+The flow orchestrates the same steps.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from functools import partial
 from pathlib import Path
 
+from einfluence.actions.learning import learn, learn_all, to_learn
 from einfluence.actions.planning import check_actions, plan_actions
 from einfluence.attribute import attribute
 from einfluence.execute import Executor, execute, fit_all
@@ -56,6 +61,9 @@ def measure(
     left, done = fit_all(todo, partial(fit, session=session))
     done += execute(left, executor, Processes(1, device))
     done += [attribute(cells) for cells in todo.attributions]
+    done += learn_all(
+        to_learn(spec, prepared, store), partial(learn, session=session), logging.getLogger(__name__).error
+    )
     acts = plan_actions(spec, prepared, store)
     done += execute(acts, executor, Processes(1, device))
     return finish_run(spec, store, run, todo + acts, done, report=report)
@@ -85,7 +93,7 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     untouched = last.get("log") == store.log.state().version and not last["failed"] and store.whole
     todo = Plan(last["wanted"], last["wanted"], ()) if untouched else plan(spec, prepared, store)
     todo += Plan(0, 0, ()) if untouched or not todo.empty else plan_actions(spec, prepared, store)
-    if not todo.empty:
+    if not todo.empty or (not untouched and to_learn(spec, prepared, store)):
         return None
     seconds = round(time.perf_counter() - begun, 2)
     return Result(todo.wanted, todo.present, 0, 0, seconds, store.url, str(store.root / "report.html"))

@@ -9,6 +9,7 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from einfluence.actions.learning import learn_all, to_learn
 from einfluence.compute import Done
 from einfluence.execute import Watch, fit_all
 from einfluence.plan import Plan
@@ -20,7 +21,7 @@ from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
 from tasks import progress
 from tasks.runners import measure_shards
-from tasks.steps import act, attribute, curate, fit, plan, score
+from tasks.steps import act, attribute, curate, fit, learn, plan, score
 
 
 @flow(name="measure", flow_run_name="measure {spec_file}", persist_result=False)
@@ -60,6 +61,8 @@ def _measure(spec_file: str, store: str, runner: str, workers: int, device: str)
     done += compute(left)
     done += [attribute(cells) for cells in todo.attributions]
     if any(part.actions for part in spec.parts):
+        lessons = to_learn(spec, prepared, Store(store))
+        done += learn_all(lessons, partial(learn, session=session), get_run_logger().error)
         acts = act(spec, prepared, store)
         done += compute(acts)
         todo += acts

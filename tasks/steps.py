@@ -10,6 +10,8 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from einfluence.actions.learning import ToLearn
+from einfluence.actions.learning import learn as learn_state
 from einfluence.actions.planning import check_actions, plan_actions
 from einfluence.attribute import attribute as attribute_trainings
 from einfluence.compute import Done
@@ -69,6 +71,12 @@ def attribute(cells: Attribution) -> Done:
     for probe, reason in done.failed.items():
         get_run_logger().warning("probe %s failed: %s", probe, reason)
     return done
+
+
+@task(name="learn", task_run_name="{missing.label}", **OURS)
+def learn(missing: ToLearn, session: Session) -> None:
+    """Learns what an action needs before it can name its trainings, once, and keeps it."""
+    learn_state(missing, session)
 
 
 @task(name="act", task_run_name="act", **OURS)

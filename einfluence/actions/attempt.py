@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from einfluence.arms import Arm, OfASet
 from einfluence.prepare import Prepared
+from einfluence.session import Session
 from einfluence.spec import Spec
 from einfluence.store.store import ArmKey, Store
 from einfluence.training_set import FULL, Members, Variant
@@ -86,4 +87,16 @@ class Acting(Protocol):
 
     def expected(self, action: Any, scene: Scene) -> Sequence[Variant]:
         """Trainings like those that it makes and no arm does, as many and as long; for a forecast, without cells."""
+        ...
+
+
+class Learning(Acting, Protocol):
+    """The module of an action that has to learn something before it can name its trainings: a state of the store."""
+
+    def state_id(self, action: Any, scene: Scene) -> str:
+        """Content hash of all that the state depends on."""
+        ...
+
+    def learn(self, action: Any, scene: Scene, session: Session) -> None:
+        """Learns it, and adds it to the store."""
         ...

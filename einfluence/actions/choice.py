@@ -12,7 +12,7 @@ import numpy as np
 from einfluence.action import Order
 from einfluence.actions.attempt import Scene
 from einfluence.errors import InputError, first_line
-from einfluence.store.curations import set_queries
+from einfluence.store.curations import set_members, set_queries
 from einfluence.store.store import ArmKey
 from einfluence.training_set import Members, shuffled
 
@@ -45,6 +45,20 @@ def chosen_on(members: Members, folder: Path) -> tuple[str, ...]:
 def judged_by(members: Members, folder: Path) -> tuple[str, ...]:
     """The other half, that what an action did is read off."""
     return tuple(query for query in held_out(members, folder) if query[-1] >= "8")
+
+
+def check_halves(where: str, folder: Path) -> None:
+    """Raises InputError where a half has no query.
+
+    Args:
+        where: The action, for messages.
+        folder: Of the curation.
+    """
+    members = set_members(folder)
+    if not chosen_on(members, folder) or not judged_by(members, folder):
+        fix = "name more queries in `held_out`"
+        found = f"{len(held_out(members, folder))} queries that are not in the set"
+        raise InputError(where, found, "enough for two halves: one to choose on, one to judge by", fix)
 
 
 def drawn_queries(count: int, draw: int, members: Members, folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from einfluence.action import Remove
 from einfluence.actions.attempt import Attempt, Scene
-from einfluence.actions.choice import by_arm, by_query, chosen_on, drawn_queries, held_out, in_order, judged_by
+from einfluence.actions.choice import by_arm, by_query, check_halves, chosen_on, drawn_queries, in_order, judged_by
 from einfluence.errors import InputError
 from einfluence.prepare import Prepared
 from einfluence.spec import Spec
@@ -25,11 +25,8 @@ ELSEWHERE = ", chosen at another seed"
 def check(action: Remove, item: Prepared, spec: Spec, folder: Path) -> None:
     """See :class:`einfluence.actions.attempt.Acting`."""
     where, members = f"parts.{item.part.name}.actions.remove", set_members(folder)
-    choosing, judging = chosen_on(members, folder), judged_by(members, folder)
-    if not choosing or not judging:
-        fix = "name more queries in `held_out`"
-        found = f"{len(held_out(members, folder))} queries that are not in the set"
-        raise InputError(where, found, "enough for two halves: one to choose on, one to judge by", fix)
+    check_halves(where, folder)
+    judging = judged_by(members, folder)
     if len(members.units) < 2:
         raise InputError(where, "a set of one sample or group", "at least two, of which one is left")
     if action.decisions is not None and action.decisions > len(judging):

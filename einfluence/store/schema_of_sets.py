@@ -110,8 +110,8 @@ ACTIONS = table(
     kind=(pa.string(), "remove, ignore or unlearn"),
     method=(
         pa.string(),
-        "how: of remove lowest, highest, nearest zero or random; of unlearn the method with what differs from its "
-        "defaults, and whether it is refined",
+        "how: of remove lowest, highest, nearest zero or random; of ignore learned or shuffled; of unlearn the method "
+        "with what differs from its defaults, and whether it is refined",
     ),
     training=(ID, "the training"),
     reference=(ID, "the training that it is compared with"),

@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from einfluence import arms
 from flows.measure import measure
 from flows.server import a_server
+from tests import test_ignoring as ignoring
 from tests import test_training_sets as training_sets
 from tests.test_arms import CENTRED_DOT, study
 
@@ -34,6 +35,10 @@ def test_what_an_estimator_fits_and_what_trainings_of_a_set_say_are_steps_of_the
         assert measure(str(spec), str(tmp_path / "store")).computed == 16
         within = training_sets.study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {SGD}}}")
         assert measure(str(within), str(tmp_path / "store")).computed == (5 + 4) * 5
+        for name, text in ignoring.MORE.items():
+            monkeypatch.setitem(training_sets.TEXTS, name, text)
+        acting = ignoring.study(tmp_path, gpt2_folder, "{ignore: {steps: 1, draws: 1}}")
+        assert measure(str(acting), str(tmp_path / "store")).computed == (5 + 4 + 2) * 9
         with get_client(sync_client=True) as client:
             runs = sorted(client.read_task_runs(), key=lambda run: run.expected_start_time)
     arms._union.cache_clear()
@@ -41,5 +46,8 @@ def test_what_an_estimator_fits_and_what_trainings_of_a_set_say_are_steps_of_the
         "curate main", "plan missing cells", "fit", "4 probes x 4 queries", "score and report",
         "curate main", "plan missing cells", "5 trainings x 5 queries",
         "attribute leave_one_out full, SGD, lr 0.1 seed 0", "score and report",
+        "curate main", "plan missing cells", "5 trainings x 9 queries",
+        "attribute leave_one_out full, SGD, float64, lr 0.3 seed 0", "learn", "act", "2 trainings x 9 queries",
+        "score and report",
     ]  # fmt: skip
     assert all(run.state is not None and run.state.is_completed() for run in runs)

@@ -129,7 +129,7 @@ def _add(
 def remove(
     store: duckdb.DuckDBPyConnection, members: Sequence[str], gone: str, said: Scores, **about: Any
 ) -> None:  # fmt: skip
-    """Adds the training without some of the samples, and the action that made it.
+    """Adds the training without some of the samples, and the action that made it; any other training will do as well.
 
     Args:
         store: From :func:`trained_store`, with a training on all.
@@ -206,8 +206,8 @@ def every_row() -> duckdb.DuckDBPyConnection:
     }
     cells = {(probe, query): float(draw.normal()) for probe in members for query in queries}
     samples: dict[str, dict[str, Any]] = {name: {"label": place % 2} for place, name in enumerate(queries)}
-    samples["a"]["noise"] = "label_flip"
-    full = dict(zip(queries, (3 * draw.normal(size=10)).tolist(), strict=True))
+    samples |= {"a": {**samples["a"], "noise": "label_flip"}, "q1": {}}
+    full = {**dict(zip(queries, (3 * draw.normal(size=10)).tolist(), strict=True)), "q1": -1.0}
     store = trained_store(
         members, full=full, watched={1: full}, subsets=subsets,
         cells={"leave_one_out": cells, "subsets": cells, **{f"data_value {fifth}!": cells for fifth in range(1, 6)}},
@@ -218,4 +218,7 @@ def every_row() -> duckdb.DuckDBPyConnection:
         remove(store, members, gone, {query: float(draw.normal()) for query in queries}, share=0.25, **about)
     some = [{query: float(draw.normal()) for query in queries} for _ in range(3)]
     unlearn(store, members, "ef", *some, method="fine_tune", about="forget.txt", cost=0.25)
+    for gone, method in (("bd", "learned"), ("bh", "shuffled")):
+        said = {query: float(draw.normal()) for query in full}
+        remove(store, members, gone, said, kind="ignore", method=method, json='{"steps": 10, "lr": 0.5}')
     return store

@@ -1,0 +1,86 @@
+"""What actions have to learn before they can name their trainings, and the store lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from einfluence.action import Action
+from einfluence.actions.attempt import Learning, Scene
+from einfluence.actions.planning import acting, scenes
+from einfluence.compute import Done
+from einfluence.errors import InputError, first_line
+from einfluence.prepare import Prepared
+from einfluence.session import Session
+from einfluence.spec import Spec
+from einfluence.store.store import Store
+
+
+@dataclass(frozen=True)
+class ToLearn:
+    """A state that is missing: of one action, for one way of training with one seed."""
+
+    scene: Scene
+    action: Action
+
+    @property
+    def label(self) -> str:
+        """What is learned, for run names and logs."""
+        scene = self.scene
+        return f"{scene.item.base.label} {self.action.kind} {scene.trained.label} seed {scene.key.seed}: learn"
+
+
+def to_learn(spec: Spec, prepared: Sequence[Prepared], store: Store) -> list[ToLearn]:
+    """The states that the actions of a spec want and the store lacks, each once."""
+    found: dict[str, ToLearn] = {}
+    for item in prepared:
+        learning = [action for action in item.part.actions if hasattr(acting(action), "learn")]
+        for scene in scenes(spec, item, store) if learning else ():
+            for action in learning:
+                state = cast("Learning", acting(action)).state_id(getattr(action, action.kind), scene)
+                if store.state(state) is None:
+                    found.setdefault(state, ToLearn(scene, action))
+    return list(found.values())
+
+
+def learn(missing: ToLearn, session: Session) -> None:
+    """Learns one, and keeps it.
+
+    Raises:
+        InputError: When base, recipe or a sample does not fit, or the store cannot be written.
+        RuntimeError: When it fails otherwise; says which, and of what.
+    """
+    action = missing.action
+    try:
+        cast("Learning", acting(action)).learn(getattr(action, action.kind), missing.scene, session)
+    except InputError:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{missing.label} failed: {first_line(error)}") from error
+
+
+def learn_all(todo: Sequence[ToLearn], act: Callable[[ToLearn], None], failed: Callable[[str], None]) -> list[Done]:
+    """Learns what is missing; an action whose state cannot be learned names no training, and the run goes on.
+
+    Args:
+        todo: The states.
+        act: Learns one (:func:`learn`).
+        failed: Called with a line for each that failed.
+
+    Returns:
+        What failed.
+
+    Raises:
+        InputError: As :func:`learn`.
+    """
+    done: list[Done] = []
+    for missing in todo:
+        try:
+            act(missing)
+        except InputError:
+            raise
+        except Exception as error:
+            failed(str(error))
+            done.append(Done(0, {missing.label: str(error)}))
+    return done
