@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from einfluence.report.figure import number, short
+from einfluence.report.learning import learning
 from einfluence.report.query import Arm, Part, Rows, rows
 from einfluence.report.suspects import REASONS
 
@@ -15,9 +16,10 @@ WANTED = ("lds", "mislabelled", "memorisation", "duplicates", "proxies", "pre_me
 
 
 def taught(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> dict[str, Any] | None:
-    """What the page says of a part's training sets: ``sets`` in sentences, ``lines`` of the scorecard, ``suspects``.
+    """What the page says of a part's training sets.
 
-    None where the part was not trained on any.
+    ``sets`` in sentences, learning ``curves``, ``lines`` of the scorecard, ``suspects``; None where the part was not
+    trained on any.
 
     Args:
         connection: Has the store's views.
@@ -30,7 +32,12 @@ def taught(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> di
         return None
     mine = [line for line in lines if line["desideratum"] in WANTED and line["value"] is not None]
     mine.sort(key=lambda line: (WANTED.index(line["desideratum"]), line["variant"], line["arm"].index))
-    return {"sets": [_sentence(row) for row in sets], "lines": mine, "suspects": _suspects(connection, part)}
+    return {
+        "sets": [_sentence(row) for row in sets],
+        "curves": learning(connection, part),
+        "lines": mine,
+        "suspects": _suspects(connection, part),
+    }
 
 
 def _sentence(row: dict[str, Any]) -> str:
