@@ -7,24 +7,22 @@ written as (
 ),
 
 ordered as (
-    select *
-    from
-        (
-            values
-            ('full', 1), ('subset', 2), ('watched', 3), ('without', 4), ('removed', 5), ('reweighted', 6),
-            ('unlearned', 7)
-        ) as kinds (kind, place)
+    select
+        *,
+        list_position(
+            ['full', 'subset', 'watched', 'without', 'removed', 'reweighted', 'unlearned'], kind
+        ) as place
+    from written
 ),
 
 final as (
     select
-        written.training,
-        written.training_set,
-        written.kind,
-        written.about
-    from written
-    left join ordered using (kind)
-    qualify row_number() over (partition by written.training order by ordered.place, written.about) = 1
+        training,
+        training_set,
+        kind,
+        about
+    from ordered
+    qualify row_number() over (partition by training order by place, about) = 1
 )
 
 select * from final
