@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from einfluence.curate.sources.conll import BROKEN, SCHEME, spans
@@ -36,6 +36,7 @@ def sentences(draw: st.DrawFn) -> tuple[int, list[Mention]]:
     return place + draw(st.integers(0, 2)), found
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a machine with other work
 @given(sentences(), st.sampled_from(["IOB1", "IOB2", "BIOES", "BILOU", "BMES"]))
 def test_every_scheme_gives_the_mentions_it_was_written_from(made: tuple[int, list[Mention]], scheme: str) -> None:
     length, mentions = made

@@ -37,6 +37,7 @@ ADAPTERS: dict[str, Any] = {"lora": {"kind": "lora", "r": 2}, "full": "full", "l
 def recipe_of(adapter: Any, optimizer: str, dtype: str = "float64") -> Recipe:
     given = OPTIMIZERS[optimizer]
     bolder = {"lr": 0.3} if adapter == ADAPTERS["lora"] and optimizer == "sgd" else {}
+    bolder |= {"lr": 0.02} if adapter == "last" and optimizer != "sgd" else {}
     return Recipe.model_validate({"adapter": adapter, **given, **bolder, "steps": 2, "dtype": dtype})
 
 
