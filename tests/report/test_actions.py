@@ -82,6 +82,21 @@ def test_an_unlearning_is_shown_by_the_gap_that_it_closed_and_what_it_cost(tmp_p
     assert "not privacy" in section
 
 
+def test_learned_weights_are_shown_by_what_they_gained_and_the_samples_that_they_leave_out(tmp_path: Path) -> None:
+    full = dict.fromkeys([*MEMBERS, *QUERIES, *(f"q{digit}" for digit in range(8))], -2.0)
+    store = trained_store(MEMBERS, full=full, cells={"leave_one_out": {("a", query): 1.0 for query in full}})
+    for method, gone, gain in (("learned", "c", 0.5), ("shuffled", "d", -0.25)):
+        about = {"kind": "ignore", "method": method, "json": '{"steps": 3, "lr": 1.0}'}
+        remove(store, MEMBERS, gone, {query: value + gain for query, value in full.items()}, **about)
+    section = written(store, tmp_path).partition('<section id="actions"')[2].partition("</section>")[0]
+    told = re.findall(r'<p class="told">(.*?)</p>', section)
+    assert told[0].startswith("With learned weights a held-out query of the other half gained 0.500 nats on average")
+    assert told[0].endswith("with shuffled ones it changed by −0.250.")
+    assert "the half that they were learned on gained 0.500" in told[1]
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
+    assert [row[:2] for row in rows if row][:2] == [["0.00", "c"], ["1.00", "a"]]
+
+
 def test_a_page_without_actions_has_no_such_section(tmp_path: Path) -> None:
     cells = {(probe, query): 1.0 for probe in MEMBERS for query in QUERIES}
     store = trained_store(MEMBERS, full=dict.fromkeys(QUERIES, -2.0), cells={"leave_one_out": cells})

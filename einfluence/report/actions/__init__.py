@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import duckdb
 
+from einfluence.report.actions.ignoring import ignoring
 from einfluence.report.actions.removal import removal
 from einfluence.report.actions.section import Section
 from einfluence.report.actions.unlearning import unlearning
 from einfluence.report.query import Part, Rows
 
-KINDS = (removal, unlearning)
+KINDS = (removal, ignoring, unlearning)
 """What makes the sub-section of a kind of action, in the order of the page."""
 
 
