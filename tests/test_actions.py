@@ -59,7 +59,10 @@ def test_the_most_harmful_sample_is_removed_and_a_drawn_one_beside_it(gpt2_folde
     mine = "{remove: {by: mine.sql, order: lowest, shares: 0.25, draws: 2}}"
     spec = study(tmp_path, gpt2_folder, "{remove: {by: leave_one_out, order: lowest, shares: 0.25, draws: 2}}, " + mine)
     store = tmp_path / "store"
-    einfluence.measure(spec, store, report=False)
+    first = einfluence.measure(spec, store, report=False)
+    assert (first.present, first.computed) == (0, first.wanted)
+    again = einfluence.measure(spec, store, report=False)
+    assert (again.present, again.computed) == (again.wanted, 0)
     harm = dict(
         rows(
             store,

@@ -99,21 +99,30 @@ def plan_actions(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan
     Raises:
         InputError: When an action cannot be done with the cells that there are.
     """
-    wanted, jobs = 0, list[Job]()
+    wanted, jobs, seen = 0, list[Job](), set[tuple[ArmKey, str]]()
     for acted in acting_on(spec, prepared, store):
         scene, item = acted.scene, acted.scene.item
         store.add_definitions({"actions": acted.rows()})
         queries = dict.fromkeys(acted.variants, set_queries(scene.folder))
-        known = {name for job in jobs if job.key == scene.key for name in job.probe_ids}
-        variants = {name: variant for name, variant in acted.variants.items() if name not in known}
-        wanted += sum(len(queries[name]) for name in variants)
+        variants = {name: each for name, each in acted.variants.items() if (scene.key, name) not in seen}
+        seen |= {(scene.key, name) for name in variants}
+        blocks = lacking(scene.key, item.schedule, variants, queries, store, spec.shard or BLOCK)
+        lack = {name for block in blocks for name in block.probe_ids}
+        counted = _of_arms(scene) - lack  # by the plan of the arms
+        wanted += sum(len(queries[name]) for name in variants if name not in counted)
         about = (store.url, item.measured, item.curation, scene.trained, scene.key)
-        jobs += [
-            Job(*about, (block,), byte_count(spec.keep_deltas), item.part.trust_remote_code)
-            for block in lacking(scene.key, item.schedule, variants, queries, store, spec.shard or BLOCK)
-        ]
+        keep, remote = byte_count(spec.keep_deltas), item.part.trust_remote_code
+        jobs += [Job(*about, (block,), keep, remote) for block in blocks]
     missing = sum(job.cells for job in jobs)
     return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
+
+
+def _of_arms(scene: Scene) -> set[str]:
+    """The trainings that arms compare, by id."""
+    set_id, probes = scene.members.set_id(scene.item.schedule), list(scene.members.probes)
+    arms = [(arm, key) for arm, key in scene.arms if arm.made_by.within]
+    each = (arm.made_by.implementation.variants(arm, scene.members, key.seed, probes) for arm, key in arms)
+    return {variant.training_id(set_id) for some in each for variant in some}
 
 
 def acting_on(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Iterator[Acted]:
