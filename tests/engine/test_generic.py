@@ -13,7 +13,6 @@ from einfluence import engine
 from einfluence.engine import definition
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.generic import GenericEngine
-from einfluence.engine.generic_scoring import QueryScorer
 from einfluence.engine.measurement import TextItem
 from einfluence.engine.schedule import probe_training
 from einfluence.engine.select import choose
@@ -143,30 +142,6 @@ def test_large_pictures_are_read_a_few_at_a_time_and_say_the_same(monkeypatch: p
     few = GenericEngine(base, recipe, 0)
     np.testing.assert_allclose(influences(ask(few, [items[:1], items[1:3]], items)), truth, rtol=1e-9)
     assert few.sizes.train == 1 and 1 <= few.sizes.score <= 4
-
-
-@pytest.mark.parametrize("name", ["gpt2", "llama-tied"])
-def test_merged_adapters_say_what_adapters_beside_their_weights_say(name: str) -> None:
-    base, items, recipe = text_base(name), texts(2, 6), recipe_of(ADAPTERS["lora"], "adam")
-    merged, beside = (GenericEngine(base, recipe, 1, Sizes(score=40)) for _ in range(2))
-    assert merged.merges
-    beside._merging.possible = False
-    probes = [[item] for item in items[:3]]
-    weights = {name: value.clone() for name, value in merged.model.state_dict().items() if "lora" not in name}
-    found = influences(ask(merged, probes, items))
-    np.testing.assert_allclose(found, influences(ask(beside, probes, items)), rtol=1e-9, atol=1e-12)
-    assert abs(found).max() > 1e-3
-    assert all(torch.equal(merged.model.state_dict()[name], value) for name, value in weights.items())
-
-
-def test_large_blocks_alone_are_merged_and_adapters_held_in_half_are_not() -> None:
-    base, items = text_base("gpt2"), texts(2, 6)
-    fast = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=40))
-    assert True in {block.merged for block in QueryScorer(fast, items, 4).blocks}
-    few = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=4000))
-    assert {block.merged for block in QueryScorer(few, items, 4).blocks} == {False}
-    assert not GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam", "bfloat16"), 1).merges
-    assert not GenericEngine(base, recipe_of("full", "adam"), 1).merges
 
 
 class LooksIntoItsInput(nn.Module):
