@@ -181,7 +181,7 @@ def test_sizes(text: str, count: int) -> None:
         (WHOLE + "arms:\n  - recipe: {lrr: 1}\n", "Did you mean `lr`?"),
         (WHOLE + "arms:\n  - recipe: {Steps: 1}\n", "Did you mean `steps`?"),
         (WHOLE + "lr: 0.1\n", "found the unknown key `lr`; expected one of name, base,"),
-        (WHOLE + "lr: 0.1\n", "`lr` stands under `recipe`"),
+        (WHOLE + "lr: 0.1\n", "under `recipe`"),
         (WHOLE + "arms:\n  - recipe: {shard: 3}\n", "`shard` stands at the top"),
         (WHOLE + "folder: /tmp\n", "unknown key `folder`"),
         ("parts:\n  a: {base: x, facts: world}\nfolder: /tmp\n", ":3 folder: found the unknown key"),

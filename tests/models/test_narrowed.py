@@ -91,7 +91,7 @@ def test_no_number_of_a_study_changes(
                 connection.execute(query).fetchall()
                 for query in (
                     "from influence order by all",
-                    "select * exclude seconds from outcomes order by all",
+                    "select * exclude (seconds, memory) from outcomes order by all",
                     "from layer_updates order by all",
                     "from restorations order by all",
                 )
