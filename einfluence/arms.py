@@ -58,6 +58,11 @@ class Arm(Model):
         return self.made_by.within
 
     @property
+    def intervention(self) -> Arm:
+        """What its numbers are about: itself, or of an estimate what it predicts."""
+        return self
+
+    @property
     def draws(self) -> bool:
         """Whether a seed changes anything, the order of a training set left aside."""
         return self.recipe.draws
@@ -159,8 +164,8 @@ class OfASet(Arm):
 
     @classmethod
     def of(cls, arm: Arm) -> OfASet:
-        """The trainings that an arm compares: as its recipe trains, whatever is then made of it."""
-        return cls(recipe=arm.recipe.only(Tuning))
+        """The trainings that an arm compares, or predicts: as that recipe trains, whatever is then made of it."""
+        return cls(recipe=arm.intervention.recipe.only(Tuning))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from einfluence import engine
-from einfluence.actions.planning import acting, check_actions, scenes
+from einfluence.actions.planning import acted, acting, check_actions, scenes
 from einfluence.arms import Arm, FineTune, OfASet
 from einfluence.engine.structure import layer_of
 from einfluence.estimators.finetune import encode_probe
@@ -155,14 +155,11 @@ def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: 
     for scene in scenes(spec, item, home):
         set_id, named = scene.members.set_id(item.schedule), dict[str, Variant]()
         for action in item.part.actions:
-            about = getattr(action, action.kind)
             if done:
-                made = acting(action).attempts(about, scene)
-                each = [variant for one in made for variant in (one.reference, one.variant)]
-                named |= {variant.training_id(set_id): variant for variant in each}
+                named |= acted(action, scene).variants
             else:  # at most so many: which trainings of one action are the same follows from cells
                 times = Counter[str]()
-                for variant in acting(action).expected(about, scene):
+                for variant in acting(action).expected(getattr(action, action.kind), scene):
                     name = variant.training_id(set_id)
                     named[f"{name} {times[name]}" if times[name] else name] = variant
                     times[name] += 1

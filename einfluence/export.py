@@ -15,7 +15,7 @@ from einfluence.session import Session
 from einfluence.spec import Part, Spec, TrainedBase
 from einfluence.store.store import ArmKey, Store
 from einfluence.training_set import FULL, Variant
-from einfluence.unlearning import Method, steps_of
+from einfluence.unlearning import Method, rest_of, steps_of
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,8 @@ def unlearn(
         InputError: As :func:`export` and :func:`einfluence.actions.unlearn.forget_set` do.
     """
     training, base = _training(spec, out, part, arm, seed, session)
-    n = len(training.samples)
     places = forget_set(forget, [sample.name for sample in training.samples.values()])
-    rest = [place for place in range(n) if place not in set(places)]
+    rest = rest_of(places, len(training.samples))
     steps = steps_of(method, places, rest, training.schedule.batch_size, training.seed, 0)
     variant = Variant("unlearned", more=steps)
     written = _written(training, base, variant, out, session, store, merged)

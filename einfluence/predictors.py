@@ -80,6 +80,11 @@ class Estimate(Arm):
         return self.stands_for
 
     @property
+    def intervention(self) -> Arm:
+        """What it predicts."""
+        return self.of
+
+    @property
     def recipe_id(self) -> str:
         """Content hash of the estimator, of what in the recipe can change a number, and of the intervention."""
         of = self.stands_for.recipe_id if isinstance(self.stands_for, Arm) else self.stands_for

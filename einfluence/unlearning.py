@@ -136,6 +136,12 @@ def steps_of(
     return tuple(found)
 
 
+def rest_of(forget: Sequence[int], n: int) -> tuple[int, ...]:
+    """The positions of a set of n samples that are not in a forget set."""
+    gone = set(forget)
+    return tuple(place for place in range(n) if place not in gone)
+
+
 def thirds(ranked: Sequence[T]) -> list[Sequence[T]]:
     """Three parts of about one size, in order."""
     ends = [round(len(ranked) * part / 3) for part in range(4)]

@@ -44,6 +44,10 @@ class Scene:
         """The part's actions, for messages."""
         return f"parts.{self.item.part.name}.actions"
 
+    def arms_of(self, estimator: str | None) -> list[ArmKey]:
+        """The keys of an estimator's arms."""
+        return [key for arm, key in self.arms if arm.estimator == estimator]
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -12,6 +12,7 @@ import numpy as np
 from einfluence.action import Order
 from einfluence.actions.attempt import Scene
 from einfluence.errors import InputError, first_line
+from einfluence.prepare import Prepared
 from einfluence.store.curations import set_members, set_queries
 from einfluence.store.store import ArmKey
 from einfluence.training_set import Members, shuffled
@@ -59,6 +60,20 @@ def check_halves(where: str, folder: Path) -> None:
         fix = "name more queries in `held_out`"
         found = f"{len(held_out(members, folder))} queries that are not in the set"
         raise InputError(where, found, "enough for two halves: one to choose on, one to judge by", fix)
+
+
+def check_estimator(where: str, by: str, item: Prepared, also: str = "") -> None:
+    """Raises InputError where no arm about the part's set is of an estimator.
+
+    Args:
+        where: The key, for messages.
+        by: The estimator.
+        item: The part.
+        also: What else may be named, for messages.
+    """
+    known = dict.fromkeys(arm.estimator for arm in item.arms if arm.in_a_set)
+    if by not in known:
+        raise InputError(where, repr(by), f"one of {', '.join(known)}{also}")
 
 
 def drawn_queries(count: int, draw: int, members: Members, folder: Path) -> list[str]:
@@ -109,7 +124,8 @@ def by_query(file: str, scene: Scene) -> Scored:
     if len(scores) < len(rows):
         raise InputError(str(path), f"{len(rows)} rows for {len(scores)} samples", "one row a sample")
     ids = scene.members.sample_ids
-    strange = next((sample for sample in scores if sample not in set(ids)), None)
+    own = set(ids)
+    strange = next((sample for sample in scores if sample not in own), None)
     if strange is not None:
         raise InputError(
             str(path), f"the sample_id {strange!r}, which is not in the set", "samples of the training set"

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from einfluence.action import Remove
 from einfluence.actions.attempt import Scene
-from einfluence.actions.choice import by_arm, by_query, chosen_on
+from einfluence.actions.choice import Scored
 from einfluence.actions.planning import scenes
-from einfluence.actions.remove import attempts
+from einfluence.actions.remove import by_scores, scored
 from einfluence.curate.rows.table import place_of
 from einfluence.curate.rows.without import FORMATS, check_writable, number_of, write_without
 from einfluence.errors import InputError
@@ -68,12 +68,14 @@ class _Choice:
         scene: The way of training.
         action: The spec's action.
         arm: The arm that chose; None where a user's query did.
+        scored: What it chose by.
         left_out: Positions of the samples in the set.
     """
 
     scene: Scene
     action: Remove
     arm: ArmKey | None
+    scored: Scored
     left_out: tuple[int, ...]
 
 
@@ -171,12 +173,12 @@ def _scene(item: Prepared, spec: Spec, action: Remove, store: Store, seed: int |
     fitting = [
         scene
         for scene in scenes(spec, item, store)
-        if seed in (None, scene.key.seed) and (of_a_file or any(arm.estimator == action.by for arm, _ in scene.arms))
+        if seed in (None, scene.key.seed) and (of_a_file or scene.arms_of(action.by))
     ]
     if not fitting:
         raise InputError("--seed", f"{seed}", f"one of {', '.join(map(str, item.part.seeds))}")
     first = [scene for scene in fitting if scene.key.seed == fitting[0].key.seed]
-    arms = [arm for scene in first for arm, _ in scene.arms if arm.estimator == action.by]
+    arms = [key for scene in first for key in scene.arms_of(action.by)]
     if len(first) > 1 or len(arms) > 1:
         found = f"{max(len(first), len(arms))} ways in which the part's arms train or choose"
         raise InputError(f"parts.{item.part.name}.arms", found, f"one arm `{action.by}`", "give the others a part")
@@ -186,17 +188,18 @@ def _scene(item: Prepared, spec: Spec, action: Remove, store: Store, seed: int |
 def _choice(scene: Scene, action: Remove, share: float, store: Store) -> _Choice:
     """What the action left out, if that was trained."""
     set_id = scene.members.set_id(scene.item.schedule)
-    arm = next((key for arm, key in scene.arms if arm.estimator == action.by), None)
-    only = action.model_copy(update={"order": ("lowest",), "shares": (share,), "draws": 1})
+    arm = next(iter(scene.arms_of(action.by)), None)
+    only = action.model_copy(update={"order": ("lowest",), "shares": (share,)})
+    about = {"base": scene.key.base, "recipe": scene.key.recipe, "seed": scene.key.seed}
     with store.connect() as connection:
-        about = {"base": scene.key.base, "recipe": scene.key.recipe, "seed": scene.key.seed}
-        if not connection.execute(DONE, about).fetchall():
-            raise _not_run(scene.item.part, store)
-        [attempt] = [one for one in attempts(only, scene) if one.method == "lowest"]
-        training = attempt.variant.training_id(set_id)
-        if (training,) not in connection.execute(DONE, about).fetchall():
-            raise _not_run(scene.item.part, store)
-    return _Choice(scene, action, arm, attempt.variant.left_out)
+        done = {training for (training,) in connection.execute(DONE, about).fetchall()}
+    if not done:
+        raise _not_run(scene.item.part, store)
+    scores = scored(only, scene, arm)
+    [attempt] = by_scores(only, scene, arm, scores)
+    if attempt.variant.training_id(set_id) not in done:
+        raise _not_run(scene.item.part, store)
+    return _Choice(scene, action, arm, scores, attempt.variant.left_out)
 
 
 def _samples(choice: _Choice) -> list[tuple[int, Sample]]:
@@ -207,13 +210,9 @@ def _samples(choice: _Choice) -> list[tuple[int, Sample]]:
 
 
 def _write_reasons(path: Path, choice: _Choice, gone: Sequence[tuple[int, Sample]], by: str) -> None:
-    scene = choice.scene
-    if choice.arm is None:
-        scored = by_query(choice.action.by, scene)
-    else:
-        scored = by_arm(choice.arm, chosen_on(scene.members, scene.folder), scene)
-    score_of = {place: score for unit, score in zip(scene.members.units, scored.scores, strict=True) for place in unit}
-    reason = f"one of the {len(gone)} of {len(scene.members.sample_ids)} samples with the lowest score by {by}"
+    members, scores = choice.scene.members, choice.scored.scores
+    score_of = {place: score for unit, score in zip(members.units, scores, strict=True) for place in unit}
+    reason = f"one of the {len(gone)} of {len(members.sample_ids)} samples with the lowest score by {by}"
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("row", "id", "score", "reason", "text"))

@@ -15,7 +15,6 @@ from einfluence.actions.choice import check_halves, chosen_on
 from einfluence.arms import OfASet
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.predictors import Estimate
 from einfluence.prepare import Prepared
 from einfluence.recipe import changed
 from einfluence.session import Session
@@ -29,7 +28,7 @@ def check(action: Ignore, item: Prepared, spec: Spec, folder: Path) -> None:
     """See :class:`einfluence.actions.attempt.Acting`."""
     where = f"parts.{item.part.name}.actions.ignore"
     check_halves(where, folder)
-    trained = [OfASet.of(arm.of if isinstance(arm, Estimate) else arm) for arm in item.arms if arm.in_a_set]
+    trained = [OfASet.of(arm) for arm in item.arms if arm.in_a_set]
     if any(way.recipe.dtype == "bfloat16" for way in trained):
         found = "a training in bfloat16, whose steps cannot be differentiated"
         raise InputError(where, found, "`dtype: float32` or `float64` in the recipe of the arms within the set")

@@ -16,7 +16,6 @@ from einfluence.actions.attempt import Acting, Attempt, Scene
 from einfluence.arms import Arm, OfASet
 from einfluence.keys import content_hash, file_digest
 from einfluence.plan import Plan, arm_keys
-from einfluence.predictors import Estimate
 from einfluence.prepare import Prepared
 from einfluence.shards import BLOCK, Job
 from einfluence.spec import Spec, byte_count
@@ -100,19 +99,21 @@ def plan_actions(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan
         InputError: When an action cannot be done with the cells that there are.
     """
     wanted, jobs, seen = 0, list[Job](), set[tuple[ArmKey, str]]()
-    for acted in acting_on(spec, prepared, store):
-        scene, item = acted.scene, acted.scene.item
-        store.add_definitions({"actions": acted.rows()})
-        queries = dict.fromkeys(acted.variants, set_queries(scene.folder))
-        variants = {name: each for name, each in acted.variants.items() if (scene.key, name) not in seen}
-        seen |= {(scene.key, name) for name in variants}
-        blocks = lacking(scene.key, item.schedule, variants, queries, store, spec.shard or BLOCK)
-        lack = {name for block in blocks for name in block.probe_ids}
-        counted = _of_arms(scene) - lack  # by the plan of the arms
-        wanted += sum(len(queries[name]) for name in variants if name not in counted)
+    every = (scene for item in prepared if item.part.actions for scene in scenes(spec, item, store))
+    for scene in every:
+        item, queries, of_arms = scene.item, set_queries(scene.folder), _of_arms(scene)
         about = (store.url, item.measured, item.curation, scene.trained, scene.key)
         keep, remote = byte_count(spec.keep_deltas), item.part.trust_remote_code
-        jobs += [Job(*about, (block,), keep, remote) for block in blocks]
+        for action in item.part.actions:
+            made = acted(action, scene)
+            store.add_definitions({"actions": made.rows()})
+            variants = {name: each for name, each in made.variants.items() if (scene.key, name) not in seen}
+            seen |= {(scene.key, name) for name in variants}
+            each = dict.fromkeys(variants, queries)
+            blocks = lacking(scene.key, item.schedule, variants, each, store, spec.shard or BLOCK)
+            counted = of_arms.difference(*(block.probe_ids for block in blocks))  # by the plan of the arms
+            wanted += len(queries) * len(variants.keys() - counted)
+            jobs += [Job(*about, (block,), keep, remote) for block in blocks]
     missing = sum(job.cells for job in jobs)
     return Plan(wanted, wanted - missing, tuple(jobs), fixed=spec.shard is not None)
 
@@ -125,13 +126,9 @@ def _of_arms(scene: Scene) -> set[str]:
     return {variant.training_id(set_id) for some in each for variant in some}
 
 
-def acting_on(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Iterator[Acted]:
-    """What each action of a spec makes of each way of training, and of each seed."""
-    for item in prepared:
-        for scene in scenes(spec, item, store) if item.part.actions else ():
-            for action in item.part.actions:
-                made = acting(action).attempts(getattr(action, action.kind), scene)
-                yield Acted(scene, action, tuple(made))
+def acted(action: Action, scene: Scene) -> Acted:
+    """What an action makes of a way of training."""
+    return Acted(scene, action, tuple(acting(action).attempts(getattr(action, action.kind), scene)))
 
 
 def scenes(spec: Spec, item: Prepared, store: Store) -> list[Scene]:
@@ -141,7 +138,7 @@ def scenes(spec: Spec, item: Prepared, store: Store) -> list[Scene]:
     ways: dict[ArmKey, tuple[OfASet, list[tuple[Arm, ArmKey]]]] = {}
     for arm, key in arm_keys(item, folder):
         if arm.in_a_set:
-            trained = OfASet.of(arm.of if isinstance(arm, Estimate) else arm)
+            trained = OfASet.of(arm)
             ways.setdefault(key_of(key.base, trained, key.seed), (trained, []))[1].append((arm, key))
     return [
         Scene(spec, item, store, folder, members, trained, key, tuple(arms)) for key, (trained, arms) in ways.items()

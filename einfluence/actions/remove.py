@@ -11,7 +11,17 @@ from pathlib import Path
 
 from einfluence.action import Remove
 from einfluence.actions.attempt import Attempt, Scene
-from einfluence.actions.choice import by_arm, by_query, check_halves, chosen_on, drawn_queries, in_order, judged_by
+from einfluence.actions.choice import (
+    Scored,
+    by_arm,
+    by_query,
+    check_estimator,
+    check_halves,
+    chosen_on,
+    drawn_queries,
+    in_order,
+    judged_by,
+)
 from einfluence.errors import InputError
 from einfluence.prepare import Prepared
 from einfluence.spec import Spec
@@ -35,9 +45,7 @@ def check(action: Remove, item: Prepared, spec: Spec, folder: Path) -> None:
     if action.by.endswith(".sql"):
         _check_file(action, spec, where)
         return
-    known = [arm.estimator for arm in item.arms if arm.in_a_set]
-    if action.by not in known:
-        raise InputError(f"{where}.by", repr(action.by), f"one of {', '.join(dict.fromkeys(known))}, or a file (*.sql)")
+    check_estimator(f"{where}.by", action.by, item, ", or a file (*.sql)")
 
 
 def _check_file(action: Remove, spec: Spec, where: str) -> None:
@@ -50,20 +58,14 @@ def _check_file(action: Remove, spec: Spec, where: str) -> None:
 
 def attempts(action: Remove, scene: Scene) -> list[Attempt]:
     """See :class:`einfluence.actions.attempt.Acting`."""
-    if action.by.endswith(".sql"):
-        chosen = list(_by_scores(action, scene, None, *by_query(action.by, scene)))
-    elif action.decisions is None:
-        queries = chosen_on(scene.members, scene.folder)
-        chosen = [
-            attempt
-            for key in _keys(action, scene)
-            for attempt in _by_scores(action, scene, key.recipe, *by_arm(key, queries, scene))
-        ]
+    if action.decisions is None:
+        keys = [None] if action.by.endswith(".sql") else scene.arms_of(action.by)
+        chosen = [attempt for key in keys for attempt in by_scores(action, scene, key, scored(action, scene, key))]
     else:
         queries = drawn_queries(action.decisions, action.draw, scene.members, scene.folder)
         chosen = [
             attempt
-            for key in _keys(action, scene)
+            for key in scene.arms_of(action.by)
             for query in queries
             for attempt in _of_a_decision(action, scene, key, query)
         ]
@@ -72,7 +74,7 @@ def attempts(action: Remove, scene: Scene) -> list[Attempt]:
 
 def expected(action: Remove, scene: Scene) -> list[Variant]:
     """See :class:`einfluence.actions.attempt.Acting`."""
-    choices = len(action.order) * (1 if action.by.endswith(".sql") else len(_keys(action, scene)))
+    choices = len(action.order) * (1 if action.by.endswith(".sql") else len(scene.arms_of(action.by)))
     if action.decisions is not None:
         choices *= action.decisions * (1 if _other_seed(scene) is None else 2)
     n = len(scene.members.units)
@@ -94,18 +96,34 @@ def _of_a_decision(action: Remove, scene: Scene, key: ArmKey, query: str) -> Ite
     other = _other_seed(scene)
     seeds = {"": key.seed} if other is None else {"": key.seed, ELSEWHERE: other}
     for how, seed in seeds.items():
-        for attempt in _by_scores(action, scene, key.recipe, *by_arm(replace(key, seed=seed), [query], scene)):
+        for attempt in by_scores(action, scene, key, by_arm(replace(key, seed=seed), [query], scene)):
             yield replace(attempt, query_id=query, method=attempt.method + how)
 
 
-def _by_scores(
-    action: Remove, scene: Scene, arm: str | None, scores: Sequence[float], note: str | None
-) -> Iterator[Attempt]:
+def scored(action: Remove, scene: Scene, key: ArmKey | None) -> Scored:
+    """What samples are chosen by: an arm's influence on one half of the held-out queries, or the user's query.
+
+    Args:
+        action: The action, which is about all held-out queries.
+        scene: What it is about.
+        key: The arm; None for the user's query.
+
+    Raises:
+        InputError: Where fewer than two units have a score.
+    """
+    if key is None:
+        return by_query(action.by, scene)
+    return by_arm(key, chosen_on(scene.members, scene.folder), scene)
+
+
+def by_scores(action: Remove, scene: Scene, key: ArmKey | None, scores: Scored) -> Iterator[Attempt]:
+    """The removals of what scores name, in each of the action's orders and shares."""
+    arm = None if key is None else key.recipe
     for order in action.order:
-        ranked = in_order(scores, order)
+        ranked = in_order(scores.scores, order)
         for share in action.shares:
             variant = _without(scene.members, ranked[: _count(share, len(ranked))])
-            yield Attempt(variant, order, chosen_by=arm, share=share, note=note)
+            yield Attempt(variant, order, chosen_by=arm, share=share, note=scores.note)
 
 
 def _at_random(action: Remove, scene: Scene) -> Iterator[Attempt]:
@@ -114,11 +132,6 @@ def _at_random(action: Remove, scene: Scene) -> Iterator[Attempt]:
         ranked = shuffled(n, "removed", action.draw, scene.key.seed, draw)
         for share in action.shares:
             yield Attempt(_without(scene.members, ranked[: _count(share, n)]), "random", share=share, draw=draw)
-
-
-def _keys(action: Remove, scene: Scene) -> list[ArmKey]:
-    """The arms that choose."""
-    return [key for arm, key in scene.arms if arm.estimator == action.by]
 
 
 def _other_seed(scene: Scene) -> int | None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from einfluence.action import Unlearn
 from einfluence.actions.attempt import Attempt, Scene
+from einfluence.actions.choice import check_estimator
 from einfluence.curate.records import lines_of
 from einfluence.curate.versions import LABEL_FLIP
 from einfluence.errors import InputError
@@ -21,7 +22,7 @@ from einfluence.spec import Spec
 from einfluence.store.curations import set_members
 from einfluence.store.store import ArmKey
 from einfluence.training_set import More, Variant
-from einfluence.unlearning import Method, steps_of, thirds
+from einfluence.unlearning import Method, rest_of, steps_of, thirds
 
 NATS = (Path(__file__).parent / "self_influence.sql").read_text(encoding="utf-8")
 
@@ -49,17 +50,15 @@ def check(action: Unlearn, item: Prepared, spec: Spec, folder: Path) -> None:
         raise InputError(where, found, "a rest that the retraining trains on", "forget fewer")
     if action.refine and size < 3:
         raise InputError(f"{where}.refine", f"a forget set of {size}", "3 samples or more: they are split in three")
-    known = [arm.estimator for arm in item.arms if arm.in_a_set]
-    if action.by is not None and action.by not in known:
-        raise InputError(f"{where}.by", repr(action.by), f"one of {', '.join(dict.fromkeys(known))}")
+    if action.by is not None:
+        check_estimator(f"{where}.by", action.by, item)
 
 
 def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
     """See :class:`einfluence.actions.attempt.Acting`."""
     n, schedule, found = len(scene.members.sample_ids), scene.item.schedule, list[Attempt]()
     for forget in _forget_sets(action, scene):
-        gone = set(forget.places)
-        rest = tuple(place for place in range(n) if place not in gone)
+        rest = rest_of(forget.places, n)
         retrained = schedule.epochs * len(rest)
         retrained += 0 if schedule.then is None else schedule.then.epochs * len(scene.members.later)
         for method in action.method:
@@ -68,9 +67,9 @@ def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
                 Attempt(
                     Variant("unlearned", more=more),
                     f"{method.label}, refined" if action.refine else method.label,
-                    Variant("removed", left_out=tuple(sorted(gone))),
+                    Variant("removed", left_out=tuple(sorted(forget.places))),
                     chosen_by=forget.chosen_by,
-                    share=len(gone) / n,
+                    share=len(forget.places) / n,
                     about=forget.about,
                     cost=sum(len(step.batch) for step in more) / retrained,
                 )
@@ -82,8 +81,8 @@ def expected(action: Unlearn, scene: Scene) -> list[Variant]:
     """See :class:`einfluence.actions.attempt.Acting`."""
     size = action.most or action.least or 0
     places = _named(action, scene.spec, scene.folder) or tuple(range(size))
-    rest = tuple(place for place in range(len(scene.members.sample_ids)) if place not in set(places))
-    sets = 1 if action.by is None else sum(arm.estimator == action.by for arm, _ in scene.arms)
+    rest = rest_of(places, len(scene.members.sample_ids))
+    sets = 1 if action.by is None else len(scene.arms_of(action.by))
     each = [
         Variant("unlearned", more=_steps(method, Forget(places, ""), rest, action, scene)) for method in action.method
     ]
@@ -133,12 +132,13 @@ def _forget_sets(action: Unlearn, scene: Scene) -> Iterator[Forget]:
     if action.by is None:
         yield Forget(places, name)
         return
-    arms = [(arm, key) for arm, key in scene.arms if arm.estimator == action.by]
-    for _, key in arms:
-        by = action.by if len(arms) == 1 else f"{action.by} {key.recipe[:6]}"
+    keys = scene.arms_of(action.by)
+    for key in keys:
+        by = action.by if len(keys) == 1 else f"{action.by} {key.recipe[:6]}"
         ranked = _by_memorisation(key, scene)
         if action.samples is not None:
-            own = tuple(place for place in ranked if place in set(places))
+            wanted = set(places)
+            own = tuple(place for place in ranked if place in wanted)
             yield Forget(_all_of(own, len(places), scene), f"{name} by {by}", key.recipe)
         elif action.most is not None:
             some = ranked[-action.most :]

@@ -168,7 +168,10 @@ class Models:
         self.register("mart_pairs", pa.concat_tables(pairs))
         columns = [self.select("marts", "mart_fidelity_by_query", low=low, high=high) for low, high in self._queries()]
         self.register("mart_fidelity_by_query", pa.concat_tables(columns))
-        for name in ("mart_samples", "mart_arms", "mart_memorisation", "mart_ways", "mart_removal", "mart_unlearning"):
+        for name in (
+            "mart_samples", "mart_arms", "mart_ceilings", "mart_memorisation", "mart_ways", "mart_held_out",
+            "mart_removal", "mart_unlearning",
+        ):  # fmt: skip
             self.select("marts", name)
         self.register("mart_predictions", predictions(self.connection, self.select))
 

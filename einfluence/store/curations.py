@@ -38,7 +38,7 @@ class Curations:
 
     def current(self) -> list[Path]:
         """Folders of the curations that the latest run of each study used, latest first."""
-        notes = [read_json(path) for path in (self._files.root / "studies").glob("*.json")]
+        notes = self._notes()
         notes.sort(key=lambda note: (note["order"], note["study"]), reverse=True)
         found = (self.get(note["curation"]) for note in notes)
         return list(dict.fromkeys(folder for folder in found if folder is not None))
@@ -62,9 +62,11 @@ class Curations:
 
     def arms(self) -> list[tuple[str, str | None, str | None]]:
         """(curation, base, recipe) of each arm of each study's latest run; None where a note does not say which."""
-        notes = (read_json(path) for path in (self._files.root / "studies").glob("*.json"))
-        each = ((note["curation"], *arm) for note in notes for arm in note.get("arms", [(None, None)]))
+        each = ((note["curation"], *arm) for note in self._notes() for arm in note.get("arms", [(None, None)]))
         return list(dict.fromkeys(each))
+
+    def _notes(self) -> list[dict[str, Any]]:
+        return [read_json(path) for path in (self._files.root / "studies").glob("*.json")]
 
     def use(self, study: str, curation: str, order: int, arms: Sequence[tuple[str, str]] = ()) -> None:
         """Makes a curation the current one of a study (spec and part), and notes the arms: (base, recipe) of each.

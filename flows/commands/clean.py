@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import DEFAULT_STORE, SpecFile, StoreRoot, default_spec, existing, quiet_libraries
+from flows.commands.options import DEFAULT_STORE, OfSeed, SpecFile, StoreRoot, default_spec, existing, quiet_libraries
 
 if TYPE_CHECKING:
     from einfluence.actions.clean import Cleaned, Number
@@ -19,7 +19,7 @@ def clean(
     out: Annotated[Path, typer.Option(help="The file to write, which must not be there yet, in the format of yours.")],
     spec: SpecFile = None,
     part: Annotated[str | None, typer.Option(help="Which part, where several have such an action.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Which seed; by default the part's first.")] = None,
+    seed: OfSeed = None,
     store: StoreRoot = DEFAULT_STORE,
 ) -> None:
     """Write your training file without its most harmful samples, say why, and what the training without them did."""

@@ -7,19 +7,28 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.commands.options import DEFAULT_STORE, Device, SpecFile, StoreRoot, default_spec, quiet_libraries
+from flows.commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Merged,
+    OfPart,
+    OfSeed,
+    SpecFile,
+    StoreRoot,
+    WayOfTraining,
+    default_spec,
+    quiet_libraries,
+)
 
 
 def export(
     out: Annotated[Path, typer.Option(help="The folder to write, which must not be there yet.")],
     spec: SpecFile = None,
     training: Annotated[Literal["full"], typer.Option(help="Which training: full is that of the whole set.")] = "full",
-    part: Annotated[str | None, typer.Option(help="Which part, where several have a training set.")] = None,
-    arm: Annotated[
-        int | None, typer.Option(min=0, help="Which way of training, from 0, where the part's arms have several.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Which seed; by default the part's first.")] = None,
-    merged: Annotated[bool, typer.Option("--merged", help="Merge LoRA's adapters into whole weights.")] = False,
+    part: OfPart = None,
+    arm: WayOfTraining = None,
+    seed: OfSeed = None,
+    merged: Merged = False,
     store: StoreRoot = DEFAULT_STORE,
     device: Device = "auto",
 ) -> None:

@@ -29,6 +29,13 @@ DaskAddress = Annotated[str | None, typer.Option("--dask-address", help="With --
 Device = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps; of several GPUs each worker takes one.")
 ]
+OfPart = Annotated[str | None, typer.Option("--part", help="Which part, where several have a training set.")]
+WayOfTraining = Annotated[
+    int | None,
+    typer.Option("--arm", min=0, help="Which way of training, from 0, where the part's arms have several."),
+]
+OfSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Which seed; by default the part's first.")]
+Merged = Annotated[bool, typer.Option("--merged", help="Merge LoRA's adapters into whole weights.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Prefect's own log, and tracebacks.")]
 
 

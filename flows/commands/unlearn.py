@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.commands.options import DEFAULT_STORE, Device, SpecFile, StoreRoot, default_spec, quiet_libraries
+from flows.commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Merged,
+    OfPart,
+    OfSeed,
+    SpecFile,
+    StoreRoot,
+    WayOfTraining,
+    default_spec,
+    quiet_libraries,
+)
 from flows.commands.printing import terminal
 
 
@@ -20,12 +31,10 @@ def unlearn(
     batch_size: Annotated[int | None, typer.Option(help="As in the action.")] = None,
     rate: Annotated[float | None, typer.Option(help="As in the action: share of the learning rate.")] = None,
     alpha: Annotated[float | None, typer.Option(help="As in the action: weight of the rest.")] = None,
-    part: Annotated[str | None, typer.Option(help="Which part, where several have a training set.")] = None,
-    arm: Annotated[
-        int | None, typer.Option(min=0, help="Which way of training, from 0, where the part's arms have several.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Which seed; by default the part's first.")] = None,
-    merged: Annotated[bool, typer.Option("--merged", help="Merge LoRA's adapters into whole weights.")] = False,
+    part: OfPart = None,
+    arm: WayOfTraining = None,
+    seed: OfSeed = None,
+    merged: Merged = False,
     store: StoreRoot = DEFAULT_STORE,
     device: Device = "auto",
 ) -> None:

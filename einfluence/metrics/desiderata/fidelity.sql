@@ -7,26 +7,12 @@ with estimates as (
     from stg_estimates
 ),
 
--- Every pair of seeds counts for both of its runs: what another training predicts of each.
 ceilings as (
     select
-        measured_run,
+        run as measured_run,
         probe,
-        avg(correlation) as ceiling
-    from (
-        select
-            run as measured_run,
-            probe,
-            correlation
-        from mart_seeds
-        union all
-        select
-            other_run as measured_run,
-            probe,
-            correlation
-        from mart_seeds
-    ) as either
-    group by measured_run, probe
+        ceiling
+    from mart_ceilings
 ),
 
 probes as (

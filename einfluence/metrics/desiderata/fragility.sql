@@ -18,10 +18,6 @@ fidelity as (
     select * from mart_fidelity
 ),
 
-seeds as (
-    select * from mart_seeds
-),
-
 by_query as (
     select * from mart_fidelity_by_query
 ),
@@ -141,23 +137,10 @@ placed as (
 
 ceilings as (
     select
-        measured_run,
+        run as measured_run,
         probe,
-        avg(correlation) as ceiling
-    from (
-        select
-            run as measured_run,
-            probe,
-            correlation
-        from seeds
-        union all
-        select
-            other_run as measured_run,
-            probe,
-            correlation
-        from seeds
-    ) as either
-    group by measured_run, probe
+        ceiling
+    from mart_ceilings
 ),
 
 probes as (

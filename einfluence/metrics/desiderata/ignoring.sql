@@ -1,39 +1,16 @@
 -- One row a (run, held-out query, variant): what did training with learned weights do to a query, beside the same
--- weights shuffled over the samples? They are learned on the half whose ids end in 0 to 7.
+-- weights shuffled over the samples?
 with ways as (
     select * from mart_ways
 ),
 
-members as (
-    select * from training_set_members
-),
-
-queries as (
-    select * from stg_queries
+held_out as (
+    select * from mart_held_out
 ),
 
 scores as (
     select * from training_scores
     where step is null and isfinite(logprob)
-),
-
-second_stages as (
-    select
-        training_set,
-        unnest(json_extract_string(json, '$.then.samples[*]')) as sample_id
-    from training_sets
-),
-
-trained_on as (
-    select
-        training_set,
-        sample_id
-    from members
-    union
-    select
-        training_set,
-        sample_id
-    from second_stages
 ),
 
 ignored as (
@@ -71,8 +48,8 @@ changes as (
         ignored.run,
         ignored.setting,
         ignored.method,
-        queries.query,
-        queries.query_id,
+        held_out.query,
+        not held_out.judges as is_learned_on,
         weighted.logprob - uniform.logprob as change
     from ignored
     inner join scores as weighted
@@ -89,15 +66,14 @@ changes as (
             and ignored.reference = uniform.training
             and weighted.query_id = uniform.query_id
             and weighted.engine_version = uniform.engine_version
-    inner join queries on weighted.query_id = queries.query_id
-    anti join trained_on on ignored.training_set = trained_on.training_set and weighted.query_id = trained_on.sample_id
+    inner join held_out on ignored.training_set = held_out.training_set and weighted.query_id = held_out.query_id
 ),
 
 gains as (
     select
         changes.run,
         changes.query,
-        changes.query_id[-1:] < '8' as is_learned_on,
+        changes.is_learned_on,
         case when settings.n_settings > 1 then changes.setting end as setting,
         avg(changes.change) filter (where changes.method = 'learned') as gain,
         avg(changes.change) filter (where changes.method = 'shuffled') as shuffled

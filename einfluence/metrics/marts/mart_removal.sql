@@ -2,11 +2,7 @@
 -- it was predicted to do, and what removing as many at random did. Of choices for single queries, those queries alone.
 -- A choice by a user's query is no arm's: it is a row of the first arm whose trainings these are.
 create or replace temp table mart_removal as
-with recipes as (
-    select * from recipes
-),
-
-runs as (
+with runs as (
     select * from stg_runs
 ),
 
@@ -14,12 +10,16 @@ cells as (
     select * from stg_cells
 ),
 
-queries as (
-    select * from stg_queries
+ways as (
+    select * from mart_ways
 ),
 
 members as (
     select * from training_set_members
+),
+
+held_out as (
+    select * from mart_held_out
 ),
 
 scores as (
@@ -35,53 +35,26 @@ removals as (
     where kind = 'remove'
 ),
 
--- An estimate is about the set of the intervention that it stands for.
-arms as (
-    select
-        runs.run,
-        runs.estimator,
-        runs.base,
-        runs.seed,
-        recipes.recipe,
-        coalesce(recipes.training_set, truths.training_set) as training_set,
-        coalesce(recipes.trainings, truths.trainings) as trainings,
-        recipes.stands_for is not null as is_estimate
-    from runs
-    inner join recipes using (estimator, recipe)
-    left join recipes as truths on recipes.stands_for = truths.recipe
-    where coalesce(recipes.training_set, truths.training_set) is not null
-),
-
-first_arms as (
-    select * from arms
-    qualify
-        row_number() over (
-            partition by base, seed, training_set, trainings order by is_estimate, estimator, recipe
-        ) = 1
-),
-
 by_arms as (
     select
-        arms.run,
+        runs.run,
         removals.*,
         removals.method || case when removals.query_id is not null then ', single decisions' else '' end as which
     from removals
-    inner join arms
+    inner join runs
         on
-            removals.base = arms.base
-            and removals.seed = arms.seed
-            and removals.training_set = arms.training_set
-            and removals.trainings = arms.trainings
-            and removals.chosen_by = arms.recipe
+            removals.base = runs.base
+            and removals.seed = runs.seed
+            and removals.chosen_by = runs.recipe
 ),
 
 by_users as (
     select
-        first_arms.run,
+        ways.run,
         removals.*,
         removals.method || ' by ' || parse_filename(json_extract_string(removals.json, '$.by')) as which
     from removals
-    inner join first_arms using (base, seed, training_set, trainings)
+    inner join ways using (base, seed, training_set, trainings)
     where removals.chosen_by is null and removals.method <> 'random'
 ),
 
@@ -107,26 +80,6 @@ chosen as (
     from named
 ),
 
--- Held out are queries of neither stage; samples are chosen on those whose id ends below 8, and judged by the others.
-second_stages as (
-    select
-        training_set,
-        unnest(json_extract_string(json, '$.then.samples[*]')) as sample_id
-    from training_sets
-),
-
-trained_on as (
-    select
-        training_set,
-        sample_id
-    from members
-    union
-    select
-        training_set,
-        sample_id
-    from second_stages
-),
-
 pairs as (
     select distinct
         base,
@@ -146,8 +99,8 @@ changes as (
         pairs.training_set,
         pairs.training,
         pairs.reference,
-        queries.query,
-        queries.query_id,
+        held_out.query,
+        held_out.query_id,
         removed.logprob - kept.logprob as change
     from pairs
     inner join scores as removed
@@ -164,9 +117,8 @@ changes as (
             and pairs.reference = kept.training
             and removed.query_id = kept.query_id
             and removed.engine_version = kept.engine_version
-    inner join queries on removed.query_id = queries.query_id
-    anti join trained_on on pairs.training_set = trained_on.training_set and removed.query_id = trained_on.sample_id
-    where removed.query_id[-1:] >= '8'
+    inner join held_out on pairs.training_set = held_out.training_set and removed.query_id = held_out.query_id
+    where held_out.judges
 ),
 
 drawn as (

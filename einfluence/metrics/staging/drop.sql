@@ -16,6 +16,8 @@ drop table if exists temp.mart_samples;
 drop table if exists temp.mart_selves;
 drop table if exists temp.mart_arms;
 drop table if exists temp.mart_memorisation;
+drop table if exists temp.mart_ceilings;
+drop table if exists temp.mart_held_out;
 drop table if exists temp.mart_removal;
 drop table if exists temp.mart_ways;
 drop table if exists temp.mart_unlearning;
