@@ -38,7 +38,7 @@ bench: install
 
 # The README's figure, from the store of `make demo`.
 figure: install
-	$(BIN)/einfluence figures build/figures --store $(STORE) --look auto
+	$(BIN)/einfluence figures --out build/figures --store $(STORE) --look auto
 	mkdir -p docs/figures
 	cp build/figures/scorecard-text.svg docs/figures/scorecard.svg
 

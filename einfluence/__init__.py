@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from einfluence.spec import Spec, load_spec
     from einfluence.store.store import Store
 
+__version__: str
+
 __all__ = ["InputError", "Result", "Spec", "Store", "load_spec", "measure"]
 
 _HOMES = {
@@ -34,6 +36,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Imports what is asked for only then, so that `import einfluence` and `einfluence --help` stay quick."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("einfluence")
     if name not in _HOMES:
         raise AttributeError(f"module 'einfluence' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

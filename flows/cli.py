@@ -9,7 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -20,11 +20,13 @@ from flows.commands.check import check
 from flows.commands.clean import clean
 from flows.commands.compare import compare
 from flows.commands.curate import curate
+from flows.commands.doctor import doctor
 from flows.commands.explore import explore
 from flows.commands.export import export
 from flows.commands.figures import figures
 from flows.commands.import_scores import import_scores
 from flows.commands.init import init
+from flows.commands.loudness import heeding_loudness
 from flows.commands.plan import plan
 from flows.commands.report import report
 from flows.commands.run import run
@@ -35,14 +37,39 @@ from flows.commands.suspects import suspects
 from flows.commands.unlearn import unlearn
 from flows.commands.verify import verify
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"einfluence {version('einfluence')}")
+        raise typer.Exit
+
+
+FORMER = {"most": "limit", "first": "limit"}  # options that had another name once, and are taken by it still
+
+
+def _today(option: str) -> str:
+    return FORMER.get(option, option)
+
+
 app = typer.Typer(
     name="einfluence",
-    help="What did this one example teach my model, and did it learn it the way it should?",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"token_normalize_func": _today},
 )
+
+
+@app.callback()
+def einfluence(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version, and end.", callback=_version)
+    ] = False,
+) -> None:
+    """What did this one example teach my model, and did it learn it the way it should?"""
+
 
 for command in (
     run,
@@ -63,13 +90,14 @@ for command in (
     export,
     clean,
     unlearn,
+    doctor,
 ):
-    app.command()(command)
-app.command("import")(import_scores)
+    app.command()(heeding_loudness(command))
+app.command("import")(heeding_loudness(import_scores))
 
 
 def main() -> None:
-    """Runs the command; exits with 0 done, 1 some probes failed, 2 bad input."""
+    """Runs the command; docs/operations.md has its exit codes."""
     verbose = "-v" in sys.argv or "--verbose" in sys.argv
     warnings.showwarning = _warned(warnings.showwarning)
     for stream in (sys.stdout, sys.stderr):
@@ -79,8 +107,10 @@ def main() -> None:
         app()
     except InputError as error:
         _end(error, f"{error}", 2, verbose)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (SystemExit, BrokenPipeError) as ended:
+        if not isinstance(ended.__context__ or ended, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read the output has seen enough
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.filename is None:

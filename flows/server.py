@@ -33,7 +33,7 @@ def a_server(port: int) -> Generator[str]:
     Raises:
         InputError: When the server that is named does not answer, the port is taken, or the server does not start.
     """
-    given = _given()
+    given = named_server()
     if given:
         yield given
         return
@@ -57,7 +57,7 @@ def server_for_a_run() -> Callable[[], None]:
     Raises:
         InputError: When the server that is named does not answer.
     """
-    if _given():
+    if named_server():
         return lambda: None
     database = None if _names_a_database() else Database()
     free = socket.socket()  # kept, so that no other run is given the port before the server listens
@@ -136,7 +136,7 @@ def _warm(url: str, server: subprocess.Popen[Any]) -> None:
             pass
 
 
-def _given() -> str | None:
+def named_server() -> str | None:
     """The server that the environment or the profile names.
 
     Raises:

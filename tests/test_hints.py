@@ -24,7 +24,8 @@ SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in FILES)
 TOLD = ("InputError", "warn", "Option", "Argument", "echo", "say", "unwritable", "unreadable", "damaged")
 NAMES = ("fix", "fixes", "expected", "found", "reason", "hint", "more", "advice", "text", "message")
 GROUP: Any = typer.main.get_command(cli.app)
-FLAGS = {flag for command in GROUP.commands.values() for option in command.params for flag in option.opts}
+FLAGS = {flag for option in GROUP.params for flag in option.opts}
+FLAGS |= {flag for command in GROUP.commands.values() for option in command.params for flag in option.opts}
 FLAGS |= {flag for command in GROUP.commands.values() for option in command.params for flag in option.secondary_opts}
 ROWS = {"id", "prompt", "target", "group", "image", "label", "samples", "kind", "probe", "query", "level", "distance"}
 OF_OTHERS = {"TMPDIR", "HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES", "XDG_CACHE_HOME"}

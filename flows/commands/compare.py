@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from einfluence.errors import InputError
-from flows.commands.options import DEFAULT_STORE, StoreRoot, existing
-from flows.commands.printing import print_table
+from flows.commands.loudness import note
+from flows.commands.options import DEFAULT_STORE, AsJson, Rows, StoreRoot, existing, form
+from flows.commands.printing import print_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +23,8 @@ def compare(
     b: Annotated[str, typer.Argument(help="The same; differences are B minus A.")],
     store: StoreRoot = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option(help="Write it as a page (.html), CSV or Parquet.")] = None,
+    rows: Rows = "table",
+    as_json: AsJson = False,
 ) -> None:
     """Compare two stores, bases or recipes: differences paired by probe, with 95% intervals."""
     from einfluence.metrics import compare as compared
@@ -35,7 +38,8 @@ def compare(
             write_comparison(connection_a, connection_b, out, names=(a, b), table=table)
     columns = ["estimator", "desideratum", "variant", "value_a", "value_b", "difference", "ci_low", "ci_high", "n",
                "verdict_a", "verdict_b"]  # fmt: skip
-    print_table(table.select(columns))
+    output = form(rows, as_json)
+    print_rows(table.select(columns) if output == "table" else table, output)
     if out is not None and out.suffix != ".html":
         _save(table, out)
 
@@ -66,4 +70,4 @@ def _save(table: pa.Table, out: Path) -> None:
     if out.suffix not in writers:
         raise InputError("--out", f"{out.name!r}", "a name that ends in .html, .csv or .parquet")
     writers[out.suffix](table, out)
-    typer.echo(out, err=True)
+    note(str(out))

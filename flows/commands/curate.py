@@ -24,7 +24,7 @@ def curate(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Also print the first samples' tokens, and which are trained.")
     ] = False,
-    first: Annotated[int, typer.Option("--first", min=1, help="How many samples --tokens prints.")] = 8,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many samples --tokens prints.")] = 8,
     device: Device = "auto",
     sources: Annotated[bool, typer.Option("--sources", help="List the data sets that can be read instead.")] = False,
 ) -> None:
@@ -50,7 +50,7 @@ def curate(
         made = curated_part(read, part, session)
         terminal().print(Text(f"\n{part.name}"), summary(made))
         if tokens:
-            _print_tokens(read, part, made, session, first)
+            _print_tokens(read, part, made, session, limit)
         if out is not None:
             write_tables(made, out / part.name)
 

@@ -11,9 +11,10 @@ from flows.commands.options import DEFAULT_STORE, StoreRoot, existing
 
 
 def figures(
-    folder: Annotated[Path, typer.Argument(help="Where the files go.")] = Path("figures"),
+    folder: Annotated[Path | None, typer.Argument(hidden=True)] = None,  # what --out was once
+    out: Annotated[Path, typer.Option(help="The folder where the files go.")] = Path("figures"),
     store: StoreRoot = DEFAULT_STORE,
-    output: Annotated[Literal["svg", "pdf", "png"], typer.Option("--format")] = "svg",
+    output: Annotated[Literal["svg", "pdf", "png"], typer.Option("--format", help="Of the files.")] = "svg",
     look: Annotated[
         Literal["light", "dark", "auto"],
         typer.Option(help="auto: an SVG that follows the reader's light or dark setting."),
@@ -23,5 +24,5 @@ def figures(
     from einfluence.report import figures as draw
 
     with existing(store).connect() as connection:
-        for path in draw(connection, folder, output, look):
+        for path in draw(connection, folder or out, output, look):
             typer.echo(path)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from einfluence.errors import InputError
-from einfluence.visible import visible
+from flows.commands.loudness import note
 from flows.commands.options import quiet_libraries
 
 
@@ -40,7 +40,7 @@ def init(
     for file in templates:
         shutil.copyfile(file, folder / file.name)
         typer.echo(folder / file.name)
-    typer.echo(f"now: einfluence run {folder / 'spec.yaml'}", err=True)
+    note(f"now: einfluence run {folder / 'spec.yaml'}")
 
 
 def _for_own(folder: Path, samples: str, base: str, chat_template: Path | None) -> None:
@@ -52,5 +52,5 @@ def _for_own(folder: Path, samples: str, base: str, chat_template: Path | None) 
     for file in written.files:
         typer.echo(file)
     spec = written.files[0]
-    typer.echo(visible(f"found: {written.found}; every sample fits {base}"), err=True)
-    typer.echo(f"now: einfluence curate {spec} --tokens, einfluence plan {spec}, einfluence run {spec}", err=True)
+    note(f"found: {written.found}; every sample fits {base}")
+    note(f"now: einfluence curate {spec} --tokens, einfluence plan {spec}, einfluence run {spec}")

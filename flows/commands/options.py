@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,8 +35,16 @@ WayOfTraining = Annotated[
     typer.Option("--arm", min=0, help="Which way of training, from 0, where the part's arms have several."),
 ]
 OfSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Which seed; by default the part's first.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="So many samples on either side or for each reason.")]
 Merged = Annotated[bool, typer.Option("--merged", help="Merge LoRA's adapters into whole weights.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Prefect's own log, and tracebacks.")]
+Rows = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="How rows are printed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Short for --format json.")]
+AsCsv = Annotated[bool, typer.Option("--csv", hidden=True)]  # what --format csv was once called
+
+
+def form(rows: str, as_json: bool, as_csv: bool = False) -> str:
+    """How rows are printed: what `--format` says, or one of the short options."""
+    return "json" if as_json else "csv" if as_csv else rows
 
 
 def existing(store: str) -> Store:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from einfluence.visible import visible
+from flows.commands.loudness import Verbose, note, quiet
 from flows.commands.options import (
     DEFAULT_STORE,
     DaskAddress,
@@ -20,7 +22,6 @@ from flows.commands.options import (
     Runners,
     SpecFile,
     StoreRoot,
-    Verbose,
     Workers,
     default_spec,
     quiet_prefect,
@@ -63,11 +64,14 @@ def run(
         with stop_reported(opened):
             result = _measured(file, wanted, opened, where, workers, device, until_it_answers or _server(where))
     else:
-        typer.echo(f"nothing to do: all {result.wanted:,} cells are in {result.store}", err=True)
+        note(f"nothing to do: all {result.wanted:,} cells are in {result.store}")
     if as_json:
         typer.echo(json.dumps(result.to_json()))
     else:
-        _tell(result, opened)
+        if not quiet():
+            _tell(result, opened)
+        for probe, reason in list(result.reasons.items())[:10]:
+            typer.echo(visible(f"failed: probe {probe}: {reason}"), err=True)
     raise typer.Exit(1 if result.failed else 0)
 
 
@@ -143,6 +147,4 @@ def _tell(result: Result, store: Store) -> None:
         f"{result.wanted:,} cells wanted, {result.present:,} were present, {result.computed:,} computed, "
         f"{result.failed} probes failed, {result.seconds:.0f} s"
     )
-    for probe, reason in list(result.reasons.items())[:10]:
-        console.print(f"failed: probe {probe}: {reason}", markup=False, highlight=False)
     console.print(f"store:  {result.store}\nreport: {result.report}", soft_wrap=True, markup=False, highlight=False)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.commands.loudness import Verbose, note
 from flows.commands.options import (
     DEFAULT_STORE,
     DaskAddress,
@@ -14,7 +15,6 @@ from flows.commands.options import (
     Runners,
     SpecFile,
     StoreRoot,
-    Verbose,
     Workers,
     default_spec,
     quiet_prefect,
@@ -55,6 +55,6 @@ def serve(
     from flows.server import a_server
 
     with a_server(port) as url:
-        typer.echo(f"serving measure/{name} at {url}; the UI is at {url.removesuffix('/api')}", err=True)
+        note(f"serving measure/{name} at {url}; the UI is at {url.removesuffix('/api')}")
         parameters = {"spec_file": str(file), "store": place, "runner": where, "workers": workers, "device": device}
         keep_measuring(name, parameters, cron, watched)

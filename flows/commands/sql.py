@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from flows.commands.options import DEFAULT_STORE, StoreRoot, existing
+from flows.commands.options import DEFAULT_STORE, AsJson, Rows, StoreRoot, existing, form
 from flows.commands.printing import print_rows, terminal
 
 
 def sql(
     query: Annotated[str | None, typer.Argument(help="One statement that reads; without it: the tables.")] = None,
     store: StoreRoot = DEFAULT_STORE,
-    output: Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format")] = "table",
+    rows: Rows = "table",
+    as_json: AsJson = False,
 ) -> None:
     """Query the store in DuckDB SQL. Views: samples, probes, relations, influence, desiderata, ..."""
     from einfluence.store.views import read_only
@@ -21,7 +22,7 @@ def sql(
     if query is None:
         return _describe_tables()
     with existing(store).connect(sealed=True) as connection:
-        print_rows(read_only(connection, query), output)
+        print_rows(read_only(connection, query), form(rows, as_json))
 
 
 def _describe_tables() -> None:

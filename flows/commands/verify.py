@@ -8,6 +8,7 @@ import typer
 
 from einfluence.errors import InputError
 from einfluence.visible import visible
+from flows.commands.loudness import note
 from flows.commands.options import DEFAULT_STORE, StoreRoot
 
 
@@ -33,10 +34,10 @@ def verify(
         typer.echo(visible(f"{fault.kind}: {fault.name} ({fault.detail})"))
     bad = [fault for fault in faults if fault.kind != "leftover"]
     mended = "; set aside in .aside, the next run computes it anew" if bad and repair else ""
-    typer.echo(f"{read:,} files read, {len(bad)} faults{mended}", err=True)
+    note(f"{read:,} files read, {len(bad)} faults{mended}")
     if bad and not repair:
         raise typer.Exit(1)
     if migrate:
         from einfluence.store.migrate import migrate as carry_over
 
-        typer.echo(f"{carry_over(opened):,} cells carried over", err=True)
+        note(f"{carry_over(opened):,} cells carried over")
