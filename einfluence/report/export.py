@@ -23,6 +23,7 @@ from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
+from einfluence.report.tuned import tuned
 
 Format = Literal["svg", "pdf", "png"]
 Look = Literal["light", "dark", "auto"]
@@ -80,6 +81,7 @@ def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, l
         "slopes": [sections.slopes(connection, few)],
         "rescue": [rescued.figure if rescued else None],
         "estimates": [predicted.board, predicted.shares, predicted.cells] if predicted else [],
+        "tuned": [tuned(connection, part)],
         "distance": [sections.distance(connection, few)],
         "noise": [*sections.noise(part, lines)],
         "layers": [figure for _, made in sections.layers(connection, few, lines) for figure in made],

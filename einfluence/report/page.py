@@ -30,6 +30,7 @@ from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.taught import taught
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
+from einfluence.report.tuned import tuned
 from einfluence.report.words import level_name, noise_name, sentence
 from einfluence.visible import visible
 
@@ -79,7 +80,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
     }
     has = {
         name: any(entry[name] for entry in shown)
-        for name in ("taught", "actions", "slopes", "estimates", "distance", "noise", "layers", "recipes")
+        for name in ("taught", "actions", "slopes", "estimates", "tuned", "distance", "noise", "layers", "recipes")
     }
     used = {arm.estimator for part in parts for arm in part.arms}
     compared = within(arm.estimator for part in parts for arm in part.arms)
@@ -130,6 +131,7 @@ def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples
         "slopes": sections.slopes(connection, few),
         "rescue": rescue(lines, few),
         "estimates": estimates(connection, part),
+        "tuned": tuned(connection, part),
         "distance": sections.distance(connection, few),
         "noise": noise,
         "flips": [
@@ -232,6 +234,7 @@ def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
         ("actions", "Actions", has["actions"]),
         ("prompting", "Training beside prompting", has["slopes"]),
         ("estimates", "Estimates", has["estimates"]),
+        ("tuned", "Base against tuned", has["tuned"]),
         ("distance", "Distance", has["distance"]),
         ("noise", "Noise", has["noise"]),
         ("layers", "Layers", has["layers"]),
