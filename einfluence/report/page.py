@@ -24,7 +24,7 @@ from einfluence.report.actions import actions
 from einfluence.report.estimates import estimates
 from einfluence.report.figure import number, short
 from einfluence.report.provenance import provenance
-from einfluence.report.query import Part, Rows, parts_of, prepared, rows
+from einfluence.report.query import Arm, Part, Rows, parts_of, prepared, rows
 from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
 from einfluence.report.scorecard import scorecard, scorecard_figure
@@ -82,16 +82,19 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         name: any(entry[name] for entry in shown)
         for name in ("taught", "actions", "slopes", "estimates", "tuned", "distance", "noise", "layers", "recipes")
     }
-    used = {arm.estimator for part in parts for arm in part.arms}
-    compared = within(arm.estimator for part in parts for arm in part.arms)
+    used = [arm.stands_for or arm.estimator for part in parts for arm in part.arms]
+    compared = within(used)
+    alone = not parts or set(used) > set(compared)
+    heading = "What one sample teaches" if alone else "What each sample of a training set did"
     return (
         environment()
         .get_template("report.html.j2")
         .render(
-            title=f"What one sample teaches · {run.get('study', 'einfluence')}",
+            title=f"{heading} · {run.get('study', 'einfluence')}",
+            heading=heading,
             run_name=run.get("study", "run"),
             summary=summary_of(parts, rows(connection, "failures")),
-            alone=not parts or used > set(compared),
+            alone=alone,
             within=" and ".join(name.replace("_", " ") for name in compared),
             contents=_contents(has),
             parts=shown,
@@ -188,21 +191,28 @@ def summary_of(parts: Sequence[Part], failed: Rows) -> str:
 def _lead(card: Mapping[str, Any], thing: str) -> Rows:
     """What opens the page on a part: the plainest verdicts on its first arm, and which arms differ from it.
 
+    An estimate has a say only in what nothing was measured for.
+
     Violations come first, and those that another arm does not share before others; one that is met is among them.
     """
     by_arm: dict[tuple[str, str], Rows] = {}
     for item in card["desiderata"]:
-        lines = [line for line in item["lines"] if line["verdict"] in ("met", "violated")]
+        measured = [line for line in item["lines"] if line["arm"].stands_for is None] or item["lines"]
+        lines = [line for line in measured if line["verdict"] in ("met", "violated")]
         if lines and item["name"] not in QUIET:
-            others = [line for line in item["lines"] if line["arm"] is not lines[0]["arm"]]
-            against = [x["arm"].short for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
-            alone = "" if lines[0] is item["lines"][0] else f"So when {lines[0]['arm'].short}. "
+            others = [line for line in measured if line["arm"] is not lines[0]["arm"]]
+            against = [_by(x["arm"]) for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
+            alone = "" if lines[0] is measured[0] else f"So {_by(lines[0]['arm'])}. "
             by_arm.setdefault(_grid_of(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
     every = [_sentence(lines, thing) for lines in by_arm.values()]
     best = sorted(every, key=lambda line: -line["weight"])
     met = [line for line in every if line["verdict"] == "met"][:1]
     chosen = [*met, *(line for line in best if line not in met)][:LEAD]
     return [line for line in every if line in chosen]
+
+
+def _by(arm: Arm) -> str:
+    return f"{'when' if arm.estimator in ('finetune', 'in_context') else 'by'} {arm.short}"
 
 
 def _grid_of(line: dict[str, Any]) -> tuple[str, str]:
@@ -221,7 +231,7 @@ def _sentence(lines: Rows, thing: str) -> dict[str, Any]:
     return {
         **first,
         "sentence": verdict_sentence,
-        "tail": first["alone"] + (f"Not so when {' or '.join(against)}." if against else ""),
+        "tail": first["alone"] + (f"Not so {' or '.join(against)}." if against else ""),
         "weight": 2 * bool(against) + (first["verdict"] == "violated"),
     }
 

@@ -88,6 +88,7 @@ _PREPARED = ("arms", "probes", "queries", "pairs", "cells")
 class Arm:
     """One way of giving a base its probes, with the name, colour and shape that it has all over the page.
 
+    An estimate has the intervention that it ``stands_for``, by its estimator.
     Its numbers of cells, probes, queries and seeds are 0 where they were not counted.
     """
 
@@ -99,6 +100,7 @@ class Arm:
     thing: str
     label: str
     short: str
+    stands_for: str | None
     settings: dict[str, Any] = field(compare=False)
     index: int
     code: int
@@ -175,8 +177,9 @@ def _parts(connection: duckdb.DuckDBPyConnection, counts: Mapping[int, dict[str,
 
 
 def _place(row: dict[str, Any]) -> tuple[object, ...]:
-    """Fine-tuning first, then by what the recipe is called."""
-    return row["estimator"] != "finetune", row["estimator"], in_order(row["recipe_label"] or ""), row["recipe"]
+    """What was measured before what was estimated, fine-tuning first; then by what the recipe is called."""
+    estimated, tuned = row["intervention"] is not None, row["estimator"] == "finetune"
+    return estimated, not tuned, row["estimator"], in_order(row["recipe_label"] or ""), row["recipe"]
 
 
 _UNCOUNTED = {"cells": 0, "probes": 0, "queries": 0, "seeds": 0}
@@ -196,6 +199,7 @@ def _part(found: Sequence[dict[str, Any]]) -> Part:
             thing=row["thing"],
             label=label,
             short=short,
+            stands_for=row["intervention"],
             settings=_settings(row["recipe_json"]),
             index=index,
             code=row["arm"],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import duckdb
 
+from einfluence.report import images, payload
 from einfluence.report.figure import number, short
 from einfluence.report.learning import learning
 from einfluence.report.query import Arm, Part, Rows, rows
@@ -51,13 +53,38 @@ def _sentence(row: dict[str, Any]) -> str:
 
 
 def _suspects(connection: duckdb.DuckDBPyConnection, part: Part) -> list[tuple[Arm, list[tuple[str, Rows]]]]:
-    """Samples to look at by arm and reason, in words."""
+    """Samples to look at by arm and reason, in words and pictures."""
     named = {arm.key: arm for arm in part.arms}
+    listed = [
+        (named[key], row)
+        for row in rows(connection, "suspects", most=FEW)
+        if (key := (row["base_id"], row["estimator"], row["recipe_id"])) in named
+    ]
+    pictures = _pictures(connection, [row["sample_id"] for _, row in listed])
     found: dict[Arm, dict[str, Rows]] = {}
-    for row in rows(connection, "suspects", most=FEW):
-        arm = named.get((row["base_id"], row["estimator"], row["recipe_id"]))
-        if arm is not None:
-            shown = {"sample": short(row["text"], 90), "why": row["why"], "how": row["how"]}
-            dropped = "–" if row["dropped"] is None else f"{number(row['dropped'], 3)} ({row['how']})"
-            found.setdefault(arm, {}).setdefault(row["reason"], []).append({**shown, "dropped": dropped})
-    return [(arm, [(REASONS[name], some) for name, some in reasons.items()]) for arm, reasons in found.items()]
+    for arm, row in listed:
+        shown = {"sample": short(row["text"], 90), "why": row["why"], "how": row["how"]}
+        dropped = "–" if row["dropped"] is None else f"{number(row['dropped'], 3)} ({row['how']})"
+        picture = pictures.get(row["sample_id"], "")
+        found.setdefault(arm, {}).setdefault(row["reason"], []).append(
+            {**shown, "dropped": dropped, "picture": picture}
+        )
+    return [
+        (arm, [(REASONS[name], some) for name, some in reasons.items()])
+        for arm, reasons in sorted(found.items(), key=lambda pair: pair[0].index)
+    ]
+
+
+def _pictures(connection: duckdb.DuckDBPyConnection, sample_ids: Sequence[str]) -> dict[str, str]:
+    """Of samples that are images, their addresses as PNG."""
+    named = payload.Samples()
+    for sample_id in sample_ids:
+        named.index(sample_id)
+    connection.register("report_samples", named.table())
+    found = rows(connection, "samples")
+    connection.unregister("report_samples")
+    return {
+        row["sample_id"]: images.data_uri(images.picture(row["pixels"], row["shape"]))
+        for row in found
+        if row["modality"] == "image" and row["pixels"] and row["shape"]
+    }

@@ -73,8 +73,8 @@ def test_an_unlearning_is_shown_by_the_gap_that_it_closed_and_what_it_cost(tmp_p
     told = re.findall(r'<p class="told">(.*?)</p>', section)
     # The full model is 2 nats off; what is left of that is half a nat, and one and a half.
     assert told == [
-        "forget.txt: of 2 methods gradient_ascent came nearest to the retraining on what was to be forgotten, with 75% "
-        "(75 to 75) of the gap closed at 1.2% of a retraining’s samples."
+        "To forget forget.txt, gradient_ascent did best of 2 methods: it closed 75% (75 to 75) of the gap to the "
+        "retraining, at 1.2% of its samples."
     ]
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)]
     found = {row[0]: row for row in rows if row}

@@ -96,6 +96,12 @@ def test_every_section_has_the_marks_that_sql_counts(opened: Open, store: duckdb
     assert shown == 3 * _count(store, per_level)
 
 
+def test_heat_maps_are_drawn_though_nobody_scrolls_to_them(opened: Open) -> None:
+    page = opened()
+    page.wait_for_function("document.querySelectorAll('.stage:not([data-ready])').length === 0")
+    assert page.evaluate("scrollY") == 0 and page.locator(".stage canvas").count() > 1
+
+
 def test_pointing_at_a_cell_names_both_samples_and_the_nats_of_sql(
     opened: Open, store: duckdb.DuckDBPyConnection
 ) -> None:

@@ -13,6 +13,7 @@ from einfluence.metrics import scored
 from einfluence.report import write_report
 from einfluence.report.blame import blamed
 from einfluence.report.leaderboard import leaderboard, show_leaderboard
+from einfluence.report.query import parts_uncounted
 from einfluence.report.terminal import show_probe, show_scorecard
 from tests.report.tables import Tables, text_part
 
@@ -133,3 +134,10 @@ def test_a_store_without_estimates_has_no_such_section(tmp_path: Path) -> None:
     text_part(tables, facts=6)
     html = write_report(tables.connect(), tmp_path / "report.html", run={}).read_text(encoding="utf-8")
     assert 'id="estimates"' not in html and 'href="#estimates"' not in html
+
+
+def test_what_was_measured_comes_before_what_was_estimated(store: duckdb.DuckDBPyConnection) -> None:
+    [part] = parts_uncounted(store)
+    names = [arm.estimator for arm in part.arms]
+    assert names == ["finetune", "finetune", "in_context", "good", "poor"]
+    assert [arm.stands_for for arm in part.arms] == [None, None, None, *["finetune"] * 2]

@@ -44,7 +44,8 @@ def test_suspects_are_listed_by_reason_with_what_dropping_them_does() -> None:
 
 def test_the_page_says_what_a_set_taught_and_which_samples_to_look_at(tmp_path: Path) -> None:
     full = dict.fromkeys("abcd", -0.5) | {"q": -2.0, "r": -0.75}
-    store = trained_store("abcd", full=full, cells={"leave_one_out": CELLS}, samples=LABELLED, modality="image")
+    seen = {name: row | {"pixels": [0.0, 1.0], "shape": [1, 1, 2]} for name, row in LABELLED.items()}
+    store = trained_store("abcd", full=full, cells={"leave_one_out": CELLS}, samples=seen, modality="image")
     store.execute("update training_scores set logprob_base = -1.0")
     store.execute("insert into recipes (recipe, estimator, label) values ('way', 'training', 'SGD')")
     page = write_report(store, tmp_path / "report.html", run={}).read_text()
@@ -54,6 +55,8 @@ def test_the_page_says_what_a_set_taught_and_which_samples_to_look_at(tmp_path: 
     rest = " what is held out gained \N{MINUS SIGN}0.38 nats on average, and 50% of it is the first choice."
     assert said + rest in page and 'href="#taught"' in page
     assert "owes itself +3.00 nats" in page and "1.500 (measured)" in page
+    assert page.count('<img class="tile" src="data:image/png') == page.count("(measured)") == 6
+    assert "<h1>What each sample of a training set did</h1>" in page
     assert 'id="taught"' not in write_report(small_store(), tmp_path / "other.html", run={}).read_text()
 
 

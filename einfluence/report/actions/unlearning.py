@@ -60,9 +60,10 @@ def _sentences(names: list[tuple[Arm, str]], found: Found) -> list[str]:
 
 def _sentence(arm: Arm, about: str, method: str, line: dict[str, Any], count: int, found: Found) -> str:
     cost = found[arm, line["partner"], "cost", None]["value"]
-    which = f"of {count} methods {method} came nearest" if count > 1 else f"{method} came this near"
-    text = f"{about}: {which} to the retraining on what was to be forgotten, with {_closed(line)} of the gap closed "
-    text += f"at {cost:.1%} of a retraining’s samples"
+    best = f"{method} did best of {count} methods: it" if count > 1 else method
+    text = (
+        f"To forget {about}, {best} closed {_closed(line)} of the gap to the retraining, at {cost:.1%} of its samples"
+    )
     ceiling = found.get((arm, about, "ceiling", "forget"))
     return text + (f"; the retraining at another seed closes {_closed(ceiling)}." if ceiling else ".")
 

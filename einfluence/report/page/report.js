@@ -68,14 +68,28 @@
     if (!window.vegaEmbed) document.head.append(make("script", {}, `(() => {${$("#vega").textContent}})();`));
     return (await window.vegaEmbed(stage, spec, { actions: false, renderer, tooltip: false, defaultStyle: false, mode: "vega" })).view;
   };
+  const waiting = new Map(); // what is built as soon as it is near, and else when the page has nothing better to do
+  const start = (node) => {
+    const build = waiting.get(node);
+    waiting.delete(node);
+    return build?.();
+  };
   const lazily = (node, build) => {
+    waiting.set(node, build);
     const watch = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       watch.disconnect();
-      setTimeout(build, 0);
+      setTimeout(() => start(node), 0);
     }, { rootMargin: "300px" });
     watch.observe(node);
   };
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 200));
+  const rest = async () => { // one after the other, so that a picture of the whole page and its print have them all
+    const [next] = waiting.keys();
+    if (!next) return;
+    try { await start(next); } finally { idle(rest); }
+  };
+  addEventListener("load", () => idle(rest));
 
   // --- samples ---
   const thumb = (item, size = 48) => {
