@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -64,7 +65,6 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
     """What each block of a job gives: probes trained or prompted with, their layers ablated, or trainings of a set."""
     from einfluence.estimators.ablation import ablate_block
     from einfluence.estimators.measure import measure_block
-    from einfluence.estimators.training import training_block
 
     folder = store.root / "curations" / job.curation
     samples, curated = session.curation(folder)
@@ -72,26 +72,10 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
     state = _state(store, job.state_id)
     arm, seed = job.arm, job.key.seed
     for block in job.blocks:
-        queries = [samples[query] for query in block.query_ids]
         if isinstance(block, TrainingBlock):
-            members, tuning = set_members(folder), cast("OfASet", arm).recipe
-            store.add_definitions(definitions(members, block.schedule, block.variants))
-            some, later = ([samples[name] for name in names] for names in (members.sample_ids, members.later))
-            variants = dict(zip(block.probe_ids, block.variants, strict=True))
-            with session.computing(base):
-                yield training_block(
-                    base,
-                    tuning,
-                    seed,
-                    some,
-                    block.schedule,
-                    variants,
-                    queries,
-                    kept=kept,
-                    later=later,
-                    on_probe=on_probe,
-                )
+            yield from _trainings(block, job, store, base, session, on_probe)
             continue
+        queries = [samples[query] for query in block.query_ids]
         probes = {probe: curated[probe] for probe in block.probe_ids}
         with session.computing(base):
             if isinstance(block, AblationBlock) and isinstance(arm, FineTune):
@@ -104,14 +88,43 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
                 )
 
 
+def _trainings(
+    block: TrainingBlock, job: Job, store: Store, base: Base, session: Session, on_probe: Callable[[], None]
+) -> Iterator[Measured]:
+    """Trainings of a set, and what was computed instead of one."""
+    from einfluence.estimators.training import computed_block, training_block
+
+    folder, schedule = store.root / "curations" / job.curation, block.schedule
+    members, (samples, _), tuning = set_members(folder), session.curation(folder), cast("OfASet", job.arm).recipe
+    own, later, queries = (
+        [samples[name] for name in names] for names in (members.sample_ids, members.later, block.query_ids)
+    )
+    store.add_definitions(definitions(members, schedule, block.variants))
+    variants = dict(zip(block.probe_ids, block.variants, strict=True))
+    computed = {name: _state_file(store, one.computed) for name, one in variants.items() if one.computed}
+    trained = {name: one for name, one in variants.items() if not one.computed}
+    kept, seed = store.kept_deltas(job.key, list(trained)).get, job.key.seed
+    with session.computing(base):
+        if trained:
+            yield training_block(
+                base, tuning, seed, own, schedule, trained, queries, kept=kept, later=later, on_probe=on_probe
+            )
+        if computed:
+            yield computed_block(base, tuning, seed, schedule, len(own), computed, queries, on_probe=on_probe)
+
+
 def _state(store: Store, state_id: str | None) -> Mapping[str, Any] | None:
     from safetensors.torch import load_file
 
-    path = None if state_id is None else store.state(state_id)
-    if state_id is not None and path is None:
+    return None if state_id is None else load_file(_state_file(store, state_id))
+
+
+def _state_file(store: Store, state_id: str) -> Path:
+    path = store.state(state_id)
+    if path is None:
         fix = "run again: the plan fits what is missing"
         raise InputError(store.url, f"no state {state_id}", "the state that the plan has fitted", fix)
-    return None if path is None else load_file(path)
+    return path
 
 
 def record_failure(job: Job, reason: str) -> Done:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from einfluence.actions.unlearn import forget_set
+from safetensors.torch import load_file
+from torch import Tensor
+
+from einfluence.actions.influence_step import influence_step
+from einfluence.actions.unlearn import check_methods, forget_set, step_cost, step_id
 from einfluence.errors import InputError
 from einfluence.estimators.training import trained, with_steps
+from einfluence.estimators.within import TrainedSet
 from einfluence.inputs import FullTraining, full_training
 from einfluence.models.base import Base
 from einfluence.saved import save_adapter, save_trained
@@ -15,7 +21,7 @@ from einfluence.session import Session
 from einfluence.spec import Part, Spec, TrainedBase
 from einfluence.store.store import ArmKey, Store
 from einfluence.training_set import FULL, Variant
-from einfluence.unlearning import Method, rest_of, steps_of
+from einfluence.unlearning import InfluenceStep, Method, rest_of, steps_of
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ def export(
         InputError: When there is something at ``out``, or no such training, or it fails.
     """
     training, base = _training(spec, out, part, arm, seed, session)
-    return _written(training, base, FULL, out, session, store, merged)
+    with session.computing(base):
+        return _written(training, base, _left_behind(training, base, FULL, store), out, merged)
 
 
 def unlearn(
@@ -103,14 +110,19 @@ def unlearn(
         InputError: As :func:`export` and :func:`einfluence.actions.unlearn.forget_set` do.
     """
     training, base = _training(spec, out, part, arm, seed, session)
+    check_methods([method], training.where, training.schedule)
     places = forget_set(forget, [sample.name for sample in training.samples.values()])
     rest = rest_of(places, len(training.samples))
-    steps = steps_of(method, places, rest, training.schedule.batch_size, training.seed, 0)
-    variant = Variant("unlearned", more=steps)
-    written = _written(training, base, variant, out, session, store, merged)
+    with session.computing(base):
+        if isinstance(method, InfluenceStep):
+            variant, delta, read = _stepped(training, base, method, places, len(rest), store)
+        else:
+            steps = steps_of(method, places, rest, training.schedule.batch_size, training.seed, 0)
+            variant, read = Variant("unlearned", more=steps), sum(len(step.batch) for step in steps)
+            delta = _left_behind(training, base, variant, store)
+        written = _written(training, base, delta, out, merged)
     reference = Variant("removed", left_out=places)
     training_id, reference_id = (each.training_id(training.set_id) for each in (variant, reference))
-    read = sum(len(step.batch) for step in steps)
     return Unlearned(written, training.key, training_id, reference_id, len(places), read)
 
 
@@ -128,30 +140,43 @@ def _training(
     return training, session.base(training.base, chosen.trust_remote_code)
 
 
-def _written(
-    training: FullTraining,
-    base: Base,
-    variant: Variant,
-    out: Path,
-    session: Session,
-    store: Store | None,
-    merged: bool,
-) -> str:
-    """Writes what a training of the set, as a variant has it, leaves behind; in words what was written."""
+def _left_behind(training: FullTraining, base: Base, variant: Variant, store: Store | None) -> dict[str, Tensor]:
+    """The parameters that a training of the set, as a variant has it, leaves behind."""
     name = variant.training_id(training.set_id)
     kept = None if store is None else store.kept_deltas(training.key, [name]).get(name)
-    samples, recipe, later = list(training.samples.values()), training.recipe, training.later
-    whole = with_steps(recipe, training.schedule, len(samples), len(later))
-    with session.computing(base):
+    own, later, recipe = list(training.samples.values()), training.later, training.recipe
+    try:
+        return trained(base, recipe, training.seed, own, training.schedule, variant, later=later, kept=kept)
+    except RuntimeError as error:
+        raise InputError(training.where, str(error), "a training that ends with finite weights") from error
+
+
+def _stepped(
+    training: FullTraining, base: Base, method: InfluenceStep, places: tuple[int, ...], rest: int, store: Store | None
+) -> tuple[Variant, dict[str, Tensor], int]:
+    """The variant that an influence step is, its parameters, and the samples that it went through."""
+    state = step_id(method, [places], training.key, training.set_id)
+    there = None if store is None else store.state(state)
+    if store is not None and there is not None:
+        parameters, products = load_file(there), store.state_about(state)["products"]
+    else:
+        within = TrainedSet(list(training.samples.values()), training.schedule)
         try:
-            delta = trained(base, recipe, training.seed, samples, training.schedule, variant, later=later, kept=kept)
-        except RuntimeError as error:
-            raise InputError(training.where, str(error), "a training that ends with finite weights") from error
-        if recipe.adapter.kind == "lora" and not merged:
-            save_adapter(base, whole, delta, out)
-            return f"an adapter of {base.info.label}, for peft"
-        save_trained(base, whole, delta, out)
-        return f"{base.info.label} with trained weights, for transformers"
+            parameters, products, _ = influence_step(base, training.recipe, training.seed, within, [places], method)
+        except (ArithmeticError, RuntimeError) as error:
+            raise InputError(training.where, str(error), "a step that ends with finite weights") from error
+    return Variant("unlearned", computed=state), parameters, step_cost(len(places), rest, 1, products)
+
+
+def _written(training: FullTraining, base: Base, delta: Mapping[str, Tensor], out: Path, merged: bool) -> str:
+    """Writes the base with such parameters; in words what was written."""
+    recipe = training.recipe
+    whole = with_steps(recipe, training.schedule, len(training.samples), len(training.later))
+    if recipe.adapter.kind == "lora" and not merged:
+        save_adapter(base, whole, delta, out)
+        return f"an adapter of {base.info.label}, for peft"
+    save_trained(base, whole, delta, out)
+    return f"{base.info.label} with trained weights, for transformers"
 
 
 def _part(spec: Spec, name: str | None) -> Part:

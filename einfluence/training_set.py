@@ -211,6 +211,7 @@ class Variant:
         steps: After how many of the schedule's steps it stops; None goes to the end.
         weights: (position, weight) of the samples that weigh neither 0 nor 1, ascending.
         more: Steps behind the schedule's, which begin with an optimizer that remembers nothing.
+        computed: The state whose parameters it has, where they were computed and not trained; empty for all others.
     """
 
     kind: Literal["full", "without", "subset", "watched", "removed", "reweighted", "unlearned"]
@@ -219,6 +220,7 @@ class Variant:
     steps: int | None = None
     weights: tuple[tuple[int, float], ...] = ()
     more: tuple[More, ...] = ()
+    computed: str = ""
 
     @property
     def weighs(self) -> dict[int, float]:
@@ -230,7 +232,8 @@ class Variant:
         stops = () if self.steps is None else (self.steps,)
         weighs = (("weights", self.weights),) if self.weights else ()
         goes_on = (("more", self.more),) if self.more else ()
-        return content_hash(("training", set_id, self.left_out, *stops, *weighs, *goes_on))
+        computed = (("computed", self.computed),) if self.computed else ()
+        return content_hash(("training", set_id, self.left_out, *stops, *weighs, *goes_on, *computed))
 
 
 FULL = Variant("full")

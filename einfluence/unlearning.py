@@ -1,4 +1,4 @@
-"""Unlearning as a spec names it, and the steps of each method: training steps behind those of the whole set."""
+"""Unlearning as a spec names it, and the steps of each method that trains on: they follow those of the whole set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class _Method(Model):
     """One method: ``kind`` says which."""
 
     kind: str
-    rate: Float = Field(default=1.0, gt=0, description="share of the recipe's learning rate")
 
     @property
     def label(self) -> str:
@@ -29,7 +28,13 @@ class _Method(Model):
         return ", ".join([self.kind, *named(self, changed(self))])
 
 
-class _InBatches(_Method):
+class _Stepping(_Method):
+    """A method that is some more steps of the training."""
+
+    rate: Float = Field(default=1.0, gt=0, description="share of the recipe's learning rate")
+
+
+class _InBatches(_Stepping):
     """A method that goes through samples in batches."""
 
     epochs: Count = Field(default=1, description="how often it goes through its samples")
@@ -55,13 +60,28 @@ class NegGradPlus(_InBatches):
     alpha: Float = Field(default=0.5, gt=0, lt=1, description="weight of the mean loss of the rest's samples")
 
 
-class InfluenceApproximation(_Method):
+class InfluenceApproximation(_Stepping):
     """One step of the optimizer down L_rest - L_forget, over all samples (after Liu et al. 2025)."""
 
     kind: Literal["influence_approximation"] = "influence_approximation"
 
 
-Method = GradientAscent | FineTuneOnRest | NegGradPlus | InfluenceApproximation
+class InfluenceStep(_Method):
+    """No step of the optimizer: the change that the inverse of the rest's curvature predicts (Koh & Liang 2017)."""
+
+    kind: Literal["influence_step"] = "influence_step"
+    scale: Float = Field(default=1.0, gt=0, description="what the change is multiplied by")
+    damping: Float = Field(
+        default=0.1, gt=0, description="added to the curvature, as a share of the mean square of gradients' elements"
+    )
+    curvature: Literal["gauss_newton", "hessian"] = Field(
+        default="gauss_newton", description="of the rest's mean loss; second derivatives as they are may be negative"
+    )
+
+
+Stepping = GradientAscent | FineTuneOnRest | NegGradPlus | InfluenceApproximation
+"""A method that is steps behind the training."""
+Method = Stepping | InfluenceStep
 AnyMethod = Annotated[Method, Field(discriminator="kind")]
 """The method that ``kind`` says."""
 
@@ -106,7 +126,7 @@ class Unlearn(Model):
 
 
 def steps_of(
-    method: Method, forget: Sequence[int], rest: Sequence[int], batch_size: int, *draw: object
+    method: Stepping, forget: Sequence[int], rest: Sequence[int], batch_size: int, *draw: object
 ) -> tuple[More, ...]:
     """The steps of a method.
 

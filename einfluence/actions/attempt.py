@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,12 +95,12 @@ class Acting(Protocol):
 
 
 class Learning(Acting, Protocol):
-    """The module of an action that has to learn something before it can name its trainings: a state of the store."""
+    """The module of an action that may have to learn states of the store before it can name its trainings."""
 
-    def state_id(self, action: Any, scene: Scene) -> str:
-        """Content hash of all that the state depends on."""
+    def states(self, action: Any, scene: Scene) -> Mapping[str, str]:
+        """What it has to learn, in words, by the content hash of all that it depends on."""
         ...
 
-    def learn(self, action: Any, scene: Scene, session: Session) -> None:
-        """Learns it, and adds it to the store."""
+    def learn(self, action: Any, scene: Scene, state: str, session: Session) -> None:
+        """Learns one of them, and adds it to the store."""
         ...

@@ -34,13 +34,17 @@ def check(action: Ignore, item: Prepared, spec: Spec, folder: Path) -> None:
         raise InputError(where, found, "`dtype: float32` or `float64` in the recipe of the arms within the set")
 
 
-def state_id(action: Ignore, scene: Scene) -> str:
+def states(action: Ignore, scene: Scene) -> dict[str, str]:
     """See :class:`einfluence.actions.attempt.Learning`."""
+    return {_state_id(action, scene): "learn weights"}
+
+
+def _state_id(action: Ignore, scene: Scene) -> str:
     how, set_id = changed(action, but=("draws", "draw")), scene.members.set_id(scene.item.schedule)
     return content_hash(("ignore", VERSION, how, vars(scene.key), set_id, _queries(scene)))
 
 
-def learn(action: Ignore, scene: Scene, session: Session) -> None:
+def learn(action: Ignore, scene: Scene, state: str, session: Session) -> None:
     """See :class:`einfluence.actions.attempt.Learning`."""
     from einfluence.actions.weights import learn as learned
     from einfluence.engine.unrolling import Trajectory
@@ -58,14 +62,14 @@ def learn(action: Ignore, scene: Scene, session: Session) -> None:
         queries = list(encode_all(base, [samples[name] for name in _queries(scene)]))
         found = learned(path, queries, len(own), steps=action.steps, lr=action.lr)
     about = {"action": "ignore", **action.model_dump(), **vars(scene.key), "samples": len(own)}
-    scene.store.add_state(state_id(action, scene), found._asdict(), about)
+    scene.store.add_state(state, found._asdict(), about)
 
 
 def attempts(action: Ignore, scene: Scene) -> list[Attempt]:
     """See :class:`einfluence.actions.attempt.Acting`; none before the weights are learned."""
     from safetensors.numpy import load_file
 
-    path = scene.store.state(state_id(action, scene))
+    path = scene.store.state(_state_id(action, scene))
     if path is None:
         return []
     state = load_file(path)

@@ -23,12 +23,14 @@ class ToLearn:
 
     scene: Scene
     action: Action
+    state: str
+    about: str
 
     @property
     def label(self) -> str:
         """What is learned, for run names and logs."""
         scene = self.scene
-        return f"{scene.item.base.label} {self.action.kind} {scene.trained.label} seed {scene.key.seed}: learn"
+        return f"{scene.item.base.label} {self.action.kind} {scene.trained.label} seed {scene.key.seed}: {self.about}"
 
 
 def to_learn(spec: Spec, prepared: Sequence[Prepared], store: Store) -> list[ToLearn]:
@@ -38,9 +40,10 @@ def to_learn(spec: Spec, prepared: Sequence[Prepared], store: Store) -> list[ToL
         learning = [action for action in item.part.actions if hasattr(acting(action), "learn")]
         for scene in scenes(spec, item, store) if learning else ():
             for action in learning:
-                state = cast("Learning", acting(action)).state_id(getattr(action, action.kind), scene)
-                if store.state(state) is None:
-                    found.setdefault(state, ToLearn(scene, action))
+                states = cast("Learning", acting(action)).states(getattr(action, action.kind), scene)
+                for state, about in states.items():
+                    if store.state(state) is None:
+                        found.setdefault(state, ToLearn(scene, action, state, about))
     return list(found.values())
 
 
@@ -53,7 +56,7 @@ def learn(missing: ToLearn, session: Session) -> None:
     """
     action = missing.action
     try:
-        cast("Learning", acting(action)).learn(getattr(action, action.kind), missing.scene, session)
+        cast("Learning", acting(action)).learn(getattr(action, action.kind), missing.scene, missing.state, session)
     except InputError:
         raise
     except Exception as error:

@@ -17,13 +17,18 @@ from einfluence.actions.choice import check_estimator
 from einfluence.curate.records import lines_of
 from einfluence.curate.versions import LABEL_FLIP
 from einfluence.errors import InputError
+from einfluence.estimators.within import TrainedSet
+from einfluence.keys import content_hash
 from einfluence.prepare import Prepared
+from einfluence.recipe import changed
+from einfluence.session import Session
 from einfluence.spec import Spec
 from einfluence.store.curations import set_members
 from einfluence.store.store import ArmKey
-from einfluence.training_set import More, Variant
-from einfluence.unlearning import Method, rest_of, steps_of, thirds
+from einfluence.training_set import More, Schedule, Variant
+from einfluence.unlearning import InfluenceStep, Method, Stepping, rest_of, steps_of, thirds
 
+STEP_VERSION = "1"  # of how an influence step is computed
 NATS = (Path(__file__).parent / "self_influence.sql").read_text(encoding="utf-8")
 
 
@@ -52,6 +57,14 @@ def check(action: Unlearn, item: Prepared, spec: Spec, folder: Path) -> None:
         raise InputError(f"{where}.refine", f"a forget set of {size}", "3 samples or more: they are split in three")
     if action.by is not None:
         check_estimator(f"{where}.by", action.by, item)
+    check_methods(action.method, where, item.schedule)
+
+
+def check_methods(methods: Sequence[Method], where: str, schedule: Schedule) -> None:
+    """Raises InputError where a method cannot be used with a schedule."""
+    if schedule.then is not None and any(isinstance(method, InfluenceStep) for method in methods):
+        found = "`influence_step` beside a second stage, whose samples the curvature would leave out"
+        raise InputError(f"{where}.method", found, "a method that trains on, or a `training_set` without `then`")
 
 
 def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
@@ -62,19 +75,43 @@ def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
         retrained = schedule.epochs * len(rest)
         retrained += 0 if schedule.then is None else schedule.then.epochs * len(scene.members.later)
         for method in action.method:
-            more = _steps(method, forget, rest, action, scene)
+            made = _made(method, forget, rest, action, scene)
+            if made is None:
+                continue
             found.append(
                 Attempt(
-                    Variant("unlearned", more=more),
+                    made.variant,
                     f"{method.label}, refined" if action.refine else method.label,
                     Variant("removed", left_out=tuple(sorted(forget.places))),
                     chosen_by=forget.chosen_by,
                     share=len(forget.places) / n,
                     about=forget.about,
-                    cost=sum(len(step.batch) for step in more) / retrained,
+                    cost=made.read / retrained,
+                    note=made.note,
                 )
             )
     return found
+
+
+def states(action: Unlearn, scene: Scene) -> dict[str, str]:
+    """See :class:`einfluence.actions.attempt.Learning`: the parameters of each influence step."""
+    return {state: f"{method.label} of {forget.about}" for state, (method, forget) in _computed(action, scene).items()}
+
+
+def learn(action: Unlearn, scene: Scene, state: str, session: Session) -> None:
+    """See :class:`einfluence.actions.attempt.Learning`."""
+    from einfluence.actions.influence_step import influence_step
+
+    method, forget = _computed(action, scene)[state]
+    samples, _ = session.curation(scene.folder)
+    own = [samples[name] for name in scene.members.sample_ids]
+    base = session.base(scene.item.measured, scene.item.part.trust_remote_code)
+    within, parts = TrainedSet(own, scene.item.schedule), _parts(forget, action)
+    with session.computing(base):
+        found = influence_step(base, scene.trained.recipe, scene.key.seed, within, parts, method)
+    about = {"action": "unlearn", **method.model_dump(), **vars(scene.key), "samples": len(own)}
+    about |= {"products": found.products, "residual": found.residual}
+    scene.store.add_state(state, found.parameters, about)
 
 
 def expected(action: Unlearn, scene: Scene) -> list[Variant]:
@@ -84,9 +121,33 @@ def expected(action: Unlearn, scene: Scene) -> list[Variant]:
     rest = rest_of(places, len(scene.members.sample_ids))
     sets = 1 if action.by is None else len(scene.arms_of(action.by))
     each = [
-        Variant("unlearned", more=_steps(method, Forget(places, ""), rest, action, scene)) for method in action.method
+        Variant("unlearned", computed=method.label)
+        if isinstance(method, InfluenceStep)
+        else Variant("unlearned", more=_steps(method, Forget(places, ""), rest, action, scene))
+        for method in action.method
     ]
     return [*each, Variant("removed", left_out=places)] * sets
+
+
+def step_id(method: InfluenceStep, parts: Sequence[tuple[int, ...]], key: ArmKey, set_id: str) -> str:
+    """The state that has the parameters of an influence step: content hash of all that they depend on.
+
+    Args:
+        method: It.
+        parts: Positions of what is forgotten, one part after the other.
+        key: The arm of the training.
+        set_id: Of the training set.
+    """
+    return content_hash(("influence step", STEP_VERSION, changed(method), tuple(parts), vars(key), set_id))
+
+
+def step_cost(forget: int, rest: int, parts: int, products: int) -> int:
+    """The samples that an influence step goes through.
+
+    Each of the forget set once, and each of the rest once a part for the damping and twice for a product, which is the
+    derivative of a derivative.
+    """
+    return forget + rest * (parts + 2 * products)
 
 
 def forget_set(path: Path, names: Sequence[str]) -> tuple[int, ...]:
@@ -170,7 +231,46 @@ def _all_of(places: tuple[int, ...], wanted: int, scene: Scene) -> tuple[int, ..
     return places
 
 
-def _steps(method: Method, forget: Forget, rest: Sequence[int], action: Unlearn, scene: Scene) -> tuple[More, ...]:
-    parts = thirds(forget.places) if action.refine else [tuple(sorted(forget.places))]
-    size, seed = scene.item.schedule.batch_size, scene.key.seed
-    return tuple(step for at, part in enumerate(parts) for step in steps_of(method, sorted(part), rest, size, seed, at))
+class _Made(NamedTuple):
+    """What a method makes of a training: a variant of it, samples gone through, and what else to know."""
+
+    variant: Variant
+    read: int
+    note: str | None = None
+
+
+def _made(method: Method, forget: Forget, rest: Sequence[int], action: Unlearn, scene: Scene) -> _Made | None:
+    """None where it has to be computed before it is a training, and is not."""
+    if not isinstance(method, InfluenceStep):
+        more = _steps(method, forget, rest, action, scene)
+        return _Made(Variant("unlearned", more=more), sum(len(step.batch) for step in more))
+    state = _state_id(method, _parts(forget, action), scene)
+    if scene.store.state(state) is None:
+        return None
+    about, parts = scene.store.state_about(state), len(_parts(forget, action))
+    read = step_cost(len(forget.places), len(rest), parts, about["products"])
+    note = f"{about['products']} products with the curvature, residual {about['residual']:.1e}"
+    return _Made(Variant("unlearned", computed=state), read, note)
+
+
+def _computed(action: Unlearn, scene: Scene) -> dict[str, tuple[InfluenceStep, Forget]]:
+    """The influence steps of an action, each with its forget set, by their states."""
+    methods = [method for method in action.method if isinstance(method, InfluenceStep)]
+    forgotten = _forget_sets(action, scene) if methods else ()
+    pairs = ((method, forget) for forget in forgotten for method in methods)
+    return {_state_id(method, _parts(forget, action), scene): (method, forget) for method, forget in pairs}
+
+
+def _state_id(method: InfluenceStep, parts: Sequence[tuple[int, ...]], scene: Scene) -> str:
+    return step_id(method, parts, scene.key, scene.members.set_id(scene.item.schedule))
+
+
+def _steps(method: Stepping, forget: Forget, rest: Sequence[int], action: Unlearn, scene: Scene) -> tuple[More, ...]:
+    size, seed, parts = scene.item.schedule.batch_size, scene.key.seed, _parts(forget, action)
+    return tuple(step for at, part in enumerate(parts) for step in steps_of(method, part, rest, size, seed, at))
+
+
+def _parts(forget: Forget, action: Unlearn) -> list[tuple[int, ...]]:
+    """What is unlearned one after the other."""
+    parts = thirds(forget.places) if action.refine else [forget.places]
+    return [tuple(sorted(part)) for part in parts]

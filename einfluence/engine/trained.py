@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from einfluence.engine.definition import Copy, adapter_changes, trainable_copy, trained_names
+from einfluence.engine.definition import Copy, adapter_changes, evaluate, layer_updates, trainable_copy, trained_names
+from einfluence.engine.measurement import Item, MeasuredRow, Tuned
+from einfluence.engine.select import DEFINITION
 from einfluence.engine.structure import private_copy, shared_copy
 from einfluence.engine.text.low_rank_weights import LowRankWeights
 from einfluence.models.base import Base
@@ -60,6 +64,30 @@ def trained_base(base: Base, recipe: Recipe, delta: Mapping[str, Tensor], base_i
                 if name in trained:
                     parameter.copy_(trained[name])
     return Base(replace(base.info, base_id=base_id, label=label), model.requires_grad_(False), base.objective)
+
+
+def measure_parameters(
+    base: Base, recipe: Recipe, delta: Mapping[str, Tensor], queries: Sequence[Item], index: int
+) -> MeasuredRow:
+    """What a base with other parameters says, by the definition, and how far they are from its own.
+
+    Args:
+        base: The base; it is left as it is.
+        recipe: Of the training that they could be of.
+        delta: As from :func:`parameters`.
+        queries: The queries.
+        index: What the row is of.
+
+    Raises:
+        InputError: When the recipe does not fit the base, or the base cannot read a query.
+    """
+    begun = time.perf_counter()
+    copied = trained_copy(base, recipe, delta)
+    updates = layer_updates(base, copied[0], recipe)
+    norm = math.sqrt(sum(change**2 for change, _ in updates.values()))
+    scores = evaluate(base, recipe, queries, copied=copied)
+    seconds = time.perf_counter() - begun
+    return MeasuredRow(index, Tuned(dict(delta), [], math.nan, norm, updates, seconds, engine=DEFINITION), scores)
 
 
 def parameters(base: Base, recipe: Recipe, delta: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from einfluence import engine
 from einfluence.arms import OfASet
 from einfluence.engine.definition import watch
 from einfluence.engine.measurement import Tuned
-from einfluence.engine.trained import parameters
+from einfluence.engine.trained import measure_parameters, parameters
 from einfluence.engine.trained import trained_base as with_parameters
 from einfluence.estimators.finetune import kept_trainings
 from einfluence.estimators.measure import Measured, measured
@@ -66,6 +66,41 @@ def training_block(
     before, rows = engine.measure(base, recipe, trainings, queried, seed, kept=known)
     found = engine.Measurement(before, (_as_seen(row, seen.get(row.probe)) for row in rows))
     return measured(base, list(variants), queries, found, on_probe)
+
+
+def computed_block(
+    base: Base,
+    recipe: Tuning,
+    seed: int,
+    schedule: Schedule,
+    n: int,
+    computed: Mapping[str, Path],
+    queries: Sequence[Sample],
+    *,
+    on_probe: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Scores Q queries before and after parameters were computed instead of trained, by the definition.
+
+    Args:
+        base: The loaded base; it is left bit-identical.
+        recipe: What the parameters are those of.
+        seed: As for :func:`training_block`.
+        schedule: How the set is gone through.
+        n: Samples of the set; it has no second stage.
+        computed: The safetensors file of the parameters, by training_id.
+        queries: The queries.
+        on_probe: Called after each, for progress.
+
+    Raises:
+        InputError: When a sample does not fit the base.
+    """
+    whole, queried = with_steps(recipe, schedule, n), list(encode_all(base, queries))
+    before = engine.measure(base, whole, [], queried, seed).before
+    rows = (
+        measure_parameters(base, whole, delta, queried, index)
+        for index, delta in kept_trainings(computed.values()).items()
+    )
+    return measured(base, list(computed), queries, engine.Measurement(before, rows), on_probe)
 
 
 def _watched(

@@ -173,7 +173,7 @@ OUTCOMES = table(
 )
 
 STATES = table(
-    "One row for each state that an estimator was fitted to.",
+    "One row for each state that an estimator was fitted to, or that an action learned.",
     state=(ID, "content hash of the arm and of what it was fitted to"),
     base=(ID, "the base"),
     estimator=(pa.string(), "the estimator"),

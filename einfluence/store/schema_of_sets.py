@@ -24,7 +24,8 @@ TRAINING_SET_MEMBERS = table(
 DEFINED_TRAINING: Columns = {
     "training": (
         ID,
-        "content hash of the training set, of the weights of its samples, and of steps behind its schedule",
+        "content hash of the training set, of the weights of its samples, of steps behind its schedule, and of what "
+        "was computed instead",
     ),
     "training_set": (ID, "the training set"),
     "kind": (

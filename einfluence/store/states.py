@@ -51,6 +51,11 @@ class States:
             raise InputError(str(path), f"a state with the checksum {found}", "the checksum in its name", fix)
         return path
 
+    def about(self, state_id: str) -> dict[str, Any]:
+        """What was written about a state that is there."""
+        note = self._files.get(note_name(state_id))
+        return {} if note is None else dict(read_json(note).get("about", {}))
+
     def add(self, state_id: str, tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
         """Writes a state, whole or not at all; one that is there stays as it is.
 

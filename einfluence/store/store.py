@@ -179,6 +179,10 @@ class Store:
         """Keeps tuned parameters within a budget of bytes, once the outcomes are written (:meth:`.Deltas.keep`)."""
         return self.deltas.keep(arm, deltas, budget)
 
+    def state_about(self, state_id: str) -> dict[str, Any]:
+        """What :meth:`add_state` was given to write about a state; nothing where there is none."""
+        return self._states.about(state_id)
+
     def add_state(self, state_id: str, tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
         """Writes what an estimator fitted, named by the content hash of all that made it (:meth:`.States.add`)."""
         return self._states.add(state_id, tensors, about)

@@ -21,16 +21,21 @@ from flows.commands.options import (
 )
 from flows.commands.printing import terminal
 
+METHODS = "gradient_ascent, fine_tune, neg_grad_plus, influence_approximation or influence_step."
+
 
 def unlearn(
     samples: Annotated[Path, typer.Option(help="Text file of ids of the samples to forget, one a line.")],
-    method: Annotated[str, typer.Option(help="gradient_ascent, fine_tune, neg_grad_plus or influence_approximation.")],
+    method: Annotated[str, typer.Option(help=METHODS)],
     out: Annotated[Path, typer.Option(help="The folder to write, which must not be there yet.")],
     spec: SpecFile = None,
     epochs: Annotated[int | None, typer.Option(help="As in the action.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="As in the action.")] = None,
     rate: Annotated[float | None, typer.Option(help="As in the action: share of the learning rate.")] = None,
     alpha: Annotated[float | None, typer.Option(help="As in the action: weight of the rest.")] = None,
+    scale: Annotated[float | None, typer.Option(help="As in the action: what the step is multiplied by.")] = None,
+    damping: Annotated[float | None, typer.Option(help="As in the action: of the curvature.")] = None,
+    curvature: Annotated[str | None, typer.Option(help="As in the action: gauss_newton or hessian.")] = None,
     part: OfPart = None,
     arm: WayOfTraining = None,
     seed: OfSeed = None,
@@ -47,6 +52,7 @@ def unlearn(
     from einfluence.store.store import Store
 
     given = {"kind": method, "epochs": epochs, "batch_size": batch_size, "rate": rate, "alpha": alpha}
+    given |= {"scale": scale, "damping": damping, "curvature": curvature}
     chosen, opened = _method({name: value for name, value in given.items() if value is not None}), Store(store)
     kept = opened if opened.exists else None
     about: dict[str, Any] = {"part": part, "arm": arm, "seed": seed, "merged": merged}
