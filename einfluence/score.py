@@ -20,6 +20,7 @@ from einfluence.compute import Done
 from einfluence.feature import located
 from einfluence.keys import content_hash, file_digest
 from einfluence.plan import Plan
+from einfluence.rules import Rules
 from einfluence.spec import Spec
 from einfluence.store.store import Store
 
@@ -53,7 +54,8 @@ def finish_run(
 ) -> Result:
     """Tidies the store, scores, reports and notes a run."""
     store.tidy()
-    score_store(store, spec.path(spec.metrics) if spec.metrics else None, located(spec.features, spec.folder))
+    own, features = spec.path(spec.metrics) if spec.metrics else None, located(spec.features, spec.folder)
+    score_store(store, own, features, spec.verdicts)
     out = store.root / "report.html"
     failed = {probe: reason for item in done for probe, reason in item.failed.items()}
     result = Result(
@@ -74,18 +76,26 @@ def finish_run(
     return result
 
 
-def score_store(store: Store, user_sql: Path | None = None, features: Sequence[str | Path] = ()) -> pa.Table:
+def score_store(
+    store: Store,
+    user_sql: Path | None = None,
+    features: Sequence[str | Path] = (),
+    rules: Rules | None = None,
+) -> pa.Table:
     """Computes all desiderata from the store's tables, then the user's own, and writes them back.
 
     Args:
         store: The store.
         user_sql: A folder of the user's own models.
         features: What `artifact` looks at, see :func:`einfluence.metrics.score`.
+        rules: How far is far enough for a verdict; those of the last scoring by default.
     """
     from einfluence.metrics import scored
 
     with store.connect() as connection:
-        tables = scored(connection, user_sql=user_sql, features=features)
+        known = dict(connection.table("verdict_rules").project("rule, value").fetchall())
+        rules = rules or Rules(**known)
+        tables = scored(connection, user_sql=user_sql, features=features, rules=rules)
     store.write_scores(tables)
     return tables["desiderata"]
 

@@ -37,6 +37,7 @@ from einfluence.recipe import (
     Sgd,
     Tuning,
 )  # fmt: skip
+from einfluence.rules import Rules
 from einfluence.sizes import byte_count
 from einfluence.trained_base import TrainedBase
 from einfluence.training_set import TrainingSet
@@ -277,6 +278,7 @@ class Spec(Model):
         description="disk for tuned parameters, e.g. 5GB; lets new queries meet old probes without training",
     )
     metrics: str | None = Field(default=None, description="a folder of your own desiderata (*.sql)")
+    verdicts: Rules = Field(default=Rules(), description="how far is far enough for a verdict: `share`, `least`, ...")
     features: Features = Field(default=(), description="features that influence may rest on: `length`, …, or files")
     folder: Path = Field(
         default=Path("."), description="what relative paths start from: the folder of the spec file", exclude=True

@@ -262,7 +262,7 @@ def test_sizes(text: str, count: int) -> None:
         # one fault is one fault
         (
             "basse: x\nfacts: world\n",
-            "trust_remote_code, parts, shard, keep_deltas, metrics, features. Did you mean `base`?",
+            "trust_remote_code, parts, shard, keep_deltas, metrics, verdicts, features. Did you mean `base`?",
         ),
         (
             WHOLE + "arms:\n  - recipe: {adapter: {targets: [1]}}\n",

@@ -13,10 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from einfluence.keys import content_hash
+from einfluence.metrics.ladder import PROMPTING, series_of
 from einfluence.metrics.models import Models
 from einfluence.metrics.resample import Resampling
-from einfluence.metrics.summaries import summarised
+from einfluence.metrics.summaries import on_ladder, summarised
+from einfluence.metrics.verdicts import HOUSE
 from einfluence.recipe import of_its_kinds
+from einfluence.rules import Rules
 
 DOSE = ("lr", "steps")  # what may differ within a grid
 
@@ -33,12 +36,14 @@ class Grid:
     recipes: tuple[str, ...]
 
 
-def matched_rows(models: Models, nats: float | None, resampling: Resampling) -> list[dict[str, Any]]:
+def matched_rows(
+    models: Models, nats: float | None, resampling: Resampling, rules: Rules = HOUSE
+) -> list[dict[str, Any]]:
     """Rows of :data:`einfluence.store.schema.MATCHED`; see :func:`einfluence.metrics.matched`."""
     every = grids(models)
     if all(len(grid.arms) == 1 for grid in every):
         return []
-    models.scores()
+    scores = models.scores()
     doses = {row["arm"]: row["nats"] for row in models.select("marts", "mart_doses").to_pylist()}
     names: dict[int, dict[str, Any]] = {}
     members: list[dict[str, Any]] = []
@@ -59,7 +64,11 @@ def matched_rows(models: Models, nats: float | None, resampling: Resampling) -> 
         for (arm, name, variant), scored in models.described().items()
         if arm in number_of
     }
-    return summarised(models.select("marts", "mart_matched"), names, described, resampling)
+    prompts = {arm: name for arm, name in models.arms().items() if name["estimator"] == PROMPTING}
+    return summarised(
+        models.select("marts", "mart_matched"), names, described, resampling, rules=rules, estimates=models.estimates,
+        beside=series_of(scores, prompts, on_ladder(described), own=False),
+    )  # fmt: skip
 
 
 def grids(models: Models) -> list[Grid]:

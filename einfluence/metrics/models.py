@@ -23,8 +23,9 @@ STAGING = (
     "stg_restorations", "stg_estimates",
 )  # fmt: skip
 BY_BLOCK = (
-    "mart_decay", "mart_bins", "mart_probes", "mart_controls", "mart_seeds", "mart_claims", "mart_noise",
-    "mart_classification", "mart_relative", "mart_fidelity", "mart_fidelity_by_kind", "mart_fidelity_by_distance",
+    "mart_decay", "mart_learners", "mart_bins", "mart_probes", "mart_controls", "mart_seeds", "mart_claims",
+    "mart_noise", "mart_classification", "mart_relative", "mart_fidelity", "mart_fidelity_by_kind",
+    "mart_fidelity_by_distance",
 )  # fmt: skip
 CELLS_AT_A_TIME = 8_000_000
 OF_RANKS = ("artifact", "fidelity", "fragility", "lds", "mislabelled", "proxies", "reliability")
@@ -40,6 +41,7 @@ _VALUES = pa.schema(
         ("value", pa.float64()),
         ("weight", pa.float64()),
         ("null_value", pa.float64()),
+        ("learner", pa.float64()),  # what an ideal learner scores on the same queries
         ("ideal", pa.float64()),
         ("summary", pa.string()),
     ]
@@ -59,12 +61,14 @@ _VARIANTS = pa.schema(
         ("better", pa.string()),
         ("start", pa.float64()),
         ("bar", pa.float64()),
+        ("rule", pa.string()),
         ("p_value", pa.float64()),
     ]
 )
 DESCRIBED = tuple(_VARIANTS.names[3:])
 """What a model may say of a variant beside its name; all of it may be missing."""
-_CHOICES = {"summary": ("mean", "median", "ratio", "quotient"), "better": ("higher", "lower", "neither")}
+_CHOICES = {"summary": ("mean", "median", "ratio", "quotient"), "better": ("higher", "lower", "neither"),
+            "rule": ("left", "ladder")}  # fmt: skip
 
 
 def desiderata() -> list[str]:
@@ -133,6 +137,7 @@ class Models:
         self.variants: list[pa.Table] = []
         self.registered: set[str] = set()
         self.unitless: list[int] = []
+        self.estimates: frozenset[str] = frozenset()
 
     def select(self, folder: str, name: str, **parameters: int) -> pa.Table:
         """Runs a model; a select gives its rows, a `create table` none."""
@@ -151,6 +156,8 @@ class Models:
             self.select("staging", name)
         unitless = self.connection.table("stg_runs").filter("unit = 'none'").project("run")
         self.unitless = [run for (run,) in unitless.fetchall()]
+        predicted = self.connection.table("stg_runs").filter("stands_for is not null").project("estimator").distinct()
+        self.estimates = frozenset(name for (name,) in predicted.fetchall())
         blocks = self._blocks()
         self._remove_duplicates(blocks)
         self.select("marts", "mart_selves")

@@ -13,8 +13,9 @@ from einfluence.metrics.matching import matched_rows
 from einfluence.metrics.models import modelled
 from einfluence.metrics.resample import Interval, Resampling
 from einfluence.metrics.summaries import summarised
-from einfluence.metrics.verdicts import with_verdicts
-from einfluence.store.schema import DESIDERATA, MATCHED
+from einfluence.metrics.verdicts import HOUSE, with_verdicts
+from einfluence.rules import Rules
+from einfluence.store.schema import DESIDERATA, LADDER, MATCHED, VERDICT_RULES
 
 
 def score(
@@ -25,6 +26,7 @@ def score(
     user_sql: Path | None = None,
     interval: Interval = "percentile",
     features: Sequence[str | Path] = (),
+    rules: Rules = HOUSE,
 ) -> pa.Table:
     """Computes the scorecard of a store.
 
@@ -35,6 +37,7 @@ def score(
         user_sql: A folder of the user's own models (see docs/desiderata.md), run after the shipped ones.
         interval: ``percentile``, or ``bca`` (medians keep percentiles: their jackknife is inconsistent).
         features: What `artifact` looks at: names of :data:`einfluence.feature.SHIPPED` and files.
+        rules: How far is far enough for a verdict.
 
     Returns:
         A table of schema :data:`einfluence.store.schema.DESIDERATA`, one row for each desideratum, variant, arm and
@@ -44,9 +47,9 @@ def score(
         InputError: When a model of the user's cannot be run or gives something else than per-probe values, or a file of
             features cannot be read.
     """
-    return scored(connection, draws=draws, seed=seed, user_sql=user_sql, interval=interval, features=features)[
-        "desiderata"
-    ]
+    return scored(
+        connection, draws=draws, seed=seed, user_sql=user_sql, interval=interval, features=features, rules=rules
+    )["desiderata"]
 
 
 def matched(
@@ -56,6 +59,7 @@ def matched(
     draws: int = 2000,
     seed: int = 0,
     user_sql: Path | None = None,
+    rules: Rules = HOUSE,
 ) -> pa.Table:
     """Scores each grid of recipes (equal but for ``lr`` and ``steps``) where its probes learned equally well.
 
@@ -70,6 +74,7 @@ def matched(
         draws: Bootstrap draws and permutations.
         seed: Of the generator of draws.
         user_sql: As for :func:`score`.
+        rules: As for :func:`score`.
 
     Returns:
         A table of schema :data:`einfluence.store.schema.MATCHED`; no rows when no two recipes differ in ``lr`` or
@@ -81,7 +86,7 @@ def matched(
     if nats is not None and not nats > 0:
         raise InputError("matched", f"{nats} nats", "a self-influence above 0")
     with modelled(connection, user_sql) as models:
-        rows = matched_rows(models, nats, Resampling(draws=draws, seed=seed))
+        rows = matched_rows(models, nats, Resampling(draws=draws, seed=seed), rules)
     return pa.Table.from_pylist(rows, schema=MATCHED)
 
 
@@ -93,16 +98,24 @@ def scored(
     user_sql: Path | None = None,
     interval: Interval = "percentile",
     features: Sequence[str | Path] = (),
+    rules: Rules = HOUSE,
 ) -> dict[str, pa.Table]:
-    """The tables that scoring writes: ``desiderata`` as by :func:`score`, ``matched`` as by :func:`matched`."""
+    """The tables that scoring writes.
+
+    ``desiderata`` as by :func:`score`, ``matched`` as by :func:`matched`, and what verdicts go by: ``ladder`` and
+    ``verdict_rules``.
+    """
     resampling = Resampling(draws=draws, seed=seed, interval=interval)
     with modelled(connection, user_sql, features, resampling) as models:
-        rows = summarised(models.scores(), models.arms(), models.described(), resampling)
-        rows += with_verdicts(models.checks())
-        grids = matched_rows(models, None, resampling)
+        scores, arms, described = models.scores(), models.arms(), models.described()
+        rows = summarised(scores, arms, described, resampling, rules=rules, estimates=models.estimates)
+        rows += with_verdicts(models.checks(), rules)
+        grids = matched_rows(models, None, resampling, rules)
     return {
         "desiderata": pa.Table.from_pylist(rows, schema=DESIDERATA),
         "matched": pa.Table.from_pylist(grids, schema=MATCHED),
+        "ladder": pa.Table.from_pylist([{**row, **rung} for row in rows for rung in row.get("rungs", ())], LADDER),
+        "verdict_rules": pa.Table.from_pylist(rules.rows(), schema=VERDICT_RULES),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,25 +10,43 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from einfluence.metrics.ladder import Kind, Ladder, Series, series_of
 from einfluence.metrics.resample import LEAST_CLUSTERS, Column, Resampling, Summary
-from einfluence.metrics.verdicts import with_verdicts
+from einfluence.metrics.verdicts import HOUSE, with_verdicts
+from einfluence.rules import Rules
 
 Rows = list[dict[str, Any]]
 Described = Mapping[tuple[int, str, str], Mapping[str, Any]]  # by arm, desideratum and variant
 
 
 def summarised(
-    table: pa.Table, arms: Mapping[int, Mapping[str, Any]], described: Described, resampling: Resampling
+    table: pa.Table,
+    arms: Mapping[int, Mapping[str, Any]],
+    described: Described,
+    resampling: Resampling,
+    *,
+    rules: Rules = HOUSE,
+    estimates: frozenset[str] = frozenset(),
+    beside: Sequence[Series] = (),
 ) -> Rows:
-    """Rows of the scorecard, judged.
+    """Rows of the scorecard, judged; those on a ladder with their ``rungs``.
 
     Args:
         table: One row an arm, desideratum, variant and probe (the columns of marts/mart_scores.sql), sorted by these.
         arms: What names an arm in the result, e.g. ``estimator``, ``base`` and ``recipe``, by arm.
         described: What the models say of a variant beside its name.
         resampling: How to draw.
+        rules: How far is far enough.
+        estimates: Estimators that predict a training.
+        beside: Arms that are in no row here, and that rows may be held against.
     """
-    return with_verdicts(_rows(table, arms, described, resampling))
+    ladder = Ladder([*series_of(table, arms, on_ladder(described)), *beside], estimates, resampling)
+    return with_verdicts(_rows(table, arms, described, resampling, ladder), rules)
+
+
+def on_ladder(described: Described) -> set[Kind]:
+    """The variants whose ideal nothing can reach, as their models say."""
+    return {(name, variant) for (_, name, variant), said in described.items() if said.get("rule") == "ladder"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ def _arrays(table: pa.Table) -> _Scores:
 
 
 def _rows(
-    table: pa.Table, arms: Mapping[int, Mapping[str, Any]], described: Described, resampling: Resampling
+    table: pa.Table, arms: Mapping[int, Mapping[str, Any]], described: Described, resampling: Resampling, ladder: Ladder
 ) -> Iterator[dict[str, Any]]:
     scores = _arrays(table)
     for position, key in enumerate(scores.keys):
@@ -76,13 +94,21 @@ def _rows(
         common = {**arms[key["arm"]], "desideratum": kind[0], "variant": kind[1], **described[key["arm"], *kind],
                   "ideal": key["ideal"]}  # fmt: skip
         own = {} if common.get("p_value") is None else {"p_value": common["p_value"]}  # a null of the model's own
-        yield {**common, "domain": "all", **_row(scores, rows, key, resampling), **own}
+        yield _placed({**common, "domain": "all", **_row(scores, rows, key, resampling), **own}, key, ladder)
         domains = sorted({name for name in scores.domain[rows] if name})
         for domain in domains if len(domains) > 1 else []:
             inside = rows[scores.domain[rows] == domain]
             if np.isfinite(scores.value[inside]).any():
-                row = {**common, "domain": domain, **_row(scores, inside, key, resampling)}
+                row = _placed({**common, "domain": domain, **_row(scores, inside, key, resampling)}, key, ladder)
                 yield {**row, "p_value": None} if own else row
+
+
+def _placed(row: dict[str, Any], key: dict[str, Any], ladder: Ladder) -> dict[str, Any]:
+    """A row with its rungs, where it is on a ladder."""
+    if row.get("rule") != "ladder":
+        return row
+    kind = (key["desideratum"], key["variant"])
+    return {**row, "rungs": ladder.rungs(key["arm"], kind, row["domain"], cast("Summary", key["summary"]), row)}
 
 
 def _row(scores: _Scores, rows: npt.NDArray[np.int64], key: dict[str, Any], resampling: Resampling) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from einfluence.report.page import variables
 from einfluence.report.query import Arm, Part, parts_of, prepared
 from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
+from einfluence.report.rules import rules_of
 from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
 from einfluence.report.tuned import tuned
@@ -75,7 +76,7 @@ def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, l
     lines, dose = card["lines"], doses(card["lines"])
     few = few_arms(part, dose, grids)
     predicted = estimates(connection, part)
-    rescued, grid = rescue(lines, few), recipes(lines, part, dose, grids)
+    rescued, grid = rescue(lines, few, rules_of(connection).apart), recipes(lines, part, dose, grids)
     found: dict[str, list[Figure | None]] = {
         "scorecard": [scorecard_figure(lines, few)],
         "slopes": [sections.slopes(connection, few)],

@@ -27,6 +27,7 @@ from einfluence.report.provenance import provenance
 from einfluence.report.query import Arm, Part, Rows, parts_of, prepared, rows
 from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
+from einfluence.report.rules import rules_in_words, rules_of
 from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.taught import taught
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme
@@ -63,9 +64,9 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
 
 
 def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script: Future[str]) -> str:
-    parts = parts_of(connection)
+    parts, rules = parts_of(connection), rules_of(connection)
     samples = payload.Samples()
-    shown = [_part(connection, part, place, samples) for place, part in enumerate(parts)]
+    shown = [_part(connection, part, place, samples, rules.apart) for place, part in enumerate(parts)]
     probes = [probe for place, part in enumerate(parts) for probe in payload.probes(connection, part, place, samples)]
     data = {
         **samples.payload(connection),
@@ -100,6 +101,7 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             parts=shown,
             sections=has,
             probe_count=len(probes),
+            rules=rules_in_words(rules),
             provenance=provenance(connection, shown, run),
             variables=Markup(variables()),
             css=Markup(asset("report.css")),
@@ -110,7 +112,9 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
     )
 
 
-def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples) -> dict[str, Any]:
+def _part(
+    connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples, apart: float
+) -> dict[str, Any]:
     card, grids = scorecard(connection, part), grids_of(connection, part)
     lines, dose = card["lines"], doses(card["lines"])
     few = few_arms(part, dose, grids)
@@ -132,7 +136,7 @@ def _part(connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples
         "taught": taught(connection, part, lines),
         "actions": actions(connection, part, lines),
         "slopes": sections.slopes(connection, few),
-        "rescue": rescue(lines, few),
+        "rescue": rescue(lines, few, apart),
         "estimates": estimates(connection, part),
         "tuned": tuned(connection, part),
         "distance": sections.distance(connection, few),

@@ -145,7 +145,7 @@ def _matched(
 ) -> list[tuple[str, list[dict[str, Any] | None]]]:
     """A row a desideratum: its line in each family, where it could be matched."""
     heads = headline(
-        [line_of(arm, row, part, {}) for arm, grid in grids.items() for row in grid.rows if row["domain"] == "all"]
+        [line_of(arm, row, part, {}, {}) for arm, grid in grids.items() for row in grid.rows if row["domain"] == "all"]
     )
     found = {(line["title"], line["arm"].index): line for line in heads}
     titles = dict.fromkeys(line["title"] for line in heads)

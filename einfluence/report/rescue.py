@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from einfluence.metrics.verdicts import LEAST, way
+from einfluence.metrics.verdicts import way
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows
@@ -24,11 +24,11 @@ class Rescue:
     by_arm: list[tuple[Arm, list[tuple[str, str, list[str]]]]]
 
 
-def rescue(lines: Rows, part: Part) -> Rescue | None:
+def rescue(lines: Rows, part: Part, apart: float) -> Rescue | None:
     """Reads the ``prompt_rescue`` lines of a part's scorecard; None where there are none.
 
     A difference is drawn as a share of the way from null to ideal of the desideratum that it belongs to, so that one
-    axis serves all.
+    axis serves all; ``apart`` is the least share that counts (:class:`einfluence.rules.Rules`).
     """
     prompts = {line["partner"] for line in lines if line["about"]}
     names = {arm.recipe: f", {arm.label}" if len(prompts) > 1 else "" for arm in part.arms}
@@ -46,7 +46,7 @@ def rescue(lines: Rows, part: Part) -> Rescue | None:
     arms = [arm for arm in part.arms if any(row["arm"] == arm.short for row in drawn)]
     figure = Figure(
         name=f"rescue-{part.modality}",
-        caption=caption("rescue", least=f"{LEAST:g}"),
+        caption=caption("rescue", least=f"{apart:g}"),
         alt="Prompt minus training: " + "; ".join(row["description"] for row in drawn),
         draw=lambda theme, narrow: charts.scorecard(
             drawn, arms, theme, 300 if narrow else 640, narrow=narrow, scale=charts.RESCUE

@@ -11,6 +11,7 @@ from einfluence.metrics.verdicts import way
 from einfluence.report import charts
 from einfluence.report.figure import Figure, caption, interval, number
 from einfluence.report.query import Arm, Part, Rows, of_arm, rows
+from einfluence.report.rules import ladder_key, ladders, turns_in_words
 from einfluence.report.words import SYMBOLS, UNJUDGED, is_headline, sentence, spoken_of, words_of
 
 COUNTED = ("met", "violated", "cannot tell")  # verdicts that the page counts
@@ -19,13 +20,15 @@ COUNTED = ("met", "violated", "cannot tell")  # verdicts that the page counts
 def scorecard(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, Any]:
     """The verdicts of a part: ``desiderata`` on the page with a line an arm, all ``lines``, and those of ``domains``.
 
-    ``missing`` names what the page has words for and no pairs, ``tally`` counts each arm's verdicts.
+    ``missing`` names what the page has words for and no pairs, ``tally`` counts each arm's verdicts, and ``turns`` says
+    how many of those on the page hang on a house rule.
     """
     found = of_arm(rows(connection, "scorecard"), part)
     values: dict[tuple[object, ...], float | None] = {
         (arm.key, row["domain"], *_kind(row)): row["value"] for arm, row in found
     }
-    lines = [line_of(arm, row, part, values) for arm, row in found if row["domain"] == "all"]
+    rungs = ladders(connection)
+    lines = [line_of(arm, row, part, values, rungs) for arm, row in found if row["domain"] == "all"]
     lines.sort(key=lambda line: (line["order"], line["desideratum"], *_place(line), line["arm"].index))
     heads = headline(lines)
     desiderata: list[dict[str, Any]] = []
@@ -39,8 +42,9 @@ def scorecard(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, An
     return {
         "desiderata": desiderata,
         "lines": lines,
-        "domains": [line_of(arm, row, part, values) for arm, row in found if row["domain"] != "all"],
+        "domains": [line_of(arm, row, part, values, rungs) for arm, row in found if row["domain"] != "all"],
         "missing": sorted(wanted - {line["title"] for line in heads}),
+        "turns": turns_in_words(heads),
         "tally": [(arm, _tally([line["verdict"] for line in heads if line["arm"] is arm])) for arm in part.arms],
     }
 
@@ -78,9 +82,13 @@ def _plain(value: float) -> str:
 
 
 def line_of(
-    arm: Arm, row: dict[str, Any], part: Part, values: Mapping[tuple[object, ...], float | None]
+    arm: Arm,
+    row: dict[str, Any],
+    part: Part,
+    values: Mapping[tuple[object, ...], float | None],
+    rungs: Mapping[tuple[Any, ...], str],
 ) -> dict[str, Any]:
-    """A row of the scorecard with its words; ``values`` holds those of all rows."""
+    """A row of the scorecard with its words; ``values`` holds those of all rows, ``rungs`` ladders in words."""
     row = {**row, "variant": row["variant"] or "", "verdict": row["verdict"] or UNJUDGED}
     words = words_of(row)
     beside = values.get((arm.key, row["domain"], row["desideratum"], words.beside))
@@ -90,7 +98,9 @@ def line_of(
         "title": words.title,
         "order": words.order,
         "symbol": SYMBOLS.get(row["verdict"], "–"),
-        "sentence": sentence(row, arm.estimator, part.thing, beside=beside) or row["note"] or "",
+        "sentence": sentence(row, arm.estimator, part.thing, beside=beside, rungs=rungs.get(ladder_key(row), ""))
+        or row["note"]
+        or "",
         "shown": number(row["value"], 0 if row["desideratum"] == "checks" else 2),
         "interval": interval(row["ci_low"], row["ci_high"]) if row["ci_low"] is not None else "–",
     }

@@ -17,6 +17,7 @@ from einfluence.report.images import class_of
 from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows, the_one
 from einfluence.report.recipes import doses, few_arms, grids_of
 from einfluence.report.rescue import rescue
+from einfluence.report.rules import rules_in_words, rules_of
 from einfluence.report.scorecard import position, scorecard
 
 ARMS = 3  # side by side in a terminal of 80 columns
@@ -28,19 +29,25 @@ _STYLES = {"met": "green", "violated": "red"}
 
 def show_scorecard(connection: duckdb.DuckDBPyConnection) -> RenderableType:
     """The verdicts of all parts; a bar runs from the null to the ideal."""
-    return Group(*(_card(connection, part) for part in parts_uncounted(connection)), _KEY)
+    rules = rules_of(connection)
+    cards = (_card(connection, part, rules.apart) for part in parts_uncounted(connection))
+    return Group(*cards, _KEY, Text(rules_in_words(rules), style="dim"))
 
 
-_KEY = Text("✓ met  ✗ violated  ? cannot tell, by the 95% interval; bars run from the null to the ideal", style="dim")
+_KEY = Text(
+    "✓ met  ✗ violated  ? cannot tell, by the 95% interval; · described. Bars run from the null to the ideal.",
+    style="dim",
+)
 
 
-def _card(connection: duckdb.DuckDBPyConnection, part: Part) -> RenderableType:
+def _card(connection: duckdb.DuckDBPyConnection, part: Part, apart: float) -> RenderableType:
     card = scorecard(connection, part)
     tables = [_table(card, part, part.arms[start : start + ARMS]) for start in range(0, len(part.arms), ARMS)]
     few = few_arms(part, doses(card["lines"]), grids_of(connection, part))
-    rescued = rescue(card["lines"], few)
+    rescued = rescue(card["lines"], few, apart)
     prompted = [_rescued(arm, verdicts) for arm, verdicts in (rescued.by_arm if rescued else [])]
-    return Group(*tables, *prompted, *_failed(failures(connection, part.arms)))
+    turns = [Text(card["turns"], style="dim"), Text("")] if card["turns"] else []
+    return Group(*tables, *turns, *prompted, *_failed(failures(connection, part.arms)))
 
 
 def _failed(lines: Sequence[str]) -> list[RenderableType]:

@@ -31,6 +31,7 @@ class Words(BaseModel):
     met: str = ""
     violated: str = ""
     unclear: str = ""
+    described: str = ""
     lines: dict[str, dict[str, str]] = Field(default_factory=dict)
     order: int = 99
 
@@ -84,7 +85,13 @@ def is_headline(row: Mapping[str, Any]) -> bool:
 
 
 def sentence(
-    row: Mapping[str, Any], estimator: str, thing: str, *, beside: float | None = None, noise: str | None = None
+    row: Mapping[str, Any],
+    estimator: str,
+    thing: str,
+    *,
+    beside: float | None = None,
+    noise: str | None = None,
+    rungs: str = "",
 ) -> str:
     """One sentence on one line of the scorecard, by its verdict.
 
@@ -94,13 +101,15 @@ def sentence(
         thing: What a sample of the base is called: a fact, a text or an image.
         beside: The value of the variant that the line's words name so.
         noise: What to call its noise; by default its own family and level.
+        rungs: What it is held against, in words, where nothing reaches its ideal.
     """
     if row["verdict"] == UNJUDGED:
         return ""
     verb = "putting {} into the prompt" if estimator == "in_context" else "training on {}"
     do = verb.format(f"a{'n' if thing == 'image' else ''} {thing}")
     words = words_of(row)
-    template = {"violated": words.violated, "cannot tell": words.unclear}.get(row["verdict"], words.met)
+    other = {"violated": words.violated, "cannot tell": words.unclear, "described": words.described or words.met}
+    template = other.get(row["verdict"], words.met)
     value = row["value"]
     return template.format(
         do=do,
@@ -109,6 +118,7 @@ def sentence(
         things=thing + "s",
         noise=noise or noise_name(row["kind"] or "noise", row["level"]),
         beside=words.aside.format(value=_written(beside)) if beside is not None and beside > 0 else "",
+        rungs=rungs,
         value=_written(value),
         share="?" if value is None else f"{value:.0%}",
     )

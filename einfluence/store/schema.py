@@ -7,11 +7,10 @@ tokens.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from einfluence.store.columns import ID, OUTCOME, table
+from einfluence.store.schema_of_scores import DESIDERATA, LADDER, MATCHED, VERDICT_RULES, VERDICT_SENSITIVITY
 from einfluence.store.schema_of_sets import (
     ACTIONS,
     DEFINED_TRAINING,
@@ -229,61 +228,6 @@ BASE_CHANGES = table(
     other_size=(pa.float64(), "the same at the other"),
 )
 
-_SCORE: dict[str, tuple[Any, str]] = {
-    "domain": (pa.string(), "the group compared; 'all' for the whole"),
-    "desideratum": (pa.string(), "the property, e.g. negation"),
-    "variant": (pa.string(), "which of its numbers, for people; the next eight columns say it in pieces"),
-    "formula": (pa.string(), "how the number comes about, e.g. score, nats, contrast"),
-    "kind": (
-        pa.string(),
-        "of what: noise family, claim, kind of pair or of control, together or sequentially; else null",
-    ),
-    "level": (pa.float64(), "noise level, steps of inference, or which fifth by distance; else null"),
-    "place": (pa.string(), "where in the network: layer <k>, outside the layers, module <name>; else null"),
-    "layer": (pa.int32(), "index of that layer; null where the place is no layer"),
-    "about": (pa.string(), "of prompt_rescue: the desideratum whose difference it is; else null"),
-    "partner": (
-        ID,
-        "of prompt_rescue: the recipe that it prompts with; of lds: that of the trainings; of unlearning: the method "
-        "and the forget set; else null",
-    ),
-    "value": (pa.float64(), "the estimate; null with too few probes"),
-    "ci_low": (pa.float64(), "lower end of the 95% interval"),
-    "ci_high": (pa.float64(), "upper end of the 95% interval"),
-    "ideal": (pa.float64(), "what ideal learning would give"),
-    "null_value": (pa.float64(), "what no learning of this kind would give, here"),
-    "p_value": (pa.float64(), "two-sided p of the null"),
-    "start": (pa.float64(), "where the way to the ideal starts: at the null, or at what the model names as the worst"),
-    "better": (pa.string(), "higher, lower, or neither: described, not judged"),
-    "bar": (pa.float64(), "what the whole interval must reach; null where nothing is judged"),
-    "verdict": (
-        pa.string(),
-        "met, violated, cannot tell or described; of prompt_rescue better, worse, alike, cannot tell or described",
-    ),
-    "n": (pa.int32(), "probes that count"),
-    "excluded": (pa.int32(), "probes left out: not learned (the gate) or without the pairs it needs"),
-    "note": (pa.string(), "what else to know, e.g. not enough probes (n=4)"),
-}
-
-DESIDERATA = table(
-    "One row for each desideratum, arm and domain: the scorecard.",
-    estimator=(pa.string(), "the estimator"),
-    base=(ID, "the base"),
-    recipe=(ID, "the recipe"),
-    **_SCORE,
-)
-
-MATCHED = table(
-    "One row for each desideratum, grid of recipes and domain: the scorecard where all its probes learned as much.",
-    estimator=(pa.string(), "the estimator"),
-    base=(ID, "the base"),
-    grid=(ID, "content hash of what the recipes have in common: all but lr and steps"),
-    label=(pa.string(), "what the recipes are called, as far as their labels agree"),
-    recipes=(pa.list_(pa.string()), "the recipes"),
-    nats=(pa.float64(), "the influence of a probe on itself that the grid is read off at; one for all grids of a base"),
-    **_SCORE,
-)
-
 TABLES: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "probes": PROBES,
@@ -310,9 +254,12 @@ TABLES: dict[str, pa.Schema] = {
     "base_changes": BASE_CHANGES,
     "desiderata": DESIDERATA,
     "matched": MATCHED,
+    "ladder": LADDER,
+    "verdict_rules": VERDICT_RULES,
+    "verdict_sensitivity": VERDICT_SENSITIVITY,
 }
 
-SCORED = ("desiderata", "matched")
+SCORED = ("desiderata", "matched", "ladder", "verdict_rules")
 """The tables that scoring writes whole, each in one file, and all of them in one step."""
 
 DEFINED = {

@@ -29,6 +29,8 @@ KEYS = {
 }  # of tables that several files may have the same row of
 DERIVED = ("subset_trainings", "memorisation", "unlearning", "base_changes")
 """Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
+OF_SCORES = ("verdict_sensitivity",)
+"""Views that follow from the scored tables."""
 
 
 def connect(
@@ -54,6 +56,8 @@ def connect(
     scored = scores.paths()
     for name in SCORED:
         _flat(connection, name, [str(scored[name])] if name in scored else [], TABLES[name])
+    for name in OF_SCORES:
+        create(connection, name)
     if sealed:
         connection.execute("set lock_configuration = true")
     return connection

@@ -31,12 +31,13 @@ def row(**numbers: Any) -> dict[str, Any]:
 def test_the_whole_interval_must_reach_a_quarter_of_the_way_from_null_to_ideal(
     numbers: dict[str, Any], verdict: str
 ) -> None:
-    assert judged(row(**numbers)) == {"start": 0.0, "better": "higher", "bar": 0.25, "verdict": verdict}
+    assert judged(row(**numbers)) == {"start": 0.0, "better": "higher", "bar": 0.25, "rule": "share",
+                                          "verdict": verdict}  # fmt: skip
 
 
 def test_where_the_ideal_lies_below_the_null_less_is_better() -> None:
     found = judged(row(ideal=-1.0, null_value=0.6, value=-0.1, ci_low=-0.3, ci_high=0.19))
-    assert found == {"start": 0.6, "better": "lower", "bar": pytest.approx(0.2), "verdict": "met"}
+    assert found == {"start": 0.6, "better": "lower", "bar": pytest.approx(0.2), "rule": "share", "verdict": "met"}
     assert judged(row(ideal=-1.0, value=0.3, ci_low=0.1, ci_high=0.5))["verdict"] == "violated"
 
 
@@ -44,20 +45,20 @@ def test_where_no_ideal_is_stated_a_tenth_beyond_the_null_is_the_least_that_coun
     def synergy(low: float, high: float) -> dict[str, Any]:
         return judged(row(ideal=None, better="higher", ci_low=low, ci_high=high))
 
-    assert synergy(0.11, 0.3) == {"start": 0.0, "better": "higher", "bar": 0.1, "verdict": "met"}
+    assert synergy(0.11, 0.3) == {"start": 0.0, "better": "higher", "bar": 0.1, "rule": "least", "verdict": "met"}
     assert synergy(0.02, 0.06)["verdict"] == "violated" and synergy(0.02, 0.2)["verdict"] == "cannot tell"
 
     def quality(low: float, high: float) -> dict[str, Any]:
         return judged(row(ideal=None, null_value=1.0, better="lower", ci_low=low, ci_high=high))
 
-    assert quality(0.3, 0.5) == {"start": 1.0, "better": "lower", "bar": 0.9, "verdict": "met"}
+    assert quality(0.3, 0.5) == {"start": 1.0, "better": "lower", "bar": 0.9, "rule": "least", "verdict": "met"}
     assert quality(1.1, 1.3)["verdict"] == "violated" and quality(0.7, 1.1)["verdict"] == "cannot tell"
 
 
 def test_a_model_may_name_where_the_way_starts_and_how_far_is_far_enough() -> None:
     leakage = {"ideal": 0.0, "null_value": 0.02, "start": 1.0, "bar": 0.1}
     found = judged(row(**leakage, value=0.02, ci_low=0.01, ci_high=0.03))
-    assert found == {"start": 1.0, "better": "lower", "bar": 0.1, "verdict": "met"}
+    assert found == {"start": 1.0, "better": "lower", "bar": 0.1, "rule": None, "verdict": "met"}
     assert judged(row(**leakage, ci_low=0.05, ci_high=0.1))["verdict"] == "met"  # the bar itself is reached
     assert judged(row(**leakage, ci_low=0.11, ci_high=0.3))["verdict"] == "violated"
 
@@ -90,12 +91,13 @@ def test_the_prompt_is_better_worse_or_alike_by_a_tenth_of_the_way_of_what_it_is
 ) -> None:
     difference = {"value": 0.0, "ci_low": ends[0], "ci_high": ends[1], "null_value": 0.0, "ideal": None}
     about = {**row(), **judged(row())}
-    assert compared(difference, about) == {"start": 0.0, "better": "higher", "bar": 0.1, "verdict": verdict}
+    assert compared(difference, about) == {"start": 0.0, "better": "higher", "bar": 0.1, "rule": "apart",
+                                           "verdict": verdict}  # fmt: skip
     # On a way of −2 (from 1 to −1) twice the difference counts, the other way round.
     about = {**row(ideal=-1.0, null_value=1.0), **judged(row(ideal=-1.0, null_value=1.0))}
     low, high = (None if end is None else -2 * end for end in reversed(ends))
     mirrored = compared({**difference, "ci_low": low, "ci_high": high}, about)
-    assert mirrored == {"start": 0.0, "better": "lower", "bar": -0.2, "verdict": verdict}
+    assert mirrored == {"start": 0.0, "better": "lower", "bar": -0.2, "rule": "apart", "verdict": verdict}
 
 
 def test_a_difference_in_what_is_not_judged_is_not_judged() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from einfluence.store.schema import TABLES
-from einfluence.store.views import DERIVED, create
+from einfluence.store.views import DERIVED, OF_SCORES, create
 
 Scores = Mapping[str, float]  # log-probability by query
 Cells = Mapping[tuple[str, str], float]
@@ -77,9 +77,9 @@ def trained_store(
     tables["training_weights"] = [dict(row) for row in {tuple(row.items()) for row in tables["training_weights"]}]
     connection = duckdb.connect(config={"python_enable_replacements": False})
     for name, schema in TABLES.items():
-        if name not in DERIVED:
+        if name not in (*DERIVED, *OF_SCORES):
             connection.from_arrow(pa.Table.from_pylist(tables.get(name, []), schema=schema)).create(name)
-    for name in DERIVED:
+    for name in (*DERIVED, *OF_SCORES):
         create(connection, name)
     return connection
 

@@ -24,7 +24,7 @@ def test_each_prompting_recipe_is_compared_with_training_under_its_own_name() ->
     connection = scored(TEXT_ARMS[0], TEXT_ARMS[2], chat)
     with prepared(connection):
         part = parts_of(connection)[0]
-        found = rescue(scorecard(connection, part)["lines"], part)
+        found = rescue(scorecard(connection, part)["lines"], part, 0.1)
     assert found is not None
     titles = {row[0] for row in found.figure.numbers}
     assert {"Paraphrase over negation, in the prompt", "Paraphrase over negation, in the prompt (chat)"} <= titles
@@ -34,7 +34,7 @@ def test_what_the_page_says_of_the_prompt_is_the_verdict_of_the_table() -> None:
     connection = scored(TEXT_ARMS[0], TEXT_ARMS[2])
     with prepared(connection):
         part = parts_of(connection)[0]
-        found = rescue(scorecard(connection, part)["lines"], part)
+        found = rescue(scorecard(connection, part)["lines"], part, 0.1)
     assert found is not None
     answers = {title: answer for title, _, answer, *_ in found.figure.numbers}
     known = dict(

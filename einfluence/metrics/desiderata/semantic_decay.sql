@@ -45,8 +45,10 @@ select
     'spearman' as variant,
     'spearman' as formula,
     cast(null as integer) as level,
+    'ladder' as rule,
     case when learned then -correlation end as value,
     0.0 as null_value,
+    ideal_decay as learner,
     1.0 as ideal,
     'mean' as summary
 from samples
@@ -59,8 +61,10 @@ select
     'fifth ' || bin as variant,
     'score' as formula,
     bin as level,
+    cast(null as varchar) as rule,
     size / strength as value,
     mean_size / strength as null_value,
+    cast(null as double) as learner,
     cast(null as double) as ideal,
     'median' as summary
 from fifths
@@ -73,8 +77,10 @@ select
     'nats, fifth ' || bin as variant,
     'nats' as formula,
     bin as level,
+    cast(null as varchar) as rule,
     case when learned then size end as value,
     case when learned then mean_size end as null_value,
+    cast(null as double) as learner,
     cast(null as double) as ideal,
     'median' as summary
 from fifths

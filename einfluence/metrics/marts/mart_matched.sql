@@ -52,6 +52,8 @@ points as (
         any_value(scores.summary) as summary,
         any_value(scores.ideal) as ideal,
         any_value(grids.dose) as dose,
+        any_value(scores.learner) as learner,
+        case when min(scores.asked) = max(scores.asked) then min(scores.asked) end as asked,
         avg(scores.value) as value,
         avg(scores.null_value) as null_value
     from scores
@@ -71,6 +73,8 @@ ends as (
         any_value(summary) as summary,
         any_value(ideal) as ideal,
         any_value(dose) as dose,
+        any_value(learner) as learner,
+        case when min(asked) = max(asked) then min(asked) end as asked,
         max(strength) filter (where value is not null and strength <= dose) as low,
         min(strength) filter (where value is not null and strength >= dose) as high,
         arg_max(value, strength) filter (where strength <= dose) as value_low,
@@ -103,6 +107,8 @@ select
             ends.null_low
             + (ends.null_high - ends.null_low) * (ends.dose - ends.null_from) / (ends.null_to - ends.null_from)
     end as null_value,
+    ends.learner,
+    ends.asked,
     coalesce(reached.reached, false) as learned
 from ends
 left join reached using (number, probe)

@@ -17,6 +17,10 @@ decay as (
     select * from mart_decay
 ),
 
+learners as (
+    select * from mart_learners
+),
+
 controls as (
     select
         run,
@@ -29,6 +33,10 @@ select
     measured.*,
     decay.placed_sum,
     decay.correlation,
+    learners.asked,
+    learners.ideal_decay,
+    learners.ideal_gini,
+    learners.ideal_participation,
     runs.arm,
     runs.modality,
     controls.control_size,
@@ -38,4 +46,5 @@ from measured
 inner join probes using (probe)
 inner join runs using (run)
 left join decay using (run, probe)
+left join learners using (run, probe)
 left join controls using (run)

@@ -19,7 +19,8 @@ learned as (
     select
         run,
         probe,
-        learned
+        learned,
+        asked
     from mart_samples
 )
 
@@ -36,6 +37,8 @@ select
     avg(probe_values.value) filter (where isfinite(probe_values.value)) as value,
     avg(probe_values.weight) filter (where isfinite(probe_values.value)) as weight,
     avg(probe_values.null_value) filter (where isfinite(probe_values.null_value)) as null_value,
+    avg(probe_values.learner) filter (where isfinite(probe_values.learner)) as learner,
+    case when min(learned.asked) = max(learned.asked) then cast(min(learned.asked) as varchar) end as asked,
     coalesce(bool_or(learned.learned), true) as learned
 from probe_values
 inner join runs using (run)

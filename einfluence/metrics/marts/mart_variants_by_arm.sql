@@ -24,6 +24,7 @@ select
     any_value(variants.better) as better,
     any_value(variants.start) as start,
     any_value(variants.bar) as bar,
+    any_value(variants.rule) as rule,
     any_value(variants.p_value) as p_value
 from variants
 inner join runs using (run)
