@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from einfluence.errors import InputError
     from einfluence.run import measure
-    from einfluence.score import Result
+    from einfluence.score import Result, scorecard
     from einfluence.spec import Spec, load_spec
     from einfluence.store.store import Store
 
 __version__: str
 
-__all__ = ["InputError", "Result", "Spec", "Store", "load_spec", "measure"]
+__all__ = ["InputError", "Result", "Spec", "Store", "load_spec", "measure", "scorecard"]
 
 _HOMES = {
     "InputError": "einfluence.errors",
@@ -31,6 +31,7 @@ _HOMES = {
     "Store": "einfluence.store.store",
     "load_spec": "einfluence.spec",
     "measure": "einfluence.run",
+    "scorecard": "einfluence.score",
 }
 
 

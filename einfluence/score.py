@@ -11,18 +11,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from einfluence.arms import estimators
 from einfluence.compute import Done
+from einfluence.errors import InputError
 from einfluence.feature import located
 from einfluence.keys import content_hash, file_digest
 from einfluence.plan import Plan
 from einfluence.rules import Rules
 from einfluence.spec import Spec
 from einfluence.store.store import Store
+
+if TYPE_CHECKING:
+    from einfluence.report.notebook import Scorecard
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,30 @@ class Result:
         """The contract of ``--json``."""
         names = ("wanted", "present", "computed", "failed", "seconds", "store", "report")
         return {name: getattr(self, name) for name in names}
+
+    def scorecard(self) -> Scorecard:
+        """The scorecard of the store that was written to, which notebooks show as a table."""
+        return scorecard(self.store)
+
+    def _repr_html_(self) -> str:
+        from einfluence.report.notebook import html
+
+        return html(self.scorecard().parts if Store(self.store).exists else [], self)
+
+
+def scorecard(store: str | Path) -> Scorecard:
+    """The scorecard of a store; a table where a notebook shows it, plain text where it is printed.
+
+    Raises:
+        InputError: When there is no store.
+    """
+    from einfluence.report.notebook import scorecard_of
+
+    opened = Store(store)
+    if not opened.exists:
+        raise InputError("store", f"{str(store)!r}, which holds no store", "one that a run has written to")
+    with opened.connect() as connection:
+        return scorecard_of(connection)
 
 
 def start_run() -> dict[str, Any]:
