@@ -9,6 +9,7 @@ import torch
 
 from einfluence.engine import definition
 from einfluence.engine.gradients import collector as collecting
+from einfluence.engine.gradients import features
 from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.definition import Point, logprob_gradient
 from einfluence.engine.gradients.features import dot_products, paired
@@ -106,6 +107,27 @@ def test_products_by_factors_are_those_of_gradients_laid_out() -> None:
                 for b in other[key].parts:
                     both.index_put_((a.index[:, None], b.index), a.products(b), accumulate=True)
             assert torch.allclose(both, laid_out, atol=1e-9), key
+
+
+def test_products_in_lots_are_those_of_all_gradients_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = Point.start(text_base("llama-tied"), RECIPES["full"], 0)
+    one, other = (Collector(point).collect([*texts(seed, 7, low=3, high=9)]) for seed in (1, 2))
+    whole = {name: paired(value, other[name]) for name, value in one.items()}
+    monkeypatch.setattr(features, "LOT", 1)
+    taken: list[int] = []
+    rows = features.Factors.rows
+
+    def noted(self: features.Factors, begin: int, end: int) -> torch.Tensor:
+        taken.append(len(self.index))
+        return rows(self, begin, end)
+
+    monkeypatch.setattr(features.Factors, "rows", noted)
+    for name, value in one.items():
+        taken.clear()
+        found = paired(value, other[name])
+        assert torch.allclose(found, whole[name], rtol=0, atol=1e-12), name
+        assert not value.apart or taken.count(1) >= value.n, name
+    assert {value.apart for value in one.values()} == {True, False}  # tied embeddings are used twice
 
 
 def test_groups_are_weighted_sums_of_their_samples() -> None:

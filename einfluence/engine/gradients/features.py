@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 SLICE = 64_000_000  # numbers of gradients that are laid out at once
+LOT = 4_000_000  # numbers of gradients that are laid out at once where one lot follows another in the same memory
+LOTS = 4  # of that size, from which on they do
 PASSES = 2.0  # what an element of two factors' products costs over one of laid-out gradients: it is made, then used
 
 
@@ -85,6 +87,12 @@ class Features:
     def like(self) -> Tensor:
         """A tensor of the dtype and on the device of the gradients."""
         return self.parts[0].right if self.whole is None else self.whole
+
+    @property
+    def apart(self) -> bool:
+        """Whether each sample's gradient is in one part alone."""
+        index = [part.index for part in self.parts]
+        return self.whole is None and sum(map(len, index)) == self.n == len(torch.cat(index).unique())
 
     @property
     def bytes(self) -> int:
@@ -178,10 +186,22 @@ def paired(
     for begin, end in slices(one, other):
         right = other.rows(begin, end)
         right = right if change is None else change(right, slice(begin, end))
-        part = one.rows(begin, end).flatten(1) @ right.flatten(1).T
+        part = _with_rows(one, begin, end, right.flatten(1).T)
         found = part if found is None else found + part
     if found is None:
         raise ValueError(f"a parameter of shape {one.shape}")
+    return found
+
+
+def _with_rows(one: Features, begin: int, end: int, right: Float[Tensor, "k m"]) -> Float[Tensor, "n m"]:
+    """Products of some rows of n gradients with others; of many in lots, one after the other in the same memory."""
+    lot = max(LOT // ((end - begin) * one.matrix[1]), 1)
+    if right.device.type != "cpu" or one.n <= LOTS * lot or not one.apart:
+        return one.rows(begin, end).flatten(1) @ right
+    found = right.new_empty(one.n, right.shape[1])
+    for part in one.parts:
+        for some in zip(*(each.split(lot) for each in (part.index, part.left, part.right)), strict=True):
+            found[some[0]] = Factors(*some).rows(begin, end).flatten(1) @ right
     return found
 
 
