@@ -42,10 +42,21 @@ figure: install
 	mkdir -p docs/figures
 	cp build/figures/scorecard-text.svg docs/figures/scorecard.svg
 
-docs: install
+# Pages that are made from the code, then the site in build/site: all pages as they lie, and an error for every dead link.
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md LICENSE docs examples benchmarks/RESULTS.md data/facts data/models
+
+docs: $(VENV)/docs
 	$(BIN)/python docs/build.py
 	$(BIN)/python -m einfluence.curate.schema
 	$(BIN)/python -m docs.draw_desiderata
+	rm -rf build/pages build/site
+	mkdir -p build/pages
+	tar -c --exclude '*.py' --exclude '*.safetensors' --exclude __pycache__ $(PAGES) | tar -x -C build/pages
+	$(BIN)/zensical build --strict --clean
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

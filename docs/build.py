@@ -1,4 +1,4 @@
-"""Writes what is made from the code: the tables of docs/data-model.md, the shapes of docs/curation.md, a spec's schema.
+"""Writes what is made from the code: tables, shapes of rows, the list of examples, the schema of a spec.
 
 `make docs` runs it; a test holds what is committed equal to what it writes.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 from pathlib import Path
 
 from einfluence.curate.rows.shapes import shapes_table
@@ -33,6 +34,15 @@ def filled(page: Path, what: str, text: str) -> str:
     return f"{head}{begin}\n\n{text}\n{end}{rest.partition(end)[2]}"
 
 
+def examples() -> str:
+    """A page of the examples, each with the comment that it begins with."""
+    lines = ["# Examples", "", "Specs that run without a network: `einfluence run examples/NAME.yaml`.", ""]
+    for spec in sorted((DOCS.parent / "examples").glob("*.yaml")):
+        comment = takewhile(lambda line: line.startswith("#"), spec.read_text(encoding="utf-8").splitlines())
+        lines += [f"**[{spec.name}]({spec.name})**: " + " ".join(line.strip("# ") for line in comment), ""]
+    return "\n".join(lines)
+
+
 def pages() -> dict[Path, str]:
     """Every made page with its text."""
     model, curation = DOCS / "data-model.md", DOCS / "curation.md"
@@ -41,6 +51,7 @@ def pages() -> dict[Path, str]:
         model: filled(model, "tables", tables()),
         curation: filled(curation, "shapes", f"{shapes_table()}\n"),
         DOCS / "schema" / "spec.json": schema,
+        DOCS.parent / "examples" / "README.md": examples(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import einfluence
 from einfluence.objectives.image_class import LAYERS, build_classifier
 from einfluence.spec import AdamW, Lora, Recipe, load_spec
 
@@ -38,6 +40,22 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_site_leads_to_every_page_and_names_no_other() -> None:
+    named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [page for page in named if not (ROOT / page).is_file()] == []
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert pages - set(named) == set(), "pages that the navigation in mkdocs.yml lacks"
+
+
+def test_what_the_page_on_python_names_can_be_imported() -> None:
+    named = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    places = {name: name.rpartition(".") for name in named}
+    assert [
+        name for name, (module, _, what) in places.items() if not hasattr(importlib.import_module(module), what)
+    ] == []
+    assert set(einfluence.__all__) <= {what for _, _, what in places.values()}, "the page leaves out what is public"
 
 
 def test_every_command_is_told_in_the_readme_or_a_page_that_it_links() -> None:

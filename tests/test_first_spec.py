@@ -130,7 +130,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "fine-tuning-file.md").read_text(en
 
 
 def test_the_pages_example_gives_the_pages_numbers(tmp_path: Path) -> None:
-    rows = re.search(r"```jsonl train.jsonl\n(.*?)```", PAGE, re.DOTALL)
+    rows = re.search(r'```jsonl title="train.jsonl"\n(.*?)```', PAGE, re.DOTALL)
     assert rows is not None
     (tmp_path / "train.jsonl").write_text(rows[1])
     written = write_first_spec(tmp_path / "mine", str(tmp_path / "train.jsonl"), "embedded:world", SESSION)

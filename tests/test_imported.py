@@ -195,7 +195,7 @@ def test_the_script_of_each_tool_reads_its_shape(tool: Any, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     for name, ids in (("train", TRAIN), ("queries", QUERIES)):
         Path(f"{name}.jsonl").write_text("".join(json.dumps({"id": one}) + "\n" for one in ids))
-    script = re.search(rf"```python {tool.__name__}\n(.*?)```", PAGE, re.DOTALL)
+    script = re.search(rf'```python title="{tool.__name__}"\n(.*?)```', PAGE, re.DOTALL)
     assert script is not None
     exec(script[1], tool(tmp_path))
     rows = pyarrow.parquet.read_table("scores.parquet").to_pylist()

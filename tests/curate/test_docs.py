@@ -15,7 +15,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "curation.md").read_text(encoding="
 
 
 def test_the_examples_run(tmp_path: Path) -> None:
-    for name, text in re.findall(r"```\w+ (\S+)\n(.*?)```", DOCS, re.DOTALL):
+    for name, text in re.findall(r'```\w+ title="(\S+)"\n(.*?)```', DOCS, re.DOTALL):
         (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "images").mkdir()
     Image.new("L", (4, 4)).save(tmp_path / "images" / "a.png")
