@@ -17,7 +17,7 @@ from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.store.curations import set_members
 from einfluence.store.schema import PARTED, TABLES
-from einfluence.store.store import AblationBlock, ArmKey, Store
+from einfluence.store.store import AblationBlock, ArmKey, SampledBlock, Store
 from einfluence.trainings import TrainingBlock, definitions
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
 
 def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Callable[[], None]) -> Iterator[Measured]:
     """What each block of a job gives: probes trained or prompted with, their layers ablated, or trainings of a set."""
+    from einfluence.engine.pieces import Piece
     from einfluence.estimators.ablation import ablate_block
     from einfluence.estimators.measure import measure_block
 
@@ -83,9 +84,9 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
                 yield ablate_block(base, arm, seed, probes, targets, kept=kept, on_probe=on_probe)
             else:
                 within = trained_set(folder, job.schedule, samples, block.probe_ids)
-                yield measure_block(
-                    base, arm, seed, probes, queries, kept=kept, state=state, within=within, on_probe=on_probe
-                )
+                pieces = [Piece(*piece) for piece in block.pieces] if isinstance(block, SampledBlock) else None
+                about = {"kept": kept, "state": state, "within": within, "pieces": pieces, "on_probe": on_probe}
+                yield measure_block(base, arm, seed, probes, queries, **about)
 
 
 def _trainings(

@@ -115,7 +115,7 @@ def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Sessi
     rows: list[Row] = []
     within: list[Attribution] = []
     for arm, key in arm_keys(item, folder):
-        wanted, blocks = wanted_blocks(spec, folder, arm, key, store)
+        wanted, blocks = wanted_blocks(spec, folder, arm, key, store, item.groups(arm))
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{key.estimator}: {arm.label}, seed {key.seed}"
         seconds, memory, how = 0.0, 0, "nothing to do"

@@ -59,7 +59,7 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
         base, remote = item.measured, item.part.trust_remote_code
         within: list[Attribution] = []
         for arm, key in arm_keys(item, folder):
-            cells, blocks = wanted_blocks(spec, folder, arm, key, store)
+            cells, blocks = wanted_blocks(spec, folder, arm, key, store, item.groups(arm))
             wanted += cells
             missing += sum(block.cells for block in blocks)
             if arm.made_by.within and (blocks or item.watches):
@@ -83,11 +83,13 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     return Plan(wanted, present, tuple(jobs), tuple(fits), tuple(attributions), fixed=spec.shard is not None)
 
 
-def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store) -> tuple[int, list[CellBlock]]:
+def wanted_blocks(
+    spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Store, groups: int | None = None
+) -> tuple[int, list[CellBlock]]:
     """How many cells a spec wants of one arm of a curation, and the blocks that a store lacks; ablations last.
 
     Of an arm that knows the training set, the probes that are in it; what an estimate says of them is one block, since
-    it follows from one training.
+    it follows from one training. With ``groups``, only so many groups of queries, and what is claimed.
     """
     size = spec.shard or BLOCK
     if arm.in_a_set:
@@ -96,8 +98,12 @@ def wanted_blocks(spec: Spec, curation: Path, arm: Arm, key: ArmKey, store: Stor
         of_these = pc.field("probe_id").isin(probes)
         wanted = pq.read_table(curation / "relations.parquet", columns=["probe_id"], filters=of_these).num_rows
         return wanted, store.missing(curation, key, size, probes)
-    wanted = pq.read_metadata(curation / "relations.parquet").num_rows
-    blocks: list[CellBlock] = [*store.missing(curation, key, size)]
+    if groups is None:
+        wanted = pq.read_metadata(curation / "relations.parquet").num_rows
+        blocks: list[CellBlock] = [*store.missing(curation, key, size)]
+    else:
+        wanted, few = store.missing_sampled(curation, key, size, groups)
+        blocks = [*few]
     if isinstance(arm, FineTune) and arm.restore:
         restorations, more = store.missing_ablations(curation, key, size, arm.restore)
         return wanted + restorations, [*blocks, *more]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from einfluence.arms import Arm, InContext, OfASet
+from einfluence.arms import Arm, FineTune, InContext, OfASet
 from einfluence.bases.load import narrowed
 from einfluence.curate.key import data_key
 from einfluence.errors import InputError
@@ -20,9 +20,10 @@ from einfluence.models.base import BaseInfo
 from einfluence.objectives import objectives
 from einfluence.predictors import resolved
 from einfluence.samples import Curated
+from einfluence.sampling import LEAST, with_controls
 from einfluence.session import BASES, Session
 from einfluence.spec import Part, Spec, TrainedBase
-from einfluence.store.curations import sample_rows, set_members, set_queries
+from einfluence.store.curations import NotedArm, sample_rows, set_members, set_queries
 from einfluence.store.store import Store
 from einfluence.training_set import Schedule
 from einfluence.trainings import Watch, set_rows
@@ -40,8 +41,12 @@ class Prepared:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """Those of the part, each estimate once for every intervention that it stands for."""
-        return resolved(self.part.arms)
+        """Those of the part, each estimate once for every intervention that it stands for, and its controls."""
+        return with_controls(resolved(self.part.arms), self.part.measure)
+
+    def groups(self, arm: Arm) -> int | None:
+        """How many groups of queries each probe meets beside its claims, of an arm that does not meet all of them."""
+        return self.part.measure.groups if self.part.measure and isinstance(arm, FineTune) else None
 
     @property
     def measured(self) -> BaseInfo:
@@ -99,9 +104,10 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     folder = store.root / "curations" / found.curation
     if part.training_set is not None:
         _add_set(found, folder, store)
+    _check_measured(found, folder)
     recipes = [_recipe_row(found, arm, folder) for arm in found.arms]
     store.add_rows("recipes", recipes)
-    arms = [(found.base.base_id, row["recipe"]) for row in recipes]
+    arms = [_noted_arm(found, arm, row["recipe"]) for arm, row in zip(found.arms, recipes, strict=True)]
     store.point_study(study, found.curation, time.time_ns(), arms)
     return found
 
@@ -110,6 +116,26 @@ def _noted(study: str, part: Part, curated: Curated) -> dict[str, Any]:
     """What a curation's ``done.json`` says of it."""
     about = {"origin": study, "part": json.loads(part.model_dump_json())}
     return {**about, "later": list(curated.later)} if curated.later else about
+
+
+def _noted_arm(item: Prepared, arm: Arm, recipe: str) -> NotedArm:
+    groups, measure = item.groups(arm), item.part.measure
+    if groups is None or measure is None or not isinstance(arm, FineTune):
+        return item.base.base_id, recipe
+    return item.base.base_id, recipe, groups, measure.control_of(arm).recipe_for("")
+
+
+def _check_measured(item: Prepared, folder: Path) -> None:
+    """Raises InputError where so few cells would be measured that the others cannot be inferred from them."""
+    measure = item.part.measure
+    if measure is None or measure.groups is None:
+        return
+    pairs, probes = (pq.read_metadata(folder / f"{name}.parquet").num_rows for name in ("relations", "probes"))
+    each = measure.rest * pairs / max(probes, 1)
+    if each < LEAST:
+        found = f"{measure.rest:g} of {pairs / max(probes, 1):.0f} queries a probe, about {each:.0f} of them"
+        fix = "raise `rest`, name more queries, or leave `measure` out"
+        raise InputError(f"parts.{item.part.name}.measure", found, f"at least {LEAST} that are measured", fix)
 
 
 def _add_set(item: Prepared, folder: Path, store: Store) -> None:

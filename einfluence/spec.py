@@ -38,6 +38,7 @@ from einfluence.recipe import (
     Tuning,
 )  # fmt: skip
 from einfluence.rules import Rules
+from einfluence.sampling import Measure
 from einfluence.sizes import byte_count
 from einfluence.trained_base import TrainedBase
 from einfluence.training_set import TrainingSet
@@ -45,8 +46,8 @@ from einfluence.yamlfile import Key, read
 
 __all__ = [
     "Action", "Adam", "AdamW", "Adapter", "Arm", "Facts", "FineTune", "Full", "Images", "InContext", "Last",
-    "LeaveOneOut", "Lora", "Match", "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec", "Subsets",
-    "TrainedBase", "TrainingSet", "Tuning", "byte_count", "load_spec",
+    "LeaveOneOut", "Lora", "Match", "Measure", "Optimizer", "Part", "Prompting", "Recipe", "Sgd", "Source", "Spec",
+    "Subsets", "TrainedBase", "TrainingSet", "Tuning", "byte_count", "load_spec",
 ]  # fmt: skip
 
 DATA = ("facts", "samples", "images", "source")
@@ -149,6 +150,9 @@ class Part(Model):
         ge=1,
         description="most pairs of which all are measured; beyond, each probe meets its claims and 8 to 64 others",
     )
+    measure: Measure | None = Field(
+        default=None, description="measure what is claimed and a share of the rest, and infer the other cells"
+    )
     arms: tuple[AnyArm, ...] = Field(default=(FineTune(),), min_length=1)
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     actions: tuple[Action, ...] = Field(
@@ -240,6 +244,12 @@ class Part(Model):
             raise ValueError(f"`{beside[0]}` beside `samples` only")
         if len(set(self.fields.values())) < len(self.fields):
             raise ValueError("each column once in `fields`")
+        return self
+
+    @model_validator(mode="after")
+    def _measured_arms(self) -> Part:
+        if self.measure is not None and not any(isinstance(arm, FineTune) for arm in self.arms):
+            raise ValueError("an arm `finetune` beside `measure`, which is about such cells alone")
         return self
 
     @model_validator(mode="after")

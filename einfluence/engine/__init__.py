@@ -20,6 +20,7 @@ from einfluence.engine.forecast import Forecast, combined, rehearse
 from einfluence.engine.measurement import ImageItem, Item, MeasuredRow, Measurement, Scores, TextItem, Tuned
 from einfluence.engine.noise import NoiseWarning, with_noise
 from einfluence.engine.outcomes import merge
+from einfluence.engine.pieces import Piece, Piecewise, only
 from einfluence.engine.schedule import Probe, Step, Training, as_training, probe_training
 from einfluence.engine.select import Choice, choose
 from einfluence.errors import InputError, first_line
@@ -35,6 +36,7 @@ __all__ = [
     "Measurement",
     "NoiseWarning",
     "Forecast",
+    "Piece",
     "Probe",
     "LayerAblation",
     "Scores",
@@ -62,6 +64,7 @@ def measure(
     *,
     kept: Mapping[int, dict[str, Tensor]] | None = None,
     engine: str = "auto",
+    pieces: Sequence[Piece] | None = None,
 ) -> Measurement:
     """Measures every query before, and after training on each probe.
 
@@ -73,6 +76,7 @@ def measure(
         seed: Seed of the adapter's initialisation.
         kept: For the index of a probe, the ``delta`` of an earlier training, which is used instead of a new one.
         engine: ``auto`` takes the fastest that is exact; ``serial`` the definition.
+        pieces: Only these cells have to be measured; others may have a log-probability of NaN after training.
 
     Raises:
         InputError: When the recipe does not fit the base, or the base cannot read the queries.
@@ -82,7 +86,7 @@ def measure(
         raise InputError("engine", repr(engine), "`auto` or `serial`")
     trainings = [as_training(probe, recipe.steps) for probe in probes]
     groups = [{i: trainings[i] for i in group} for group in _alike(trainings)]
-    return merge([_measure(base, recipe, group, queries, seed, kept or {}, engine) for group in groups or [{}]])
+    return merge([_measure(base, recipe, group, queries, seed, kept or {}, engine, pieces) for group in groups or [{}]])
 
 
 def _alike(trainings: Trainings) -> list[list[int]]:
@@ -100,10 +104,13 @@ def _measure(
     seed: int,
     kept: Mapping[int, dict[str, Tensor]],
     engine: str,
+    pieces: Sequence[Piece] | None,
 ) -> Measurement:
     """Measures trainings that go through their samples in the same way, by their number."""
     numbers, trainings = list(numbered), list(numbered.values())
     choice = _chosen(base, recipe, trainings, queries, seed, engine, kept=bool(kept))
+    if pieces is not None:
+        choice = replace(choice, engine=Piecewise(choice.engine, only(pieces, numbers)))
     kept = {place: kept[n] for place, n in enumerate(numbers) if n in kept and choice.engine.accepts(kept[n])}
     found = _by(choice, base, recipe, trainings, queries, seed, kept)
 

@@ -64,6 +64,11 @@ def with_noise(
     if not both or not queried:
         return Measurement(before, rows)
     rough, fine = (np.array(side) for side in zip(*both, strict=True))
+    read = np.isfinite(rough)  # of pieces of a block, some cells are not
+    if not read.all():
+        rough, fine = rough[read], fine[read]
+    if not rough.size:
+        return Measurement(before, rows)
     noise, signal = float(np.sqrt(((rough - fine) ** 2).mean())), float(np.sqrt((fine**2).mean()))
     if signal < 10 * noise:
         off = f"influence is {signal:.2g} nats where {recipe.dtype} is off by {noise:.2g}"

@@ -25,12 +25,16 @@ def block(
     *,
     kept: Callable[[int], Path | None] = lambda _: None,
     state: Mapping[str, Tensor] | None = None,
+    pieces: Sequence[engine.Piece] | None = None,
 ) -> Measurement:
-    """See :class:`einfluence.estimators.measure.Implementation`; where a training was kept, it is not done again."""
+    """See :class:`einfluence.estimators.measure.Implementation`; where a training was kept, it is not done again.
+
+    Only cells in ``pieces`` have to be measured, where they are given.
+    """
     deltas = kept_trainings(map(kept, range(len(probes))))
     items = [encode_probe(base, arm.recipe, probe) for probe in probes]
     queried = list(encode_all(base, queries))
-    return engine.measure(base, arm.recipe, items, queried, seed, kept=deltas, engine=arm.engine)
+    return engine.measure(base, arm.recipe, items, queried, seed, kept=deltas, engine=arm.engine, pieces=pieces)
 
 
 def kept_trainings(files: Iterable[Path | None]) -> dict[int, dict[str, Tensor]]:

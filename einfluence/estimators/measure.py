@@ -17,6 +17,7 @@ from torch import Tensor
 from einfluence.arms import Arm
 from einfluence.engine.measurement import Measurement, Tuned
 from einfluence.engine.memory import held
+from einfluence.engine.pieces import Piece, only, wanted
 from einfluence.engine.structure import layer_of
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.within import TrainedSet
@@ -93,6 +94,7 @@ def measure_block(
     kept: Callable[[str], Path | None] = lambda _: None,
     state: Mapping[str, Tensor] | None = None,
     within: TrainedSet | None = None,
+    pieces: Sequence[Piece] | None = None,
     on_probe: Callable[[], None] = lambda: None,
 ) -> Measured:
     """Measures or estimates N probes x Q queries.
@@ -106,6 +108,7 @@ def measure_block(
         kept: The safetensors file of an earlier training of a probe_id, or None.
         state: What the estimator was fitted to, where it is.
         within: The training set that an estimate is about; its places are those of the probes.
+        pieces: Of `finetune`: only these cells.
         on_probe: Called after each probe, for progress.
 
     Raises:
@@ -113,17 +116,19 @@ def measure_block(
     """
     failed = {name: reason for name, probe in probes.items() if (reason := unreadable(probe.samples))}
     outcomes = [_outcome(name, Tuned({}, [], math.nan, math.nan, failed=reason)) for name, reason in failed.items()]
+    pieces = None if pieces is None else only(pieces, [i for i, name in enumerate(probes) if name not in failed])
     probes = {name: probe for name, probe in probes.items() if name not in failed}
     for _ in failed:
         on_probe()
     ids = list(probes)
-    given: dict[str, TrainedSet] = {} if within is None else {"within": within}
+    given: dict[str, Any] = {} if within is None else {"within": within}
+    given |= {} if pieces is None else {"pieces": pieces}
     implementation: Implementation = arm.made_by.implementation
     with held(next(base.model.parameters()).device) as memory:
         found = implementation.block(
             base, arm, seed, list(probes.values()), queries, kept=lambda index: kept(ids[index]), state=state, **given
         )
-        rest = measured(base, ids, queries, found, on_probe)
+        rest = measured(base, ids, queries, found, on_probe, pieces)
     rows = pa.concat_tables([_outcome_table(outcomes), rest.tables["outcomes"]])
     tables = {**rest.tables, "outcomes": _costing(rows, memory.bytes, _share(base, found))}
     return replace(rest, tables=tables, failed=failed | rest.failed)
@@ -135,8 +140,13 @@ def measured(
     queries: Sequence[Sample],
     found: Measurement | Estimates,
     on_probe: Callable[[], None] = lambda: None,
+    pieces: Sequence[Piece] | None = None,
 ) -> Measured:
-    """The tables of what was found of N probes, named by their ids; a probe that failed has an outcome and no cell."""
+    """The tables of what was found of N probes, named by their ids; a probe that failed has an outcome and no cell.
+
+    Of ``pieces`` only the cells in them have rows.
+    """
+    cells = None if pieces is None else wanted(pieces, len(ids), len(queries))
     outcomes: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     layers: list[dict[str, Any]] = []
@@ -144,7 +154,10 @@ def measured(
     deltas: dict[str, dict[str, Any]] = {}
     query_ids = pa.array([query.sample_id for query in queries], pa.string())
     for index, tuned, change in _changes(found):
-        name = ids[index]
+        name, own_ids = ids[index], query_ids
+        if change is not None and cells is not None:
+            own_ids = query_ids.filter(pa.array(cells[index]))
+            change = {column: values[cells[index]] for column, values in change.items()}
         if change is not None and not np.isfinite(change["influence"]).all():
             tuned, change = _failed(tuned, "a query's log-probability is not finite after training"), None
         if tuned.losses or tuned.failed or math.isfinite(tuned.update_norm):
@@ -153,7 +166,7 @@ def measured(
         if change is None:
             failed[name] = tuned.failed or "unknown"
         else:
-            influence.append(influence_rows(name, query_ids, change))
+            influence.append(influence_rows(name, own_ids, change))
             deltas |= {name: tuned.delta} if tuned.delta else {}
         on_probe()
     tables = {

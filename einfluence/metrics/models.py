@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from einfluence.errors import InputError
 from einfluence.metrics.artifacts import artifacts
 from einfluence.metrics.datamodels import predictions
+from einfluence.metrics.inferring import REFUSED, Inferring
 from einfluence.metrics.resample import Resampling
 from einfluence.store.schema import completed
 
@@ -138,6 +139,8 @@ class Models:
         self.registered: set[str] = set()
         self.unitless: list[int] = []
         self.estimates: frozenset[str] = frozenset()
+        self.sampled: list[int] = []
+        self.few: set[int] = set()
 
     def select(self, folder: str, name: str, **parameters: int) -> pa.Table:
         """Runs a model; a select gives its rows, a `create table` none."""
@@ -160,15 +163,18 @@ class Models:
         self.estimates = frozenset(name for (name,) in predicted.fetchall())
         blocks = self._blocks()
         self._remove_duplicates(blocks)
+        inferring = Inferring(self.connection, self.select)
+        self.sampled, self.few = inferring.runs, inferring.arms
         self.select("marts", "mart_selves")
         marts: dict[str, list[pa.Table]] = {name: [] for name in BY_BLOCK}
         for low, high in blocks:
             self.select("marts", "mart_cells", low=low, high=high)
             self.select("marts", "mart_ranks")
             self.select("marts", "mart_estimates")
+            inferring.block(low, high)
             for name, parts in marts.items():
                 limits = {"low": low, "high": high} if name == "mart_noise" else {}
-                parts.append(self.select("marts", name, **limits))
+                parts.append(inferring.completed(name, self.select("marts", name, **limits)))
         for name, parts in marts.items():
             self.register(name, pa.concat_tables(parts))
         pairs = [self.select("marts", "mart_pairs", low=low, high=high) for low, high in blocks]
@@ -226,6 +232,8 @@ class Models:
         """
         if name not in OF_RANKS:
             rows = rows.filter(~pc.field("run").isin(self.unitless))
+        if name in REFUSED:
+            rows = rows.filter(~pc.field("run").isin(self.sampled))
         rows = rows if "desideratum" in rows.column_names else _with(rows, "desideratum", name)
         rows = _with_formula(rows)
         self.values.append(completed(rows, _VALUES).cast(_VALUES))

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from einfluence.report.query import Arm, Part, rows, shown, table
 
@@ -31,7 +32,16 @@ def axes(connection: duckdb.DuckDBPyConnection, part: Part) -> tuple[list[dict[s
 
 def values(connection: duckdb.DuckDBPyConnection, arm: Arm, shape: tuple[int, int]) -> Floats:
     """Influence in nats, probes × queries, mean over seeds; nan where nothing was measured. Needs :func:`axes`."""
-    cells = table(connection, "matrix_cells", arm=arm.code)
+    return _laid_out(table(connection, "matrix_cells", arm=arm.code), shape)
+
+
+def inferred(connection: duckdb.DuckDBPyConnection, arm: Arm, shape: tuple[int, int]) -> Floats | None:
+    """The same with the cells that are inferred; None where there are none. Needs :func:`axes`."""
+    cells = table(connection, "matrix_inferred", base=arm.base, estimator=arm.estimator, recipe=arm.recipe)
+    return None if all(cells["measured"].to_pylist()) else _laid_out(cells, shape)
+
+
+def _laid_out(cells: pa.Table, shape: tuple[int, int]) -> Floats:
     result = np.full(shape, np.nan, dtype=np.float32)
     index = [np.asarray(cells[name].to_numpy()) for name in ("row_index", "column_index")]
     result[index[0], index[1]] = cells["influence"].to_numpy()

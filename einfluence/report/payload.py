@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -89,10 +89,9 @@ def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples
     both = matrix.both_of([line["sample_id"] for line in lines], [column["sample_id"] for column in columns])
     skew = [both[place] for place in matrix.chosen(len(both))] if len(both) >= 3 else []
     drawn: list[dict[str, object]] = []
-    for arm in part.arms:
-        values = matrix.values(connection, arm, shape)
+    for label, values in _pictured(connection, part, shape):
         small, _, _ = matrix.blocks(values, most)
-        entry: dict[str, object] = {"label": arm.short, **_picture("data", small)}
+        entry: dict[str, object] = {"label": label, **_picture("data", small)}
         if skew:
             square = matrix.asymmetry(values, skew)
             entry |= _picture("skew", square) if not whole else {"skew_limit": round(matrix.limit_of(square), 4)}
@@ -118,6 +117,18 @@ def matrices(connection: duckdb.DuckDBPyConnection, part: Part, samples: Samples
         "of_both": len(both),
         "arms": drawn,
     }
+
+
+def _pictured(
+    connection: duckdb.DuckDBPyConnection, part: Part, shape: tuple[int, int]
+) -> Iterator[tuple[str, matrix.Floats]]:
+    """What each arm measured; behind them, of those that did not measure all, the same with what is inferred."""
+    for arm in part.arms:
+        yield arm.short, matrix.values(connection, arm, shape)
+    for arm in part.arms:
+        every = matrix.inferred(connection, arm, shape)
+        if every is not None:
+            yield f"{arm.short}, with cells that are inferred", every
 
 
 def _picture(name: str, values: matrix.Floats) -> dict[str, object]:

@@ -22,6 +22,10 @@ from einfluence.training_set import Members
 CURATED = ("samples", "probes", "probe_members", "relations", "distances")
 
 
+NotedArm = tuple[str, str] | tuple[str, str, int, str]
+"""Base and recipe of an arm; where some of its cells are measured, the groups of queries and its control's recipe."""
+
+
 class Curations:
     """The curations of a store, and which of them each study uses now.
 
@@ -60,16 +64,23 @@ class Curations:
         self._files.put(f"{folder}/done.json", json_bytes({**about, "checksums": digests}))
         return self._files.root / folder
 
-    def arms(self) -> list[tuple[str, str | None, str | None]]:
-        """(curation, base, recipe) of each arm of each study's latest run; None where a note does not say which."""
-        each = ((note["curation"], *arm) for note in self._notes() for arm in note.get("arms", [(None, None)]))
+    def arms(self) -> list[tuple[str, str | None, str | None, int | None, str | None]]:
+        """(curation, base, recipe, groups, control) of each arm of each study's latest run.
+
+        Base and recipe are None where a note does not say which; the rest where all cells are measured.
+        """
+        each = (
+            (note["curation"], *arm, *[None] * (4 - len(arm)))
+            for note in self._notes()
+            for arm in note.get("arms", [(None, None)])
+        )
         return list(dict.fromkeys(each))
 
     def _notes(self) -> list[dict[str, Any]]:
         return [read_json(path) for path in (self._files.root / "studies").glob("*.json")]
 
-    def use(self, study: str, curation: str, order: int, arms: Sequence[tuple[str, str]] = ()) -> None:
-        """Makes a curation the current one of a study (spec and part), and notes the arms: (base, recipe) of each.
+    def use(self, study: str, curation: str, order: int, arms: Sequence[NotedArm] = ()) -> None:
+        """Makes a curation the current one of a study (spec and part), and notes the arms.
 
         Samples and probes of a superseded curation stay, so that every number can still be traced; its relations are
         deleted when the store is tidied and nobody can be reading them any more.

@@ -69,7 +69,7 @@ def missing_cells(
         InputError: When a part cannot be read.
     """
     found = wanted if isinstance(wanted, pa.Table) else [str(wanted)]
-    rows = _ask(CELLS, {}, {"wanted_cells": found, "present_cells": present}, "influence")
+    rows = ask(CELLS, {}, {"wanted_cells": found, "present_cells": present}, "influence")
     queries = {probe_id: tuple(query_ids) for probe_id, _, query_ids in rows if query_ids is not None}
     by_probe = {probe_id: queries[twin_id] for probe_id, twin_id, _ in rows}
     blocks: list[CellBlock] = []
@@ -105,7 +105,7 @@ def missing_ablations(
         "curated_probes": [str(curation / "probes.parquet")],
         "present_ablations": present,
     }
-    rows = _ask(ABLATIONS, {"probes": probes}, files, "restorations")
+    rows = ask(ABLATIONS, {"probes": probes}, files, "restorations")
     missing = [(probe_id, tuple(queries)) for probe_id, _, queries in rows if queries]
     blocks: list[AblationBlock] = []
     for start in range(0, len(missing), size):
@@ -115,10 +115,22 @@ def missing_ablations(
     return sum(row[1] for row in rows), blocks
 
 
-def _ask(
-    query: str, parameters: dict[str, int], files: Mapping[str, list[str] | pa.Table], empty: str
+def ask(
+    query: str,
+    parameters: dict[str, int],
+    files: Mapping[str, list[str] | pa.Table],
+    empty: str,
+    views: Mapping[str, str] | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Runs a query over views of files or tables; one without a file has the columns of ``empty`` and no row."""
+    """Runs a query over views of files or tables; one without a file has the columns of ``empty`` and no row.
+
+    Args:
+        query: The query.
+        parameters: Its parameters.
+        files: Files or a table by the name of the view.
+        empty: A table of the schema.
+        views: Further views over these, each by its query.
+    """
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
     try:
         connection.execute("set preserve_insertion_order = false")
@@ -129,6 +141,8 @@ def _ask(
                 connection.read_parquet(paths, hive_partitioning=False, union_by_name=True).create_view(view)
             else:
                 connection.from_arrow(TABLES[empty].empty_table()).create_view(view)
+        for view, own in (views or {}).items():
+            connection.sql(own).create_view(view)
         return connection.execute(query, parameters or None).fetchall()
     except duckdb.Error as error:
         fix = "`einfluence verify` names what is damaged, `--repair` sets it aside to be computed anew"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from einfluence.store.columns import ID, OUTCOME, table
+from einfluence.store.schema_of_samples import INFERRED, SAMPLED
 from einfluence.store.schema_of_scores import DESIDERATA, LADDER, MATCHED, VERDICT_RULES, VERDICT_SENSITIVITY
 from einfluence.store.schema_of_sets import (
     ACTIONS,
@@ -238,6 +239,8 @@ TABLES: dict[str, pa.Schema] = {
     "bases": BASES,
     "recipes": RECIPES,
     "influence": INFLUENCE,
+    "sampled": SAMPLED,
+    "influence_inferred": INFERRED,
     "outcomes": OUTCOMES,
     "states": STATES,
     "layer_updates": LAYER_UPDATES,

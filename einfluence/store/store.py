@@ -19,7 +19,7 @@ import pyarrow as pa
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.samples import Curated
-from einfluence.store.curations import Curations, probe_order
+from einfluence.store.curations import Curations, NotedArm, probe_order
 from einfluence.store.deltas import Deltas
 from einfluence.store.files import MARKER, bytes_digest, json_bytes, read_json, table_bytes
 from einfluence.store.log import ArmKey, Log, Unit
@@ -27,6 +27,7 @@ from einfluence.store.marker import check_version, write_marker
 from einfluence.store.mirror import files_at
 from einfluence.store.missing import AblationBlock, CellBlock, missing_ablations, missing_cells
 from einfluence.store.parts import Parts
+from einfluence.store.sampling import SampledBlock, missing_sampled
 from einfluence.store.schema import TABLES
 from einfluence.store.scores import Scores
 from einfluence.store.states import States
@@ -38,7 +39,7 @@ SCORES, FAILED = (
     for name in ("scores_of_trainings", "failed_trainings")
 )
 
-__all__ = ["AblationBlock", "ArmKey", "CellBlock", "Store"]
+__all__ = ["AblationBlock", "ArmKey", "CellBlock", "SampledBlock", "Store"]
 
 
 class Store:
@@ -152,7 +153,7 @@ class Store:
         """Writes a curation, whole or not at all, and returns its folder."""
         return self._curations.add(key, curated, about)
 
-    def point_study(self, study: str, curation: str, order: int, arms: Sequence[tuple[str, str]] = ()) -> None:
+    def point_study(self, study: str, curation: str, order: int, arms: Sequence[NotedArm] = ()) -> None:
         """Makes a curation the current one of a study (:meth:`.Curations.use`)."""
         self._curations.use(study, curation, order, arms)
 
@@ -225,3 +226,8 @@ class Store:
         """The layer ablations that a curation wants of an arm, and those that the table lacks (:mod:`.missing`)."""
         since = self.log.state().version
         return missing_ablations(curation, self.part_paths("restorations", arm), size, since, probes)
+
+    def missing_sampled(self, curation: Path, arm: ArmKey, size: int, groups: int) -> tuple[int, list[SampledBlock]]:
+        """How many cells an arm wants that measures some of them, and those that are missing (:mod:`.sampling`)."""
+        since = self.log.state().version
+        return missing_sampled(curation, self.part_paths("influence", arm), size, since, groups)

@@ -32,6 +32,16 @@ DERIVED = ("subset_trainings", "memorisation", "unlearning", "base_changes")
 OF_SCORES = ("verdict_sensitivity",)
 """Views that follow from the scored tables."""
 
+_PLACED = pa.schema(
+    {
+        "curation": pa.string(),
+        "probe_id": pa.string(),
+        "query_id": pa.string(),
+        "claimed": pa.bool_(),
+        "place": pa.int64(),
+    }
+)  # the columns that are read of ``placed_relations.sql``
+
 
 def connect(
     root: Path, parts: Parts, curations: Curations, scores: Scores, states: States, *, sealed: bool = False
@@ -90,21 +100,35 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
 
 
 def _create_wanted(
-    connection: duckdb.DuckDBPyConnection, current: list[Path], arms: list[tuple[str, str | None, str | None]]
+    connection: duckdb.DuckDBPyConnection,
+    current: list[Path],
+    arms: list[tuple[str, str | None, str | None, int | None, str | None]],
 ) -> None:
     """How many queries each arm wants of each probe: what is current, with the arms that its studies have."""
     files = [str(path / "relations.parquet") for path in current if (path / "relations.parquet").is_file()]
     if files:
         pairs = connection.read_parquet(files, filename=True)
-        columns = "split_part(replace(filename, '\\', '/'), '/', -2) as curation, probe_id, query_id"
+        columns = "split_part(replace(filename, '\\', '/'), '/', -2) as curation, probe_id, query_id, kind"
         pairs.project(columns).create_view("curated_relations", replace=True)
     else:
-        empty = TABLES["relations"].empty_table().select(["probe_id", "query_id"])
+        empty = TABLES["relations"].empty_table().select(["probe_id", "query_id", "kind"])
         connection.from_arrow(empty).project("'' as curation, *").create_view("curated_relations", replace=True)
-    names = ("curation", "base", "recipe")
-    rows = pa.table({name: pa.array([arm[i] for arm in arms], pa.string()) for i, name in enumerate(names)})
-    connection.from_arrow(rows).create("study_arms")
+    columns = {"curation": pa.string(), "base": pa.string(), "recipe": pa.string(), "groups": pa.int32()}
+    columns["control"] = pa.string()
+    rows = {name: pa.array([arm[i] for arm in arms], kind) for i, (name, kind) in enumerate(columns.items())}
+    connection.from_arrow(pa.table(rows)).create("study_arms")
+    sampled = any(groups is not None for *_, groups, _ in arms)
+    if sampled:
+        create(connection, "sample_places")
+        create(connection, "placed_relations")
+    else:  # nothing to read millions of pairs for
+        connection.from_arrow(_PLACED.empty_table()).create_view("placed_relations")
     create(connection, "wanted")
+    for name in ("sampled", "influence_inferred"):
+        if sampled:
+            create(connection, name)
+        else:
+            connection.from_arrow(TABLES[name].empty_table()).create_view(name)
 
 
 def create(connection: duckdb.DuckDBPyConnection, name: str) -> None:

@@ -19,10 +19,10 @@ measured as (
 select
     runs.arm,
     'unwanted cells' as variant,
-    sum(cells.n_present - coalesce(measured.n_cells, 0)) as amount,
+    sum(greatest(cells.n_present - coalesce(measured.n_cells, 0), 0)) as amount,
     'no relation asks for them; they count in asymmetry alone' as note
 from cells
 left join measured using (run, probe)
 inner join runs using (run)
 group by runs.arm
-having sum(cells.n_present - coalesce(measured.n_cells, 0)) > 0
+having sum(greatest(cells.n_present - coalesce(measured.n_cells, 0), 0)) > 0

@@ -1,0 +1,60 @@
+"""Some cells of a block, held against all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from einfluence import engine
+from einfluence.engine.pieces import Piece, only, wanted
+from einfluence.spec import Adam, Full, Lora, Recipe, Sgd
+from tests.engine.random_models import digits_like, image_base, images, text_base, texts
+
+PIECES = [Piece((0, 2), (0, 3, 5)), Piece((1,), (1, 2)), Piece((0, 1, 2), (4,))]
+RECIPES = {
+    "LoRA": Recipe(adapter=Lora(r=2), optimizer=Adam(lr=0.01), steps=2),
+    "full SGD": Recipe(adapter=Full(), optimizer=Sgd(lr=0.05), steps=2),
+    "full Adam": Recipe(adapter=Full(), optimizer=Adam(lr=0.003), steps=2),
+}
+
+
+def test_pieces_are_counted_anew_for_some_of_the_trainings_and_joined_where_these_are_the_same() -> None:
+    assert only(PIECES, [2, 1]) == [Piece((0,), (0, 3, 5)), Piece((1,), (1, 2)), Piece((0, 1), (4,))]
+    assert only(PIECES, [1]) == [Piece((0,), (1, 2, 4))]
+    assert only(PIECES, []) == []
+
+
+@pytest.mark.parametrize("way", ["serial", "auto"])
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_a_cell_in_a_piece_is_what_it_is_in_the_whole_block(kind: str, recipe: Recipe, way: str) -> None:
+    base = image_base(digits_like()) if kind == "image" else text_base("gpt2")
+    items = images(3, 6) if kind == "image" else texts(3, 6)
+    probes = [[item] for item in items[:3]]
+    whole = engine.measure(base, recipe, probes, items, 0, engine=way)
+    some = engine.measure(base, recipe, probes, items, 0, engine=way, pieces=PIECES)
+    np.testing.assert_allclose(some.before.logprob, whole.before.logprob, atol=1e-5)
+    cells = wanted(PIECES, 3, 6)
+    assert cells.sum() == 11
+    for row, other in zip(some.rows, whole.rows, strict=True):
+        assert row.after is not None and other.after is not None and row.probe == other.probe
+        read = cells[row.probe]
+        assert (np.isfinite(row.after.logprob) == read).all()
+        np.testing.assert_allclose(row.after.logprob[read], other.after.logprob[read], atol=1e-4)
+        assert (row.after.rank[read] == other.after.rank[read]).all()
+        assert row.tuned.losses == pytest.approx(other.tuned.losses, rel=1e-5)
+        assert (row.tuned.noise_rms is None) == (other.tuned.noise_rms is None)
+
+
+def test_what_was_trained_before_is_not_trained_again_and_a_failure_is_its_own() -> None:
+    base, items = text_base("gpt2"), texts(3, 6)
+    bad = Recipe(adapter=Full(), optimizer=Sgd(lr=1e30), steps=2)
+    rows = list(engine.measure(base, bad, [[item] for item in items[:3]], items, 0, pieces=PIECES).rows)
+    assert all(row.tuned.failed and row.after is None for row in rows)
+    recipe = RECIPES["LoRA"]
+    trained = engine.train(base, recipe, [[items[0]]], 0)[0]
+    found = engine.measure(base, recipe, [[items[0]]], items, 0, kept={0: trained.delta}, pieces=[Piece((0,), (2, 3))])
+    (row,) = found.rows
+    whole = next(engine.measure(base, recipe, [[items[0]]], items, 0).rows)
+    assert row.after is not None and whole.after is not None and not row.tuned.losses
+    np.testing.assert_allclose(row.after.logprob[[2, 3]], whole.after.logprob[[2, 3]], atol=1e-4)
