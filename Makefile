@@ -49,6 +49,7 @@ docs: $(VENV)/docs
 	$(BIN)/python docs/build.py
 	$(BIN)/python -m einfluence.curate.schema
 	$(BIN)/python -m docs.draw_desiderata
+	$(BIN)/python -m docs.draw_concepts
 	rm -rf build/pages build/site
 	mkdir -p build/pages
 	tar -c --exclude '*.py' --exclude '*.safetensors' --exclude __pycache__ $(PAGES) | tar -x -C build/pages

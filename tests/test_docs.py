@@ -95,3 +95,10 @@ def test_the_page_on_bases_names_every_field_and_layer() -> None:
     assert Recipe.model_validate(fields) == Recipe()
     build_classifier(json.loads(config[1]), "docs")
     assert all(layer in page for layer in LAYERS)
+
+
+def test_the_picture_of_the_concepts_shows_the_numbers_of_the_first_tutorial() -> None:
+    from docs.draw_concepts import drawn, measured
+
+    assert (ROOT / "docs" / "concepts.svg").read_text(encoding="utf-8") == drawn()
+    assert [kind for *_, kind in measured()][:3] == ["paraphrase", "self", "negation"] and "+2.28" in drawn()

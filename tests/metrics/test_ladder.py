@@ -120,7 +120,7 @@ def test_a_row_must_be_clear_of_the_null_and_not_behind_by_a_tenth_of_the_way(
     row = {"value": 0.5, "ci_low": interval[0], "ci_high": interval[1], "ideal": 1.0, "null_value": 0.4,
            "rule": "ladder", "rungs": rungs}  # fmt: skip
     assert judged(row)["verdict"] == verdict
-    mirrored = {**row, "value": -0.5, "ci_low": -interval[1], "ci_high": -interval[0], "ideal": -1.0,
+    mirrored: dict[str, Any] = {**row, "value": -0.5, "ci_low": -interval[1], "ci_high": -interval[0], "ideal": -1.0,
                 "null_value": -0.4, "rungs": [{**TOP, "value": -0.9}]}  # fmt: skip
     mirrored["rungs"] += [rung("best arm", -0.58, -behind[1], -behind[0])] if behind else []
     assert judged(mirrored)["verdict"] == verdict
