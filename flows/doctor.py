@@ -175,8 +175,14 @@ def _prefect_is_set_up() -> bool:
     """Whether any place that Prefect reads its settings from is there."""
     home = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
-    files = [profiles, Path(".env"), Path("prefect.toml"), Path("pyproject.toml")]
-    return "PREFECT_API_URL" in os.environ or "PREFECT_PROFILE" in os.environ or any(map(Path.is_file, files))
+    if {"PREFECT_API_URL", "PREFECT_PROFILE"} & set(os.environ) or any(
+        map(Path.is_file, (profiles, Path("prefect.toml")))
+    ):
+        return True
+    shared = [
+        file for file in (Path(".env"), Path("pyproject.toml")) if file.is_file()
+    ]  # other programs read them, too
+    return any(word in file.read_text("utf-8", "replace") for file in shared for word in ("PREFECT_", "tool.prefect"))
 
 
 def _devices() -> Iterator[Finding]:

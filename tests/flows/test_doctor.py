@@ -101,6 +101,21 @@ def test_a_server_that_is_named_and_does_not_answer(monkeypatch: pytest.MonkeyPa
     assert found.state == "missing" and url in found.found and "prefect server start" in found.fix
 
 
+def test_prefect_is_asked_only_where_one_of_the_places_that_it_reads_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("flows.server.named_server", lambda: asked.append(1))
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    assert "none named" in looked()["prefect server"].found and asked == []
+    (tmp_path / "pyproject.toml").write_text("[tool.prefect.api]\n")
+    assert "none named" in looked()["prefect server"].found and asked == [1]
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    (tmp_path / "pyproject.toml").unlink()
+    looked()
+    assert asked == [1, 1]
+
+
 def test_a_hub_that_answers_and_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     with socket.create_server(("127.0.0.1", 0)) as server:
