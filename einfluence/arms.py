@@ -85,6 +85,18 @@ class Arm(Model):
         """
         return content_hash((self.recipe_id, known)) if known else self.recipe_id
 
+    @property
+    def fitted_by(self) -> Any:
+        """What in it can change a state that its estimator is fitted to, as plain data: by default all.
+
+        Arms of one estimator that agree in it share states of the same base, seed and data.
+        """
+        return self.recipe_id
+
+    def fit_for(self, known: str) -> str:
+        """What names its states beside base and seed; ``known`` is as for :meth:`recipe_for`."""
+        return content_hash((self.estimator, self.made_by.version, self.fitted_by, known))
+
     def row(self, known: str = "", about: str = "") -> dict[str, Any]:
         """What the table ``recipes`` says of it; ``about`` are the words for what is known."""
         return {
@@ -185,6 +197,8 @@ class Estimator:
         predicts: Names of the interventions that it may stand for; its arm is a
             :class:`einfluence.predictors.Estimate`. Where one of them compares trainings of a set, the module's
             ``block`` (and ``fit``) takes a further argument ``within``.
+        two_stages: Whether an estimate knows what a second stage of the training leaves of the first. Others are
+            refused beside one.
     """
 
     name: str
@@ -194,6 +208,7 @@ class Estimator:
     fits: bool = False
     within: bool = False
     predicts: tuple[str, ...] = ()
+    two_stages: bool = False
 
     @property
     def implementation(self) -> Any:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fit:
-    """A state that is missing: of one arm, for one curation."""
+    """A state that is missing: of one arm, for one curation.
+
+    Args:
+        fit: What names it beside base and seed (:meth:`.Arm.fit_for`).
+    """
 
     store: str
     base: BaseInfo
@@ -33,12 +37,13 @@ class Fit:
     arm: Arm
     key: ArmKey
     trust_remote_code: bool
+    fit: str
     schedule: Schedule | None = None  # of the training set, where an estimate is about it
 
     @property
     def state_id(self) -> str:
         """Content hash of all that the state depends on."""
-        return state_id(self.key)
+        return state_id(self.key, self.fit)
 
     @property
     def label(self) -> str:
@@ -46,9 +51,9 @@ class Fit:
         return f"{self.base.label} {self.key.estimator} {self.arm.label} seed {self.key.seed}: fit"
 
 
-def state_id(key: ArmKey) -> str:
-    """The name of an arm's state: content hash of the arm, whose recipe names the curation that it is fitted to."""
-    return content_hash(("state", asdict(key)))
+def state_id(key: ArmKey, fit: str) -> str:
+    """The name of an arm's state, which it may share: content hash of base, seed, and what else it depends on."""
+    return content_hash(("state", key.base, key.seed, fit))
 
 
 def trained_set(
@@ -66,7 +71,8 @@ def trained_set(
         return None
     members = set_members(curation)
     places = tuple(members.probes[probe] for probe in probes)
-    return TrainedSet([samples[name] for name in members.sample_ids], schedule, places)
+    own, later = ([samples[name] for name in names] for names in (members.sample_ids, members.later))
+    return TrainedSet(own, schedule, places, later)
 
 
 def fit(missing: Fit, session: Session) -> None:
@@ -88,7 +94,7 @@ def fit(missing: Fit, session: Session) -> None:
     within = trained_set(folder, missing.schedule, samples)
     known, given = (known, {}) if within is None else (within.samples, {"within": within})
     implementation = missing.arm.made_by.implementation
-    about = {**asdict(missing.key), "curation": missing.curation, "samples": len(known)}
+    about = {**asdict(missing.key), "fit": missing.fit, "curation": missing.curation, "samples": len(known)}
     begun = time.perf_counter()
     try:
         with session.computing(base), held(next(base.model.parameters()).device) as memory:

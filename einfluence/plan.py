@@ -52,7 +52,7 @@ class Plan:
 
 def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
     """Wanted cells minus present cells, in jobs."""
-    wanted, missing, jobs, fits, attributions = 0, 0, list[Job](), list[Fit](), list[Attribution]()
+    wanted, missing, jobs, fits, attributions = 0, 0, list[Job](), dict[str, Fit](), list[Attribution]()
     keep = byte_count(spec.keep_deltas)
     for item in prepared:
         folder = store.root / "curations" / item.curation
@@ -66,10 +66,10 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
                 within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
                 continue
             about = (store.url, base, item.curation, arm, key)
-            state = state_id(key) if arm.made_by.fits else None
-            schedule = item.schedule if arm.in_a_set else None
-            if blocks and state is not None and store.state(state) is None:
-                fits.append(Fit(*about, remote, schedule))
+            fit, schedule = arm.fit_for(item.known(arm, folder)), item.schedule if arm.in_a_set else None
+            state = state_id(key, fit) if arm.made_by.fits else None
+            if blocks and state is not None and state not in fits and store.state(state) is None:
+                fits[state] = Fit(*about, remote, fit, schedule)
             jobs += [Job(*about, (block,), keep, remote, state, schedule) for block in blocks]
         for key, some in by_trainings(within).items():
             members, size = set_members(folder), spec.shard or BLOCK
@@ -80,7 +80,7 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
             jobs += [Job(*about, (block,), keep, remote) for block in lacking]
         attributions += [one for one in within if one.blocks]
     present = wanted - missing
-    return Plan(wanted, present, tuple(jobs), tuple(fits), tuple(attributions), fixed=spec.shard is not None)
+    return Plan(wanted, present, tuple(jobs), tuple(fits.values()), tuple(attributions), fixed=spec.shard is not None)
 
 
 def wanted_blocks(

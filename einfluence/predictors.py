@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
-from einfluence.arms import Arm, Estimator, FineTune, LeaveOneOut, Subsets, register
+from einfluence.arms import Arm, Estimator, FineTune, LeaveOneOut, OfASet, Subsets, register
 from einfluence.keys import content_hash
-from einfluence.recipe import Adapter, Count, Float, Keyed, named, of_kind
+from einfluence.recipe import Adapter, Count, Float, Keyed, Tuning, named, of_kind
 
 # Arms are frozen, so that a subclass may narrow what it inherits.
 # pyright: reportIncompatibleVariableOverride=false
@@ -250,11 +250,22 @@ class Curved(Estimate):
 
     recipe: Damped = Damped()
 
+    @property
+    def point(self) -> Any:
+        """What in the arm can change the parameters, and which of them, that its gradients are taken at."""
+        adapter = self.recipe.adapter or self.of.recipe.only(Tuning).adapter
+        return (adapter.key, self.recipe.dtype, OfASet.of(self).recipe_id if self.in_a_set else None)
+
 
 class Ekfac(Curved):
     """By the Fisher matrix in the basis of its Kronecker factors; targets are drawn from the model."""
 
     estimator: Literal["ekfac"] = "ekfac"
+
+    @property
+    def fitted_by(self) -> Any:
+        """Damping is added later."""
+        return self.point
 
     @property
     def draws(self) -> bool:
@@ -275,6 +286,11 @@ class Fisher(Curved):
 
     estimator: Literal["fisher"] = "fisher"
     recipe: Projected = Projected()
+
+    @property
+    def fitted_by(self) -> Any:
+        """What is inverted is projected and damped."""
+        return (self.point, self.recipe.projection, self.recipe.damping)
 
     @property
     def draws(self) -> bool:
@@ -324,14 +340,28 @@ class Lanczos(Inverted):
     recipe: OfEigenvectors = OfEigenvectors()
 
 
-register(Estimator("unrolled", "1", Unrolled, "einfluence.estimators.unrolled", predicts=ALONE + IN_A_SET))
-register(Estimator("data_value", "1", DataValue, "einfluence.estimators.data_value", predicts=ALONE + IN_A_SET))
-register(Estimator("source", "1", Source, "einfluence.estimators.source", predicts=ALONE + IN_A_SET))
-register(Estimator("turn_over", "1", TurnOver, "einfluence.estimators.turn_over", predicts=IN_A_SET))
-register(Estimator("grad_dot", "1", GradDot, "einfluence.estimators.grad_dot", predicts=ALONE + IN_A_SET))
-register(Estimator("tracin", "1", TracIn, "einfluence.estimators.tracin", predicts=ALONE + IN_A_SET))
-register(Estimator("ekfac", "1", Ekfac, "einfluence.estimators.ekfac", fits=True, predicts=ALONE + IN_A_SET))
-register(Estimator("fisher", "1", Fisher, "einfluence.estimators.fisher", fits=True, predicts=ALONE + IN_A_SET))
+register(
+    Estimator("unrolled", "1", Unrolled, "einfluence.estimators.unrolled", predicts=ALONE + IN_A_SET, two_stages=True)
+)
+register(
+    Estimator(
+        "data_value", "1", DataValue, "einfluence.estimators.data_value", predicts=ALONE + IN_A_SET, two_stages=True
+    )
+)
+register(Estimator("source", "1", Source, "einfluence.estimators.source", predicts=ALONE + IN_A_SET, two_stages=True))
+register(Estimator("turn_over", "1", TurnOver, "einfluence.estimators.turn_over", predicts=IN_A_SET, two_stages=True))
+register(
+    Estimator("grad_dot", "1", GradDot, "einfluence.estimators.grad_dot", predicts=ALONE + IN_A_SET, two_stages=True)
+)
+register(Estimator("tracin", "1", TracIn, "einfluence.estimators.tracin", predicts=ALONE + IN_A_SET, two_stages=True))
+register(
+    Estimator("ekfac", "1", Ekfac, "einfluence.estimators.ekfac", fits=True, predicts=ALONE + IN_A_SET, two_stages=True)
+)
+register(
+    Estimator(
+        "fisher", "1", Fisher, "einfluence.estimators.fisher", fits=True, predicts=ALONE + IN_A_SET, two_stages=True
+    )
+)
 register(Estimator("datainf", "1", DataInf, "einfluence.estimators.datainf", predicts=IN_A_SET))
-register(Estimator("exact", "1", Exact, "einfluence.estimators.exact", predicts=IN_A_SET))
+register(Estimator("exact", "1", Exact, "einfluence.estimators.exact", predicts=IN_A_SET, two_stages=True))
 register(Estimator("lanczos", "1", Lanczos, "einfluence.estimators.lanczos", fits=True, predicts=IN_A_SET))

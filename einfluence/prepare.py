@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from einfluence.arms import Arm, FineTune, InContext, OfASet
+from einfluence.arms import Arm, FineTune, InContext, OfASet, estimators
 from einfluence.bases.load import narrowed
 from einfluence.curate.key import data_key
 from einfluence.errors import InputError
@@ -156,10 +156,12 @@ def _add_set(item: Prepared, folder: Path, store: Store) -> None:
     if schedule.then is not None and schedule.then.batch_size > len(members.later):
         found = f"{schedule.then.batch_size} for {len(members.later)} samples"
         raise InputError(f"{where}.then.batch_size", found, f"at most {len(members.later)}")
-    estimates = next((arm.estimator for arm in item.arms if arm.in_a_set and not arm.made_by.within), None)
-    if schedule.then is not None and estimates:
-        found = f"the estimate `{estimates}` of trainings in two stages"
-        raise InputError(f"{where}.then", found, "`leave_one_out` and `subsets` alone", "leave the estimate out")
+    of_one = (arm.made_by for arm in item.arms if arm.in_a_set and not arm.made_by.within)
+    blind = next((made_by.name for made_by in of_one if not made_by.two_stages), None)
+    if schedule.then is not None and blind:
+        found = f"`{blind}`, which does not know what a second stage leaves of the first"
+        expected = ", ".join(f"`{name}`" for name, made_by in estimators().items() if made_by.two_stages)
+        raise InputError(f"{where}.then", found, f"of estimates {expected}", f"leave `{blind}` out")
     steps = schedule.all_steps(n, len(members.later))
     if item.watches and item.watches >= steps:
         found = f"{item.watches} for a training of {steps} steps"
@@ -174,6 +176,8 @@ def _add_set(item: Prepared, folder: Path, store: Store) -> None:
 def _recipe_row(item: Prepared, arm: Arm, folder: Path) -> dict[str, Any]:
     known = item.known(arm, folder)
     row = arm.row(known, _about(item, arm))
+    if arm.made_by.fits:
+        return {**row, "fit": arm.fit_for(known)}
     return {**row, "training_set": known, "trainings": OfASet.of(arm).recipe_id} if arm.made_by.within else row
 
 

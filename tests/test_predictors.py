@@ -10,6 +10,7 @@ import pytest
 import einfluence
 from einfluence.arms import Arm, FineTune, LeaveOneOut, estimators
 from einfluence.errors import InputError
+from einfluence.estimators import ekfac
 from einfluence.predictors import Estimate, GradDot, resolved
 from einfluence.recipe import Recipe
 from einfluence.spec import Spec, load_spec
@@ -125,3 +126,43 @@ def test_a_plan_counts_the_cells_of_estimates(tmp_path: Path, gpt2_folder: Path)
     rows = [row for row in estimate(spec, Store(tmp_path / "store")).rows if "for finetune" in row.arm]
     assert [(row.wanted, row.missing) for row in rows] == [(16, 16), (16, 16)] and all(row.seconds > 0 for row in rows)
     assert estimators()["grad_dot"].predicts == ("finetune", "leave_one_out", "subsets")
+
+
+def test_arms_that_are_fitted_to_the_same_share_a_state(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[int] = []
+    real = ekfac.factors
+    monkeypatch.setattr(ekfac, "factors", lambda *given: fitted.append(given[2]) or real(*given))
+    path, base = study(tmp_path, gpt2_folder), f"base: {gpt2_folder}\nsamples: samples.jsonl\n"
+    last = "{kind: match, pattern: h.1.ln_1}"
+    ways = f"  - {{recipe: {{steps: 1}}}}\n  - {{recipe: {{adapter: {last}, optimizer: sgd, lr: 0.1}}}}\n"
+    arms = "".join(f"  - {{estimator: ekfac, recipe: {{adapter: {last}, damping: {by}}}}}\n" for by in (0.1, 0.2))
+    path.write_text(f"{base}arms:\n{ways}{arms}")
+    assert einfluence.measure(path, tmp_path / "store", report=False).failed == 0
+    assert fitted == [0]
+    own = f"  - {{recipe: {{adapter: {last}, optimizer: sgd, lr: 0.1}}}}\n  - {{estimator: ekfac}}\n"
+    path.write_text(f"{base}arms:\n{own}")
+    einfluence.measure(path, tmp_path / "store", report=False)
+    assert fitted == [0]  # it has no adapter of its own, and its intervention's is the same
+    einfluence.measure(path, tmp_path / "other", report=False)
+    assert fitted == [0, 0]
+    query = "select influence from influence where estimator = 'ekfac' and {} order by probe_id, query_id"
+    with einfluence.Store(tmp_path / "store").connect() as connection:
+        labels = connection.sql("select label, fit from recipes where estimator = 'ekfac'").fetchall()
+        [(states, fit)] = connection.sql("select count(*), any_value(fit) from states").fetchall()
+        [[recipe]] = connection.sql("select recipe from recipes where label like 'for finetune%'").fetchall()
+        shared = connection.sql(query.format(f"recipe = '{recipe}'")).fetchall()
+    assert len(labels) == 5 and states == 1 and {own for _, own in labels} == {fit}
+    with einfluence.Store(tmp_path / "other").connect() as connection:
+        assert connection.sql(query.format(f"recipe = '{recipe}'")).fetchall() == shared and len(shared) == 16
+
+
+def test_arms_of_one_training_on_a_set_share_what_is_fitted_where_it_ends(tmp_path: Path) -> None:
+    some = ["leave_one_out}", "subsets, recipe: {count: 5}}", "leave_one_out, recipe: {lr: 0.1}}", "ekfac}", "fisher}"]
+    written = "".join(f"  - {{estimator: {arm}\n" for arm in some)
+    arms = resolved(arms_of(tmp_path, written, "training_set: {}\n"))
+    fits = {name: [arm.fit_for("set") for arm in arms if arm.estimator == name] for name in ("ekfac", "fisher")}
+    for each in fits.values():
+        assert each[0] == each[1] != each[2]
+    assert fits["ekfac"][0] != arms[3].fit_for("another set")

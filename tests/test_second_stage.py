@@ -114,6 +114,27 @@ def test_a_trained_base_has_both_stages_and_other_samples_make_another(tmp_path:
     assert full_training(spec, part, TrainedBase(training="main"), session).training_id != training
 
 
+def test_estimates_of_the_first_stage_are_of_the_model_after_both(tmp_path: Path, gpt2_folder: Path) -> None:
+    recipe = "{adapter: {kind: match, pattern: ln_}, optimizer: sgd, lr: 0.05, dtype: float64}"
+    names = ("unrolled", "ekfac")
+    arms = "".join(f", {{estimator: {name}, recipe: {{dtype: float64}}}}" for name in names)
+    write_later(tmp_path)
+    spec = study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {recipe}}}{arms}", schedule=SCHEDULE)
+    result = einfluence.measure(spec, tmp_path / "store", report=False)
+    assert result.failed == 0
+    said = rows(
+        tmp_path / "store",
+        "select said.estimator, count(*), corr(truth.influence, said.influence), regr_slope(truth.influence, "
+        "said.influence) from influence as said join recipes on said.recipe = recipes.recipe join influence as truth "
+        "on recipes.stands_for = truth.recipe and said.probe_id = truth.probe_id and said.query_id = truth.query_id "
+        "group by all",
+    )
+    found = {name: (count, agreed, slope) for name, count, agreed, slope in said}
+    assert {count for count, _, _ in found.values()} == {20}
+    assert found["unrolled"][1] > 0.999 and found["unrolled"][2] == pytest.approx(1, abs=0.05)
+    assert min(agreed for _, agreed, _ in found.values()) > 0.3
+
+
 def test_a_set_of_one_stage_is_named_as_ever() -> None:
     members, schedule = Members.of({"a": ["x"], "b": ["y"]}), Schedule(epochs=3, batch_size=2)
     assert members.set_id(schedule) == "daca514af32d8097c55e"
@@ -134,8 +155,14 @@ def test_a_set_of_one_stage_is_named_as_ever() -> None:
         ("{samples: other.jsonl}", "", r"other.jsonl:1: found the id 'a' again"),
         ("{samples: empty.jsonl}", "", r"empty.jsonl"),
         (
-            "{samples: later.jsonl, batch_size: 2}", ", {estimator: grad_dot}",
-            r"training_set.then: found the estimate `grad_dot` of trainings in two stages",
+            "{samples: later.jsonl, batch_size: 2}", ", {estimator: datainf}",
+            r"training_set.then: found `datainf`, which does not know what a second stage leaves of the first; "
+            r"expected of estimates `unrolled`, ",
+        ),
+        (
+            "{samples: later.jsonl, batch_size: 2}",
+            ", {estimator: ekfac, recipe: {adapter: last}, stands_for: {estimator: leave_one_out}}",
+            r"arms ekfac recipe.adapter: found last.* behind a second stage of adamw",
         ),
     ],
 )  # fmt: skip

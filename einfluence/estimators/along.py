@@ -36,7 +36,7 @@ class Followed(NamedTuple):
 
 
 Follow = Callable[[Trajectory, Sequence[Item], Sequence[str]], Followed]
-"""From a training, queries, and the sample_ids of its items to what is found; ArithmeticError where it fails."""
+"""From a training, queries, and a name of each of its items to what is found; ArithmeticError where it fails."""
 
 
 def along(
@@ -57,14 +57,15 @@ def along(
     engine = GenericEngine(base, recipe, seed)
     numbers = sum(value.numel() for value in engine.start.values())
 
-    def followed(training: Training[Item], samples: Sequence[Sample]) -> Followed:
-        path = Trajectory(base, recipe, training, seed, engine)
-        return follow(path, queried, [sample.sample_id for sample in samples])
+    def followed(training: Training[Item], names: Sequence[str]) -> Followed:
+        return follow(Trajectory(base, recipe, training, seed, engine), queried, names)
 
     if within is not None:
         whole = set_training(base, within, seed)
-        return Estimates(_of_a_set(lambda: followed(whole, within.samples), within.places), numbers)
-    alone = [(encode_probe(base, recipe, probe), probe.samples) for probe in probes]
+        names = [sample.sample_id for sample in within.samples]
+        names += [f"then {sample.sample_id}" for sample in within.later]  # a sample that is in both stages is two
+        return Estimates(_of_a_set(lambda: followed(whole, names), within.places), numbers)
+    alone = [(encode_probe(base, recipe, probe), [sample.sample_id for sample in probe.samples]) for probe in probes]
     each = (row for i, one in enumerate(alone) for row in _alone(i, lambda one=one: followed(*one)))
     return Estimates(each, numbers)
 

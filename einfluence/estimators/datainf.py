@@ -15,7 +15,7 @@ from torch import Tensor
 from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.features import Features, dot_products, second_moments, squared_norms
 from einfluence.engine.measurement import Item
-from einfluence.estimators.curved import curvature_items, mean_losses, probes_of
+from einfluence.estimators.curved import curvature_items, curving, mean_losses
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.pushes import Product, estimates
 from einfluence.estimators.within import TrainedSet
@@ -37,10 +37,9 @@ def block(
     within: TrainedSet,
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    collector, pushes = probes_of(base, arm, seed, probes, within)
-    items = curvature_items(base, arm, within.samples)
-    how = by_single_inverses(collector, items, arm.recipe.damping)
-    return estimates(collector, pushes, list(encode_all(base, queries)), how, 1.0 / len(items))
+    at, items = curving(base, arm, seed, probes, within), curvature_items(base, arm, within.samples)
+    how = by_single_inverses(at.probes, items, arm.recipe.damping)
+    return estimates(at.probes, at.pushes, list(encode_all(base, queries)), how, 1.0 / len(items))
 
 
 def by_single_inverses(collector: Collector, items: Sequence[Item], damping: float) -> Product:

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from einfluence.engine.gradients.collector import Collector
-from einfluence.engine.gradients.features import Features, paired, second_moments, slices
+from einfluence.engine.gradients.features import SLICE, Features, paired, second_moments, slices
 from einfluence.engine.measurement import Item
-from einfluence.estimators.curved import curvature_items, mean_losses, probes_of
+from einfluence.estimators.curved import curvature_items, curving, mean_losses, own_point
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.point import point_of
 from einfluence.estimators.pushes import Product, estimates
+from einfluence.estimators.second_stage import lengths
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
@@ -35,7 +40,15 @@ def fit(
     base: Base, arm: Ekfac, seed: int, samples: Sequence[Sample], *, within: TrainedSet | None = None
 ) -> Mapping[str, Tensor]:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    return factors(Collector(point_of(base, arm, seed, within)), curvature_items(base, arm, samples), seed)
+    own = Collector(own_point(base, arm, seed, within))
+    found = factors(own, curvature_items(base, arm, samples), seed)
+    if within is not None and within.later:
+        behind = Collector(point_of(base, arm, seed, within))
+        later = factors(behind, list(encode_all(base, within.later)), seed)
+        steps = lengths(base, arm, seed, within, own.point.trained)
+        later |= {f"{name}:length": torch.tensor(each) for name, each in steps.items()}
+        found |= {f"then {name}": value for name, value in later.items()}
+    return found
 
 
 def block(
@@ -50,10 +63,53 @@ def block(
     within: TrainedSet | None = None,
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    collector, pushes = probes_of(base, arm, seed, probes, within)
-    known = {name: value.to(collector.device) for name, value in (state or {}).items()}
-    how = by_factors(known, arm.recipe.damping)
-    return estimates(collector, pushes, list(encode_all(base, queries)), how, 1.0 / float(known["n"]))
+    at = curving(base, arm, seed, probes, within)
+    known = {name: value.to(at.probes.device) for name, value in (state or {}).items()}
+    how, queried = by_factors(known, arm.recipe.damping), list(encode_all(base, queries))
+    return estimates(at.probes, at.pushes, queried, how, 1.0 / float(known["n"]), asked=at.queries)
+
+
+def preconditioner(
+    collector: Collector,
+    items: Sequence[Item],
+    added: float | Float[npt.NDArray[np.float64], " p"],
+    seed: int,
+) -> Callable[[npt.NDArray[Any]], npt.NDArray[np.float64]]:
+    """Products of vectors of all parameters in a row with about (C + added)^-1, C the Fisher matrix of some items.
+
+    Conjugate gradients end at the same solution however near it is; only how soon depends on that.
+
+    Args:
+        collector: At the point where the curvature is taken.
+        items: The samples that it is taken over.
+        added: To its diagonal; where it is a row, one number for each parameter.
+        seed: Of the targets.
+
+    Raises:
+        ArithmeticError: When a gradient is no number.
+    """
+    known, trained = factors(collector, items, seed), collector.point.trained
+    sizes = [value.numel() for value in trained.values()]
+    firsts = np.cumsum([0, *sizes[:-1]])
+    plus = np.broadcast_to(added, sum(sizes))[firsts].tolist()
+
+    def product(vector: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        found = list[Tensor]()
+        parts = torch.as_tensor(np.asarray(vector).reshape(-1)).to(collector.device).split(sizes)
+        for (name, value), part, own in zip(trained.items(), parts, plus, strict=True):
+            values = known[f"{name}:values"].double()
+            left, right = (_whole(known.get(f"{name}:{side}")) for side in ("left", "right"))
+            turned = Features(tuple(value.shape), 1, (), part.double().reshape(1, *values.shape)).turned(left, right)
+            scaled = Features(tuple(values.shape), 1, (), turned.rows(0, len(values)) / (values + own))
+            back = scaled.turned(*(None if side is None else side.T for side in (left, right)))
+            found.append(back.rows(0, len(values)).flatten())
+        return torch.cat(found).cpu().numpy()
+
+    return product
+
+
+def _whole(basis: Tensor | None) -> Tensor | None:
+    return None if basis is None else basis.double()
 
 
 def factors(collector: Collector, items: Sequence[Item], seed: int) -> dict[str, Tensor]:
@@ -80,16 +136,45 @@ def by_factors(known: Mapping[str, Tensor], damping: float) -> Product:
     """Products of gradients with the inverse between them.
 
     Args:
-        known: From :func:`factors`.
+        known: From :func:`fit`.
         damping: Share of the mean of the second moments.
     """
 
     def product(name: str, own: Features) -> Callable[[Features], Tensor]:
         sides = known.get(f"{name}:left"), known.get(f"{name}:right")
         inverse, turned = damped_inverse(known[f"{name}:values"], damping), own.turned(*sides)
+        if f"then {name}:values" in known:
+            return _behind(known, name, turned, inverse)
         return lambda queried: paired(queried.turned(*sides), turned, lambda rows, some: rows * inverse[some])
 
     return product
+
+
+def _behind(known: Mapping[str, Tensor], name: str, turned: Features, inverse: Tensor) -> Callable[[Features], Tensor]:
+    """Products with what a second stage leaves: from the basis of the first stage's factors to that of its own."""
+    before, behind = ([known.get(f"{which}{name}:{side}") for side in ("left", "right")] for which in ("", "then "))
+    across = [_between(*both) for both in zip(before, behind, strict=True)]
+    left = 1.0 / (1.0 + known[f"then {name}:length"] * known[f"then {name}:values"])
+    rows, columns = turned.matrix
+    lot = max(SLICE // (rows * columns), 1)  # probes whose gradients are laid out at once
+
+    def passed_on(begin: int) -> Features:
+        some = turned.some(begin, min(begin + lot, turned.n))
+        return Features((rows, columns), some.n, (), some.rows(0, rows) * inverse).turned(*across)
+
+    def product(queried: Features) -> Tensor:
+        asked = queried.turned(*behind)
+        each = (passed_on(begin) for begin in range(0, turned.n, lot))
+        return torch.cat([paired(asked, some, lambda rows, which: rows * left[which]) for some in each], 1)
+
+    return product
+
+
+def _between(before: Tensor | None, behind: Tensor | None) -> Tensor | None:
+    """From one basis of a side to another; None is that of the parameter itself."""
+    if before is None:
+        return behind
+    return before.T if behind is None else before.T @ behind
 
 
 def damped_inverse(values: Tensor, damping: float) -> Tensor:
@@ -126,4 +211,6 @@ def _eigenvectors(vectors: Sequence[Tensor], features: Features, size: int, *, t
         moments = flat.T @ flat
     if moments is None or moments.shape != (size, size):
         raise ValueError(f"second moments of a parameter of shape {features.shape}")
+    if not moments.isfinite().all():
+        raise ArithmeticError("gradients that are no numbers, of a sample that the curvature is taken over")
     return torch.linalg.eigh(moments).eigenvectors.to(features.like.dtype)

@@ -2,6 +2,8 @@
 
 Influence is (1/n) a_q (C + lambda)^-1 (-g_z) with C the Gauss-Newton matrix or the second derivatives of the set's mean
 loss, over all parameters together (Koh & Liang 2017, "Understanding black-box predictions via influence functions").
+What a second stage leaves of that, (1 + l C_2)^-1, is solved for likewise. EK-FAC's factors, with the same damping, are
+the preconditioner: they change how many products it takes, and of the solution what its residual allows.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ from torch import Tensor
 from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.curvature import Curvature
 from einfluence.engine.measurement import Item
-from einfluence.estimators.curved import curvature_items, probes_of
+from einfluence.estimators.curved import Curving, curvature_items, curving
+from einfluence.estimators.ekfac import preconditioner
 from einfluence.estimators.estimate import MATH, EstimatedRow, Estimates
-from einfluence.estimators.inverted import damped_curvature, in_lots, products_with, rows_of
-from einfluence.estimators.pushes import Pushes, row
+from einfluence.estimators.inverted import damped_curvature, decay_in_loss, in_lots, products_with, rows_of
+from einfluence.estimators.pushes import row
+from einfluence.estimators.second_stage import lengths
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
@@ -33,6 +37,9 @@ from einfluence.samples import ProbeSamples, Sample
 
 MOST = 1000  # products with the curvature for one probe
 WORST = 0.01  # residual, as a share of the gradient's norm, beyond which a probe fails
+
+
+Near = Callable[[npt.NDArray[Any]], npt.NDArray[np.float64]]
 
 
 class Solution(NamedTuple):
@@ -61,21 +68,66 @@ def block(
     within: TrainedSet,
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    collector, pushes = probes_of(base, arm, seed, probes, within)
-    curvature = damped_curvature(collector, curvature_items(base, arm, within.samples), arm)
-    rows = _rows(collector, pushes, curvature, list(encode_all(base, queries)))
-    return Estimates(rows, collector.point.numbers)
+    at = curving(base, arm, seed, probes, within)
+    curvature = damped_curvature(at.probes, curvature_items(base, arm, within.samples), arm)
+    behind = _second_stage(at.queries, arm, seed, within) if within.later else None
+    near = nearly(at.probes, curvature, seed)
+    rows = _rows(at, curvature, near, behind, list(encode_all(base, queries)))
+    return Estimates(rows, at.probes.point.numbers)
+
+
+class SecondStage(NamedTuple):
+    """What keeps parameters where a first stage left them, and what moves them on.
+
+    Args:
+        pull: (p,), 1 / l.
+        curvature: C_2 + pull, and weight decay.
+        near: About the inverse of that, for :func:`solve`.
+    """
+
+    pull: Float[npt.NDArray[np.float64], " p"]
+    curvature: Curvature
+    near: Near | None = None
+
+    def kept(self, first: Solution) -> Solution:
+        """What is left of a first stage's solution; the worse residual, and the products of both."""
+        if not first.residual <= WORST:
+            return first
+        x, residual, products = solve(self.curvature, self.pull * first.x, self.near)
+        return Solution(x, max(first.residual, residual), first.products + products)
+
+
+def _second_stage(collector: Collector, arm: Exact, seed: int, within: TrainedSet) -> SecondStage | None:
+    """None where its rates are all 0, which keeps everything; the collector is at its end."""
+    point = collector.point
+    each = lengths(point.base, arm, seed, within, point.trained)
+    if not any(each.values()):
+        return None
+    pull = np.concatenate([np.full(value.numel(), 1 / each[name]) for name, value in point.trained.items()])
+    later = list(encode_all(point.base, within.later))
+    curvature = Curvature(point, later, arm.recipe.curvature, decay_in_loss(arm) + pull)
+    return SecondStage(pull, curvature, nearly(collector, curvature, seed))
+
+
+def nearly(collector: Collector, curvature: Curvature, seed: int) -> Near | None:
+    """About the inverse of a curvature, at the collector's point; None where a gradient is no number."""
+    try:
+        return preconditioner(collector, curvature.items, curvature.added, seed)
+    except ArithmeticError:
+        return None
 
 
 def _rows(
-    collector: Collector, pushes: Pushes, curvature: Curvature, queries: Sequence[Item]
+    at: Curving, curvature: Curvature, near: Near | None, behind: SecondStage | None, queries: Sequence[Item]
 ) -> Iterator[EstimatedRow]:
-    for first, some in in_lots(collector, pushes):
+    for first, some in in_lots(at.probes, at.pushes):
         begun = time.perf_counter()
-        solved = [solve(curvature, b) for b in rows_of(collector, some).double().cpu().numpy()]
+        solved = [solve(curvature, b, near) for b in rows_of(at.probes, some).double().cpu().numpy()]
+        if behind is not None:
+            solved = [behind.kept(one) for one in solved]
         usable = [one.x if one.residual <= WORST else np.zeros_like(one.x) for one in solved]
         vectors = torch.from_numpy(np.stack(usable)).to(curvature.parameters[0])
-        found = products_with(collector, queries, vectors).T / len(curvature.items)
+        found = products_with(at.queries, queries, vectors).T / len(curvature.items)
         seconds = (time.perf_counter() - begun) / len(solved)
         for place, (one, influence) in enumerate(zip(solved, found, strict=True)):
             note = f"residual {one.residual:.1e} after {one.products} products"
@@ -91,8 +143,14 @@ def _why(one: Solution, note: str) -> str:
     return f"no inverse: {note}, at most {WORST:g}; take more `damping`, `curvature: gauss_newton` or `dtype: float64`"
 
 
-def solve(curvature: Curvature, b: Float[npt.NDArray[np.float64], " p"]) -> Solution:
-    """(C + lambda) x = b, as far as the parameters' dtype allows; the residual is NaN where something is no number."""
+def solve(curvature: Curvature, b: Float[npt.NDArray[np.float64], " p"], near: Near | None = None) -> Solution:
+    """(C + lambda) x = b, as far as the parameters' dtype allows; the residual is NaN where something is no number.
+
+    Args:
+        curvature: C + lambda.
+        b: Right side.
+        near: Products with about the inverse, which must be positive: the nearer, the fewer products it takes.
+    """
     if not b.any():
         return Solution(b, 0.0, 0)
     if not np.isfinite(b).all() or not np.isfinite(curvature.product(b)).all():
@@ -106,5 +164,6 @@ def solve(curvature: Curvature, b: Float[npt.NDArray[np.float64], " p"]) -> Solu
 
     aim = torch.finfo(curvature.parameters[0].dtype).eps ** 0.5
     operator: Any = LinearOperator((len(b), len(b)), matvec=counted, dtype=np.float64)  # pyright: ignore[reportCallIssue]
-    x: Any = cg(operator, b, rtol=aim, maxiter=MOST)[0]
+    like: Any = None if near is None else LinearOperator((len(b), len(b)), matvec=near, dtype=np.float64)  # pyright: ignore[reportCallIssue]
+    x: Any = cg(operator, b, rtol=aim, maxiter=MOST, M=like)[0]
     return Solution(x, float(np.linalg.norm(b - counted(x)) / np.linalg.norm(b)), taken)

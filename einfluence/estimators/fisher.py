@@ -7,21 +7,23 @@ The damping is a share of the mean of its diagonal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from einfluence.engine.gradients.collector import Collector
-from einfluence.engine.gradients.features import Features
+from einfluence.engine.gradients.features import Features, dot_products
 from einfluence.engine.measurement import Item
 from einfluence.errors import InputError
-from einfluence.estimators.curved import curvature_items, mean_losses, probes_of
+from einfluence.estimators.curved import curvature_items, curving, mean_losses, own_point
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.point import point_of
 from einfluence.estimators.pushes import Product, estimates
+from einfluence.estimators.second_stage import lengths
 from einfluence.estimators.within import TrainedSet
 from einfluence.keys import content_hash
 from einfluence.models.base import Base
@@ -29,6 +31,7 @@ from einfluence.objectives import encode_all
 from einfluence.predictors import Fisher, Projected
 from einfluence.samples import ProbeSamples, Sample
 
+COMPARED = 64  # samples whose dot products say what the projection loses
 LARGEST = 4096  # numbers of a projected gradient, whose second moments are inverted
 
 
@@ -36,7 +39,17 @@ def fit(
     base: Base, arm: Fisher, seed: int, samples: Sequence[Sample], *, within: TrainedSet | None = None
 ) -> Mapping[str, Tensor]:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    return inverses(Collector(point_of(base, arm, seed, within)), curvature_items(base, arm, samples), arm.recipe, seed)
+    own, items = Collector(own_point(base, arm, seed, within)), curvature_items(base, arm, samples)
+    found = inverses(own, items, arm.recipe, seed)
+    if arm.recipe.projection is not None:
+        found["error"] = torch.tensor(lost(own, items[:COMPARED], arm.recipe.projection, seed))
+    if within is not None and within.later:
+        behind, later = Collector(point_of(base, arm, seed, within)), list(encode_all(base, within.later))
+        steps = lengths(base, arm, seed, within, own.point.trained)
+        for name, moments in projected_moments(behind, later, arm.recipe, seed):
+            kept = torch.linalg.inv(torch.eye(len(moments)).to(moments) + steps[name] * moments)
+            found[name] = kept @ found[name]
+    return found
 
 
 def block(
@@ -51,10 +64,11 @@ def block(
     within: TrainedSet | None = None,
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    collector, pushes = probes_of(base, arm, seed, probes, within)
-    known = {name: value.to(collector.device) for name, value in (state or {}).items()}
-    how = by_inverses(known, arm.recipe.projection, seed)
-    return estimates(collector, pushes, list(encode_all(base, queries)), how, 1.0 / float(known["n"]))
+    at = curving(base, arm, seed, probes, within)
+    known = {name: value.to(at.probes.device) for name, value in (state or {}).items()}
+    how, queried = by_inverses(known, arm.recipe.projection, seed), list(encode_all(base, queries))
+    note = f"projection: dot products to {float(known['error']):.2f} of their size" if "error" in known else None
+    return estimates(at.probes, at.pushes, queried, how, 1.0 / float(known["n"]), asked=at.queries, note=note)
 
 
 def inverses(collector: Collector, items: Sequence[Item], recipe: Projected, seed: int) -> dict[str, Tensor]:
@@ -70,16 +84,34 @@ def inverses(collector: Collector, items: Sequence[Item], recipe: Projected, see
         InputError: When what is left of a parameter's gradient is too large to be inverted.
     """
     found: dict[str, Tensor] = {"n": torch.tensor(len(items))}
+    for name, moments in projected_moments(collector, items, recipe, seed):
+        damping = recipe.damping * moments.diagonal().mean()
+        found[name] = torch.zeros_like(moments)  # where nothing depends on the parameter
+        if damping > 0:
+            found[name] = torch.linalg.inv(moments + damping * torch.eye(len(moments)).to(moments))
+    return found
+
+
+def lost(collector: Collector, items: Sequence[Item], projection: int, seed: int) -> float:
+    """How far the dot products of all pairs of items are off once they are projected, over their size (Frobenius)."""
+    right = near = torch.zeros(len(items), len(items), dtype=torch.float64, device=collector.device)
+    for names in collector.groups(items):
+        for name, features in collector.collect(items, names).items():
+            own = mean_losses(features, items)
+            phi = projected(name, own, projection, seed).double()
+            right, near = right + dot_products(own, own).double(), near + phi @ phi.T
+    return float((near - right).norm() / right.norm())
+
+
+def projected_moments(
+    collector: Collector, items: Sequence[Item], recipe: Projected, seed: int
+) -> Iterator[tuple[str, Float[Tensor, "k k"]]]:
+    """Each parameter's name with the second moments of what its gradients are projected to; see :func:`inverses`."""
     for names in collector.groups(items):
         gradients = collector.collect(items, names)
         for name in names:
             phi = projected(name, mean_losses(gradients.pop(name), items), recipe.projection, seed).double()
-            moments = phi.T @ phi / len(items)
-            damping = recipe.damping * moments.diagonal().mean()
-            found[name] = torch.zeros_like(moments)  # where nothing depends on the parameter
-            if damping > 0:
-                found[name] = torch.linalg.inv(moments + damping * torch.eye(len(moments)).to(moments))
-    return found
+            yield name, phi.T @ phi / len(items)
 
 
 def by_inverses(known: Mapping[str, Tensor], projection: int | None, seed: int) -> Product:

@@ -32,10 +32,16 @@ def damped_curvature(collector: Collector, items: Sequence[Item], arm: Inverted)
         for each in collector.collect(items, names).values():
             square = second_moments(mean_losses(each, items)).double()
             total, count = total + float(square.sum()), count + square.numel()
+    return Curvature(
+        collector.point, items, arm.recipe.curvature, arm.recipe.damping * total / count + decay_in_loss(arm)
+    )
+
+
+def decay_in_loss(arm: Inverted) -> float:
+    """Weight decay where it is a part of the loss of the parameters that an estimate looks at."""
     optimizer = arm.of.recipe.only(Tuning).optimizer
     in_loss = arm.recipe.adapter is None and not isinstance(optimizer, AdamW)
-    added = arm.recipe.damping * total / count + (optimizer.weight_decay if in_loss else 0.0)
-    return Curvature(collector.point, items, arm.recipe.curvature, added)
+    return optimizer.weight_decay if in_loss else 0.0
 
 
 def in_lots(collector: Collector, pushes: Pushes) -> Iterator[tuple[int, Pushes]]:

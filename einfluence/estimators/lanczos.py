@@ -22,7 +22,7 @@ from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.curvature import Curvature
 from einfluence.engine.measurement import Item
 from einfluence.errors import InputError
-from einfluence.estimators.curved import curvature_items, probes_of
+from einfluence.estimators.curved import curvature_items, curving
 from einfluence.estimators.estimate import MATH, EstimatedRow, Estimates
 from einfluence.estimators.inverted import damped_curvature, in_lots, products_with, rows_of
 from einfluence.estimators.point import point_of
@@ -57,9 +57,9 @@ def block(
     within: TrainedSet | None = None,
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
-    collector, pushes = probes_of(base, arm, seed, probes, within)
-    rows = _rows(collector, pushes, state or {}, list(encode_all(base, queries)))
-    return Estimates(rows, collector.point.numbers)
+    at = curving(base, arm, seed, probes, within)
+    rows = _rows(at.probes, at.pushes, state or {}, list(encode_all(base, queries)))
+    return Estimates(rows, at.probes.point.numbers)
 
 
 def largest(curvature: Curvature, arm: Lanczos) -> dict[str, Tensor]:

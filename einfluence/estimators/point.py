@@ -25,7 +25,7 @@ def recipe_of(arm: Estimate, within: TrainedSet | None) -> Recipe:
     """How the intervention trains, in the dtype of the estimate; within a set with the steps of its schedule."""
     recipe = arm.of.recipe
     if within is not None:
-        recipe = with_steps(recipe.only(Tuning), within.schedule, len(within.samples))
+        recipe = with_steps(recipe.only(Tuning), within.schedule, len(within.samples), len(within.later))
     return recipe.only(Recipe).model_copy(update={"dtype": arm.recipe.dtype})
 
 
@@ -36,7 +36,7 @@ def point_of(base: Base, arm: Estimate, seed: int, within: TrainedSet | None = N
         base: The base.
         arm: What is estimated of which intervention.
         seed: Of start values and of the set's order.
-        within: The set, for what is left behind by the training on all of it.
+        within: The set, for what is left behind by the training on all of it, with its second stage if it has one.
 
     Raises:
         InputError: When the recipe trains no parameter of this model.
@@ -46,15 +46,21 @@ def point_of(base: Base, arm: Estimate, seed: int, within: TrainedSet | None = N
     own = None if arm.recipe.adapter is None else recipe.model_copy(update={"adapter": arm.recipe.adapter})
     if within is None:
         return Point.start(base, own or recipe, seed)
-    tuning = arm.of.recipe.only(Tuning)
+    about = base, arm.of.recipe.only(Tuning), seed, within.samples, within.schedule
     if own is not None:
-        return Point.start(trained_base(base, tuning, seed, within.samples, within.schedule), own, seed)
-    return Point(base, *trained_copy(base, recipe, trained(base, tuning, seed, within.samples, within.schedule)))
+        return Point.start(trained_base(*about, later=within.later), own, seed)
+    return Point(base, *trained_copy(base, recipe, trained(*about, later=within.later)))
+
+
+def asked_at(base: Base, arm: Estimate, seed: int, within: TrainedSet | None) -> Point | None:
+    """Where queries' gradients are taken, if not where those of the probes are: behind a second stage."""
+    return point_of(base, arm, seed, within) if within is not None and within.later else None
 
 
 def set_training(base: Base, within: TrainedSet, seed: int) -> Training[Item]:
     """The training on the whole set."""
-    return whole_training(list(encode_all(base, within.samples)), within.schedule, seed)
+    own, later = (list(encode_all(base, some)) for some in (within.samples, within.later))
+    return whole_training(own, within.schedule, seed, later)
 
 
 def trained_moment(base: Base, recipe: Recipe, within: TrainedSet, seed: int) -> tuple[Point, dict[str, Tensor]]:

@@ -119,6 +119,8 @@ def estimates(
     scale: float,
     *,
     apart: bool = False,
+    asked: Collector | None = None,
+    note: str | None = None,
 ) -> Estimates:
     """Influence as a sum over parameters of products of gradients.
 
@@ -129,16 +131,24 @@ def estimates(
         product: Of a parameter.
         scale: Of all.
         apart: Whether pushes come to ``product`` one by one, where it is not linear in them.
+        asked: Gives the gradients of queries, where those are taken elsewhere.
+        note: What outcomes say beside it.
     """
     begun = time.perf_counter()
-    found = scores(collector, pushes, queries, product, apart=apart)
+    found = scores(collector, pushes, queries, product, apart=apart, asked=asked)
     seconds = (time.perf_counter() - begun) / max(len(pushes.each), 1)
-    rows = (row(index, scale * column, seconds) for index, column in enumerate(found.T))
+    rows = (row(index, scale * column, seconds, note) for index, column in enumerate(found.T))
     return Estimates(rows, collector.point.numbers)
 
 
 def scores(
-    collector: Collector, pushes: Pushes, queries: Sequence[Item], product: Product, *, apart: bool = False
+    collector: Collector,
+    pushes: Pushes,
+    queries: Sequence[Item],
+    product: Product,
+    *,
+    apart: bool = False,
+    asked: Collector | None = None,
 ) -> npt.NDArray[np.float64]:
     """The sum over parameters (Q, N); see :func:`estimates`."""
     columns = sum(map(len, pushes.each)) if apart else len(pushes.each)
@@ -149,7 +159,7 @@ def scores(
         added = pushes.apart if apart else pushes.added
         by_name = {name: product(name, added(each)) for name, each in own.items()}
         for begin in range(0, len(queries), QUERIES):
-            queried = collector.collect(queries[begin : begin + QUERIES], names)
+            queried = (asked or collector).collect(queries[begin : begin + QUERIES], names)
             for name in names:
                 total[begin : begin + QUERIES] += by_name[name](queried[name])
     return (pushes.together(total) if apart else total).cpu().numpy()

@@ -67,14 +67,16 @@ def block(
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
     def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
-        recipe = arm.recipe
-        return Followed(influence(path, queried, segments=recipe.segments, states=recipe.states))
+        given = arm.recipe
+        return Followed(
+            influence(path, queried, segments=given.segments, states=given.states, apart=within is not None)
+        )
 
     return along(base, arm, seed, probes, queries, within, follow)
 
 
 def influence(
-    path: Trajectory, queries: Sequence[Item], *, segments: int = 3, states: int = 2
+    path: Trajectory, queries: Sequence[Item], *, segments: int = 3, states: int = 2, apart: bool = False
 ) -> npt.NDArray[np.float64]:
     """The influence of each of a training's items on each query, in nats.
 
@@ -83,6 +85,7 @@ def influence(
         queries: Q of them.
         segments: How many the training is cut into.
         states: At which curvature and gradients of a segment are averaged.
+        apart: Whether each stage of the training is cut into as many, since they are about other samples.
 
     Returns:
         (items, Q).
@@ -98,7 +101,7 @@ def influence(
     if path.recipe.clip is not None:
         found, fix = f"{path.recipe.clip:g} for `source`, which does not know clipped steps", "take `data_value`"
         raise InputError("recipe.clip", found, "none", fix)
-    cut: list[list[int]] = [some.tolist() for some in np.array_split(np.arange(len(path)), min(segments, len(path)))]
+    cut = _cut([len(stage) for stage in path.training.stages] if apart else [len(path)], segments)
     looked = [sorted({steps[(2 * i + 1) * len(steps) // (2 * states)] for i in range(states)}) for steps in cut]
     wanted, seen = {index for some in looked for index in some}, dict[int, State]()
     scales = [torch.zeros(trained, dtype=path.engine.dtype) for _ in cut]
@@ -118,6 +121,13 @@ def influence(
     if not np.isfinite(found).all():
         raise ArithmeticError("a product along the training is not finite")
     return found
+
+
+def _cut(stages: Sequence[int], segments: int) -> list[list[int]]:
+    """The steps of each segment, where each of some stages of so many steps is cut into as many."""
+    ends = np.cumsum(stages)
+    each = (np.arange(end - steps, end) for end, steps in zip(ends, stages, strict=True))
+    return [part.tolist() for some in each for part in np.array_split(some, min(segments, len(some)))]
 
 
 def followed(adjoint: Float[Tensor, "Q p"], segments: Sequence[Segment]) -> Float[Tensor, "n Q"]:

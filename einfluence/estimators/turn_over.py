@@ -51,13 +51,14 @@ def block(
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
     def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
-        return Followed(influence(path, queried, names, draws=arm.recipe.trainings))
+        own = None if within is None else len(within.samples)
+        return Followed(influence(path, queried, names, draws=arm.recipe.trainings, own=own))
 
     return along(base, arm, seed, probes, queries, within, follow)
 
 
 def influence(
-    path: Trajectory, queries: Sequence[Item], names: Sequence[str], *, draws: int
+    path: Trajectory, queries: Sequence[Item], names: Sequence[str], *, draws: int, own: int | None = None
 ) -> npt.NDArray[np.float64]:
     """The influence of each of a training's items on each query, in nats.
 
@@ -66,6 +67,7 @@ def influence(
         queries: Q of them.
         names: What the hash of each item is made of.
         draws: Trainings, each with other halves.
+        own: Only that of so many first items: those of a set, and not of a second stage.
 
     Returns:
         (items, Q).
@@ -74,12 +76,13 @@ def influence(
         InputError: When the recipe has no adapter with ranks that can be halved.
         ArithmeticError: When a number is not finite.
     """
-    total = np.zeros((len(names), len(queries)))
+    count = len(names) if own is None else own
+    total = np.zeros((count, len(queries)))
     for draw in range(draws):
         halves = drawn(path, names, draw)
         end = trained(path, halves)
-        for begin in range(0, len(names), AT_ONCE):
-            some = range(begin, min(begin + AT_ONCE, len(names)))
+        for begin in range(0, count, AT_ONCE):
+            some = range(begin, min(begin + AT_ONCE, count))
             rows = list(_scored(path, queries, [d for i in some for d in two_halves(path, end, halves, i)]))
             total[some] += np.stack(rows[::2]) - np.stack(rows[1::2])
     if not np.isfinite(total).all():

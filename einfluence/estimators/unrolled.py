@@ -50,7 +50,8 @@ def block(
     """See :class:`einfluence.estimators.measure.Implementation`."""
 
     def follow(path: Trajectory, queried: Sequence[Item], names: Sequence[str]) -> Followed:
-        found, smooth = influence(path, queried), metasmoothness(path, path.seed)
+        own = None if within is None else len(within.samples)
+        found, smooth = influence(path, queried), metasmoothness(path, path.seed, own)
         note = f"metasmoothness {smooth:.2f}"
         if smooth < SMOOTH:
             note += f": {ROUGH}"
@@ -109,14 +110,19 @@ def _at_end(path: Trajectory, end: Sequence[Tensor], queries: Sequence[Item]) ->
     return [*values, *(torch.zeros(len(queries), *memory.shape).to(memory) for memory in end[n:])]
 
 
-def metasmoothness(path: Trajectory, seed: int) -> float:
+def metasmoothness(path: Trajectory, seed: int, own: int | None = None) -> float:
     """How far small changes of the samples' weights act linearly: 1 where they do, about 0 where the way is rough.
 
     The agreement in sign of two consecutive finite differences of the trained parameters along a random direction of
     the weights, each parameter counting as far as it moves (Definition 2 of Engstrom et al. 2025). It takes three
     trainings.
+
+    Args:
+        path: The training.
+        seed: Of the direction.
+        own: Only the weights of so many of its first items are changed: those of a set, and not of a second stage.
     """
-    n = len(path.training.items)
+    n = len(path.training.items) if own is None else own
     direction = np.random.default_rng(seed).standard_normal(n)
     ends = [
         flat(path.reweighted({i: 1 + STEP * times * v for i, v in enumerate(direction)}).end().values).double()

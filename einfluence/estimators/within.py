@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,11 +21,18 @@ class TrainedSet:
         samples: In order.
         schedule: How it is gone through.
         places: The positions of the samples of each probe that is attributed, in the order of the probes.
+        later: The samples of a second stage, in order.
     """
 
     samples: Sequence[Sample]
     schedule: Schedule
     places: tuple[tuple[int, ...], ...] = ()
+    later: Sequence[Sample] = ()
+
+    @property
+    def first_stage(self) -> TrainedSet:
+        """The same set without its second stage."""
+        return replace(self, schedule=self.schedule.model_copy(update={"then": None}), later=())
 
 
 class TrainingScores(NamedTuple):

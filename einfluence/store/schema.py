@@ -136,6 +136,11 @@ RECIPES = table(
     unit=(pa.string(), "none where its numbers only rank, as imported scores do; null where they are nats"),
     training_set=(ID, "of an arm within a training set, that set; null of others, and in old stores"),
     trainings=(ID, "of such an arm, the recipe of the trainings that it compares; null of others, and in old stores"),
+    fit=(
+        ID,
+        "of an estimator that is fitted, what names its states beside base and seed: arms that share states have the "
+        "same; null of others, and in old stores",
+    ),
 )
 
 INFLUENCE = table(
@@ -174,11 +179,12 @@ OUTCOMES = table(
 
 STATES = table(
     "One row for each state that an estimator was fitted to, or that an action learned.",
-    state=(ID, "content hash of the arm and of what it was fitted to"),
+    state=(ID, "content hash of all that it depends on"),
     base=(ID, "the base"),
     estimator=(pa.string(), "the estimator"),
-    recipe=(ID, "the recipe"),
+    recipe=(ID, "the recipe of the arm that it was fitted for; others may share it"),
     seed=(pa.int64(), "the seed"),
+    fit=(ID, "as recipes.fit, by which all arms that use it are found; null of old ones"),
     curation=(ID, "key of the curation"),
     samples=(pa.int64(), "how many it was fitted to"),
     bytes=(pa.int64(), "of its tensors, on the disk"),

@@ -152,3 +152,16 @@ def test_moments_go_the_way_of_the_definition(optimizer: str) -> None:
     right = definition.train(base, recipe, training, 0)
     assert seen == list(training.steps)
     assert all(torch.allclose(point.trained[name], value, atol=1e-9) for name, value in right.delta.items())
+
+
+def test_drawn_targets_are_the_same_where_a_parameter_is_left_to_one_sample_at_a_time() -> None:
+    base, items = text_base("gpt2"), [*texts(1, 4, low=3, high=9)]
+    point = Point.start(base, RECIPES["full"], 0)
+    fast, slow = Collector(point), Collector(point)
+    there = fast.collect(items, seed=3)
+    slow.slow = set(point.trained)
+    for key, value in slow.collect(items, seed=3).items():
+        own, other = (each.rows(0, each.matrix[0]) for each in (value, there[key]))
+        assert torch.allclose(own, other, atol=1e-12), key
+    assert not fast.slow and any(float((there[k].rows(0, 1) - v.rows(0, 1)).abs().max()) > 1e-3
+                                 for k, v in fast.collect(items).items())  # fmt: skip

@@ -147,13 +147,28 @@ def data_values(some: Problem, batches: Sequence[Sequence[int]], how: Mapping[st
     return d_theta @ gradients(theta, *some.queries).T
 
 
-def estimated(some: Problem, name: str, seed: int, **recipe: object) -> Array:
-    """What a registered estimator says of leaving each point out, (n, Q)."""
+def in_two_stages(some: Problem, first: int, **then: object) -> TrainedSet:
+    """So many points as a set, and the others as a second stage."""
+    schedule = Schedule.model_validate({**dict(SCHEDULE), "then": {"samples": "others", **then}})
+    return TrainedSet(some.samples[:first], schedule, tuple((place,) for place in range(first)), some.samples[first:])
+
+
+def estimated(
+    some: Problem,
+    name: str,
+    seed: int,
+    within: TrainedSet | None = None,
+    tuning: Tuning = TUNING,
+    **recipe: object,
+) -> Array:
+    """What a registered estimator says of leaving each point of a set out, by default of all, (n, Q)."""
     kind = estimators()[name]
-    arm = kind.arm.model_validate({"stands_for": LeaveOneOut(recipe=TUNING), "recipe": {"dtype": "float64", **recipe}})
+    arm = kind.arm.model_validate({"stands_for": LeaveOneOut(recipe=tuning), "recipe": {"dtype": "float64", **recipe}})
     assert isinstance(arm, Estimate)
-    module, samples = kind.implementation, some.samples
-    within = TrainedSet(samples, SCHEDULE, tuple((place,) for place in range(len(samples))))
+    module = kind.implementation
+    if within is None:
+        within = TrainedSet(some.samples, SCHEDULE, tuple((place,) for place in range(len(some.x))))
+    samples = within.samples
     state = module.fit(some.base, arm, seed, samples, within=within) if kind.fits else None
     probes = [ProbeSamples((sample,)) for sample in samples]
     given = {"kept": lambda _: None, "state": state, "within": within}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from einfluence.arms import LeaveOneOut, estimators
+from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.curvature import Curvature
 from einfluence.engine.gradients.definition import Point
-from einfluence.estimators import exact
+from einfluence.estimators import ekfac, exact
 from einfluence.estimators.within import TrainedSet
 from einfluence.recipe import Recipe
 from einfluence.samples import ProbeSamples
@@ -134,3 +136,24 @@ def test_what_is_no_number_has_no_inverse() -> None:
     assert np.isnan(bad.residual) and not bad.x.any()
     bad = exact.solve(Curvature(point, some.items, "hessian", np.nan), np.ones(18))
     assert np.isnan(bad.residual) and bad.products == 0
+
+
+@pytest.mark.parametrize("kind", ["hessian", "gauss_newton"])
+def test_the_factors_of_ek_fac_take_fewer_products_to_the_same_solution(
+    kind: Literal["hessian", "gauss_newton"],
+) -> None:
+    some = problem(1, n=150, width=20, queries=3)
+    some = replace(some, x=(some.x * np.logspace(1, -1, 20)).astype(np.float32).astype(np.float64))
+    point = Point.start(some.base, Recipe.model_validate({"adapter": "full", "dtype": "float64"}), 0)
+    b, added = np.random.default_rng(0).normal(size=63), np.repeat([1e-3, 1e-2], [60, 3])
+    curvature = Curvature(point, some.items, kind, added)
+    near = ekfac.preconditioner(Collector(point), some.items, added, 0)
+    plain, helped = exact.solve(curvature, b), exact.solve(curvature, b, near)
+    dense = np.linalg.solve(curvature_by_hand(np.zeros(63), some.x) + np.diag(added), b)
+    assert np.allclose(helped.x, dense, rtol=1e-5, atol=1e-6 * np.abs(dense).max()) and helped.residual < 1e-7
+    assert helped.products < 0.5 * plain.products
+    basis = np.stack([near(one) for one in np.eye(63)])
+    assert np.allclose(basis, basis.T) and np.linalg.eigvalsh(basis).min() > 0
+    one = ekfac.preconditioner(Collector(point), some.items[:1], 0.1, 0)  # of one sample the factors are its Fisher
+    fisher = np.linalg.inv(np.stack([one(row) for row in np.eye(63)])) - 0.1 * np.eye(63)
+    assert np.linalg.matrix_rank(fisher[:60, :60], tol=1e-8) == 1

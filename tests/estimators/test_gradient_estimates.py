@@ -14,15 +14,17 @@ from einfluence.engine import definition
 from einfluence.engine.gradients import collector as collecting
 from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.definition import Point
+from einfluence.engine.measurement import ImageItem
 from einfluence.engine.schedule import Step, Training
 from einfluence.errors import InputError
 from einfluence.estimators import tracin
 from einfluence.estimators.curved import curvature_items
 from einfluence.estimators.datainf import by_single_inverses
 from einfluence.estimators.ekfac import by_factors, factors
-from einfluence.estimators.fisher import by_inverses, inverses, projected
+from einfluence.estimators.fisher import by_inverses, inverses, lost, projected
 from einfluence.estimators.grad_dot import first_of_adam, plain
 from einfluence.estimators.pushes import Push, Pushes, estimates, scores
+from einfluence.objectives.image_class import ImageClass
 from einfluence.predictors import Ekfac, Projected
 from einfluence.recipe import Recipe
 from tests.engine.random_models import text_base, texts
@@ -118,6 +120,13 @@ def test_projections_keep_dot_products_on_average() -> None:
     mean = torch.stack([phi @ phi.T for phi in each]).mean(0)
     assert each[0].shape == (30, 4) and not torch.equal(each[0], each[1])
     assert float((mean - right @ right.T).norm() / (right @ right.T).norm()) < 0.15
+    known = collector.collect(some.items).items()
+    near = sum(phi @ phi.T for phi in (projected(key, each, 2, 0) for key, each in known))
+    rows = gradients(toy()[1], some.x, some.y)
+    size = np.linalg.norm(rows @ rows.T)
+    away = float(np.linalg.norm(near.numpy() - rows @ rows.T) / size)  # type: ignore[union-attr]
+    assert away == pytest.approx(lost(collector, some.items, 2, 0)) and away > 0.05
+    assert lost(collector, some.items, 20, 0) < 1e-9
 
 
 @pytest.mark.parametrize("n", [1, 30])
@@ -208,3 +217,31 @@ def test_a_probe_whose_gradients_are_no_numbers_fails_alone(apart: bool) -> None
     if not apart:
         for place in (0, 1, 3, 4):
             assert np.array_equal(rows[place].influence, right[place].influence)  # type: ignore[arg-type]
+
+
+def test_fisher_of_a_linear_model_is_the_residual_formula_of_leave_one_out() -> None:
+    """At weights of 0 two classes have residuals of one size, so g gᵀ is the curvature, and a step least squares."""
+    draw, n = np.random.default_rng(5), 25
+    x, sign = draw.normal(size=(n, 4)).astype(np.float32).astype(np.float64), draw.choice([-1.0, 1.0], n)
+    asked, wanted = draw.normal(size=(6, 4)).astype(np.float32).astype(np.float64), draw.choice([-1.0, 1.0], 6)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2, bias=False))
+    torch.nn.init.zeros_(model[1].weight)  # type: ignore[arg-type]
+    base = replace(problem(0).base, model=model.eval(), objective=ImageClass((1, 1, 4), 2))
+    collector = Collector(Point.start(base, Recipe.model_validate(FULL), 0))
+
+    def pictures(rows: Array, signs: Array) -> list[ImageItem]:
+        both = zip(rows, signs, strict=True)
+        return [ImageItem(row[None, None].astype(np.float32), int(own > 0)) for row, own in both]
+
+    items, queries = pictures(x, sign), pictures(asked, wanted)
+    how = by_inverses(inverses(collector, items, Projected(projection=None, damping=1e-7), 0), None, 0)
+    found = scores(collector, once(items), queries, how) / n
+    hat = np.einsum("ij,jk,ik->i", x, np.linalg.inv(x.T @ x), x)
+    for place in range(n):  # the margin is fitted to 2 sign / p(1 - p) / 4 = 2 sign; log p moves by half of it
+        kept = np.arange(n) != place
+        with_it, without = (np.linalg.lstsq(x[own], 2 * sign[own])[0] for own in (slice(None), kept))
+        truth = wanted / 2 * (asked @ (with_it - without))
+        least = asked @ np.linalg.solve(x.T @ x, x[place]) * (2 * sign[place] - x[place] @ with_it) / (1 - hat[place])
+        assert np.allclose(truth, wanted / 2 * least)
+        one_step = truth * 2 * sign[place] / (2 * sign[place] - x[place] @ with_it) * (1 - hat[place])
+        assert np.allclose(found[:, place], one_step, rtol=1e-4, atol=1e-7)

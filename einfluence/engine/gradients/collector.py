@@ -22,7 +22,6 @@ from einfluence.engine.batch_sizes import memory_budget
 from einfluence.engine.gradients.definition import Point, logprob_gradient
 from einfluence.engine.gradients.features import Factors, Features, joined
 from einfluence.engine.measurement import Item
-from einfluence.errors import InputError
 
 TOKENS = 512  # that are read at once
 WRONG = 1e-3  # share of a gradient's norm by which it may differ from the definition's
@@ -63,9 +62,6 @@ class Collector:
             items: The samples.
             names: Only these parameters; by default all that count.
             seed: Given, targets are drawn from what the model says, by this seed and a sample's place among the items.
-
-        Raises:
-            InputError: When targets are to be drawn for a parameter that the definition alone can collect.
         """
         names = list(self.point.trained) if names is None else list(names)
         if self.slow is None:
@@ -78,11 +74,7 @@ class Collector:
             lots.append((index, self._collect([items[i] for i in some], fast, draws)))
         found = {name: joined([(index, lot[name]) for index, lot in lots], len(items)) for name in fast}
         rest = [name for name in names if name in self.slow]
-        if rest and seed is not None:
-            found = f"{rest[0]} of {self.point.base.info.label}, whose gradients only one sample at a time gives"
-            expected = "parameters of layers that are called once with one tensor, where targets are drawn"
-            raise InputError("recipe.adapter", found, expected, "choose others by `adapter`, or take another estimator")
-        return {**found, **(self._one_by_one(items, rest) if rest else {})}
+        return {**found, **(self._one_by_one(items, rest, seed) if rest else {})}
 
     def groups(self, items: Sequence[Item]) -> Iterator[list[str]]:
         """The parameters in lots of which the features of some samples fit into memory together."""
@@ -165,14 +157,25 @@ class Collector:
             return False
         return True
 
-    def _one_by_one(self, items: Sequence[Item], names: Sequence[str]) -> dict[str, Features]:
-        each = [logprob_gradient(self.point, item) for item in items]
+    def _one_by_one(self, items: Sequence[Item], names: Sequence[str], seed: int | None) -> dict[str, Features]:
+        if seed is None:
+            each = [logprob_gradient(self.point, item) for item in items]
+        else:
+            each = [self._drawn(item, np.random.default_rng((seed, i)), names) for i, item in enumerate(items)]
         found: dict[str, Features] = {}
         for name in names:
             blank = Features(tuple(self.point.trained[name].shape), len(items))
             whole = torch.stack([gradient[name].reshape(blank.matrix) for gradient in each])
             found[name] = Features(blank.shape, len(items), (), whole)
         return found
+
+    def _drawn(self, item: Item, draw: np.random.Generator, names: Sequence[str]) -> dict[str, Tensor]:
+        """The gradient of one sample's log-prob with the targets that it has beside others."""
+        some = [self.point.trained[name] for name in names]
+        with torch.enable_grad():
+            total = self._logprob([item], [draw])
+        found = torch.autograd.grad(total, some, allow_unused=True, materialize_grads=True)
+        return dict(zip(names, found, strict=True))
 
 
 def batches(items: Sequence[Item]) -> Iterator[list[int]]:

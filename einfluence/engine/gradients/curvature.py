@@ -32,10 +32,12 @@ class Curvature:
         point: Where it is taken.
         items: The samples.
         kind: Second derivatives as they are, or the Gauss-Newton matrix.
-        added: What is added to its diagonal.
+        added: What is added to its diagonal; a number, or one for each parameter element, (p,).
     """
 
-    def __init__(self, point: Point, items: Sequence[Item], kind: Kind, added: float = 0.0) -> None:
+    def __init__(
+        self, point: Point, items: Sequence[Item], kind: Kind, added: float | Float[npt.NDArray[np.float64], " p"] = 0.0
+    ) -> None:
         self.point, self.items, self.kind, self.added = point, items, kind, added
         self.parameters = list(point.trained.values())
         self.sizes = [value.numel() for value in self.parameters]

@@ -111,6 +111,15 @@ class Features:
             found.index_add_(0, part.index, part.rows(begin, end))
         return found
 
+    def some(self, begin: int, end: int) -> Features:
+        """Those of the samples ``begin`` to ``end - 1``."""
+        inside = [(part.index >= begin) & (part.index < end) for part in self.parts]
+        parts = tuple(
+            Factors(part.index[own] - begin, part.left[own], part.right[own])
+            for part, own in zip(self.parts, inside, strict=True)
+        )
+        return Features(self.shape, end - begin, parts, None if self.whole is None else self.whole[begin:end])
+
     def grouped(self, weight: Float[Tensor, " n"], group: Int[Tensor, " n"], count: int) -> Features:
         """Weighted sums of the gradients of groups of samples.
 

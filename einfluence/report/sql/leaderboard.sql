@@ -42,15 +42,17 @@ trainings_taken as (
     group by trainings.base, own.recipe
 ),
 
+-- A state counts for every arm that uses it.
 fits as (
     select
-        base,
-        recipe,
-        sum(seconds) as seconds,
-        max(memory) as memory,
-        max(bytes) as bytes
+        states.base,
+        own.recipe,
+        sum(states.seconds) as seconds,
+        max(states.memory) as memory,
+        max(states.bytes) as bytes
     from states
-    group by base, recipe
+    inner join recipes as own on states.fit = own.fit or states.recipe = own.recipe
+    group by states.base, own.recipe
 ),
 
 fidelity as (
