@@ -45,6 +45,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_the_site_leads_to_every_page_and_names_no_other() -> None:
     named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert [page for page in named if not (ROOT / page).is_file()] == []
+    assert len(named) == len(set(named)), "a page twice"
     pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
     assert pages - set(named) == set(), "pages that the navigation in mkdocs.yml lacks"
 
