@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,12 +21,12 @@ from einfluence.execute import Watch, execute
 from einfluence.plan import Plan, plan
 from einfluence.prepare import prepare
 from einfluence.runners import Processes, Ray, Threads
-from einfluence.runners.local import compute_here
 from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from tests.flows.test_runners import ROOT, write_spec
+from tests.forked import FORKED, killed
 
 
 class Lost(Exception):
@@ -178,13 +177,7 @@ class Killing(Processes):
     killers: tuple[str, ...] = ()
 
     def submit(self, job: Job) -> Future[Done]:
-        return self._pool.submit(_killed, job, self.killers)
-
-
-def _killed(job: Job, killers: tuple[str, ...]) -> Done:
-    if set(killers) & set(job.probe_ids):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return compute_here(job, "cpu", 1)
+        return self._pool.submit(killed, job, self.killers)
 
 
 def test_measure_keeps_the_others_when_a_probe_kills_its_worker(
@@ -193,6 +186,7 @@ def test_measure_keeps_the_others_when_a_probe_kills_its_worker(
     todo, store = study
     monkeypatch.setattr(Killing, "killers", todo.jobs[2].probe_ids)
     monkeypatch.setattr("einfluence.run.Processes", Killing)
+    monkeypatch.setattr("einfluence.runners.local.multiprocessing.get_context", lambda _: FORKED)
     result = einfluence.measure(spec, store, runner=Killing(2), report=False)
     assert (result.computed, result.failed) == (24, 2) and len(table(store)) == 24
     assert result.reasons == failed(store) and set(result.reasons) == set(todo.jobs[2].probe_ids)

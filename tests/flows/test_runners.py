@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
 from flows.commands.run import stop_reported
+from tests.forked import FORKED, measured
 
 ROOT = Path(__file__).parents[2]
 PYTHONPATH = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
@@ -214,39 +216,60 @@ def test_memory_does_not_grow_with_the_number_of_blocks(tmp_path: Path, gpt2_fol
     assert max(used[-20:]) - max(used[44:64]) < 20e6
 
 
-LIBRARY = "import sys, einfluence.run as run; print('on', flush=True); run.measure(*sys.argv[1:4:2], report=False)"
-IN_PROCESS = [sys.executable, "-c", LIBRARY]
 WITH_WORKERS = [sys.executable, "-m", "flows.cli", "run", "-v", "--runner", "processes"]
 
 
+def in_process(spec: Path, store: Path, log: Path, home: Path) -> Any:
+    """A run of the library alone."""
+    process = FORKED.Process(target=measured, args=(spec, store, log))
+    process.start()
+    return process
+
+
+def with_workers(spec: Path, store: Path, log: Path, home: Path) -> Any:
+    """A run of the command: server, flow and workers."""
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(home)}
+    with log.open("wb") as said:
+        command = [*WITH_WORKERS, str(spec), "--store", str(store)]
+        return Started(command, env=environment, stdout=said, stderr=said, start_new_session=True)
+
+
+class Started(subprocess.Popen[bytes]):
+    """A command that is asked for its end as Python's own processes are."""
+
+    @property
+    def exitcode(self) -> int | None:
+        return self.poll()
+
+    def join(self) -> None:
+        self.wait()
+
+
 @pytest.mark.parametrize(
-    ("command", "count", "kills"),
+    ("run", "count", "kills"),
     [
-        pytest.param(IN_PROCESS, 256, 5, id="5"),
-        pytest.param(WITH_WORKERS, 448, 52, id="52", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
+        pytest.param(in_process, 256, 5, id="5"),
+        pytest.param(with_workers, 448, 52, id="52", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
     ],
 )
 def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
-    tmp_path: Path, gpt2_folder: Path, command: list[str], count: int, kills: int
+    tmp_path: Path, gpt2_folder: Path, run: Callable[[Path, Path, Path, Path], Any], count: int, kills: int
 ) -> None:
-    """Server, flow and workers; the spec names no size of shards, so the clock cuts them otherwise in each run."""
+    """The spec names no size of shards, so the clock cuts them otherwise in each run."""
     spec = write_spec(tmp_path, gpt2_folder, count=count, shard=None, keep_deltas="100MB")
-    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "1", "PREFECT_HOME": str(tmp_path / "prefect")}
-
     log = tmp_path / "log"
 
-    def started(store: Path) -> subprocess.Popen[bytes]:
-        with log.open("wb") as said:
-            pipes: dict[str, Any] = {"stdout": said, "stderr": said, "start_new_session": True}
-            process = subprocess.Popen([*command, str(spec), "--store", str(store)], env=environment, **pipes)
-        while process.poll() is None and not log.stat().st_size:
+    def started(store: Path) -> Any:
+        log.write_bytes(b"")
+        process = run(spec, store, log, tmp_path / "prefect")
+        while process.exitcode is None and not log.stat().st_size:
             time.sleep(0.02)
         return process
 
-    def ended(process: subprocess.Popen[bytes]) -> int:
-        code = process.wait()
-        assert code in (0, -signal.SIGKILL), log.read_text()
-        return code
+    def ended(process: Any) -> int:
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), log.read_text()
+        return process.exitcode
 
     process, begun = started(tmp_path / "whole"), time.monotonic()
     assert ended(process) == 0
@@ -259,7 +282,7 @@ def test_kill_9_of_the_whole_tree_resumes_bit_for_bit(
             break
         before = _probes(store)
         process = started(store)
-        while number % 2 and process.poll() is None and _probes(store) == before:
+        while number % 2 and process.exitcode is None and _probes(store) == before:
             time.sleep(0.02)  # every other kill comes soon after something was finished
         time.sleep(draw.uniform(0.0, longest / 20 if number % 2 else longest))
         with suppress(ProcessLookupError):  # it had ended
