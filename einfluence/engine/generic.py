@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, Int, Int64
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -25,7 +25,9 @@ from torch.utils._pytree import tree_leaves
 from einfluence.engine.batch_sizes import Sizes, default_sizes, memory_budget
 from einfluence.engine.definition import layer_updates, trainable_copy
 from einfluence.engine.descent import by_part, descend, measured_rows, split, windows
-from einfluence.engine.measurement import Item, Measurement, Scores, Tuned
+from einfluence.engine.generic_scoring import QueryScorer
+from einfluence.engine.measurement import Item, Measurement, Tuned
+from einfluence.engine.merged import Merging
 from einfluence.engine.outcomes import TrainingTrace, outcomes
 from einfluence.engine.schedule import Loss, Rhythm, Training
 from einfluence.models.base import Base, Batch
@@ -48,12 +50,13 @@ class GenericEngine:
         self.base, self.recipe = base, recipe
         self.model, trained = trainable_copy(base, recipe, seed)
         _make_mappable(self.model)
-        self.start = {name: value.detach().clone() for name, value in trained.items()}
+        self.start: Mapping[str, Tensor] = {name: value.detach().clone() for name, value in trained.items()}
         self.trained = trained
         first = next(self.model.parameters())
         self.device, self.dtype = first.device, first.dtype
         self._sizes, self._fitted = sizes, sizes is not None
         self._reached: list[str] | None = None
+        self._merging = Merging(self.model, trained)
 
     @property
     def max_trainings(self) -> int:
@@ -105,7 +108,7 @@ class GenericEngine:
     ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
         self._fit([*queries[:1], *(item for probe in probes[:1] for item in probe.items[:1])])
-        scorer = _QueryScorer(self, queries, max(min(len(probes), self.max_trainings), 1))
+        scorer = QueryScorer(self, queries, max(min(len(probes), self.max_trainings), 1))
 
         def train(indices: list[int]) -> dict[int, Tuned]:
             return dict(zip(indices, self.train_all([probes[i] for i in indices]), strict=True))
@@ -191,18 +194,29 @@ class GenericEngine:
         self, values: Mapping[str, Float[Tensor, "N ..."]], batch: Batch, shared: bool
     ) -> Float[Tensor, "N B T classes"]:
         """Logits from stacked parameters and N batches, or one that all N read."""
-
-        def one(own: dict[str, Tensor], batch: Batch) -> Tensor:
-            def call(*args: Any, **inputs: Any) -> Any:
-                return functional_call(self.model, own, args, inputs)
-
-            return self.base.objective.logits(call, batch)
-
         # A CPU's fused attention has no form for many at once; nor have some other products, which run sequentially.
         with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
             warnings.filterwarnings("ignore", message="There is a performance drop")
             warnings.filterwarnings("ignore", message="An output with one or more elements was resized")
-            return vmap(one, in_dims=(0, None if shared else 0))(dict(values), batch)
+            return vmap(self._one, in_dims=(0, None if shared else 0))(dict(values), batch)
+
+    def _one(self, own: dict[str, Tensor], batch: Batch) -> Float[Tensor, "B T classes"]:
+        def call(*args: Any, **inputs: Any) -> Any:
+            return functional_call(self.model, own, args, inputs)
+
+        return self.base.objective.logits(call, batch)
+
+    @property
+    def merges(self) -> bool:
+        """Whether adapters can be merged into weights."""
+        return self._merging.possible
+
+    @contextmanager
+    def merged(self, values: Values) -> Generator[Callable[[Batch], Float[Tensor, "B T classes"]]]:
+        """Merges one training's adapters, which saves their products; gives what reads a batch with them."""
+        weights = self._merging.weights(values)
+        with self._merging.aside():
+            yield partial(self._one, weights)
 
 
 def _of_size(loss: Loss, size: int) -> Loss:
@@ -253,74 +267,6 @@ class Part:
         targets = self.batch.targets.expand(logits.shape[:-1])
         nats = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="none").view(targets.shape)
         return (nats * self.weights).sum((1, 2)) / self.divisors
-
-
-class _QueryScorer:
-    """All queries in blocks, each put to equally many trainings at a time, and to the base along the same path.
-
-    So a training that changed nothing has influence exactly 0.
-
-    Args:
-        engine: Runs them.
-        queries: Q items.
-        most: How many trainings there will be at a time.
-    """
-
-    def __init__(self, engine: GenericEngine, queries: Sequence[Item], most: int) -> None:
-        self.engine, self.queries = engine, queries
-        self.blocks: list[tuple[list[int], Batch, int]] = []
-        budget, block = engine.sizes.score, list[int]()
-        for i in sorted(range(len(queries)), key=lambda i: queries[i].size):
-            other = block and not engine.pads and queries[i].size != queries[block[0]].size
-            if block and (other or (len(block) + 1) * queries[i].size > budget):
-                self._add(block, most)
-                block = []
-            block.append(i)
-        if block:
-            self._add(block, most)
-        blank = {name: start[None] for name, start in engine.start.items()}
-        self._before = [self._put(blank, range(1), block) for block in self.blocks]
-        self.n_tokens = np.array([query.n_target for query in queries], dtype=np.int64)
-        logprob, rank = np.zeros(len(queries)), np.ones(len(queries), dtype=np.int64)
-        for (indices, _, _), (logprobs, ranks) in zip(self.blocks, self._before, strict=True):
-            logprob[indices], rank[indices] = logprobs[0], ranks[0]
-        self.before = Scores(logprob, self.n_tokens, rank)
-
-    def _add(self, block: list[int], most: int) -> None:
-        width = max(self.queries[i].size for i in block)
-        slots = max(min(self.engine.sizes.score // (len(block) * width), most), 1)
-        self.blocks.append((block, self.engine.collated([self.queries[i] for i in block]), slots))
-
-    def score(self, deltas: Sequence[Values]) -> list[Scores]:
-        """Puts the queries to N trainings, given by what they changed."""
-        if not deltas:
-            return []
-        start = self.engine.start
-        values = {name: torch.stack([delta[name] for delta in deltas]).to(start[name]) for name in start}
-        change, rank = np.zeros((len(deltas), len(self.queries))), np.ones((len(deltas), len(self.queries)), np.int64)
-        for block, (before, _) in zip(self.blocks, self._before, strict=True):
-            indices, _, slots = block
-            for begin in range(0, len(deltas), slots):
-                own = range(begin, min(begin + slots, len(deltas)))
-                logprobs, ranks = self._put(values, own, block)
-                change[begin : own.stop, indices] = (logprobs - before)[: len(own)]
-                rank[begin : own.stop, indices] = ranks[: len(own)]
-        return [Scores(self.before.logprob + change[i], self.n_tokens, rank[i]) for i in range(len(deltas))]
-
-    @torch.no_grad()
-    def _put(
-        self, values: Values, which: range, block: tuple[list[int], Batch, int]
-    ) -> tuple[Float64[np.ndarray, "slots queries"], Int64[np.ndarray, "slots queries"]]:
-        """Log-probabilities and ranks of the queries of a block; slots that are left over repeat the last one."""
-        _, batch, slots = block
-        taken = [min(i, which.stop - 1) for i in range(which.start, which.start + slots)]
-        logits = self.engine.logits({name: value[taken] for name, value in values.items()}, batch, True)
-        targets = batch.targets.expand(logits.shape[:-1])[..., None]
-        logprobs = logits.log_softmax(-1).gather(-1, targets)[..., 0].double()
-        ranks = (logits > logits.gather(-1, targets)).sum(-1) + 1
-        counts = batch.counts
-        logprobs = torch.where(counts, logprobs, 0.0).sum(-1)
-        return logprobs.cpu().numpy(), torch.where(counts, ranks, 1).amax(-1).cpu().numpy()
 
 
 def _make_mappable(model: nn.Module) -> None:

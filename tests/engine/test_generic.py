@@ -13,6 +13,7 @@ from einfluence import engine
 from einfluence.engine import definition
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.generic import GenericEngine
+from einfluence.engine.generic_scoring import QueryScorer
 from einfluence.engine.measurement import TextItem
 from einfluence.engine.schedule import probe_training
 from einfluence.engine.select import choose
@@ -144,9 +145,44 @@ def test_large_pictures_are_read_a_few_at_a_time_and_say_the_same(monkeypatch: p
     assert few.sizes.train == 1 and 1 <= few.sizes.score <= 4
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama-tied"])
+def test_merged_adapters_say_what_adapters_beside_their_weights_say(name: str) -> None:
+    base, items, recipe = text_base(name), texts(2, 6), recipe_of(ADAPTERS["lora"], "adam")
+    merged, beside = (GenericEngine(base, recipe, 1, Sizes(score=40)) for _ in range(2))
+    assert merged.merges
+    beside._merging.possible = False
+    probes = [[item] for item in items[:3]]
+    weights = {name: value.clone() for name, value in merged.model.state_dict().items() if "lora" not in name}
+    found = influences(ask(merged, probes, items))
+    np.testing.assert_allclose(found, influences(ask(beside, probes, items)), rtol=1e-9, atol=1e-12)
+    assert abs(found).max() > 1e-3
+    assert all(torch.equal(merged.model.state_dict()[name], value) for name, value in weights.items())
+
+
+def test_large_blocks_alone_are_merged_and_adapters_held_in_half_are_not() -> None:
+    base, items = text_base("gpt2"), texts(2, 6)
+    fast = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=40))
+    assert True in {block.merged for block in QueryScorer(fast, items, 4).blocks}
+    few = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=4000))
+    assert {block.merged for block in QueryScorer(few, items, 4).blocks} == {False}
+    assert not GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam", "bfloat16"), 1).merges
+    assert not GenericEngine(base, recipe_of("full", "adam"), 1).merges
+
+
 class LooksIntoItsInput(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * (2.0 if x.sum().item() > 0 else 1.0)
+
+
+@pytest.mark.parametrize(("score", "merged"), [(1, True), (1 << 20, False)])
+def test_what_cannot_run_for_many_at_once_is_refused_however_queries_are_read(score: int, merged: bool) -> None:
+    layers = [nn.Flatten(), nn.Linear(64, 8), nn.PReLU(8), nn.Linear(8, 10)]
+    fast = GenericEngine(image_base(nn.Sequential(*layers)), recipe_of(ADAPTERS["lora"], "sgd"), 0, Sizes(score=score))
+    assert {block.merged for block in QueryScorer(fast, images(1, 3), 2).blocks} == {merged}
+    base = image_base(nn.Sequential(*layers[:3], LooksIntoItsInput(), layers[3]))
+    fast = GenericEngine(base, recipe_of(ADAPTERS["lora"], "sgd"), 0, Sizes(score=score))
+    with pytest.raises(RuntimeError, match="vmap"):
+        QueryScorer(fast, images(1, 3), 2)
 
 
 def test_a_model_that_looks_into_its_data_is_left_to_the_definition() -> None:

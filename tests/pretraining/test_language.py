@@ -203,7 +203,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(language: Language, tmp_p
 
 
 def test_training_lowers_the_loss_in_seconds(language: Language, tmp_path: Path) -> None:
-    parameters, shape, _ = train(language, tiny_plan(0.15), tmp_path, compile=False)
+    parameters, shape, _ = train(language, tiny_plan(0.05), tmp_path, compile=False)
     batch = next(batches(Corpus(language, 99), tiny_plan(1).rungs[0].level, 1024, 0.1))
     losses, _ = answer_loss(parameters, shape, batch.ids, batch.at, batch.targets)
     start, _ = answer_loss(initialise(shape, 1), shape, batch.ids, batch.at, batch.targets)

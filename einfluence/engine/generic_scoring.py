@@ -1,0 +1,158 @@
+"""Queries put to trainings of the generic engine: to many at a time, or to one whose adapters are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from einfluence.engine.batch_sizes import Sizes
+from einfluence.engine.measurement import Item, Scores
+from einfluence.models.base import Batch
+
+Values = Mapping[str, Tensor]
+LARGE = 4  # a block of queries of this part of what is read at once is put to one training alone, adapters merged
+
+
+class Runs(Protocol):
+    """What the scorer needs of an engine."""
+
+    start: Mapping[str, Tensor]
+
+    @property
+    def sizes(self) -> Sizes:
+        """How much is computed at once."""
+        ...
+
+    @property
+    def pads(self) -> bool:
+        """Whether items of other sizes may stand in one batch."""
+        ...
+
+    @property
+    def merges(self) -> bool:
+        """Whether adapters can be merged into weights."""
+        ...
+
+    def merged(self, values: Values) -> AbstractContextManager[Callable[[Batch], Tensor]]:
+        """Merges one training's adapters; gives what reads a batch with them."""
+        ...
+
+    def collated(self, items: Sequence[Item]) -> Batch:
+        """Items as the model takes them."""
+        ...
+
+    def logits(self, values: Values, batch: Batch, shared: bool) -> Tensor:
+        """Logits from stacked parameters and batches."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Queries that are read together.
+
+    Args:
+        queries: Their places.
+        batch: What the model takes.
+        slots: How many trainings read them at a time.
+        merged: Whether it is one, whose adapters are merged into its weights.
+    """
+
+    queries: list[int]
+    batch: Batch
+    slots: int
+    merged: bool
+
+
+class QueryScorer:
+    """All queries in blocks, each put to equally many trainings at a time, and to the base along the same path.
+
+    So a training that changed nothing has influence exactly 0.
+
+    Args:
+        engine: Runs them.
+        queries: Q items.
+        most: How many trainings there will be at a time.
+    """
+
+    def __init__(self, engine: Runs, queries: Sequence[Item], most: int) -> None:
+        self.engine, self.queries = engine, queries
+        self.blocks: list[Block] = []
+        budget, block = engine.sizes.score, list[int]()
+        for i in sorted(range(len(queries)), key=lambda i: queries[i].size):
+            other = block and not engine.pads and queries[i].size != queries[block[0]].size
+            if block and (other or (len(block) + 1) * queries[i].size > budget):
+                self._add(block, most)
+                block = []
+            block.append(i)
+        if block:
+            self._add(block, most)
+        blank = {name: start[None] for name, start in engine.start.items()}
+        self._before = {at: (logprobs, ranks) for at, _, logprobs, ranks in self._read(blank, 1)}
+        if self.blocks and all(block.merged for block in self.blocks):
+            # What the model cannot do for many trainings at once shows here, however its queries happen to be read.
+            self._put(blank, range(1), Block([0], engine.collated(queries[:1]), 1, False))
+        self.n_tokens = np.array([query.n_target for query in queries], dtype=np.int64)
+        logprob, rank = np.zeros(len(queries)), np.ones(len(queries), dtype=np.int64)
+        for at, (logprobs, ranks) in self._before.items():
+            logprob[self.blocks[at].queries], rank[self.blocks[at].queries] = logprobs[0], ranks[0]
+        self.before = Scores(logprob, self.n_tokens, rank)
+
+    def _add(self, block: list[int], most: int) -> None:
+        width = max(self.queries[i].size for i in block)
+        tokens, budget = len(block) * width, self.engine.sizes.score
+        merged = self.engine.merges and tokens >= budget // LARGE
+        slots = 1 if merged else max(min(budget // tokens, most), 1)
+        self.blocks.append(Block(block, self.engine.collated([self.queries[i] for i in block]), slots, merged))
+
+    def score(self, deltas: Sequence[Values]) -> list[Scores]:
+        """Puts the queries to N trainings, given by what they changed."""
+        if not deltas:
+            return []
+        start = self.engine.start
+        values = {name: torch.stack([delta[name] for delta in deltas]).to(start[name]) for name in start}
+        change, rank = np.zeros((len(deltas), len(self.queries))), np.ones((len(deltas), len(self.queries)), np.int64)
+        for at, own, logprobs, ranks in self._read(values, len(deltas)):
+            indices = self.blocks[at].queries
+            change[own.start : own.stop, indices] = (logprobs - self._before[at][0])[: len(own)]
+            rank[own.start : own.stop, indices] = ranks[: len(own)]
+        return [Scores(self.before.logprob + change[i], self.n_tokens, rank[i]) for i in range(len(deltas))]
+
+    def _read(self, values: Values, n: int) -> Iterator[tuple[int, range, Any, Any]]:
+        """Each block put to all of n trainings: which block, which of them, log-probabilities and ranks."""
+        merged = [at for at, block in enumerate(self.blocks) if block.merged]
+        for i in range(n) if merged else ():
+            with self.engine.merged({name: value[i] for name, value in values.items()}) as read:
+                for at in merged:
+                    yield at, range(i, i + 1), *self._scored(lambda batch: read(batch)[None], self.blocks[at].batch)
+        for at, block in enumerate(self.blocks):
+            for begin in () if block.merged else range(0, n, block.slots):
+                own = range(begin, min(begin + block.slots, n))
+                yield at, own, *self._put(values, own, block)
+
+    def _put(
+        self, values: Values, which: range, block: Block
+    ) -> tuple[Float64[np.ndarray, "slots queries"], Int64[np.ndarray, "slots queries"]]:
+        """What trainings make of the queries of a block; slots that are left over repeat the last one."""
+        taken = [min(i, which.stop - 1) for i in range(which.start, which.start + block.slots)]
+        own = {name: value[taken] for name, value in values.items()}
+        return self._scored(lambda batch: self.engine.logits(own, batch, True), block.batch)
+
+    @torch.no_grad()
+    def _scored(
+        self, read: Callable[[Batch], Tensor], batch: Batch
+    ) -> tuple[Float64[np.ndarray, "slots queries"], Int64[np.ndarray, "slots queries"]]:
+        """Log-probabilities and ranks of a batch of queries."""
+        logits = read(batch)
+        targets = batch.targets.expand(logits.shape[:-1])[..., None]
+        logprobs = logits.log_softmax(-1).gather(-1, targets)[..., 0].double()
+        ranks = (logits > logits.gather(-1, targets)).sum(-1) + 1
+        counts = batch.counts
+        logprobs = torch.where(counts, logprobs, 0.0).sum(-1)
+        return logprobs.cpu().numpy(), torch.where(counts, ranks, 1).amax(-1).cpu().numpy()
