@@ -20,7 +20,7 @@ from einfluence.inputs import NotTrained
 from einfluence.plan import Plan, plan
 from einfluence.prepare import find_part, prepare
 from einfluence.runners import Processes, find_executor
-from einfluence.score import Result, finish_run, metrics_digest, start_run
+from einfluence.score import Result, check_scoring, finish_run, metrics_digest, start_run
 from einfluence.session import session_here
 from einfluence.spec import Spec, load_spec
 from einfluence.store.store import Store
@@ -57,6 +57,7 @@ def measure(
     prepared = [prepare(spec, part, store, session) for part in spec.parts]
     for item in prepared:
         check_actions(spec, item, store)
+    check_scoring(spec, store)
     todo = plan(spec, prepared, store)
     left, done = fit_all(todo, partial(fit, session=session))
     done += execute(left, executor, Processes(1, device))

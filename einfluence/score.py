@@ -104,6 +104,20 @@ def finish_run(
     return result
 
 
+def check_scoring(spec: Spec, store: Store) -> None:
+    """Refuses features of a spec that cannot be used, once its parts are curated and before anything is computed.
+
+    Raises:
+        InputError: For the first.
+    """
+    from einfluence.metrics.artifacts import check_features
+
+    features = located(spec.features, spec.folder)
+    if any(isinstance(one, Path) for one in features):
+        with store.connect() as connection:
+            check_features(connection, features)
+
+
 def score_store(
     store: Store,
     user_sql: Path | None = None,

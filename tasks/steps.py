@@ -21,7 +21,7 @@ from einfluence.fit import fit as fit_estimator
 from einfluence.plan import Plan
 from einfluence.plan import plan as missing_cells
 from einfluence.prepare import Prepared, prepare
-from einfluence.score import Result, finish_run
+from einfluence.score import Result, check_scoring, finish_run
 from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.spec import Part, Spec
@@ -43,6 +43,7 @@ def curate(spec: Spec, part: Part, store: str, session: Session) -> Prepared:
 @task(name="plan", task_run_name="plan missing cells", **OURS)
 def plan(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
     """Wanted cells minus present cells."""
+    check_scoring(spec, Store(store))
     todo = missing_cells(spec, prepared, Store(store))
     artifacts.show_plan(todo)
     return todo

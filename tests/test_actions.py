@@ -182,3 +182,25 @@ def test_held_out_queries_of_which_one_half_is_empty_are_refused(gpt2_folder: Pa
     write(tmp_path / "valid.jsonl", "e")
     with pytest.raises(InputError, match="found 1 queries that are not in the set; expected enough for two halves"):
         einfluence.measure(spec, tmp_path / "store", report=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("mine.jsonl", '{"id": "nobody", "loud": 1}\n', "found no id of the store"),
+        ("mine.jsonl", '{"id": "a", "loud": "very"}\n', "expected a number"),
+        ("mine.sql", "select * from nowhere", "Table with name nowhere does not exist"),
+        ("mine.sql", "select name, 1 as loud from samples", "found no column sample_id or id"),
+        ("gone.csv", None, "gone.csv"),
+    ],
+)
+def test_features_that_cannot_be_used_are_refused_before_anything_is_computed(
+    name: str, content: str | None, found: str, gpt2_folder: Path, tmp_path: Path
+) -> None:
+    spec = study(tmp_path, gpt2_folder, "")
+    spec.write_text(spec.read_text() + f"features: [{name}]\n")
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=found):
+        einfluence.measure(spec, tmp_path / "store", report=False)
+    assert rows(tmp_path / "store", "select count(*) from influence") == [(0,)]

@@ -24,6 +24,7 @@ LEAST = (
     10  # samples that a query needs with the feature: under that, a curve of three coefficients is of next to nothing
 )
 IDS = ("sample_id", "id")
+NEEDED = "a select with the column sample_id and numbers as features"
 NUMBERS = "a number, true or false, or nothing"
 GIVEN = pa.schema([("sample_id", pa.string()), ("feature", pa.string()), ("value", pa.float64())])
 ARTIFACTS = pa.schema(
@@ -131,6 +132,25 @@ def permutation(cluster: Ints, rng: np.random.Generator) -> Ints:
     return places
 
 
+def check_features(connection: duckdb.DuckDBPyConnection, features: Sequence[str | Path]) -> None:
+    """Refuses the user's features that cannot be used, before there are cells.
+
+    Rows of a select may follow from cells: of one it is checked that it can be run and names samples.
+
+    Args:
+        connection: Has the store's views.
+        features: As for :func:`artifacts`.
+
+    Raises:
+        InputError: As :func:`given`.
+    """
+    files = [path for path in features if isinstance(path, Path)]
+    given(connection, [path for path in files if path.suffix != ".sql"])
+    for path in files:
+        if path.suffix == ".sql" and not set(IDS) & set(_relation(connection, path).columns):
+            raise InputError(str(path), f"no column {' or '.join(IDS)}", "which sample it is, and numbers as features")
+
+
 def given(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> pa.Table:
     """The user's features: rows of (sample_id, feature, value).
 
@@ -200,11 +220,21 @@ def _read(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
 
 def _selected(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     """The rows of a select, a row a sample."""
-    needed = "a select with the column sample_id and numbers as features"
+    relation = _relation(connection, path)
     try:
-        relation = cast("Any", connection.sql(path.read_text(encoding="utf-8")))
-        rows = relation.to_arrow_table().to_pylist() if relation is not None else []
-    except (duckdb.Error, UnicodeDecodeError, OSError) as error:
-        raise InputError(str(path), str(error).splitlines()[0], needed) from error
+        rows = relation.to_arrow_table().to_pylist()
+    except duckdb.Error as error:
+        raise InputError(str(path), str(error).splitlines()[0], NEEDED) from error
     for number, fields in enumerate(rows, start=1):
         yield f"{path} row {number}", {name: value for name, value in fields.items() if value is not None}
+
+
+def _relation(connection: duckdb.DuckDBPyConnection, path: Path) -> Any:
+    """A select, which is not run yet."""
+    try:
+        relation = cast("Any", connection.sql(path.read_text(encoding="utf-8")))
+    except (duckdb.Error, UnicodeDecodeError, OSError) as error:
+        raise InputError(str(path), str(error).splitlines()[0], NEEDED) from error
+    if relation is None:
+        raise InputError(str(path), "a statement that gives no rows", NEEDED)
+    return relation
