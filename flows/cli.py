@@ -30,6 +30,7 @@ from flows.commands.loudness import heeding_loudness
 from flows.commands.plan import plan
 from flows.commands.report import report
 from flows.commands.run import run
+from flows.commands.saliency import saliency
 from flows.commands.serve import serve
 from flows.commands.show import show
 from flows.commands.sql import sql
@@ -82,6 +83,7 @@ for command in (
     verify,
     show,
     blame,
+    saliency,
     suspects,
     compare,
     check,

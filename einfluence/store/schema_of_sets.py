@@ -101,6 +101,13 @@ MEMORISATION = table(
     mislabelled=(pa.bool_(), "whether its class is known to be wrong; null where no class of the set is"),
 )
 
+TRAINED_ON = table(
+    "One row for each sample that a training set trains on: what is in none of its rows is held out.",
+    training_set=(ID, "the training set"),
+    sample_id=(ID, "the sample"),
+    stage=(pa.int32(), "1 of the set itself, 2 of those that its second stage alone trains on"),
+)
+
 ACTIONS = table(
     "One row for each action and training that it made; several actions may have made the same one.",
     base=(ID, "the base"),

@@ -33,8 +33,8 @@ weights as (
     where weight = 0
 ),
 
-training_sets as (
-    select * from training_sets
+trained_on as (
+    select * from trained_on
 ),
 
 unlearnings as (
@@ -69,13 +69,6 @@ forgotten as (
     inner join members on retrainings.training_set = members.training_set and weights.position = members.position
 ),
 
-second_stages as (
-    select
-        training_set,
-        unnest(json_extract_string(json, '$.then.samples[*]')) as sample_id
-    from training_sets
-),
-
 placed as (
     select
         unlearnings.*,
@@ -86,8 +79,8 @@ placed as (
         unlearned.rank,
         case
             when forgotten.sample_id is not null then 'forget'
-            when members.sample_id is not null then 'rest'
-            when second_stages.sample_id is not null then 'second stage'
+            when trained_on.stage = 1 then 'rest'
+            when trained_on.stage = 2 then 'second stage'
             else 'held out'
         end as place
     from unlearnings
@@ -98,10 +91,8 @@ placed as (
             unlearnings.reference = forgotten.reference
             and unlearnings.training_set = forgotten.training_set
             and unlearned.query_id = forgotten.sample_id
-    left join members
-        on unlearnings.training_set = members.training_set and unlearned.query_id = members.sample_id
-    left join second_stages
-        on unlearnings.training_set = second_stages.training_set and unlearned.query_id = second_stages.sample_id
+    left join trained_on
+        on unlearnings.training_set = trained_on.training_set and unlearned.query_id = trained_on.sample_id
 ),
 
 final as (

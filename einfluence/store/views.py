@@ -27,7 +27,7 @@ KEYS = {
     "training_weights": ["training", "position"],
     "actions": ["action", "method", "training", "share", "draw", "query_id", "chosen_by"],
 }  # of tables that several files may have the same row of
-DERIVED = ("subset_trainings", "memorisation", "unlearning", "base_changes")
+DERIVED = ("subset_trainings", "memorisation", "trained_on", "unlearning", "base_changes")
 """Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
 OF_SCORES = ("verdict_sensitivity",)
 """Views that follow from the scored tables."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from einfluence.metrics import per_probe, score
+from einfluence.store.views import create
 from tests.metrics.trained import trained_store
 
 # a is asked in two other ways, A and B; b in one, C; c in none. q and r are held out. From -1 nat up is a first choice.
@@ -47,6 +48,20 @@ def test_what_is_answered_before_a_sample_is_known_by_heart() -> None:
     # Of what is held out q is answered, r not; a's and b's paraphrases, and b's negation, are none of it.
     assert rows["accuracy, held out"] == {"q": (1.0, None), "r": (0.0, None)}
     assert rows["gap"] == {"a": (0.0, 0.5), "b": (-0.5, 0.5)}
+
+
+def test_what_a_second_stage_trains_on_is_neither_held_out_nor_an_answer() -> None:
+    store = trained_store("abc", full=END, watched=ALONG, cells=CELLS, claims=CLAIMS)
+    store.execute("""update training_sets set json = '{"then": {"samples": ["q", "B"]}}'""")
+    for view in ("trained_on", "unlearning"):
+        create(store, view)
+    rows = found(store)
+    # A alone is an answer of a: always right before a is known by heart. Of q, which is right, nothing is held out.
+    assert rows["accuracy"]["a"] == (1.0, 1.0)
+    assert rows["accuracy, held out"] == {"r": (0.0, None)}
+    assert rows["gap"]["a"] == (1.0, 1.0)
+    stages = store.sql("select sample_id, stage from trained_on order by all").fetchall()
+    assert stages == [("B", 2), ("a", 1), ("b", 1), ("c", 1), ("q", 2)]
 
 
 def test_what_is_lost_again_does_not_count() -> None:

@@ -1,12 +1,16 @@
 -- One row a (run, sample of a training set or held-out query, variant): how well was a sample answered before it was
 -- known by heart, along the training that was watched (Kang et al. 2024)? Its answer queries are its paraphrases that
--- are not in the set; it counts as known by heart from under τ nats a token of its own target on.
+-- trained on in no stage; it counts as known by heart from under τ nats a token of its own target on.
 with ways as (
     select * from mart_ways
 ),
 
 members as (
     select * from training_set_members
+),
+
+trained_on as (
+    select * from trained_on
 ),
 
 queries as (
@@ -65,8 +69,8 @@ answers as (
         claims.query_id
     from claims
     inner join members using (sample_id)
-    anti join members as others
-        on members.training_set = others.training_set and claims.query_id = others.sample_id
+    anti join trained_on
+        on members.training_set = trained_on.training_set and claims.query_id = trained_on.sample_id
     where claims.kind = 'paraphrase'
 ),
 
@@ -123,7 +127,7 @@ held_out as (
         done.is_first
     from done
     semi join watched using (run)
-    anti join members on done.training_set = members.training_set and done.query_id = members.sample_id
+    anti join trained_on on done.training_set = trained_on.training_set and done.query_id = trained_on.sample_id
     anti join related on done.training_set = related.training_set and done.query_id = related.query_id
     where done.at_end
 ),

@@ -10,23 +10,8 @@ queries as (
     select * from stg_queries
 ),
 
-second_stages as (
-    select
-        training_set,
-        unnest(json_extract_string(json, '$.then.samples[*]')) as sample_id
-    from training_sets
-),
-
 trained_on as (
-    select
-        training_set,
-        sample_id
-    from training_set_members
-    union
-    select
-        training_set,
-        sample_id
-    from second_stages
+    select * from trained_on
 )
 
 select
