@@ -62,10 +62,10 @@ def salient(
     own, item = _part_of(spec, store, query_id, part, session)
     samples, _ = session.curation(store.root / "curations" / item.curation)
     base = session.base(item.measured, own.trust_remote_code)
-    if own.training_set is not None:
-        training = full_training(spec, own, TrainedBase(training=own.name, arm=arm, seed=seed), session)
+    which = TrainedBase(training=own.name, arm=arm, seed=seed)
+    training = None if own.training_set is None else full_training(spec, own, which, session)
     with session.computing(base):
-        if own.training_set is not None:
+        if training is not None:
             set_, how = list(training.samples.values()), (training.recipe, training.seed)
             try:
                 base = trained_base(base, *how, set_, training.schedule, later=training.later)
