@@ -85,8 +85,10 @@ def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Ca
             else:
                 within = trained_set(folder, job.schedule, samples, block.probe_ids)
                 pieces = [Piece(*piece) for piece in block.pieces] if isinstance(block, SampledBlock) else None
-                about = {"kept": kept, "state": state, "within": within, "pieces": pieces, "on_probe": on_probe}
-                yield measure_block(base, arm, seed, probes, queries, **about)
+                yield measure_block(
+                    base, arm, seed, probes, queries,
+                    kept=kept, state=state, within=within, pieces=pieces, on_probe=on_probe,
+                )  # fmt: skip
 
 
 def _trainings(

@@ -136,7 +136,7 @@ def shape_of(config: str) -> Shape:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(config, str(error).splitlines()[0], "the config.json of a causal language model") from error
     head = model.get_output_embeddings().weight
-    matrices = [value for name, value in model.named_parameters() if value.dim() == 2 and value is not head]
+    matrices = [value for value in model.parameters() if value.dim() == 2 and value is not head]
     embedded = {id(value) for value in (head, model.get_input_embeddings().weight)}
     inside = [value for value in matrices if id(value) not in embedded]
     return Shape(

@@ -69,12 +69,12 @@ class Curations:
 
         Base and recipe are None where a note does not say which; the rest where all cells are measured.
         """
-        each = (
-            (note["curation"], *arm, *[None] * (4 - len(arm)))
-            for note in self._notes()
-            for arm in note.get("arms", [(None, None)])
-        )
-        return list(dict.fromkeys(each))
+        found: dict[tuple[str, str | None, str | None, int | None, str | None], None] = {}
+        for note in self._notes():
+            for arm in note.get("arms", [(None, None)]):
+                base, recipe, groups, control = (*arm, None, None)[:4]
+                found[note["curation"], base, recipe, groups, control] = None
+        return list(found)
 
     def _notes(self) -> list[dict[str, Any]]:
         return [read_json(path) for path in (self._files.root / "studies").glob("*.json")]
