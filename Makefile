@@ -16,7 +16,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
-	$(BIN)/einfluence run --store $(STORE)
+	$(BIN)/einfluence run --store $(STORE) --runner processes --workers 2
 
 # As many processes as there are cores, but not so many that their models and servers fill the memory.
 test: install

@@ -52,7 +52,7 @@ def _read(connection: Connection) -> tuple[list[Part], Lines]:
     """The parts of a store, and the lines of their scorecards that stand on the page."""
     with prepared(connection):
         parts = parts_of(connection)
-        lines = [line for part in parts for line in headline(scorecard(connection, part)["lines"])]
+        lines = [line for part in parts for line in headline(scorecard(connection, part, domains=False)["lines"])]
     return parts, {(line["arm"].key, line["desideratum"], line["variant"]): line for line in lines}
 
 

@@ -20,7 +20,7 @@ SCALE = charts.Scale(
     rules=((0, (1, 0)), (1, charts.DASHED)),
 )
 PANELS = 6  # estimates that are drawn cell by cell, the best of them
-SHOWN, WORST = 800, 5  # cells of each, and those that are named
+SHOWN, WORST = 400, 5  # cells of each, and those that are named
 
 
 @dataclass(frozen=True)

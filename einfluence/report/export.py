@@ -72,7 +72,7 @@ def figures(
 
 def figures_of(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, list[Figure]]:
     """The figures of a part by section, without the heat maps; needs :func:`~einfluence.report.query.prepared`."""
-    card, grids = scorecard(connection, part), grids_of(connection, part)
+    card, grids = scorecard(connection, part, domains=False), grids_of(connection, part)
     lines, dose = card["lines"], doses(card["lines"])
     few = few_arms(part, dose, grids)
     predicted = estimates(connection, part)

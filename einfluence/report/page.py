@@ -205,7 +205,8 @@ def _lead(card: Mapping[str, Any], thing: str) -> Rows:
         lines = [line for line in measured if line["verdict"] in ("met", "violated")]
         if lines and item["name"] not in QUIET:
             others = [line for line in measured if line["arm"] is not lines[0]["arm"]]
-            against = [_by(x["arm"]) for x in others if x["verdict"] not in (lines[0]["verdict"], "cannot tell")]
+            other = "violated" if lines[0]["verdict"] == "met" else "met"
+            against = [_by(x["arm"]) for x in others if x["verdict"] == other]
             alone = "" if lines[0] is measured[0] else f"So {_by(lines[0]['arm'])}. "
             by_arm.setdefault(_grid_of(lines[0]), []).append({**lines[0], "against": against, "alone": alone})
     every = [_sentence(lines, thing) for lines in by_arm.values()]

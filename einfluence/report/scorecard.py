@@ -17,13 +17,13 @@ from einfluence.report.words import SYMBOLS, UNJUDGED, is_headline, sentence, sp
 COUNTED = ("met", "violated", "cannot tell")  # verdicts that the page counts
 
 
-def scorecard(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, Any]:
+def scorecard(connection: duckdb.DuckDBPyConnection, part: Part, *, domains: bool = True) -> dict[str, Any]:
     """The verdicts of a part: ``desiderata`` on the page with a line an arm, all ``lines``, and those of ``domains``.
 
     ``missing`` names what the page has words for and no pairs, ``tally`` counts each arm's verdicts, and ``turns`` says
-    how many of those on the page hang on a house rule.
+    how many of those on the page hang on a house rule. Without ``domains`` theirs are not read.
     """
-    found = of_arm(rows(connection, "scorecard"), part)
+    found = of_arm(rows(connection, "scorecard", base=part.base, domains=domains), part)
     values: dict[tuple[object, ...], float | None] = {
         (arm.key, row["domain"], *_kind(row)): row["value"] for arm, row in found
     }

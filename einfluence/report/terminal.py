@@ -41,7 +41,7 @@ _KEY = Text(
 
 
 def _card(connection: duckdb.DuckDBPyConnection, part: Part, apart: float) -> RenderableType:
-    card = scorecard(connection, part)
+    card = scorecard(connection, part, domains=False)
     tables = [_table(card, part, part.arms[start : start + ARMS]) for start in range(0, len(part.arms), ARMS)]
     few = few_arms(part, doses(card["lines"]), grids_of(connection, part))
     rescued = rescue(card["lines"], few, apart)
