@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from einfluence.arms import FineTune
 from einfluence.engine import definition
 from einfluence.engine.gradients import collector as collecting
 from einfluence.engine.gradients.collector import Collector
@@ -22,11 +23,13 @@ from einfluence.estimators.curved import curvature_items
 from einfluence.estimators.datainf import by_single_inverses
 from einfluence.estimators.ekfac import by_factors, factors
 from einfluence.estimators.fisher import by_inverses, inverses, lost, projected
-from einfluence.estimators.grad_dot import first_of_adam, plain
+from einfluence.estimators.grad_dot import LeftOutWarning, block, first_of_adam, left_out, plain
 from einfluence.estimators.pushes import Push, Pushes, estimates, scores
+from einfluence.models.base import Base
 from einfluence.objectives.image_class import ImageClass
-from einfluence.predictors import Ekfac, Projected
+from einfluence.predictors import Ekfac, GradDot, Projected
 from einfluence.recipe import Recipe
+from einfluence.samples import ProbeSamples, Sample
 from tests.engine.random_models import text_base, texts
 from tests.estimators.softmax import CLASSES, Array, Problem, gradients, problem
 
@@ -245,3 +248,14 @@ def test_fisher_of_a_linear_model_is_the_residual_formula_of_leave_one_out() -> 
         assert np.allclose(truth, wanted / 2 * least)
         one_step = truth * 2 * sign[place] / (2 * sign[place] - x[place] @ with_it) * (1 - hat[place])
         assert np.allclose(found[:, place], one_step, rtol=1e-4, atol=1e-7)
+
+
+def test_grad_dot_says_what_of_a_training_it_leaves_out(gpt2: Base) -> None:
+    decaying = Recipe.model_validate({"clip": 1.0, "optimizer": {"kind": "adamw", "weight_decay": 0.1}})
+    assert left_out(Recipe(), alone=True) is None
+    assert (left_out(decaying, alone=True) or "").startswith("without clip 1 and weight decay 0.1, which")
+    assert (left_out(decaying, alone=False) or "").startswith("without clip 1, which")  # both trainings decay alike
+    arm = GradDot(stands_for=FineTune(recipe=decaying))
+    fact = Sample("a", prompt="the dax is a", target="fish")
+    with pytest.warns(LeftOutWarning, match="grad_dot for finetune: without clip 1 and weight decay"):
+        block(gpt2, arm, 0, [ProbeSamples((fact,))], [fact])
