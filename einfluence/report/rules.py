@@ -52,5 +52,5 @@ def ladders(connection: duckdb.DuckDBPyConnection) -> dict[tuple[Any, ...], str]
 
 
 def ladder_key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What tells a row of the scorecard from all others."""
-    return tuple(row[name] for name in ("base", "estimator", "recipe", "domain", "desideratum", "variant"))
+    """What tells a row of the scorecard from all others; one of a grid of recipes has no ladder."""
+    return tuple(row.get(name) for name in ("base", "estimator", "recipe", "domain", "desideratum", "variant"))
