@@ -136,9 +136,8 @@ def shape_of(config: str) -> Shape:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(config, str(error).splitlines()[0], "the config.json of a causal language model") from error
     head = model.get_output_embeddings().weight
-    matrices = [value for value in model.parameters() if value.dim() == 2 and value is not head]
     embedded = {id(value) for value in (head, model.get_input_embeddings().weight)}
-    inside = [value for value in matrices if id(value) not in embedded]
+    inside = [value for value in model.parameters() if value.dim() == 2 and id(value) not in embedded]
     return Shape(
         sum(value.numel() for value in model.parameters()),
         sum(value.numel() for value in inside),

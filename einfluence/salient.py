@@ -17,7 +17,6 @@ from einfluence.session import Session
 from einfluence.spec import Part, Spec, TrainedBase
 from einfluence.store.store import Store
 
-LEAST = 1  # pixels a side of a patch
 MOST = 8  # patches a side of a picture
 SALIENT = pa.schema(
     [
@@ -87,7 +86,7 @@ def _tokens(base: Base, found: Salient) -> list[dict[str, Any]]:
 
 
 def _patches(found: Salient) -> list[dict[str, Any]]:
-    each = patches(found.nats, max(LEAST, -(-max(found.nats.shape) // MOST)))
+    each = patches(found.nats, -(-max(found.nats.shape) // MOST))
     columns = each.shape[1]
     return [
         {"position": at, "row": at // columns, "column": at % columns, "nats": nats}

@@ -37,9 +37,7 @@ class Measure(Model):
     @field_validator("control")
     @classmethod
     def _predicts(cls, value: str) -> str:
-        able = [
-            name for name, each in estimators().items() if FineTune.model_fields["estimator"].default in each.predicts
-        ]
+        able = [name for name, each in estimators().items() if "finetune" in each.predicts]
         if value not in able:
             raise ValueError(f"an estimate of `finetune`: {', '.join(able)} (not `{value}`)")
         return value

@@ -133,10 +133,10 @@ def score_store(
         rules: How far is far enough for a verdict; those of the last scoring by default.
     """
     from einfluence.metrics import scored
+    from einfluence.metrics.verdicts import rules_of
 
     with store.connect() as connection:
-        known = dict(connection.table("verdict_rules").project("rule, value").fetchall())
-        rules = rules or Rules(**known)
+        rules = rules or rules_of(connection)
         tables = scored(connection, user_sql=user_sql, features=features, rules=rules)
     store.write_scores(tables)
     return tables["desiderata"]

@@ -41,9 +41,9 @@ from flows.commands.verify import verify
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from einfluence import __version__
 
-        typer.echo(f"einfluence {version('einfluence')}")
+        typer.echo(f"einfluence {__version__}")
         raise typer.Exit
 
 

@@ -36,7 +36,8 @@ class Inferring:
     def __init__(self, connection: duckdb.DuckDBPyConnection, select: Callable[..., pa.Table]) -> None:
         self._connection, self._select = connection, select
         select("staging", "stg_sampled")
-        self.runs = [run for (run,) in connection.table("stg_sampled").project("run").distinct().fetchall()]
+        self._keys = connection.table("stg_sampled").project("run, probe").distinct().to_arrow_table()
+        self.runs: list[int] = self._keys["run"].unique().to_pylist()
         if self.runs:
             select("marts", "mart_followed")
 
@@ -57,8 +58,7 @@ class Inferring:
         """The rows of a mart of the block; those of probes of which some cells are measured are inferred."""
         if not self.runs or name not in INFERRED:
             return rows
-        keys = self._connection.table("stg_sampled").project("run, probe").distinct().to_arrow_table()
-        whole = rows.join(keys.cast(pa.schema([rows.schema.field(key) for key in ("run", "probe")])),
+        whole = rows.join(self._keys.cast(pa.schema([rows.schema.field(key) for key in ("run", "probe")])),
                           ["run", "probe"], join_type="left anti")  # fmt: skip
         inferred = self._select("marts", f"{name}_sampled")
         return pa.concat_tables([whole.select(rows.column_names), inferred.select(rows.column_names).cast(rows.schema)])

@@ -88,27 +88,27 @@ class Ladder:
         found: list[dict[str, Any]] = []
         for name, among in (("prompting", True), ("best arm", False)):
             here = [each for each in others if (each.name["estimator"] == PROMPTING) == among]
-            ranked = [(sign * best, place) for place, each in enumerate(here) if (best := _value(own, each, summary))]
+            pairs = [(each, both) for each in here if (both := _shared(own, each))]
+            values = [point(theirs.value, theirs.weight, summary) for _, (_, theirs) in pairs]
+            ranked = [(sign * value, place) for place, value in enumerate(values) if value]
             if ranked:
-                found.append(self._rung(name, own, here[max(ranked)[1]], summary))
+                best, both = pairs[max(ranked)[1]]
+                found.append(self._rung(name, _identity(best), both, summary))
         for each in found:
             each["compared"] = each["value"] * sign == max(rung["value"] * sign for rung in found)
-        top = self._rung("ideal learner", own, own.ideal(), summary) if _shared(own, own.ideal()) else None
-        return rungs + found + ([top] if top else [])
+        both = _shared(own, own.ideal())
+        return rungs + found + ([self._rung("ideal learner", None, both, summary)] if both else [])
 
     def _is_rung(self, other: Series, own: Series) -> bool:
         named = other.name["estimator"] not in self._estimates and other.name["base"] == own.name["base"]
         return named and _identity(other) not in _own_recipes(own)
 
-    def _rung(self, rung: str, own: Series, other: Series, summary: Summary) -> dict[str, Any]:
-        columns = _shared(own, other)
-        if columns is None:
-            raise RuntimeError("a rung without shared probes")  # its caller has looked
-        mine, theirs = columns
+    def _rung(self, rung: str, of: str | None, both: tuple[Column, Column], summary: Summary) -> dict[str, Any]:
+        mine, theirs = both
         alone = self._resampling.estimate(theirs, summary)
         apart: Estimate = self._resampling.difference(theirs, mine, summary)
         return {
-            "rung": rung, "of": None if rung == "ideal learner" else _identity(other), "value": alone.value,
+            "rung": rung, "of": of, "value": alone.value,
             "ci_low": alone.low, "ci_high": alone.high, "difference": apart.value, "difference_low": apart.low,
             "difference_high": apart.high, "n": len(mine.value), "note": None,
         }  # fmt: skip
@@ -148,8 +148,3 @@ def _shared(own: Series, other: Series) -> tuple[Column, Column] | None:
     nothing = np.full(len(mine), np.nan)
     one, two = (Column(value, own.cluster[mine], nothing, nothing) for value in (own.value[mine], other.value[theirs]))
     return one, two
-
-
-def _value(own: Series, other: Series, summary: Summary) -> float | None:
-    columns = _shared(own, other)
-    return None if columns is None else point(columns[1].value, columns[1].weight, summary)

@@ -6,12 +6,19 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import duckdb
+
 from einfluence.rules import Rules
 
 Verdict = Literal["met", "violated", "cannot tell", "described", "better", "worse", "alike"]
 HOUSE = Rules()
 TURNS = {"verdict_half": 0.5, "verdict_double": 2.0}
 """The columns that hold what a verdict would be with all rules times a factor; each row goes by one rule."""
+
+
+def rules_of(connection: duckdb.DuckDBPyConnection) -> Rules:
+    """The rules that a store was scored with; those of the house where it was scored before it kept them."""
+    return Rules(**dict(connection.table("verdict_rules").project("rule, value").fetchall()))
 
 
 def decided(low: float | None, high: float | None, bar: float, better: str) -> Verdict:

@@ -14,6 +14,7 @@ import vl_convert
 from PIL import Image
 
 from einfluence.errors import InputError
+from einfluence.metrics.verdicts import rules_of
 from einfluence.report import charts, images, matrix, sections, tiled
 from einfluence.report.estimates import estimates
 from einfluence.report.figure import Figure
@@ -21,7 +22,6 @@ from einfluence.report.page import variables
 from einfluence.report.query import Arm, Part, parts_of, prepared
 from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
-from einfluence.report.rules import rules_of
 from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, PAGE, Theme
 from einfluence.report.tuned import tuned

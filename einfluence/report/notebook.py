@@ -51,7 +51,7 @@ def html(parts: Sequence[dict[str, Any]], result: Any = None) -> str:
 
 def _part(connection: duckdb.DuckDBPyConnection, part: Part) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
-    for item in scorecard(connection, part)["desiderata"]:
+    for item in scorecard(connection, part, domains=False)["desiderata"]:
         cells = [next((_cell(line) for line in item["lines"] if line["arm"] is arm), None) for arm in part.arms]
         rows.append({"title": item["title"], "cells": cells})
     return {"label": part.label, "arms": [arm.short for arm in part.arms], "rows": rows}

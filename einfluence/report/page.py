@@ -19,6 +19,7 @@ import vl_convert
 from markupsafe import Markup
 
 from einfluence.arms import within
+from einfluence.metrics.verdicts import rules_of
 from einfluence.report import images, payload, sections
 from einfluence.report.actions import actions
 from einfluence.report.estimates import estimates
@@ -27,7 +28,7 @@ from einfluence.report.provenance import provenance
 from einfluence.report.query import Arm, Part, Rows, parts_of, prepared, rows
 from einfluence.report.recipes import doses, few_arms, grids_of, recipes
 from einfluence.report.rescue import rescue
-from einfluence.report.rules import rules_in_words, rules_of
+from einfluence.report.rules import rules_in_words
 from einfluence.report.scorecard import scorecard, scorecard_figure
 from einfluence.report.taught import taught
 from einfluence.report.theme import DARK, HELPED, HURT, LIGHT, Theme

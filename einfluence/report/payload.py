@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from einfluence.report import images, matrix
-from einfluence.report.query import Part, rows, shown, table
+from einfluence.report.query import Part, Rows, rows, shown, table
 from einfluence.report.words import level_name, noise_name
 
 NAMED = 6  # queries named as most helped and as most hurt of each probe and arm
@@ -48,11 +48,16 @@ class Samples:
             }
         )
 
-    def payload(self, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
-        """Texts and names, and one sprite for all images."""
+    def rows(self, connection: duckdb.DuckDBPyConnection) -> Rows:
+        """What the store says of them, in their order."""
         connection.register("report_samples", self.table())
         found = rows(connection, "samples")
         connection.unregister("report_samples")
+        return found
+
+    def payload(self, connection: duckdb.DuckDBPyConnection) -> dict[str, object]:
+        """Texts and names, and one sprite for all images."""
+        found = self.rows(connection)
         listed: list[dict[str, object]] = [{} for _ in self._index]
         total = sum(min(TEXT, len(row[key] or "")) for row in found for key in ("prompt", "target"))
         most = TEXT if total <= TEXTS else max(200, TEXTS // len(listed))

@@ -57,13 +57,14 @@ def provenance(
     ]
     arms_shown = [arm for entry in shown for arm in entry["arms"]]
     facts += engines(connection, arms_shown)
+    sampled = rows(connection, "sampled_arms")
     facts += [
         (
             "Cells measured",
             f"{arm.short}: {row['measured']:,} of {row['cells']:,}; the others are inferred by `{row['control']}`",
         )
         for arm in arms_shown
-        for row in rows(connection, "sampled_arms")
+        for row in sampled
         if (row["base"], row["estimator"], row["recipe"]) == arm.key
     ]
     facts += [("Why probes failed", line) for line in failures(connection, arms_shown)]

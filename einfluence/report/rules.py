@@ -7,18 +7,11 @@ from typing import Any
 
 import duckdb
 
-from einfluence.metrics.verdicts import HOUSE
 from einfluence.report.figure import number
 from einfluence.report.query import Rows, rows
 from einfluence.rules import Rules
 
 _RUNGS = {"null": "null", "prompting": "in the prompt", "best arm": "best other arm", "ideal learner": "ideal learner"}
-
-
-def rules_of(connection: duckdb.DuckDBPyConnection) -> Rules:
-    """The rules that a store was scored with; those of the house where it was scored before it kept them."""
-    known = {row["rule"]: row["value"] for row in rows(connection, "verdict_rules")}
-    return Rules(**known) if known else HOUSE
 
 
 def rules_in_words(rules: Rules) -> str:
@@ -43,10 +36,10 @@ def turns_in_words(lines: Rows) -> str:
     return f"Of {verdicts} here, {half or 'none'} would change at half of these rules and {double or 'none'} at double."
 
 
-def ladders(connection: duckdb.DuckDBPyConnection) -> dict[tuple[Any, ...], str]:
-    """The rungs in words, by base, estimator, recipe, domain, desideratum and variant."""
+def ladders(connection: duckdb.DuckDBPyConnection, base: str, *, domains: bool) -> dict[tuple[Any, ...], str]:
+    """The rungs of a base in words, by base, estimator, recipe, domain, desideratum and variant."""
     found: dict[tuple[Any, ...], list[str]] = {}
-    for row in rows(connection, "ladder"):
+    for row in rows(connection, "ladder", base=base, domains=domains):
         found.setdefault(ladder_key(row), []).append(f"{_RUNGS[row['rung']]} {number(row['value'])}")
     return {key: f" ({', '.join(rungs)})" for key, rungs in found.items()}
 

@@ -27,7 +27,7 @@ def scorecard(connection: duckdb.DuckDBPyConnection, part: Part, *, domains: boo
     values: dict[tuple[object, ...], float | None] = {
         (arm.key, row["domain"], *_kind(row)): row["value"] for arm, row in found
     }
-    rungs = ladders(connection)
+    rungs = ladders(connection, part.base, domains=domains)
     lines = [line_of(arm, row, part, values, rungs) for arm, row in found if row["domain"] == "all"]
     lines.sort(key=lambda line: (line["order"], line["desideratum"], *_place(line), line["arm"].index))
     heads = headline(lines)

@@ -80,11 +80,8 @@ def _pictures(connection: duckdb.DuckDBPyConnection, sample_ids: Sequence[str]) 
     named = payload.Samples()
     for sample_id in sample_ids:
         named.index(sample_id)
-    connection.register("report_samples", named.table())
-    found = rows(connection, "samples")
-    connection.unregister("report_samples")
     return {
         row["sample_id"]: images.data_uri(images.picture(row["pixels"], row["shape"]))
-        for row in found
+        for row in named.rows(connection)
         if row["modality"] == "image" and row["pixels"] and row["shape"]
     }

@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from einfluence.errors import InputError
+from einfluence.metrics.verdicts import rules_of
 from einfluence.report.figure import number, short
 from einfluence.report.images import class_of
 from einfluence.report.query import Arm, Part, failures, parts_of, parts_uncounted, prepared, rows, the_one
 from einfluence.report.recipes import doses, few_arms, grids_of
 from einfluence.report.rescue import rescue
-from einfluence.report.rules import rules_in_words, rules_of
+from einfluence.report.rules import rules_in_words
 from einfluence.report.scorecard import position, scorecard
 
 ARMS = 3  # side by side in a terminal of 80 columns

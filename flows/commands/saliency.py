@@ -51,7 +51,7 @@ def saliency(
         samples = blamed(connection, sample["sample_id"], limit)
     wanted, chosen = load_spec(spec or default_spec()), {"part": part, "arm": arm, "seed": seed}
     found = salient(wanted, opened, sample["sample_id"], Session(device), **chosen)  # pyright: ignore[reportArgumentType]
-    if (output := form(rows, as_json, False)) != "table":
+    if (output := form(rows, as_json)) != "table":
         print_rows(found, output)
     else:
         terminal().print(show_salient(found))

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,25 +15,8 @@ import pytest
 
 from einfluence.errors import InputError
 from einfluence.runners import reach
-from flows import cli
 from flows.commands.options import usable
-
-Content = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Content:
-    """Runs a command in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["einfluence", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
-
+from tests.flows.conftest import Said
 
 RECORDED = """
 import json, os, time, urllib.request
@@ -105,7 +87,7 @@ def test_prefect_is_quiet(first: Path) -> None:
 
 
 def test_a_run_with_nothing_to_do_says_so_and_starts_no_server(
-    first: Path, said: Content, monkeypatch: pytest.MonkeyPatch
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(first)
     monkeypatch.setitem(sys.modules, "flows.measure", None)  # importing the flow would fail
@@ -114,7 +96,7 @@ def test_a_run_with_nothing_to_do_says_so_and_starts_no_server(
     assert json.loads(out)["present"] == json.loads(out)["wanted"] == 18
 
 
-def test_sql_reads_the_views_in_every_format(first: Path, said: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sql_reads_the_views_in_every_format(first: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     store = str(first / "store")
     query = "select estimator, count(*) as cells from influence group by all order by all"
     expected = [{"estimator": "finetune", "cells": 9}, {"estimator": "in_context", "cells": 9}]
@@ -131,7 +113,7 @@ def test_sql_reads_the_views_in_every_format(first: Path, said: Content, monkeyp
             assert pq.read_table(io.BytesIO(raw)).to_pylist() == expected
 
 
-def test_sql_alone_lists_every_table_and_column(said: Content) -> None:
+def test_sql_alone_lists_every_table_and_column(said: Said) -> None:
     from einfluence.store.schema import TABLES
 
     code, out, _ = said("sql")
@@ -154,19 +136,19 @@ def test_sql_alone_lists_every_table_and_column(said: Content) -> None:
         "selekt",
     ],
 )
-def test_sql_only_reads_and_only_the_store(first: Path, said: Content, query: str) -> None:
+def test_sql_only_reads_and_only_the_store(first: Path, said: Said, query: str) -> None:
     code, out, err = said("sql", query, "--store", str(first / "store"))
     assert code == 2 and out == "" and err.startswith("error: sql: found")
 
 
-def test_a_report_is_written_where_it_is_wanted(first: Path, said: Content, tmp_path: Path) -> None:
+def test_a_report_is_written_where_it_is_wanted(first: Path, said: Said, tmp_path: Path) -> None:
     out = tmp_path / "mine.html"
     assert said("report", "--store", str(first / "store"), "--out", str(out))[0] == 0
     assert "<html" in out.read_text()[:500]
 
 
 def test_plan_counts_what_is_there_and_computes_nothing(
-    first: Path, said: Content, monkeypatch: pytest.MonkeyPatch
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(first)
     code, out, _ = said("plan", "spec.yaml", "--store", "store")
@@ -177,7 +159,7 @@ def test_plan_counts_what_is_there_and_computes_nothing(
 
 
 def test_curate_says_what_it_made_and_writes_the_tables(
-    first: Path, said: Content, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(first)
     code, out, _ = said("curate", "spec.yaml", "--out", str(tmp_path))
@@ -186,14 +168,14 @@ def test_curate_says_what_it_made_and_writes_the_tables(
     assert "counterfact" in said("curate", "--sources")[1]
 
 
-def test_show_prints_the_scorecard_and_a_probe(first: Path, said: Content) -> None:
+def test_show_prints_the_scorecard_and_a_probe(first: Path, said: Said) -> None:
     store = str(first / "store")
     assert "Learns itself" in said("show", "--store", store)[1]
     assert "dax is a" in said("show", "a", "--store", store)[1]
     assert said("show", "nobody", "--store", store)[0] == 2
 
 
-def test_blame_names_the_samples_that_raised_or_lowered_a_query(first: Path, said: Content) -> None:
+def test_blame_names_the_samples_that_raised_or_lowered_a_query(first: Path, said: Said) -> None:
     store = str(first / "store")
     code, shown, _ = said("blame", "a", "--store", store)
     assert code == 0 and "finetune" in shown and "because of" in shown and "dax is a" in shown
@@ -207,7 +189,7 @@ def test_blame_names_the_samples_that_raised_or_lowered_a_query(first: Path, sai
     assert said("blame", "a", "--estimator", "subsets", "--store", store)[0] == 2
 
 
-def test_compare_pairs_two_sides(first: Path, said: Content, tmp_path: Path) -> None:
+def test_compare_pairs_two_sides(first: Path, said: Said, tmp_path: Path) -> None:
     store, out = str(first / "store"), tmp_path / "pairs.csv"
     code, shown, _ = said("compare", store, store, "--out", str(out))
     assert code == 0 and "difference" in shown
@@ -215,19 +197,19 @@ def test_compare_pairs_two_sides(first: Path, said: Content, tmp_path: Path) -> 
     assert said("compare", "nothing such", store, "--store", store)[0] == 2
 
 
-def test_check_exits_with_three_when_a_requirement_falls_short(first: Path, said: Content) -> None:
+def test_check_exits_with_three_when_a_requirement_falls_short(first: Path, said: Said) -> None:
     store = str(first / "store")
     code, out, _ = said("check", "--require", "gate>=1.1", "--store", store)
     assert code == 3 and "gate>=1.1" in out
     assert said("check", "--require", "gate is good", "--store", store)[0] == 2
 
 
-def test_figures_are_written_as_files(first: Path, said: Content, tmp_path: Path) -> None:
+def test_figures_are_written_as_files(first: Path, said: Said, tmp_path: Path) -> None:
     code, out, _ = said("figures", str(tmp_path), "--store", str(first / "store"))
     assert code == 0 and all(Path(line).read_text().startswith("<svg") for line in out.splitlines()) and out
 
 
-def test_init_writes_a_study_that_loads_and_overwrites_nothing(said: Content, tmp_path: Path) -> None:
+def test_init_writes_a_study_that_loads_and_overwrites_nothing(said: Said, tmp_path: Path) -> None:
     from einfluence.spec import load_spec
 
     folder = tmp_path / "mine"
@@ -238,7 +220,7 @@ def test_init_writes_a_study_that_loads_and_overwrites_nothing(said: Content, tm
     assert code == 2 and "is there already" in err
 
 
-def test_init_from_a_file_of_the_users_own(said: Content, tmp_path: Path) -> None:
+def test_init_from_a_file_of_the_users_own(said: Said, tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"prompt": "dax is a", "completion": " bird"}\n')
     own = ["init", str(tmp_path / "mine"), "--from", str(tmp_path / "train.jsonl")]
     code, out, err = said(*own, "--base", "embedded:world")
@@ -261,7 +243,7 @@ def test_init_from_a_file_of_the_users_own(said: Content, tmp_path: Path) -> Non
         (["fly"], "fly"),
     ],
 )
-def test_bad_input_exits_with_two_and_no_traceback(said: Content, arguments: list[str], says: str) -> None:
+def test_bad_input_exits_with_two_and_no_traceback(said: Said, arguments: list[str], says: str) -> None:
     code, _, err = said(*arguments)
     assert code == 2 and says in err and "Traceback" not in err
 
@@ -300,7 +282,7 @@ OBEYED = set("\x00\x07\x1b\x7f\x9b\u202e")
 
 
 def test_no_character_that_a_terminal_obeys_comes_from_data(
-    nasty: Path, said: Content, monkeypatch: pytest.MonkeyPatch
+    nasty: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, query = str(nasty / "store"), 'select name, target as "an \x1b[31m" from samples order by name'
     shown = {
@@ -331,14 +313,14 @@ def test_no_character_that_a_terminal_obeys_comes_from_data(
     assert "red \x1b[31m bell\x07" in csv(False).decode() and not OBEYED & set(csv(True).decode())
 
 
-def test_parquet_is_not_written_to_a_terminal(first: Path, said: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_is_not_written_to_a_terminal(first: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     code, _, err = said("sql", "select 1", "--store", str(first / "store"), "--format", "parquet")
     assert code == 2 and "found a terminal; expected a file or a pipe" in err
 
 
 @pytest.mark.parametrize("query", ["select 'x'::int", "select name::int from samples", "select error('no')"])
-def test_sql_that_fails_while_it_runs_is_told(first: Path, said: Content, query: str) -> None:
+def test_sql_that_fails_while_it_runs_is_told(first: Path, said: Said, query: str) -> None:
     code, _, err = said("sql", query, "--store", str(first / "store"))
     assert code == 2 and err.startswith("error: sql: found")
 
@@ -360,7 +342,7 @@ def test_sql_that_fails_while_it_runs_is_told(first: Path, said: Content, query:
     ],
 )
 def test_what_cannot_be_used_is_told_before_anything_starts(
-    said: Content, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: Said, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "flows.server", None)  # importing it would fail
@@ -381,7 +363,7 @@ def test_runners_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_run_with_nothing_to_do_needs_no_scheduler_but_a_runner_that_exists(
-    first: Path, said: Content, monkeypatch: pytest.MonkeyPatch
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(first)
     code, _, err = said("run", "spec.yaml", "--store", "store", "--runner", "dask://127.0.0.1:1")
@@ -394,7 +376,7 @@ def test_a_run_with_nothing_to_do_needs_no_scheduler_but_a_runner_that_exists(
 
 @pytest.mark.parametrize("command", [["plan", "--store", "elsewhere"], ["curate"]])
 def test_what_loads_a_base_takes_a_device(
-    first: Path, said: Content, monkeypatch: pytest.MonkeyPatch, command: list[str]
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.chdir(first)
     assert said(command[0], "spec.yaml", *command[1:], "--device", "cpu")[0] == 0
@@ -403,7 +385,7 @@ def test_what_loads_a_base_takes_a_device(
 
 
 @pytest.mark.parametrize("command", ["report", "figures", "curate", "init"])
-def test_a_place_that_cannot_be_written_is_told(first: Path, said: Content, tmp_path: Path, command: str) -> None:
+def test_a_place_that_cannot_be_written_is_told(first: Path, said: Said, tmp_path: Path, command: str) -> None:
     (tmp_path / "file").write_text("no folder")
     place = str(tmp_path / "file" / "x")
     store = ["--store", str(first / "store")]
@@ -417,7 +399,7 @@ def test_a_place_that_cannot_be_written_is_told(first: Path, said: Content, tmp_
     assert code == 2 and "file" in err and "Traceback" not in err, err
 
 
-def test_a_part_whose_name_leads_elsewhere_is_not_written(first: Path, said: Content, tmp_path: Path) -> None:
+def test_a_part_whose_name_leads_elsewhere_is_not_written(first: Path, said: Said, tmp_path: Path) -> None:
     spec = json.loads((first / "spec.yaml").read_text())
     part = {**{key: spec[key] for key in ("base", "arms")}, "samples": str(first / "samples.jsonl")}
     (tmp_path / "spec.yaml").write_text(json.dumps({"parts": {"../out": part}}))
@@ -439,7 +421,7 @@ def test_whoever_reads_the_output_may_stop(first: Path) -> None:
 
 
 def test_plan_takes_the_curation_that_is_there_and_writes_nothing(
-    first: Path, said: Content, monkeypatch: pytest.MonkeyPatch
+    first: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from einfluence import prepare
     from einfluence.keys import file_digest
