@@ -1,6 +1,6 @@
 -- One row a (side of mart_sampled_sides, run, probe): what its cells give for all cells of the probe. Sums and ranks
--- are without bias. `unevenness` is the sum of places times sizes over the sum of sizes, `spread_over` the participation
--- ratio.
+-- are without bias. `unevenness` is the sum of places times sizes over the sum of sizes, `spread_over` the
+-- participation ratio.
 create or replace temp table mart_sampled_sums as
 with ranks as (
     select * from mart_sampled_ranks
