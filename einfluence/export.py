@@ -14,7 +14,7 @@ from einfluence.actions.unlearn import check_methods, forget_set, step_cost, ste
 from einfluence.errors import InputError
 from einfluence.estimators.training import trained, with_steps
 from einfluence.estimators.within import TrainedSet
-from einfluence.inputs import FullTraining, full_training
+from einfluence.inputs import FullTraining, ended, full_training
 from einfluence.models.base import Base
 from einfluence.saved import save_adapter, save_trained
 from einfluence.session import Session
@@ -145,10 +145,8 @@ def _left_behind(training: FullTraining, base: Base, variant: Variant, store: St
     name = variant.training_id(training.set_id)
     kept = None if store is None else store.kept_deltas(training.key, [name]).get(name)
     own, later, recipe = list(training.samples.values()), training.later, training.recipe
-    try:
+    with ended(training.where):
         return trained(base, recipe, training.seed, own, training.schedule, variant, later=later, kept=kept)
-    except RuntimeError as error:
-        raise InputError(training.where, str(error), "a training that ends with finite weights") from error
 
 
 def _stepped(

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -129,6 +130,22 @@ def full_training(spec: Spec, part: Part, which: TrainedBase, session: Session) 
     return FullTraining(part_base(spec, part, session), *about)
 
 
+@contextmanager
+def ended(where: str) -> Generator[None]:
+    """Within it, a training that fails is refused in a user's words.
+
+    Args:
+        where: What trains, for the message.
+
+    Raises:
+        InputError: When a training raises RuntimeError, as :func:`einfluence.estimators.training.trained` does.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(where, str(error), "a training that ends with finite weights", "lower `lr`") from error
+
+
 def _way(part: Part, which: TrainedBase) -> tuple[Tuning, Schedule, int]:
     """How a part trains on its set, and by which seed."""
     recipe, schedule = which.tuning(part.arms), (part.training_set or Schedule()).only(Schedule)
@@ -162,11 +179,9 @@ def _train(training: FullTraining, folder: Path, session: Session, where: str) -
     base = session.base(training.base, training.trust_remote_code)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch, session.computing(base):
-        try:
-            own = list(training.samples.values())
+        own = list(training.samples.values())
+        with ended(where):
             after = trained_base(base, training.recipe, training.seed, own, training.schedule, later=training.later)
-        except RuntimeError as error:
-            raise InputError(where, str(error), "one that ends with weights that are finite", "lower `lr`") from error
         made = Path(scratch) / "base"
         save_base(base, after, made)
         (made / NOTE).write_text(json.dumps({"base": after.info.base_id, "training": training.training_id}))

@@ -1,4 +1,4 @@
-"""The run in one process: prepare, plan, fit, compute, attribute, learn, act, score.
+"""The run in one process: prepare, plan, fit, compute, attribute, learn, act, explain, score.
 
 The flow orchestrates the same steps.
 """
@@ -11,7 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from einfluence.actions.learning import learn, learn_all, to_learn
+from einfluence.actions.learning import each_of, learn, to_learn
 from einfluence.actions.planning import check_actions, plan_actions
 from einfluence.attribute import attribute
 from einfluence.execute import Executor, execute, fit_all
@@ -20,6 +20,7 @@ from einfluence.inputs import NotTrained
 from einfluence.plan import Plan, plan
 from einfluence.prepare import find_part, prepare
 from einfluence.runners import Processes, find_executor
+from einfluence.salient import explain, to_explain
 from einfluence.score import Result, check_scoring, finish_run, metrics_digest, start_run
 from einfluence.session import session_here
 from einfluence.spec import Spec, load_spec
@@ -62,11 +63,11 @@ def measure(
     left, done = fit_all(todo, partial(fit, session=session))
     done += execute(left, executor, Processes(1, device))
     done += [attribute(cells) for cells in todo.attributions]
-    done += learn_all(
-        to_learn(spec, prepared, store), partial(learn, session=session), logging.getLogger(__name__).error
-    )
+    log = logging.getLogger(__name__).error
+    done += each_of(to_learn(spec, prepared, store), partial(learn, session=session), log)
     acts = plan_actions(spec, prepared, store)
     done += execute(acts, executor, Processes(1, device))
+    done += each_of(to_explain(spec, prepared, store), partial(explain, session=session), log)
     return finish_run(spec, store, run, todo + acts, done, report=report)
 
 
@@ -94,7 +95,9 @@ def nothing_to_do(spec: Spec, store: Store) -> Result | None:
     untouched = last.get("log") == store.log.state().version and not last["failed"] and store.whole
     todo = Plan(last["wanted"], last["wanted"], ()) if untouched else plan(spec, prepared, store)
     todo += Plan(0, 0, ()) if untouched or not todo.empty else plan_actions(spec, prepared, store)
-    if not todo.empty or (not untouched and to_learn(spec, prepared, store)):
+    if not todo.empty:
+        return None
+    if not untouched and (to_learn(spec, prepared, store) or to_explain(spec, prepared, store)):
         return None
     seconds = round(time.perf_counter() - begun, 2)
     return Result(todo.wanted, todo.present, 0, 0, seconds, store.url, str(store.root / "report.html"))

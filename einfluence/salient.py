@@ -2,31 +2,96 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from einfluence.engine.saliency import Salient, patches, saliency
-from einfluence.errors import InputError
-from einfluence.estimators.training import trained_base
-from einfluence.inputs import full_training
+from einfluence.actions.attempt import Scene
+from einfluence.actions.planning import scenes
+from einfluence.errors import InputError, first_line
+from einfluence.inputs import ended, full_training
 from einfluence.models.base import Base
 from einfluence.objectives import encode_all
 from einfluence.prepare import Prepared, find_part
+from einfluence.samples import Sample
 from einfluence.session import Session
 from einfluence.spec import Part, Spec, TrainedBase
+from einfluence.store.curations import set_queries
+from einfluence.store.schema import TABLES
 from einfluence.store.store import Store
+from einfluence.training_set import FULL
 
+if TYPE_CHECKING:
+    from einfluence.engine.saliency import Salient
+
+VERSION = "1"  # of the definition of the numbers
 MOST = 8  # patches a side of a picture
-SALIENT = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("token", pa.string()),
-        ("row", pa.int64()),
-        ("column", pa.int64()),
-        ("nats", pa.float64()),
+OF_TRAINING = ("base", "recipe", "seed", "training_set")  # the columns that name the training of a whole set
+OF_QUERY = ("position", "token", "patch_row", "patch_column", "nats")  # those about one query's words
+
+
+@dataclass(frozen=True)
+class ToExplain:
+    """Queries whose words have no saliency yet in what one way of training, with one seed, makes of a base."""
+
+    scene: Scene
+    query_ids: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """The training, by :data:`OF_TRAINING`."""
+        arm, members = self.scene.key, self.scene.members
+        return arm.base, arm.recipe, arm.seed, members.set_id(self.scene.item.schedule)
+
+    @property
+    def label(self) -> str:
+        """What is explained, for run names and logs."""
+        scene = self.scene
+        return f"{scene.item.base.label}: words {scene.trained.label} seed {scene.key.seed}"
+
+
+def to_explain(spec: Spec, prepared: Sequence[Prepared], store: Store) -> list[ToExplain]:
+    """The queries that a spec wants explained and the store has nothing of, by way of training and seed."""
+    wanted = [item for item in prepared if item.part.training_set and item.part.training_set.saliency]
+    every = [ToExplain(scene, _queries(scene)) for item in wanted for scene in scenes(spec, item, store)]
+    if not every:
+        return []
+    with store.connect() as connection:
+        rows = connection.view("saliency").project(", ".join((*OF_TRAINING, "query_id", "engine_version")))
+        there = set(rows.distinct().fetchall())
+    left = [
+        ToExplain(one.scene, tuple(name for name in one.query_ids if (*one.key, name, VERSION) not in there))
+        for one in every
     ]
-)
+    return [one for one in left if one.query_ids]
+
+
+def explain(missing: ToExplain, session: Session) -> None:
+    """Asks what the whole set trains, which is done again unless the store kept it, and keeps what its words say.
+
+    Raises:
+        RuntimeError: When it fails; says which, and of what.
+    """
+    from einfluence.estimators.training import trained_base
+
+    scene, rows = missing.scene, list[dict[str, Any]]()
+    about = {**dict(zip(OF_TRAINING, missing.key, strict=True)), "engine_version": VERSION}
+    try:
+        samples, _ = session.curation(scene.folder)
+        own, later = ([samples[name] for name in names] for names in (scene.members.sample_ids, scene.members.later))
+        base = session.base(scene.item.measured, scene.item.part.trust_remote_code)
+        training = FULL.training_id(missing.key[-1])
+        kept = scene.store.kept_deltas(scene.key, [training]).get(training)
+        how = (scene.trained.recipe, scene.key.seed, own, scene.item.schedule)
+        with session.computing(base):
+            tuned = trained_base(base, *how, later=later, kept=kept)
+            for name in missing.query_ids:
+                rows += [{**about, "query_id": name, **row} for row in _explained(tuned, samples[name])]
+    except Exception as error:
+        raise RuntimeError(f"{missing.label} failed: {first_line(error)}") from error
+    scene.store.add_definitions({"saliency": pa.Table.from_pylist(rows, TABLES["saliency"])})
 
 
 def salient(
@@ -53,11 +118,13 @@ def salient(
         seed: As :attr:`einfluence.trained_base.TrainedBase.seed`.
 
     Returns:
-        Rows of :data:`SALIENT`, in the order of reading: ``token``, or of a patch ``row`` and ``column``.
+        Rows of :data:`OF_QUERY`, in the order of reading, as in the table ``saliency``.
 
     Raises:
         InputError: When no part has the query or several have it, or the training fails.
     """
+    from einfluence.estimators.training import trained_base
+
     own, item = _part_of(spec, store, query_id, part, session)
     samples, _ = session.curation(store.root / "curations" / item.curation)
     base = session.base(item.measured, own.trust_remote_code)
@@ -65,15 +132,28 @@ def salient(
     training = None if own.training_set is None else full_training(spec, own, which, session)
     with session.computing(base):
         if training is not None:
-            set_, how = list(training.samples.values()), (training.recipe, training.seed)
-            try:
-                base = trained_base(base, *how, set_, training.schedule, later=training.later)
-            except RuntimeError as error:
-                raise InputError(training.where, str(error), "a training that ends with finite weights") from error
-        [encoded] = encode_all(base, [samples[query_id]])
-        found = saliency(base, encoded)
-    rows = _tokens(base, found) if found.ids else _patches(found)
-    return pa.Table.from_pylist(rows, SALIENT)
+            kept = store.kept_deltas(training.key, [training.training_id]).get(training.training_id)
+            how = (training.recipe, training.seed, list(training.samples.values()), training.schedule)
+            with ended(training.where):
+                base = trained_base(base, *how, later=training.later, kept=kept)
+        rows = _explained(base, samples[query_id])
+    return pa.Table.from_pylist(rows, pa.schema([TABLES["saliency"].field(name) for name in OF_QUERY]))
+
+
+def _queries(scene: Scene) -> tuple[str, ...]:
+    """As many queries as are wanted, those held out first, by content."""
+    wanted, own = scene.item.part.training_set, {*scene.members.sample_ids, *scene.members.later}
+    every = sorted(set_queries(scene.folder), key=lambda name: (name in own, name))
+    return tuple(every[: wanted.saliency if wanted else None])
+
+
+def _explained(base: Base, sample: Sample) -> list[dict[str, Any]]:
+    """Rows of :data:`OF_QUERY`."""
+    from einfluence.engine.saliency import saliency
+
+    [encoded] = encode_all(base, [sample])
+    found = saliency(base, encoded)
+    return _tokens(base, found) if found.ids else _patches(found)
 
 
 def _tokens(base: Base, found: Salient) -> list[dict[str, Any]]:
@@ -86,10 +166,12 @@ def _tokens(base: Base, found: Salient) -> list[dict[str, Any]]:
 
 
 def _patches(found: Salient) -> list[dict[str, Any]]:
+    from einfluence.engine.saliency import patches
+
     each = patches(found.nats, -(-max(found.nats.shape) // MOST))
     columns = each.shape[1]
     return [
-        {"position": at, "row": at // columns, "column": at % columns, "nats": nats}
+        {"position": at, "patch_row": at // columns, "patch_column": at % columns, "nats": nats}
         for at, nats in enumerate(each.flatten().tolist())
     ]
 

@@ -134,6 +134,11 @@ class TrainingSet(Schedule):
     watch: Count | None = Field(
         default=None, description="score all queries after every so many steps of the training on the whole set"
     )
+    saliency: Count | None = Field(
+        default=None,
+        description="of so many queries, those held out first, how much each word speaks for the target in the model "
+        "that the whole set trains",
+    )
     flip_labels: FlipLabels | None = Field(
         default=None, description="train on a share of the samples with a wrong class, to see what finds them"
     )

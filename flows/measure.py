@@ -9,11 +9,12 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from einfluence.actions.learning import learn_all, to_learn
+from einfluence.actions.learning import each_of, to_learn
 from einfluence.compute import Done
 from einfluence.execute import Watch, fit_all
 from einfluence.plan import Plan
 from einfluence.runners import addressed
+from einfluence.salient import to_explain
 from einfluence.score import Result, start_run
 from einfluence.session import Session, session_here
 from einfluence.spec import load_spec
@@ -21,7 +22,7 @@ from einfluence.store.run_lock import run_lock
 from einfluence.store.store import Store
 from tasks import progress
 from tasks.runners import measure_shards
-from tasks.steps import act, attribute, curate, fit, learn, plan, score
+from tasks.steps import act, attribute, curate, explain, fit, learn, plan, score
 
 
 @flow(name="measure", flow_run_name="measure {spec_file}", persist_result=False)
@@ -62,10 +63,11 @@ def _measure(spec_file: str, store: str, runner: str, workers: int, device: str)
     done += [attribute(cells) for cells in todo.attributions]
     if any(part.actions for part in spec.parts):
         lessons = to_learn(spec, prepared, Store(store))
-        done += learn_all(lessons, partial(learn, session=session), get_run_logger().error)
+        done += each_of(lessons, partial(learn, session=session), get_run_logger().error)
         acts = act(spec, prepared, store)
         done += compute(acts)
         todo += acts
+    done += each_of(to_explain(spec, prepared, Store(store)), partial(explain, session=session), get_run_logger().error)
     return score(spec, store, run, todo, done)
 
 

@@ -21,6 +21,8 @@ from einfluence.fit import fit as fit_estimator
 from einfluence.plan import Plan
 from einfluence.plan import plan as missing_cells
 from einfluence.prepare import Prepared, prepare
+from einfluence.salient import ToExplain
+from einfluence.salient import explain as explain_words
 from einfluence.score import Result, check_scoring, finish_run
 from einfluence.session import Session
 from einfluence.shards import Job
@@ -84,6 +86,12 @@ def learn(missing: ToLearn, session: Session) -> None:
 def act(spec: Spec, prepared: list[Prepared], store: str) -> Plan:
     """What the spec's actions want to train, now that influence is known, minus what is there."""
     return plan_actions(spec, prepared, Store(store))
+
+
+@task(name="explain", task_run_name="{missing.label}", **OURS)
+def explain(missing: ToExplain, session: Session) -> None:
+    """Asks what a whole set trains which words of its queries speak for their targets, and keeps the answers."""
+    explain_words(missing, session)
 
 
 @task(name="score", task_run_name="score and report", **OURS)

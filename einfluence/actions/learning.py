@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, TypeVar, cast
 
 from einfluence.action import Action
 from einfluence.actions.attempt import Learning, Scene
@@ -63,12 +63,24 @@ def learn(missing: ToLearn, session: Session) -> None:
         raise RuntimeError(f"{missing.label} failed: {first_line(error)}") from error
 
 
-def learn_all(todo: Sequence[ToLearn], act: Callable[[ToLearn], None], failed: Callable[[str], None]) -> list[Done]:
-    """Learns what is missing; an action whose state cannot be learned names no training, and the run goes on.
+class Labelled(Protocol):
+    """What is done one by one, and has a name for people."""
+
+    @property
+    def label(self) -> str:
+        """That name."""
+        ...
+
+
+Missing = TypeVar("Missing", bound=Labelled)
+
+
+def each_of(todo: Sequence[Missing], act: Callable[[Missing], None], failed: Callable[[str], None]) -> list[Done]:
+    """Learns or explains what is missing; the run goes on without what cannot be, and its action names no training.
 
     Args:
-        todo: The states.
-        act: Learns one (:func:`learn`).
+        todo: What is missing.
+        act: Does one of it (:func:`learn`, or :func:`einfluence.salient.explain`).
         failed: Called with a line for each that failed.
 
     Returns:

@@ -44,8 +44,8 @@ def blamed(
         estimator: Only by this one; by default those that compare trainings of a set, or where there is none, all.
 
     Returns:
-        Rows of (base, estimator, recipe, probe, probe_id, influence, lowest, highest, seeds, text), in nats; of several
-        seeds their mean and range.
+        Rows of (base, estimator, recipe, probe, probe_id, influence, lowest, highest, seeds, text, base_id, recipe_id),
+        in nats; of several seeds their mean and range.
 
     Raises:
         InputError: When the store has nothing by that estimator.

@@ -76,6 +76,18 @@ class Samples:
         return {"samples": listed, "sprite": images.sprite(tiles)}
 
 
+def pictures(connection: duckdb.DuckDBPyConnection, sample_ids: Iterable[str]) -> dict[str, str]:
+    """Of samples that are images, their addresses as PNG."""
+    named = Samples()
+    for sample_id in sample_ids:
+        named.index(sample_id)
+    return {
+        row["sample_id"]: images.data_uri(images.picture(row["pixels"], row["shape"]))
+        for row in named.rows(connection)
+        if row["modality"] == "image" and row["pixels"] and row["shape"]
+    }
+
+
 def _cut(text: str | None, most: int) -> str:
     text = text or ""
     return text if len(text) <= most else f"{text[:most]}… ({len(text) - most} more characters)"

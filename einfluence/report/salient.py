@@ -18,7 +18,7 @@ def show_salient(found: pa.Table) -> RenderableType:
     title = Text("gradient times input, in nats: what speaks for the target, and what against it")
     table = Table(title=title, title_justify="left", title_style="italic", box=None, pad_edge=False)
     if rows and rows[0]["token"] is None:
-        columns = 1 + max(row["column"] for row in rows)
+        columns = 1 + max(row["patch_column"] for row in rows)
         for _ in range(columns):
             table.add_column(justify="right", no_wrap=True)
         for begin in range(0, len(rows), columns):

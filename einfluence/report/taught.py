@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import duckdb
 
-from einfluence.report import images, payload
+from einfluence.report import payload
+from einfluence.report.explained import explained
 from einfluence.report.figure import number, short
 from einfluence.report.learning import learning
 from einfluence.report.query import Arm, Part, Rows, rows
@@ -20,8 +20,8 @@ WANTED = ("lds", "mislabelled", "memorisation", "duplicates", "proxies", "pre_me
 def taught(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> dict[str, Any] | None:
     """What the page says of a part's training sets.
 
-    ``sets`` in sentences, learning ``curves``, ``lines`` of the scorecard, ``suspects``; None where the part was not
-    trained on any.
+    ``sets`` in sentences, learning ``curves``, ``lines`` of the scorecard, ``suspects``, and decisions that are
+    ``explained``; None where the part was not trained on any.
 
     Args:
         connection: Has the store's views.
@@ -39,6 +39,7 @@ def taught(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> di
         "curves": learning(connection, part),
         "lines": mine,
         "suspects": _suspects(connection, part),
+        "explained": explained(connection, part),
     }
 
 
@@ -60,7 +61,7 @@ def _suspects(connection: duckdb.DuckDBPyConnection, part: Part) -> list[tuple[A
         for row in rows(connection, "suspects", most=FEW)
         if (key := (row["base_id"], row["estimator"], row["recipe_id"])) in named
     ]
-    pictures = _pictures(connection, [row["sample_id"] for _, row in listed])
+    pictures = payload.pictures(connection, [row["sample_id"] for _, row in listed])
     found: dict[Arm, dict[str, Rows]] = {}
     for arm, row in listed:
         shown = {"sample": short(row["text"], 90), "why": row["why"], "how": row["how"]}
@@ -73,15 +74,3 @@ def _suspects(connection: duckdb.DuckDBPyConnection, part: Part) -> list[tuple[A
         (arm, [(REASONS[name], some) for name, some in reasons.items()])
         for arm, reasons in sorted(found.items(), key=lambda pair: pair[0].index)
     ]
-
-
-def _pictures(connection: duckdb.DuckDBPyConnection, sample_ids: Sequence[str]) -> dict[str, str]:
-    """Of samples that are images, their addresses as PNG."""
-    named = payload.Samples()
-    for sample_id in sample_ids:
-        named.index(sample_id)
-    return {
-        row["sample_id"]: images.data_uri(images.picture(row["pixels"], row["shape"]))
-        for row in named.rows(connection)
-        if row["modality"] == "image" and row["pixels"] and row["shape"]
-    }

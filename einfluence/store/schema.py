@@ -16,6 +16,8 @@ from einfluence.store.schema_of_sets import (
     ACTIONS,
     DEFINED_TRAINING,
     MEMORISATION,
+    SALIENCY,
+    SALIENT_WORDS,
     SUBSET_TRAININGS,
     TRAINED_ON,
     TRAINING_SCORES,
@@ -259,6 +261,8 @@ TABLES: dict[str, pa.Schema] = {
     "training_scores": TRAINING_SCORES,
     "subset_trainings": SUBSET_TRAININGS,
     "memorisation": MEMORISATION,
+    "saliency": SALIENCY,
+    "salient_words": SALIENT_WORDS,
     "actions": ACTIONS,
     "trained_on": TRAINED_ON,
     "unlearning": UNLEARNING,
@@ -279,8 +283,10 @@ DEFINED = {
     "trainings": table("One row a training: which samples of which set it leaves out.", **DEFINED_TRAINING),
     "training_weights": TRAINING_WEIGHTS,
     "actions": ACTIONS,
+    "saliency": SALIENCY,
 }
-"""The files that say what was trained on, each named by its content; what came of it is in the parts of an arm."""
+"""The files that say what was trained on, and what single trained models were asked, each named by its content; what
+trainings say of all queries is in the parts of an arm."""
 
 TRAINING = "training"
 """The estimator that trainings of sets have in :data:`PARTED` tables, as probes; views show them apart."""

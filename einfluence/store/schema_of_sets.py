@@ -101,6 +101,41 @@ MEMORISATION = table(
     mislabelled=(pa.bool_(), "whether its class is known to be wrong; null where no class of the set is"),
 )
 
+SALIENCY = table(
+    "One row for each token or patch of a query, of what a whole training set trains: does it speak for the target?",
+    base=(ID, "the base"),
+    recipe=(ID, "adapter and optimizer"),
+    seed=(pa.int64(), "the seed"),
+    training_set=(ID, "the training set"),
+    query_id=(ID, "sample_id of the query"),
+    position=(pa.int32(), "in the order of reading, from 0"),
+    token=(pa.string(), "the token, in words; null of a picture"),
+    patch_row=(pa.int32(), "of a picture, the row of the square patch, from 0; else null"),
+    patch_column=(pa.int32(), "its column"),
+    nats=(
+        pa.float64(),
+        "derivative of the target's log-probability by a factor that the token's embedding, or every pixel of the "
+        "patch, is multiplied with: gradient times input, positive where it speaks for the target",
+    ),
+    engine_version=(pa.string(), "version of the definition of the numbers"),
+)
+
+SALIENT_WORDS = table(
+    "One row for each arm within a training set, or estimate of one, query and its word: what the word says beside "
+    "what the samples that have it did.",
+    base=(ID, "the base"),
+    estimator=(pa.string(), "the estimator"),
+    recipe=(ID, "the recipe"),
+    seed=(pa.int64(), "the seed"),
+    training_set=(ID, "the training set"),
+    query_id=(ID, "sample_id of the query"),
+    word=(pa.string(), "a token that is a whole word of letters and digits, in lower case"),
+    nats=(pa.float64(), "its saliency, summed over the places where the query has it"),
+    samples=(pa.int64(), "how many samples of the set have it in what they read or answer, the query itself left out"),
+    influence_with=(pa.float64(), "their mean influence on the query, in nats; null where no sample has it"),
+    influence_without=(pa.float64(), "that of the others; null where there are none"),
+)
+
 TRAINED_ON = table(
     "One row for each sample that a training set trains on: what is in none of its rows is held out.",
     training_set=(ID, "the training set"),

@@ -166,7 +166,7 @@ class Store:
                 self.files.put(f"{name}/{key}.{bytes_digest(data)}.parquet", data)
 
     def add_definitions(self, tables: Mapping[str, pa.Table]) -> None:
-        """Writes what was trained on: rows of :data:`einfluence.store.schema.DEFINED`, in files named by content."""
+        """Writes rows of the tables of :data:`einfluence.store.schema.DEFINED`, in files named by content."""
         for name, table in tables.items():
             if table.num_rows:
                 data = table_bytes(table)

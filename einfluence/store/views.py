@@ -25,9 +25,10 @@ KEYS = {
     "training_sets": ["training_set"],
     "training_set_members": ["training_set", "position"],
     "training_weights": ["training", "position"],
+    "saliency": ["base", "recipe", "seed", "training_set", "query_id", "position", "engine_version"],
     "actions": ["action", "method", "training", "share", "draw", "query_id", "chosen_by"],
 }  # of tables that several files may have the same row of
-DERIVED = ("subset_trainings", "memorisation", "trained_on", "unlearning", "base_changes")
+DERIVED = ("subset_trainings", "memorisation", "salient_words", "trained_on", "unlearning", "base_changes")
 """Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
 OF_SCORES = ("verdict_sensitivity",)
 """Views that follow from the scored tables."""

@@ -48,11 +48,12 @@ def saliency(
     opened = existing(store)
     with opened.connect() as connection:
         sample = query_called(connection, query)
-        samples = blamed(connection, sample["sample_id"], limit)
     wanted, chosen = load_spec(spec or default_spec()), {"part": part, "arm": arm, "seed": seed}
     found = salient(wanted, opened, sample["sample_id"], Session(device), **chosen)  # pyright: ignore[reportArgumentType]
     if (output := form(rows, as_json)) != "table":
         print_rows(found, output)
     else:
         terminal().print(show_salient(found))
+        with opened.connect() as connection:
+            samples = blamed(connection, sample["sample_id"], limit)
         terminal().print(show_blamed(sample, samples))

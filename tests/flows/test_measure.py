@@ -34,6 +34,7 @@ def test_what_an_estimator_fits_and_what_trainings_of_a_set_say_are_steps_of_the
     with a_server(port) as url, temporary_settings({PREFECT_API_URL: url}):
         assert measure(str(spec), str(tmp_path / "store")).computed == 16
         within = training_sets.study(tmp_path, gpt2_folder, f"{{estimator: leave_one_out, recipe: {SGD}}}")
+        within.write_text(within.read_text().replace("batch_size: 2", "batch_size: 2, saliency: 1"))
         assert measure(str(within), str(tmp_path / "store")).computed == (5 + 4) * 5
         for name, text in ignoring.MORE.items():
             monkeypatch.setitem(training_sets.TEXTS, name, text)
@@ -48,7 +49,7 @@ def test_what_an_estimator_fits_and_what_trainings_of_a_set_say_are_steps_of_the
     assert [run.name.split(":")[-1].strip() for run in runs] == [
         "curate main", "plan missing cells", "fit", "4 probes x 4 queries", "score and report",
         "curate main", "plan missing cells", "5 trainings x 5 queries",
-        "attribute leave_one_out full, SGD, lr 0.1 seed 0", "score and report",
+        "attribute leave_one_out full, SGD, lr 0.1 seed 0", "words full, SGD, lr 0.1 seed 0", "score and report",
         "curate main", "plan missing cells", "5 trainings x 9 queries",
         "attribute leave_one_out full, SGD, float64, lr 0.3 seed 0", "learn weights", "act", "2 trainings x 9 queries",
         "score and report",

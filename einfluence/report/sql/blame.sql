@@ -55,7 +55,9 @@ select
     ranked.lowest,
     ranked.highest,
     ranked.seeds,
-    trim(members.text) as text
+    trim(members.text) as text,
+    ranked.base as base_id,
+    ranked.recipe as recipe_id
 from ranked
 inner join bases on ranked.base = bases.base
 inner join recipes on ranked.recipe = recipes.recipe and recipes.unit is null
