@@ -16,6 +16,7 @@ from einfluence.errors import InputError
 from einfluence.metrics.artifacts import artifacts
 from einfluence.metrics.datamodels import predictions
 from einfluence.metrics.inferring import REFUSED, Inferring
+from einfluence.metrics.needs import NEEDS
 from einfluence.metrics.resample import Resampling
 from einfluence.store.schema import completed
 
@@ -114,7 +115,9 @@ def modelled(
             if name == "prompt_rescue":
                 for path in _user_files(user_sql):
                     models.add(path.stem, _user_rows(connection, path))
+                models.register_values()
             models.add(name, models.select("desiderata", name))
+        models.register_values()
         yield models
     finally:
         models.clear()
@@ -141,12 +144,24 @@ class Models:
         self.estimates: frozenset[str] = frozenset()
         self.sampled: list[int] = []
         self.few: set[int] = set()
+        self._filled: dict[str, bool] = {}
 
     def select(self, folder: str, name: str, **parameters: int) -> pa.Table:
-        """Runs a model; a select gives its rows, a `create table` none."""
+        """Runs a model; a select gives its rows, a `create table` none. One that would have no rows is not run."""
+        if self.needless(name):
+            return _VALUES.empty_table()
         # A statement that is no select gives None (the stubs do not say so).
         relation = cast("Any", self.connection.sql(sql(folder, name), params=parameters or None))
         return relation.to_arrow_table() if relation is not None else _VALUES.empty_table()
+
+    def needless(self, name: str) -> bool:
+        """Whether one of the tables that a model needs rows of (:data:`.needs.NEEDS`) has none."""
+        return not all(self._has_rows(table) for table in NEEDS.get(name, ()))
+
+    def _has_rows(self, table: str) -> bool:
+        if table not in self._filled:
+            self._filled[table] = bool(self.connection.table(table).limit(1).fetchall())
+        return self._filled[table]
 
     def register(self, name: str, rows: pa.Table) -> None:
         """Makes rows known to later models under a name."""
@@ -186,7 +201,8 @@ class Models:
             "mart_removal", "mart_unlearning",
         ):  # fmt: skip
             self.select("marts", name)
-        self.register("mart_predictions", predictions(self.connection, self.select))
+        if not self.needless("mart_predictions"):
+            self.register("mart_predictions", predictions(self.connection, self.select))
 
     def add_features(self, features: Sequence[str | Path], resampling: Resampling) -> None:
         """What influence may rest on, for the desideratum `artifact`."""
@@ -226,20 +242,25 @@ class Models:
         return [(low, low + step) for low in range(0, max(queries, 1), step)]
 
     def add(self, name: str, rows: pa.Table) -> None:
-        """Adds a desideratum's per-probe values, and the columns of its variants, to those that other models read.
+        """Adds a desideratum's per-probe values and the columns of its variants.
 
         Of scores without a unit only ranks mean anything: they have no rows of other desiderata than OF_RANKS.
         """
-        if name not in OF_RANKS:
+        if not len(rows):
+            return
+        if name not in OF_RANKS and self.unitless:
             rows = rows.filter(~pc.field("run").isin(self.unitless))
-        if name in REFUSED:
+        if name in REFUSED and self.sampled:
             rows = rows.filter(~pc.field("run").isin(self.sampled))
         rows = rows if "desideratum" in rows.column_names else _with(rows, "desideratum", name)
         rows = _with_formula(rows)
         self.values.append(completed(rows, _VALUES).cast(_VALUES))
-        self.register("mart_values", pa.concat_tables(self.values))
         self.variants.append(completed(rows, _VARIANTS).cast(_VARIANTS).group_by(_VARIANTS.names).aggregate([]))
-        self.register("mart_variants", pa.concat_tables(self.variants))
+
+    def register_values(self) -> None:
+        """Makes what was added so far known to later models."""
+        self.register("mart_values", pa.concat_tables([_VALUES.empty_table(), *self.values]))
+        self.register("mart_variants", pa.concat_tables([_VARIANTS.empty_table(), *self.variants]))
 
     def scores(self) -> pa.Table:
         """The per-probe scores, averaged over training seeds; later models read them as `mart_scores`."""

@@ -1,4 +1,5 @@
 -- grain: one row for each recipe, seed and probe that two bases both have, and pair of them (either first)
+create or replace view base_changes as
 with
 
 influence as (

@@ -2,6 +2,7 @@
 -- measured or its control says something of it
 -- A probe's regression is over cells that were drawn and claim nothing: what is claimed is not of their kind. Errors
 -- are those of cells left out of it, e / (1 - h); the one of rank (n + 1) * 0.95 bounds another cell's 19 times in 20.
+create or replace view influence_inferred as
 with
 
 pairs as (

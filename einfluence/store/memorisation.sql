@@ -1,6 +1,7 @@
 -- grain: one row per arm within a training set, or estimate of one (base, estimator, recipe, seed), and sample of it
 -- An arm of random subsets compares the trainings that had the sample with those that had it not (Feldman and Zhang
 -- 2020); every other arm says itself what the sample's presence adds. The null is the presence of another sample.
+create or replace view memorisation as
 with
 
 recipes as (

@@ -1,5 +1,6 @@
 -- grain: one row per probe trained (base, estimator, recipe, probe, seed, engine version)
 -- Trainings of sets stand apart, in the view of that name.
+create or replace view outcomes as
 with
 
 outcomes as (

@@ -1,5 +1,6 @@
 -- grain: one row per probe trained (base, estimator, recipe, probe, seed, engine version)
 -- A probe that failed and was trained by a later run has both rows on the disk: what succeeded outweighs the failure.
+create or replace view outcomes_once as
 with
 
 written as (

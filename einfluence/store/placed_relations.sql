@@ -1,5 +1,6 @@
 -- grain: one row per curation and pair that it relates: whether something is claimed of it, and the place of its draw
 -- What a bundle or sequence claims is looked at from its members, too, so it counts as claimed by each of them alone.
+create or replace view placed_relations as
 with
 
 relations as (

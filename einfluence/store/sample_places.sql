@@ -1,6 +1,7 @@
 -- grain: one row per probe and group of queries (20 by content hash): its place, 1 to 20, in the order that is drawn
 -- A part that measures some of its cells takes the first groups of each probe, so more of them only add to fewer.
 -- Probes are drawn for by their first sample, or the clean sample behind it: its versions meet the same queries.
+create or replace view sample_places as
 with
 
 firsts as (

@@ -1,5 +1,6 @@
 -- grain: one row per arm of a current study that measures some of its cells (base, recipe) and pair that it relates
 -- Where several parts have the arm and the probe, only what all of them draw is a sample of known probability.
+create or replace view sampled as
 with
 
 arms as (

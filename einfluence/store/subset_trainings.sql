@@ -1,5 +1,6 @@
 -- grain: one row per arm of random subsets (base, estimator, recipe, seed) and training that it regresses on
 -- Arms share trainings. Where arms of one set draw different shares, an arm's are those of its own size.
+create or replace view subset_trainings as
 with
 
 recipes as (

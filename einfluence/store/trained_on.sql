@@ -1,4 +1,5 @@
 -- grain: one row per training set and sample that a stage of its training trains on
+create or replace view trained_on as
 with
 
 members as (

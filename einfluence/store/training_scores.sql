@@ -1,4 +1,5 @@
 -- grain: one row per training of a set and query (base, recipe, seed, training, query, engine version)
+create or replace view training_scores as
 with
 
 cells as (

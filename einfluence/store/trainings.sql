@@ -1,4 +1,5 @@
 -- grain: one row per training of a set that was done (base, recipe, seed, training, engine version)
+create or replace view trainings as
 with
 
 outcomes as (

@@ -1,5 +1,6 @@
 -- grain: one row per training of a set
 -- Arms and actions may have made the same one: it is called by the kind that most depends on knowing it.
+create or replace view trainings_defined as
 with
 
 written as (

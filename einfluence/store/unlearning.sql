@@ -1,6 +1,7 @@
 -- grain: one row per unlearning (base, recipe, seed, training set, method, forget set) and query: what the unlearned
 -- model says beside the one trained on all and the one trained without the forget set.
 -- An unlearning or a retraining that failed has no rows.
+create or replace view unlearning as
 with
 
 actions as (

@@ -1,4 +1,5 @@
 -- grain: one row an arm and house rule: how many verdicts would be others at half and at double of it
+create or replace view verdict_sensitivity as
 with
 desiderata as (select * from desiderata where domain = 'all' and rule is not null),
 

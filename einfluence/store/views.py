@@ -88,7 +88,9 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
         _first_of(connection, name, [path / f"{name}.parquet" for path in current], TABLES[name], KEYS[name])
     _create_wanted(connection, current, curations.arms())
     for name in ("bases", "recipes"):
-        _first_of(connection, name, sorted((root / name).glob("*.parquet")), TABLES[name], KEYS[name])
+        files = sorted((root / name).glob("*.parquet"))
+        twice = len({path.name.split(".")[0] for path in files}) < len(files)  # a row a file, named by its id
+        _first_of(connection, name, files, TABLES[name], KEYS[name] if twice else [])
     for name, schema in DEFINED.items():
         files = sorted((root / name).glob("*.parquet"))
         if name == "trainings":
@@ -133,9 +135,8 @@ def _create_wanted(
 
 
 def create(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """The view that the SQL file of its name says."""
-    query = (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
-    connection.sql(query).create_view(name, replace=True)
+    """The view of the SQL file of its name."""
+    connection.execute((Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8"))
 
 
 def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
@@ -164,7 +165,9 @@ def _flat(connection: duckdb.DuckDBPyConnection, view: str, paths: list[str], sc
         files = connection.read_parquet(paths, hive_partitioning=False, union_by_name=True)
     else:
         files = connection.from_arrow(schema.empty_table())
-    files.project(", ".join(_columns(connection, files, schema))).create_view(view, replace=True)
+    if files.columns != schema.names:  # every step of a relation is bound anew, which takes longer than to read
+        files = files.project(", ".join(_columns(connection, files, schema)))
+    files.create_view(view, replace=True)
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, files: duckdb.DuckDBPyRelation, schema: pa.Schema) -> list[str]:

@@ -2,6 +2,7 @@
 -- Parts of one base may want other queries of the same probe. Only of probes that several parts share are queries told
 -- apart: of all others the number is read off their one curation. An arm that measures some of its cells wants what is
 -- claimed, and what is drawn of the rest.
+create or replace view wanted as
 with
 
 arms as (
