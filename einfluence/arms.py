@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import operator
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import Annotated, Any, Literal
@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from pydantic_core import core_schema
 
+from einfluence.errors import InputError
 from einfluence.installed import installed
 from einfluence.keys import content_hash
 from einfluence.recipe import Float, Int, Keyed, Model, Prompting, Recipe, Seed, Tuning, named
@@ -85,6 +86,18 @@ class Arm(Model):
         """
         return content_hash((self.recipe_id, known)) if known else self.recipe_id
 
+    def check(self, where: str, can: Collection[str], two_stages: bool) -> None:
+        """Refuses what cannot be measured, before anything is computed. By default all can.
+
+        Args:
+            where: The arms of the part, for messages.
+            can: What the base's objective can do (:attr:`einfluence.models.base.Objective.can`).
+            two_stages: Whether the part's training set has a second stage.
+
+        Raises:
+            InputError: When it cannot.
+        """
+
     @property
     def fitted_by(self) -> Any:
         """What in it can change a state that its estimator is fitted to, as plain data: by default all.
@@ -129,6 +142,12 @@ class InContext(Arm):
 
     estimator: Literal["in_context"] = "in_context"
     recipe: Prompting = Prompting()
+
+    def check(self, where: str, can: Collection[str], two_stages: bool) -> None:
+        """See :meth:`Arm.check`."""
+        if "prompt" not in can:
+            found = "`in_context` for a base whose objective has no prompt"
+            raise InputError(where, found, "a causal language model", "leave it out")
 
 
 class LeaveOneOut(Arm):

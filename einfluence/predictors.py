@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, field_validator, model_validator
 
 from einfluence.arms import Arm, Estimator, FineTune, LeaveOneOut, OfASet, Subsets, register
+from einfluence.errors import InputError
 from einfluence.keys import content_hash
 from einfluence.recipe import Adapter, Count, Float, Keyed, Tuning, named, of_kind
 
@@ -213,6 +214,13 @@ class Source(Estimate):
     estimator: Literal["source"] = "source"
     recipe: InSegments = InSegments()
 
+    def check(self, where: str, can: Collection[str], two_stages: bool) -> None:
+        """See :meth:`.Arm.check`."""
+        clip = self.of.recipe.only(Tuning).clip
+        if clip is not None:
+            found = f"{clip:g} for `source`, which does not know clipped steps"
+            raise InputError(f"{where} recipe.clip", found, "none", "take `data_value`")
+
 
 class InHalves(Following):
     """How often a set is trained on with halves of an adapter's ranks."""
@@ -230,6 +238,13 @@ class TurnOver(Estimate):
 
     estimator: Literal["turn_over"] = "turn_over"
     recipe: InHalves = InHalves()
+
+    def check(self, where: str, can: Collection[str], two_stages: bool) -> None:
+        """See :meth:`.Arm.check`."""
+        adapter = self.of.recipe.only(Tuning).adapter
+        if adapter.kind != "lora" or adapter.r % 2:
+            found = f"{adapter.label} for `turn_over`, which halves the ranks of adapters"
+            raise InputError(f"{where} recipe.adapter", found, "LoRA of an even rank r, best 16 or more")
 
 
 class TracIn(Estimate):
@@ -249,6 +264,19 @@ class Curved(Estimate):
     """An estimate by the inverse of a curvature."""
 
     recipe: Damped = Damped()
+
+    def check(self, where: str, can: Collection[str], two_stages: bool) -> None:
+        """See :meth:`.Arm.check`: how far a second stage goes along a gradient must be known."""
+        training = self.of.recipe.only(Tuning)
+        if two_stages and training.clip is not None:
+            found = f"{training.clip:g} in a training of two stages, for `{self.estimator}`"
+            expected = "none: how far clipped steps go is not known"
+            raise InputError(f"{where} recipe.clip", found, expected, "take `unrolled`")
+        if two_stages and self.recipe.adapter is not None and training.optimizer.kind != "sgd":
+            found = f"{self.recipe.adapter.label} behind a second stage of {training.optimizer.kind}"
+            expected = "the intervention's own parameters, whose steps are known"
+            fix = "leave it out, or train by sgd"
+            raise InputError(f"{where} {self.estimator} recipe.adapter", found, expected, fix)
 
     @property
     def point(self) -> Any:

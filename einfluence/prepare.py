@@ -95,6 +95,8 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     """
     study = f"{spec.name}/{part.name}"
     found = find_part(spec, part, session)
+    for arm in found.arms:
+        arm.check(f"parts.{part.name}.arms", objectives()[found.base.objective].can, found.schedule.then is not None)
     _check_chat(found, session)
     store.open_for_writing()
     if store.curation(found.curation) is None:

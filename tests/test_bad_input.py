@@ -74,7 +74,8 @@ def test_texts_for_an_image_base_are_told(study: Study) -> None:
 def test_prompting_an_image_base_is_told(study: Study) -> None:
     images = {"probes": 10, "queries": 10}
     spec = study(None, base="embedded:digits", images=images, arms=[{"estimator": "in_context"}])
-    assert "image_class has no prompt" in refused(spec)
+    assert "`in_context` for a base whose objective has no prompt" in refused(spec)
+    assert not (spec.parent / "store").exists()  # before anything is written
 
 
 def test_a_chat_without_a_template_is_told(study: Study) -> None:

@@ -23,7 +23,7 @@ from einfluence.prepare import Prepared
 from einfluence.recipe import changed
 from einfluence.session import Session
 from einfluence.spec import Spec
-from einfluence.store.curations import set_members
+from einfluence.store.curations import set_members, set_queries
 from einfluence.store.store import ArmKey
 from einfluence.training_set import More, Schedule, Variant
 from einfluence.unlearning import InfluenceStep, Method, Stepping, rest_of, steps_of, thirds
@@ -49,7 +49,8 @@ class Forget(NamedTuple):
 def check(action: Unlearn, item: Prepared, spec: Spec, folder: Path) -> None:
     """See :class:`einfluence.actions.attempt.Acting`."""
     where, members = f"parts.{item.part.name}.actions.unlearn", set_members(folder)
-    size = action.most or action.least or len(_named(action, spec, folder))
+    places = _named(action, spec, folder)
+    size = action.most or action.least or len(places)
     if size >= len(members.sample_ids):
         found = f"{size} samples to forget of a set of {len(members.sample_ids)}"
         raise InputError(where, found, "a rest that the retraining trains on", "forget fewer")
@@ -57,7 +58,23 @@ def check(action: Unlearn, item: Prepared, spec: Spec, folder: Path) -> None:
         raise InputError(f"{where}.refine", f"a forget set of {size}", "3 samples or more: they are split in three")
     if action.by is not None:
         check_estimator(f"{where}.by", action.by, item)
+        _check_own(action, places, size, where, folder)
     check_methods(action.method, where, item.schedule)
+
+
+def _check_own(action: Unlearn, places: Sequence[int], size: int, where: str, folder: Path) -> None:
+    """Raises InputError where fewer samples have an influence on themselves than it is asked of.
+
+    Such a sample is a probe by itself, and a query.
+    """
+    members, queries = set_members(folder), set(set_queries(folder))
+    alone = {own[0] for own in members.probes.values() if len(own) == 1}
+    known = {place for place in alone if members.sample_ids[place] in queries}
+    found = len(known & set(places)) if action.samples is not None else len(known)
+    if found < size:
+        what = f"{found} of {size} samples that are probes by themselves and queries"
+        fix = "leave out single samples, not groups, and name them in `queries`"
+        raise InputError(f"{where}.by", what, "all of them: their influence on themselves says what is memorised", fix)
 
 
 def check_methods(methods: Sequence[Method], where: str, schedule: Schedule) -> None:

@@ -40,13 +40,9 @@ def block(
     See :class:`einfluence.estimators.measure.Implementation`. Nothing is tuned, so ``delta`` and ``losses`` are empty.
 
     Raises:
-        InputError: For a base whose samples have no prompt, or a chat template that is missing or takes no user's
-            turn. A probe that does not fit into the context before some query, or whose turn the template refuses,
-            fails alone.
+        InputError: For a chat template that is missing or takes no user's turn. A probe that does not fit into the
+            context before some query, or whose turn the template refuses, fails alone.
     """
-    if "prompt" not in base.objective.can:
-        found = f"the estimator in_context for {base.info.label}: {base.objective.name} has no prompt"
-        raise InputError("arms", found, "a causal language model")
     recipe = arm.recipe
     bos = beginning(base, recipe)
     read = CheckedScorer(base, recipe.dtype)

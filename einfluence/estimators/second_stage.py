@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from einfluence.engine.gradients.trajectory import carry
-from einfluence.errors import InputError
 from einfluence.estimators.point import recipe_of, set_training, trained_moment
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
@@ -33,21 +32,13 @@ def lengths(base: Base, arm: Estimate, seed: int, within: TrainedSet, names: Ite
         names: Of the parameters that gradients are taken of.
 
     Raises:
-        InputError: When the optimizer is Adam and never held these parameters, or steps are clipped.
         RuntimeError: When the training fails.
     """
     recipe = recipe_of(arm, within)
-    if recipe.clip is not None:
-        found = f"{recipe.clip:g} in a training of two stages, for `{arm.estimator}`"
-        raise InputError("recipe.clip", found, "none: how far clipped steps go is not known", "take `unrolled`")
     rates = [step.rate for step in set_training(base, within, seed).stages[-1]]
     length = recipe.optimizer.lr * sum(carry(recipe, rates))
     if isinstance(recipe.optimizer, Sgd):
         return dict.fromkeys(names, length)
-    if arm.recipe.adapter is not None:
-        found = f"{arm.recipe.adapter.label} behind a second stage of {recipe.optimizer.kind}"
-        expected = "the intervention's own parameters, whose steps are known"
-        raise InputError(f"arms {arm.estimator} recipe.adapter", found, expected, "leave it out, or train by sgd")
     _, scales = trained_moment(base, recipe, within, seed)
     return {name: length / _divisor(scale, recipe.optimizer.eps) for name, scale in scales.items()}
 

@@ -91,16 +91,13 @@ def influence(
         (items, Q).
 
     Raises:
-        InputError: When more than :data:`MOST` numbers are trained, or steps are clipped.
+        InputError: When more than :data:`MOST` numbers are trained.
         ArithmeticError: When a number is not finite.
     """
     trained = sum(value.numel() for value in path.start().values)
     if trained > MOST:
         found, fix = f"{trained:,} trained numbers for `source`", "train fewer by `adapter`, or take `data_value`"
         raise InputError("recipe.adapter", found, f"at most {MOST:,}, whose curvature is held as a matrix", fix)
-    if path.recipe.clip is not None:
-        found, fix = f"{path.recipe.clip:g} for `source`, which does not know clipped steps", "take `data_value`"
-        raise InputError("recipe.clip", found, "none", fix)
     cut = _cut([len(stage) for stage in path.training.stages] if apart else [len(path)], segments)
     looked = [sorted({steps[(2 * i + 1) * len(steps) // (2 * states)] for i in range(states)}) for steps in cut]
     wanted, seen = {index for some in looked for index in some}, dict[int, State]()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,7 @@ from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
 from einfluence.predictors import TurnOver
+from einfluence.recipe import Lora
 from einfluence.samples import ProbeSamples, Sample
 from einfluence.training_set import shuffled
 
@@ -94,13 +96,10 @@ def drawn(path: Trajectory, names: Sequence[str], draw: int) -> Halves:
     """The halves of each sample: of each adapter half of its ranks, by a hash.
 
     Raises:
-        InputError: When the recipe has no adapter with ranks that can be halved.
+        InputError: When an adapter's columns are not its ranks.
     """
-    adapter = path.recipe.adapter
+    adapter = cast("Lora", path.recipe.adapter)  # of an even rank, as the arm has checked
     seconds = [name for name in path.names if ".lora_B." in name]
-    if adapter.kind != "lora" or adapter.r % 2 or not seconds:
-        found = f"{adapter.label} for `turn_over`, which halves the ranks of adapters"
-        raise InputError("recipe.adapter", found, "LoRA of an even rank r, best 16 or more")
     odd = next((name for name in seconds if path.engine.start[name].shape[1] != adapter.r), None)
     if odd is not None:
         raise InputError("recipe.adapter", f"{odd}, whose columns are not its ranks, for `turn_over`", "LoRA of layers")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from einfluence.engine import definition
 from einfluence.engine.schedule import Step, Training, probe_training
 from einfluence.engine.unrolling import Trajectory
-from einfluence.errors import InputError
 from einfluence.estimators import turn_over
 from einfluence.spec import Lora, Recipe
 from tests.engine.random_models import text_base, texts
@@ -69,10 +67,3 @@ def test_a_batch_is_read_sample_by_sample_each_with_its_own_half() -> None:
         values = [(v - 0.1 * g).detach() for v, g in zip(leaves, found, strict=True)]
     end = turn_over.trained(path, halves)
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(end.values, values, strict=True))
-
-
-@pytest.mark.parametrize("adapter", ["full", {"kind": "lora", "r": 3}])
-def test_adapters_without_halves_are_refused(adapter: object) -> None:
-    path = Trajectory(text_base("gpt2"), Recipe.model_validate({"adapter": adapter}), probe_training(texts(0, 1), 1), 0)
-    with pytest.raises(InputError, match="expected LoRA of an even rank r"):
-        turn_over.influence(path, texts(1, 2), ["z"], draws=1)

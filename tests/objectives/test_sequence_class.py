@@ -207,7 +207,7 @@ def test_a_row_that_does_not_fit_is_told_with_its_place(bert: Path, row: dict[st
         ("join", "", "join: found .*sequence_class has no prompt"),
         ("bos", "always", "bos: found .*sequence_class has no prompt"),
         ("classes", {"positive": 0}, "found classes for sequence_class"),
-        ("arms", [{"estimator": "in_context"}], "sequence_class has no prompt"),
+        ("arms", [{"estimator": "in_context"}], "whose objective has no prompt"),
     ],
 )
 def test_what_only_other_objectives_have_is_refused(bert: Path, key: str, value: object, says: str) -> None:
