@@ -1,5 +1,6 @@
 -- grain: one row per arm within a training set, or estimate of one (base, estimator, recipe, seed), query, and its word
 -- A word is a token of letters and digits alone: pieces of words would be found within others.
+create or replace view salient_words as
 with
 
 recipes as (
