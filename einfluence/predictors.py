@@ -285,15 +285,25 @@ class Curved(Estimate):
         return (adapter.key, self.recipe.dtype, OfASet.of(self).recipe_id if self.in_a_set else None)
 
 
+class Drawn(Damped):
+    """How targets are drawn from the model."""
+
+    redraw: bool = Field(
+        default=False,
+        description="draw targets anew for the values in the basis of the eigenvectors; false takes one draw for both",
+    )
+
+
 class Ekfac(Curved):
     """By the Fisher matrix in the basis of its Kronecker factors; targets are drawn from the model."""
 
     estimator: Literal["ekfac"] = "ekfac"
+    recipe: Drawn = Drawn()
 
     @property
     def fitted_by(self) -> Any:
         """Damping is added later."""
-        return self.point
+        return (self.point, "redraw") if self.recipe.redraw else self.point
 
     @property
     def draws(self) -> bool:

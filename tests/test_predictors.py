@@ -11,7 +11,7 @@ import einfluence
 from einfluence.arms import Arm, FineTune, LeaveOneOut, estimators
 from einfluence.errors import InputError
 from einfluence.estimators import ekfac
-from einfluence.predictors import Estimate, GradDot, resolved
+from einfluence.predictors import Ekfac, Estimate, GradDot, resolved
 from einfluence.recipe import Recipe
 from einfluence.spec import Spec, load_spec
 
@@ -133,7 +133,7 @@ def test_arms_that_are_fitted_to_the_same_share_a_state(
 ) -> None:
     fitted: list[int] = []
     real = ekfac.factors
-    monkeypatch.setattr(ekfac, "factors", lambda *given: fitted.append(given[2]) or real(*given))
+    monkeypatch.setattr(ekfac, "factors", lambda *given, **how: fitted.append(given[2]) or real(*given, **how))
     path, base = study(tmp_path, gpt2_folder), f"base: {gpt2_folder}\nsamples: samples.jsonl\n"
     last = "{kind: match, pattern: h.1.ln_1}"
     ways = f"  - {{recipe: {{steps: 1}}}}\n  - {{recipe: {{adapter: {last}, optimizer: sgd, lr: 0.1}}}}\n"
@@ -166,3 +166,10 @@ def test_arms_of_one_training_on_a_set_share_what_is_fitted_where_it_ends(tmp_pa
     for each in fits.values():
         assert each[0] == each[1] != each[2]
     assert fits["ekfac"][0] != arms[3].fit_for("another set")
+
+
+def test_targets_that_are_drawn_anew_are_another_estimate_and_one_draw_for_both_is_what_it_was() -> None:
+    [once, anew] = (Ekfac.model_validate({"stands_for": FineTune(), "recipe": {"redraw": own}}) for own in (False, True))
+    assert (once.recipe_id, once.fit_for("set")) == ("fe2537441846114c538e", "319dc17fdb128071353d")
+    assert anew.recipe_id != once.recipe_id and anew.fit_for("set") != once.fit_for("set")
+    assert anew.label.startswith("redraw True, for finetune")

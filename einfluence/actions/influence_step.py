@@ -17,7 +17,8 @@ from torch import Tensor
 from einfluence.arms import LeaveOneOut
 from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.curvature import unstacked
-from einfluence.estimators.exact import WORST, solve
+from einfluence.estimators.curvature_set import naming
+from einfluence.estimators.exact import WORST, nearly, solve
 from einfluence.estimators.inverted import damped_curvature, rows_of
 from einfluence.estimators.point import point_of
 from einfluence.estimators.pushes import Push, Pushes
@@ -66,13 +67,15 @@ def influence_step(
     collector = Collector(point_of(base, arm, seed, within))
     items = list(encode_all(base, within.samples))
     gone = {place for part in parts for place in part}
-    rest = [item for place, item in enumerate(items) if place not in gone]
+    kept = [place for place in range(len(items)) if place not in gone]
+    rest, named = [items[place] for place in kept], [within.samples[place] for place in kept]
     products, residual = 0, 0.0
     for part in parts:
-        curvature = damped_curvature(collector, rest, arm)
+        with naming(named):
+            curvature = damped_curvature(collector, rest, arm)
         up = Push(1.0, tuple((items[place], 1 / items[place].n_target) for place in part))  # along log-probabilities
         [gradient] = rows_of(collector, Pushes(((up,),))).double().cpu().numpy()
-        found = solve(curvature, gradient)
+        found = solve(curvature, gradient, nearly(collector, curvature, seed))
         products, residual = products + found.products, max(residual, found.residual)
         if not found.residual <= WORST:
             raise ArithmeticError(

@@ -18,6 +18,7 @@ from einfluence.engine.gradients.definition import Point
 from einfluence.engine.gradients.features import Features
 from einfluence.engine.measurement import Item
 from einfluence.errors import InputError
+from einfluence.estimators.curvature_set import NoNumbersError
 from einfluence.estimators.point import asked_at, point_of, recipe_of
 from einfluence.estimators.pushes import Push, Pushes, pushes_alone
 from einfluence.estimators.within import TrainedSet
@@ -80,6 +81,11 @@ def mean_losses(features: Features, items: Sequence[Item], power: float = 1.0) -
         items: Their number of targets divides.
         power: Of that number. With 0.5, the mean of outer products over drawn targets is the curvature of mean losses:
             single targets are independent, so their products add up as they do in the sum.
+
+    Raises:
+        NoNumbersError: When a gradient is no number.
     """
+    if not (finite := features.finite).all():
+        raise NoNumbersError(int((~finite).nonzero()[0]))
     weight = features.like.new_tensor([item.n_target**-power for item in items])
     return features.grouped(weight, torch.arange(len(items), device=weight.device), len(items))

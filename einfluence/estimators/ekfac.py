@@ -2,9 +2,9 @@
 
 Of each parameter matrix, C = Q L Qᵀ: Q are the eigenvectors of the second moments of what enters the layer and of the
 gradient of what leaves it, L the second moments of the samples' gradients in that basis, with targets drawn from the
-model itself (George et al. 2018; Grosse et al. 2023, "Studying large language model generalization with influence
-functions", section 2.2). The damping is a share of the mean of L, matrix by matrix. A side that is longer than
-``WIDEST`` keeps its own basis.
+model itself, once for both or anew for L (George et al. 2018; Grosse et al. 2023, "Studying large language model
+generalization with influence functions", section 2.2). The damping is a share of the mean of L, matrix by matrix. A
+side that is longer than ``WIDEST`` keeps its own basis.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.features import SLICE, Features, paired, second_moments, slices
 from einfluence.engine.measurement import Item
+from einfluence.estimators.curvature_set import naming, too_few
 from einfluence.estimators.curved import curvature_items, curving, mean_losses, own_point
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.point import point_of
@@ -33,6 +34,7 @@ from einfluence.objectives import encode_all
 from einfluence.predictors import Ekfac
 from einfluence.samples import ProbeSamples, Sample
 
+REDRAWN = 1 << 64  # added to a seed, and beyond all that a spec has
 WIDEST = 2048  # sides of a matrix that are turned into a basis of eigenvectors
 
 
@@ -41,10 +43,12 @@ def fit(
 ) -> Mapping[str, Tensor]:
     """See :class:`einfluence.estimators.measure.Implementation`."""
     own = Collector(own_point(base, arm, seed, within))
-    found = factors(own, curvature_items(base, arm, samples), seed)
+    with naming(samples):
+        found = factors(own, curvature_items(base, arm, samples), seed, redraw=arm.recipe.redraw)
     if within is not None and within.later:
         behind = Collector(point_of(base, arm, seed, within))
-        later = factors(behind, list(encode_all(base, within.later)), seed)
+        with naming(within.later):
+            later = factors(behind, list(encode_all(base, within.later)), seed, redraw=arm.recipe.redraw)
         steps = lengths(base, arm, seed, within, own.point.trained)
         later |= {f"{name}:length": torch.tensor(each) for name, each in steps.items()}
         found |= {f"then {name}": value for name, value in later.items()}
@@ -66,7 +70,10 @@ def block(
     at = curving(base, arm, seed, probes, within)
     known = {name: value.to(at.probes.device) for name, value in (state or {}).items()}
     how, queried = by_factors(known, arm.recipe.damping), list(encode_all(base, queries))
-    return estimates(at.probes, at.pushes, queried, how, 1.0 / float(known["n"]), asked=at.queries)
+    n, of = int(known["n"]), at.probes.point
+    kept = sum(standing_out(known[f"{name}:values"], arm.recipe.damping) for name in of.trained)
+    note = too_few(arm, n, of.numbers, kept)
+    return estimates(at.probes, at.pushes, queried, how, 1.0 / n, asked=at.queries, note=note)
 
 
 def preconditioner(
@@ -86,7 +93,7 @@ def preconditioner(
         seed: Of the targets.
 
     Raises:
-        ArithmeticError: When a gradient is no number.
+        NoNumbersError: When a gradient is no number.
     """
     known, trained = factors(collector, items, seed), collector.point.trained
     sizes = [value.numel() for value in trained.values()]
@@ -112,20 +119,26 @@ def _whole(basis: Tensor | None) -> Tensor | None:
     return None if basis is None else basis.double()
 
 
-def factors(collector: Collector, items: Sequence[Item], seed: int) -> dict[str, Tensor]:
+def factors(collector: Collector, items: Sequence[Item], seed: int, *, redraw: bool = False) -> dict[str, Tensor]:
     """Of each parameter the eigenvectors of both sides and the second moments in their basis; and the number of items.
 
     Args:
         collector: At the point where the curvature is taken.
         items: n samples.
         seed: Of the targets.
+        redraw: Whether they are drawn anew for the second moments.
+
+    Raises:
+        NoNumbersError: When a gradient is no number.
     """
     found: dict[str, Tensor] = {"n": torch.tensor(len(items))}
     for names in collector.groups(items):
         drawn = collector.collect(items, names, seed=seed)
-        for name in names:
+        both = {name: bases(mean_losses(drawn[name], items, 0.5)) for name in names}
+        if redraw:
+            drawn = collector.collect(items, names, seed=seed + REDRAWN)
+        for name, (left, right) in both.items():
             own = mean_losses(drawn.pop(name), items, 0.5)
-            left, right = bases(own)
             found[f"{name}:values"] = second_moments(own.turned(left, right))
             sides = {f"{name}:left": left, f"{name}:right": right}
             found |= {side: basis for side, basis in sides.items() if basis is not None}
@@ -183,6 +196,11 @@ def damped_inverse(values: Tensor, damping: float) -> Tensor:
     return torch.where(mean > 0, 1.0 / (values + damping * mean), 0.0)
 
 
+def standing_out(values: Tensor, damping: float) -> float:
+    """How many directions stand out of the damping: the sum of values / (values + damping * their mean)."""
+    return float((values * damped_inverse(values, damping)).sum(dtype=torch.float64))
+
+
 def bases(features: Features) -> tuple[Tensor | None, Tensor | None]:
     """Eigenvectors of the second moments of both sides of a parameter's gradients; None keeps a side as it is.
 
@@ -211,6 +229,4 @@ def _eigenvectors(vectors: Sequence[Tensor], features: Features, size: int, *, t
         moments = flat.T @ flat
     if moments is None or moments.shape != (size, size):
         raise ValueError(f"second moments of a parameter of shape {features.shape}")
-    if not moments.isfinite().all():
-        raise ArithmeticError("gradients that are no numbers, of a sample that the curvature is taken over")
     return torch.linalg.eigh(moments).eigenvectors.to(features.like.dtype)

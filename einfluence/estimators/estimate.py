@@ -41,3 +41,8 @@ class Estimates(NamedTuple):
 
     rows: Iterator[EstimatedRow]
     numbers: int | None = None
+
+    @classmethod
+    def failed(cls, count: int, reason: str) -> Estimates:
+        """Of so many probes, all of which fail for one reason."""
+        return cls(EstimatedRow(index, None, failed=reason) for index in range(count))

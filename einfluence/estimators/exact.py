@@ -23,11 +23,12 @@ from torch import Tensor
 from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.curvature import Curvature
 from einfluence.engine.measurement import Item
+from einfluence.estimators.curvature_set import NoNumbersError, naming, too_few
 from einfluence.estimators.curved import Curving, curvature_items, curving
 from einfluence.estimators.ekfac import preconditioner
 from einfluence.estimators.estimate import MATH, EstimatedRow, Estimates
 from einfluence.estimators.inverted import damped_curvature, decay_in_loss, in_lots, products_with, rows_of
-from einfluence.estimators.pushes import row
+from einfluence.estimators.pushes import Pushes, row
 from einfluence.estimators.second_stage import lengths
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
@@ -69,10 +70,14 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
     at = curving(base, arm, seed, probes, within)
-    curvature = damped_curvature(at.probes, curvature_items(base, arm, within.samples), arm)
+    try:
+        with naming(within.samples):
+            curvature = damped_curvature(at.probes, curvature_items(base, arm, within.samples), arm)
+    except ArithmeticError as error:
+        return Estimates.failed(len(probes), str(error))
     behind = _second_stage(at.queries, arm, seed, within) if within.later else None
     near = nearly(at.probes, curvature, seed)
-    rows = _rows(at, curvature, near, behind, list(encode_all(base, queries)))
+    rows = _rows(arm, at, curvature, near, behind, list(encode_all(base, queries)))
     return Estimates(rows, at.probes.point.numbers)
 
 
@@ -113,16 +118,23 @@ def nearly(collector: Collector, curvature: Curvature, seed: int) -> Near | None
     """About the inverse of a curvature, at the collector's point; None where a gradient is no number."""
     try:
         return preconditioner(collector, curvature.items, curvature.added, seed)
-    except ArithmeticError:
+    except NoNumbersError:
         return None
 
 
 def _rows(
-    at: Curving, curvature: Curvature, near: Near | None, behind: SecondStage | None, queries: Sequence[Item]
+    arm: Exact,
+    at: Curving,
+    curvature: Curvature,
+    near: Near | None,
+    behind: SecondStage | None,
+    queries: Sequence[Item],
 ) -> Iterator[EstimatedRow]:
     for first, some in in_lots(at.probes, at.pushes):
         begun = time.perf_counter()
-        solved = [solve(curvature, b, near) for b in rows_of(at.probes, some).double().cpu().numpy()]
+        own = rows_of(at.probes, some).double().cpu().numpy()
+        solved = [solve(curvature, b, near) for b in own]
+        few = too_few(arm, len(curvature.items), at.probes.point.numbers, _directions(own, solved, some))
         if behind is not None:
             solved = [behind.kept(one) for one in solved]
         usable = [one.x if one.residual <= WORST else np.zeros_like(one.x) for one in solved]
@@ -131,10 +143,18 @@ def _rows(
         seconds = (time.perf_counter() - begun) / len(solved)
         for place, (one, influence) in enumerate(zip(solved, found, strict=True)):
             note = f"residual {one.residual:.1e} after {one.products} products"
+            beside = f"{note}; {MATH}; {few}" if few else f"{note}; {MATH}"
             if one.residual <= WORST:
-                yield row(first + place, influence, seconds, f"{note}; {MATH}")
+                yield row(first + place, influence, seconds, beside)
             else:
                 yield EstimatedRow(first + place, None, seconds, _why(one, note))
+
+
+def _directions(own: Float[npt.NDArray[np.float64], "N p"], solved: Sequence[Solution], pushes: Pushes) -> float:
+    """How many stand out of the damping, as those probes see it that are one sample."""
+    each = zip(own, solved, pushes.each, strict=True)
+    seen = [float(b @ one.x) for b, one, some in each if len(some[0].items) == 1 and one.residual <= WORST]
+    return float(np.mean(seen)) if seen else 0.0
 
 
 def _why(one: Solution, note: str) -> str:

@@ -19,6 +19,7 @@ from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.features import Features, dot_products
 from einfluence.engine.measurement import Item
 from einfluence.errors import InputError
+from einfluence.estimators.curvature_set import naming, too_few
 from einfluence.estimators.curved import curvature_items, curving, mean_losses, own_point
 from einfluence.estimators.estimate import Estimates
 from einfluence.estimators.point import point_of
@@ -40,15 +41,17 @@ def fit(
 ) -> Mapping[str, Tensor]:
     """See :class:`einfluence.estimators.measure.Implementation`."""
     own, items = Collector(own_point(base, arm, seed, within)), curvature_items(base, arm, samples)
-    found = inverses(own, items, arm.recipe, seed)
+    with naming(samples):
+        found = inverses(own, items, arm.recipe, seed)
     if arm.recipe.projection is not None:
         found["error"] = torch.tensor(lost(own, items[:COMPARED], arm.recipe.projection, seed))
     if within is not None and within.later:
         behind, later = Collector(point_of(base, arm, seed, within)), list(encode_all(base, within.later))
         steps = lengths(base, arm, seed, within, own.point.trained)
-        for name, moments in projected_moments(behind, later, arm.recipe, seed):
-            kept = torch.linalg.inv(torch.eye(len(moments)).to(moments) + steps[name] * moments)
-            found[name] = kept @ found[name]
+        with naming(within.later):
+            for name, moments in projected_moments(behind, later, arm.recipe, seed):
+                kept = torch.linalg.inv(torch.eye(len(moments)).to(moments) + steps[name] * moments)
+                found[name] = kept @ found[name]
     return found
 
 
@@ -67,12 +70,19 @@ def block(
     at = curving(base, arm, seed, probes, within)
     known = {name: value.to(at.probes.device) for name, value in (state or {}).items()}
     how, queried = by_inverses(known, arm.recipe.projection, seed), list(encode_all(base, queries))
-    note = f"projection: dot products to {float(known['error']):.2f} of their size" if "error" in known else None
-    return estimates(at.probes, at.pushes, queried, how, 1.0 / float(known["n"]), asked=at.queries, note=note)
+    said, n = list[str](), int(known["n"])
+    if "error" in known:
+        said.append(f"projection: dot products to {float(known['error']):.2f} of their size")
+    if "directions" in known and (few := too_few(arm, n, at.probes.point.numbers, float(known["directions"]))):
+        said.append(few)
+    note = "; ".join(said) or None
+    return estimates(at.probes, at.pushes, queried, how, 1.0 / n, asked=at.queries, note=note)
 
 
 def inverses(collector: Collector, items: Sequence[Item], recipe: Projected, seed: int) -> dict[str, Tensor]:
-    """Of each parameter the damped inverse of its projected gradients' second moments; and the number of items.
+    """Of each parameter the damped inverse of its projected gradients' second moments.
+
+    Beside them the number of items, ``n``, and of ``directions`` that stand out of the damping.
 
     Args:
         collector: At the point where the curvature is taken.
@@ -82,14 +92,17 @@ def inverses(collector: Collector, items: Sequence[Item], recipe: Projected, see
 
     Raises:
         InputError: When what is left of a parameter's gradient is too large to be inverted.
+        NoNumbersError: When a gradient is no number.
     """
     found: dict[str, Tensor] = {"n": torch.tensor(len(items))}
+    directions = 0.0
     for name, moments in projected_moments(collector, items, recipe, seed):
         damping = recipe.damping * moments.diagonal().mean()
         found[name] = torch.zeros_like(moments)  # where nothing depends on the parameter
         if damping > 0:
             found[name] = torch.linalg.inv(moments + damping * torch.eye(len(moments)).to(moments))
-    return found
+            directions += float((moments * found[name]).sum())
+    return {**found, "directions": torch.tensor(directions)}
 
 
 def lost(collector: Collector, items: Sequence[Item], projection: int, seed: int) -> float:

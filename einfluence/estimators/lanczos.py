@@ -22,6 +22,7 @@ from einfluence.engine.gradients.collector import Collector
 from einfluence.engine.gradients.curvature import Curvature
 from einfluence.engine.measurement import Item
 from einfluence.errors import InputError
+from einfluence.estimators.curvature_set import naming, too_few
 from einfluence.estimators.curved import curvature_items, curving
 from einfluence.estimators.estimate import MATH, EstimatedRow, Estimates
 from einfluence.estimators.inverted import damped_curvature, in_lots, products_with, rows_of
@@ -42,7 +43,10 @@ def fit(
     """See :class:`einfluence.estimators.measure.Implementation`."""
     collector = Collector(point_of(base, arm, seed, within))
     items = curvature_items(base, arm, samples)
-    return {**largest(damped_curvature(collector, items, arm), arm), "n": torch.tensor(len(items))}
+    with naming(samples):
+        curvature = damped_curvature(collector, items, arm)
+    about = {"n": torch.tensor(len(items)), "added": torch.as_tensor(curvature.added, dtype=torch.float64)}
+    return {**largest(curvature, arm), **about}
 
 
 def block(
@@ -58,7 +62,12 @@ def block(
 ) -> Estimates:
     """See :class:`einfluence.estimators.measure.Implementation`."""
     at = curving(base, arm, seed, probes, within)
-    rows = _rows(at.probes, at.pushes, state or {}, list(encode_all(base, queries)))
+    known = state or {}
+    few = None
+    if "added" in known:  # at least so many, since the smaller eigenvalues are not known
+        standing = (1.0 - known["added"] / known["values"]).clamp(0.0, 1.0)
+        few = too_few(arm, int(known["n"]), at.probes.point.numbers, float(standing.sum()))
+    rows = _rows(at.probes, at.pushes, known, list(encode_all(base, queries)), few)
     return Estimates(rows, at.probes.point.numbers)
 
 
@@ -92,13 +101,14 @@ def largest(curvature: Curvature, arm: Lanczos) -> dict[str, Tensor]:
 
 
 def _rows(
-    collector: Collector, pushes: Pushes, state: Mapping[str, Tensor], queries: Sequence[Item]
+    collector: Collector, pushes: Pushes, state: Mapping[str, Tensor], queries: Sequence[Item], few: str | None
 ) -> Iterator[EstimatedRow]:
     begun = time.perf_counter()
     vectors, values = state["vectors"].to(collector.device), state["values"].numpy()
     queried = products_with(collector, queries, vectors) / values / float(state["n"])
     seconds = (time.perf_counter() - begun) / max(len(pushes.each), 1)
     note = f"{len(values)} of {vectors.shape[1]:,} eigenvectors, of {min(values):.1e} to {max(values):.1e}; {MATH}"
+    note = f"{note}; {few}" if few else note
     for first, some in in_lots(collector, pushes):
         begun = time.perf_counter()
         found = queried @ (rows_of(collector, some) @ vectors.T).double().cpu().numpy().T

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 SLICE = 64_000_000  # numbers of gradients that are laid out at once
@@ -99,6 +99,15 @@ class Features:
         """What they take."""
         held = [t for part in self.parts for t in (part.left, part.right)] + [t for t in [self.whole] if t is not None]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+    @property
+    def finite(self) -> Bool[Tensor, " n"]:
+        """Which of the gradients are numbers throughout."""
+        found = torch.ones(self.n, dtype=torch.bool, device=self.like.device)
+        for part in self.parts:
+            for vectors in (part.left, part.right):
+                found[part.index[~vectors.flatten(1).isfinite().all(1)]] = False
+        return found if self.whole is None else found & self.whole.flatten(1).isfinite().all(1)
 
     def rows(self, begin: int, end: int) -> Float[Tensor, "n k columns"]:
         """Some rows of all gradients."""
