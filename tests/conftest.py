@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,21 @@ from einfluence.models.base import Base
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
+gc.disable()  # until all tests are collected: nothing that imports make is garbage
 
 WORDS = "the a is not of in has owns dax wug blick bird fish town wings fins gold king red big small".split()
 RealData = Callable[[str], Path]
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays, so that no search for garbage goes through it again."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """Modules are taken down as ever."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
