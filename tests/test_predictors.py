@@ -169,7 +169,9 @@ def test_arms_of_one_training_on_a_set_share_what_is_fitted_where_it_ends(tmp_pa
 
 
 def test_targets_that_are_drawn_anew_are_another_estimate_and_one_draw_for_both_is_what_it_was() -> None:
-    [once, anew] = (Ekfac.model_validate({"stands_for": FineTune(), "recipe": {"redraw": own}}) for own in (False, True))
+    [once, anew] = (
+        Ekfac.model_validate({"stands_for": FineTune(), "recipe": {"redraw": own}}) for own in (False, True)
+    )
     assert (once.recipe_id, once.fit_for("set")) == ("fe2537441846114c538e", "319dc17fdb128071353d")
     assert anew.recipe_id != once.recipe_id and anew.fit_for("set") != once.fit_for("set")
     assert anew.label.startswith("redraw True, for finetune")

@@ -48,7 +48,7 @@ def study(tmp_path: Path, gpt2_folder: Path) -> Study:
             "samples": file,
             "probes": "probes.jsonl",
             "queries": "queries.txt",
-            "arms": [{"recipe": {"lr": lr, "steps": 2}}],
+            "arms": [{"recipe": {"lr": lr, "steps": 2, "optimizer": "sgd"}}],
             "shard": 2,
             **more,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -79,6 +80,7 @@ def desiderata() -> list[str]:
     return [name for name in names if name != "prompt_rescue"] + ["prompt_rescue"]
 
 
+@cache
 def sql(folder: str, name: str) -> str:
     """Text of a shipped model."""
     return resources.files("einfluence.metrics").joinpath(folder, f"{name}.sql").read_text(encoding="utf-8")

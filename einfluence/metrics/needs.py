@@ -15,6 +15,8 @@ _MODELS = {
         "mart_fidelity_by_query", "fidelity", "fragility",
     ),
     ("stg_restorations",): ("layer_restoration",),
+    ("layer_updates",): ("layers",),
+    ("mart_claims",): ("synergy",),
     ("mart_noise",): ("noise_invariance", "noise_quality"),
 }  # fmt: skip
 

@@ -124,14 +124,29 @@ def store() -> MakeStore:
     return make_store
 
 
+def content(connection: Connection) -> tuple[object, ...]:
+    """All rows of all tables, as one number each."""
+    names = connection.sql("select table_name from duckdb_tables() where not temporary order by 1").fetchall()
+    sums = ", ".join(f'(select sum(hash(rows)) from "{name}" as rows) as "{name}"' for (name,) in names)
+    return connection.sql(f"select {sums}").fetchall()[0]
+
+
 @pytest.fixture
 def values() -> PerProbe:
-    """Per-probe values of one desideratum's variant, by probe, and the null's under ``null:`` and the probe."""
+    """Per-probe values of one desideratum's variant, by probe, and the null's under ``null:`` and the probe.
+
+    A store is scored once for all that is asked of the same rows.
+    """
     from einfluence.metrics import per_probe
 
+    scored: dict[tuple[object, ...], list[dict[str, Any]]] = {}
+
     def find(connection: Connection, desideratum: str, variant: str, arm: str = "finetune") -> dict[str, float | None]:
+        key = content(connection)
+        if key not in scored:
+            scored[key] = per_probe(connection).to_pylist()
         found: dict[str, float | None] = {}
-        for row in per_probe(connection).to_pylist():
+        for row in scored[key]:
             if (row["desideratum"], row["variant"], row["recipe"]) == (desideratum, variant, arm):
                 found[row["probe"]] = row["value"]
                 found[f"null:{row['probe']}"] = row["null_value"]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from einfluence.errors import InputError
-from einfluence.metrics import check, compare, matched, score
+from einfluence.metrics import check, compare, scored
 from einfluence.report import figures, show_probe, show_scorecard, write_comparison, write_report
 from einfluence.report.explore.view import read
 from einfluence.store.schema import TABLES
@@ -138,14 +138,14 @@ def restored(tables: Tables) -> None:
 
 
 def connected(tables: Tables) -> duckdb.DuckDBPyConnection:
-    """The store's views, with the scorecard that its own numbers give."""
+    """The store's views, with the scorecard and the matched doses that its own numbers give."""
     connection = tables.connect()
-    card = score(connection, draws=20)
-    for name in ("value", "ci_low", "ci_high", "null_value", "p_value"):
-        assert all(value is None or np.isfinite(value) for value in card[name].to_pylist())
-    connection.register("_scored", card)
-    connection.execute("create or replace table desiderata as select * from _scored")
-    connection.unregister("_scored")
+    for name, found in scored(connection, draws=20).items():
+        for column in {"value", "ci_low", "ci_high", "null_value", "p_value"} & set(found.column_names):
+            assert all(value is None or np.isfinite(value) for value in found[column].to_pylist()), (name, column)
+        connection.register("_scored", found)
+        connection.execute(f"create or replace table {name} as select * from _scored")
+        connection.unregister("_scored")
     return connection
 
 
@@ -175,7 +175,6 @@ def _drawn(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def _shown(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    matched(connection, draws=20)
     for name in [row[0] for row in connection.execute("select probe_id from probes limit 3").fetchall()]:
         text_of(show_probe(connection, name))
 
