@@ -12,6 +12,8 @@ import torch
 
 from einfluence.bases.load import find_base, load_base
 from einfluence.models.base import Base
+from einfluence.spec import Spec
+from einfluence.store.store import Store
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 torch.set_num_threads(1)
@@ -69,6 +71,14 @@ def gpt2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpt2(gpt2_folder: Path) -> Base:
     """The random GPT-2, loaded."""
     return load_base(find_base(str(gpt2_folder), "test"))
+
+
+@pytest.fixture(scope="session")
+def removals(gpt2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Store, Path]:
+    """See :func:`tests.removals.measured`; nobody writes into it."""
+    from tests.removals import measured
+
+    return measured(tmp_path_factory.mktemp("removals"), gpt2_folder)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import einfluence
 from einfluence.actions.choice import by_query
 from einfluence.actions.clean import clean
 from einfluence.actions.planning import scenes
@@ -17,32 +16,12 @@ from einfluence.prepare import find_part
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from flows.cli import app
-from tests.test_actions import MORE, study
+from tests.removals import Removals
 from tests.test_training_sets import TEXTS, rows
 
-HELD_OUT = {f"q{number}": (f"{who} {verb}", "gold") for number, (who, verb) in enumerate(
-    [(who, verb) for who in ("dax", "wug", "zup", "fep", "blick") for verb in ("is a", "has", "sees")])}  # fmt: skip
 
-
-@pytest.fixture(scope="module")
-def ran(gpt2_folder: Path, tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("clean")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, text in {**MORE, **HELD_OUT}.items():
-            patch.setitem(TEXTS, name, text)
-        (folder / "mine.sql").write_text("select sample_id, position as score from training_set_members")
-        removals = (
-            f"{{remove: {{by: {by}, order: lowest, shares: 0.25, draws: 1}}}}" for by in ("leave_one_out", "mine.sql")
-        )
-        spec = study(folder, gpt2_folder, ", ".join(removals))
-        held_out = [f'{{"prompt": "{prompt}", "target": "{target}"}}\n' for prompt, target in HELD_OUT.values()]
-        (folder / "valid.jsonl").write_text("".join(held_out))
-        einfluence.measure(spec, folder / "store", report=False)
-    return load_spec(spec), Store(folder / "store"), folder
-
-
-def test_the_file_lacks_what_was_removed_and_each_of_those_has_its_score(ran, tmp_path: Path) -> None:
-    spec, store, folder = ran
+def test_the_file_lacks_what_was_removed_and_each_of_those_has_its_score(removals: Removals, tmp_path: Path) -> None:
+    spec, store, folder = removals
     found = clean(spec, store, tmp_path / "kept.jsonl", by="leave_one_out", share=0.25)
     [(gone, place)] = rows(
         store.root,
@@ -71,8 +50,8 @@ def test_the_file_lacks_what_was_removed_and_each_of_those_has_its_score(ran, tm
     assert found.at_random is not None and found.predicted is not None
 
 
-def test_the_command_says_what_the_training_without_them_did(ran, tmp_path: Path) -> None:
-    spec, store, folder = ran
+def test_the_command_says_what_the_training_without_them_did(removals: Removals, tmp_path: Path) -> None:
+    spec, store, folder = removals
     given = ["clean", str(folder / "spec.yaml"), "--by", "mine.sql", "--share", "0.25", "--store", str(store.root)]
     said = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "kept.jsonl")])
     assert said.exit_code == 0, said.output
@@ -81,8 +60,8 @@ def test_the_command_says_what_the_training_without_them_did(ran, tmp_path: Path
     assert kept == "".join((folder / "train.jsonl").read_text().splitlines(keepends=True)[1:])
 
 
-def test_what_was_not_removed_in_a_training_is_refused_with_what_to_write(ran, tmp_path: Path) -> None:
-    spec, store, _ = ran
+def test_what_was_not_removed_in_a_training_is_refused_with_what_to_write(removals: Removals, tmp_path: Path) -> None:
+    spec, store, _ = removals
     with pytest.raises(InputError, match=r"remove: \{by: ekfac, order: lowest, shares: 0.05\}"):
         clean(spec, store, tmp_path / "kept.jsonl", by="ekfac", share=0.05)
     with pytest.raises(InputError, match="`einfluence run` the spec first"):
@@ -123,8 +102,8 @@ def test_a_set_that_is_no_file_of_rows_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_query_that_gives_no_scores_is_refused(ran, query: str, found: str) -> None:
-    spec, store, folder = ran
+def test_a_query_that_gives_no_scores_is_refused(removals: Removals, query: str, found: str) -> None:
+    spec, store, folder = removals
     (folder / "another.sql").write_text(query)
     [scene] = scenes(spec, find_part(spec, spec.parts[0]), store)
     with pytest.raises(InputError) as raised:

@@ -90,7 +90,7 @@ class Ladder:
             here = [each for each in others if (each.name["estimator"] == PROMPTING) == among]
             pairs = [(each, both) for each in here if (both := _shared(own, each))]
             values = [point(theirs.value, theirs.weight, summary) for _, (_, theirs) in pairs]
-            ranked = [(sign * value, place) for place, value in enumerate(values) if value]
+            ranked = [(sign * value, place) for place, value in enumerate(values) if np.isfinite(value)]
             if ranked:
                 best, both = pairs[max(ranked)[1]]
                 found.append(self._rung(name, _identity(best), both, summary))

@@ -36,6 +36,17 @@ from einfluence.report.tuned import tuned
 from einfluence.report.words import level_name, noise_name, sentence
 from einfluence.visible import visible
 
+ROOMS = (
+    ("taught", "taught", "Training set"),
+    ("actions", "actions", "Actions"),
+    ("slopes", "prompting", "Training beside prompting"),
+    ("estimates", "estimates", "Estimates"),
+    ("tuned", "tuned", "Base against tuned"),
+    ("distance", "distance", "Distance"),
+    ("noise", "noise", "Noise"),
+    ("layers", "layers", "Layers"),
+    ("recipes", "recipe", "Recipe"),
+)  # what a part is shown with, the section's id, its title; those that no part has are not there
 LEAD = 4  # sentences on each part that open the page
 QUIET = ("gate", "asymmetry", "sparseness")  # desiderata that it does not open with
 NOISE = ("noise_invariance", "noise_quality")
@@ -67,7 +78,10 @@ def write_report(connection: duckdb.DuckDBPyConnection, out: Path, *, run: Mappi
 def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script: Future[str]) -> str:
     parts, rules = parts_of(connection), rules_of(connection)
     samples = payload.Samples()
-    shown = [_part(connection, part, place, samples, rules.apart) for place, part in enumerate(parts)]
+    shown = [
+        part_shown(connection, part, place, rules.apart) | {"matrix": payload.matrices(connection, part, samples)}
+        for place, part in enumerate(parts)
+    ]
     probes = [probe for place, part in enumerate(parts) for probe in payload.probes(connection, part, place, samples)]
     data = {
         **samples.payload(connection),
@@ -80,14 +94,9 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
         "heatmap": json.loads(asset("heatmap.json")),
         "losses": json.loads(asset("losses.json")),
     }
-    has = {
-        name: any(entry[name] for entry in shown)
-        for name in ("taught", "actions", "slopes", "estimates", "tuned", "distance", "noise", "layers", "recipes")
-    }
-    used = [arm.stands_for or arm.estimator for part in parts for arm in part.arms]
-    compared = within(used)
-    alone = not parts or set(used) > set(compared)
-    heading = "What one sample teaches" if alone else "What each sample of a training set did"
+    there = rooms_of(shown)
+    alone, compared = alone_and_within(parts)
+    heading = heading_of(parts)
     return (
         environment()
         .get_template("report.html.j2")
@@ -98,9 +107,9 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
             summary=summary_of(parts, rows(connection, "failures")),
             alone=alone,
             within=" and ".join(name.replace("_", " ") for name in compared),
-            contents=_contents(has),
+            contents=_contents(there),
             parts=shown,
-            sections=has,
+            shown=there,
             probe_count=len(probes),
             rules=rules_in_words(rules),
             provenance=provenance(connection, shown, run),
@@ -113,9 +122,15 @@ def _html(connection: duckdb.DuckDBPyConnection, run: Mapping[str, Any], script:
     )
 
 
-def _part(
-    connection: duckdb.DuckDBPyConnection, part: Part, place: int, samples: payload.Samples, apart: float
-) -> dict[str, Any]:
+def part_shown(connection: duckdb.DuckDBPyConnection, part: Part, place: int, apart: float) -> dict[str, Any]:
+    """What the rooms show of a part, without its matrix; needs :func:`~einfluence.report.query.prepared`.
+
+    Args:
+        connection: Has the store's views.
+        part: The part.
+        place: Its number among the parts.
+        apart: The house rule of that name.
+    """
     card, grids = scorecard(connection, part), grids_of(connection, part)
     lines, dose = card["lines"], doses(card["lines"])
     few = few_arms(part, dose, grids)
@@ -132,7 +147,6 @@ def _part(
         "counts": f"{part.label}, {most.probes:,} probes × {most.queries:,} queries",
         "scorecard": card | {"figure": scorecard_figure(lines, few)},
         "lead": _lead(card, part.thing),
-        "matrix": payload.matrices(connection, part, samples),
         "noisy": bool(noise),
         "taught": taught(connection, part, lines),
         "actions": actions(connection, part, lines),
@@ -175,6 +189,19 @@ def _examples(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         for name, levels in families.items()
         if name != FLIP
     ]
+
+
+def alone_and_within(parts: Sequence[Part]) -> tuple[bool, list[str]]:
+    """Whether samples were taught alone, and the estimators that compare trainings of a set."""
+    used = [arm.stands_for or arm.estimator for part in parts for arm in part.arms]
+    compared = within(used)
+    return not parts or set(used) > set(compared), compared
+
+
+def heading_of(parts: Sequence[Part]) -> str:
+    """What a store is about."""
+    alone, _ = alone_and_within(parts)
+    return "What one sample teaches" if alone else "What each sample of a training set did"
 
 
 def summary_of(parts: Sequence[Part], failed: Rows) -> str:
@@ -242,33 +269,29 @@ def _sentence(lines: Rows, thing: str) -> dict[str, Any]:
     }
 
 
-def _contents(has: Mapping[str, bool]) -> list[tuple[str, str]]:
-    every = [
-        ("verdict", "Verdict", True),
-        ("matrix", "Matrix", True),
-        ("taught", "Training set", has["taught"]),
-        ("actions", "Actions", has["actions"]),
-        ("prompting", "Training beside prompting", has["slopes"]),
-        ("estimates", "Estimates", has["estimates"]),
-        ("tuned", "Base against tuned", has["tuned"]),
-        ("distance", "Distance", has["distance"]),
-        ("noise", "Noise", has["noise"]),
-        ("layers", "Layers", has["layers"]),
-        ("recipe", "Recipe", has["recipes"]),
-        ("probe", "One probe", True),
-        ("provenance", "Provenance", True),
-    ]
-    return [(name, label) for name, label, there in every if there]
+def rooms_of(shown: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The rooms that some of the parts have something for, each with ``key``, ``id`` and ``title``."""
+    there = [room for room in ROOMS if any(entry[room[0]] for entry in shown)]
+    return [dict(zip(("key", "id", "title"), room, strict=True)) for room in there]
 
 
-def variables() -> str:
-    """The colours as CSS variables: light, and dark where the system or the reader asks for it."""
+def _contents(there: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    listed = [(room["id"], room["title"]) for room in there]
+    return [("verdict", "Verdict"), ("matrix", "Matrix"), *listed, ("probe", "One probe"), ("provenance", "Provenance")]
+
+
+def variables(of: str = ":root") -> str:
+    """The colours as CSS variables: light, and dark where the system or the reader asks for it.
+
+    Args:
+        of: Selects the element that has them.
+    """
     light, dark = _variables(LIGHT, "light"), _variables(DARK, "dark")
     return (
-        f":root{{color-scheme:light;{light}}}\n"
-        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
-        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
-        f"@media print{{:root,:root[data-theme=dark],:root:not([data-theme=light]){{color-scheme:light;{light}}}}}"
+        f"{of}{{color-scheme:light;{light}}}\n"
+        f"@media (prefers-color-scheme:dark){{{of}:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
+        f"{of}[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
+        f"@media print{{{of},{of}[data-theme=dark],{of}:not([data-theme=light]){{color-scheme:light;{light}}}}}"
     )
 
 

@@ -71,6 +71,15 @@ def test_the_better_of_prompting_and_the_best_other_arm_is_what_counts(store: Ma
     assert verdicts(whole) == {"finetune flat": "violated", "finetune middle": "violated", "in_context": "met"}
 
 
+def test_an_arm_that_scores_nothing_is_a_rung_like_any_other(store: MakeStore) -> None:
+    even = dict.fromkeys(MIDDLE, 1.0)  # moves all alike: a Gini of exactly 0
+    found = ladder(
+        scores(store({"finetune even": cells(even), "finetune middle": cells(MIDDLE)})), recipe="finetune middle"
+    )
+    assert (found["best arm"]["value"], found["best arm"]["compared"]) == (0.0, True)
+    assert found["best arm"]["difference"] == pytest.approx(76.6 / 40.8 - 1.25)
+
+
 def test_an_estimate_is_held_against_trainings_and_is_no_rung(store: MakeStore) -> None:
     arms = {"finetune middle": cells(MIDDLE), "finetune flat": cells(FLAT), "dot": cells(SPARSE)}
     found = scores(store(arms, stands_for={"dot": "finetune middle"}))

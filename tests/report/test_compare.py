@@ -6,8 +6,9 @@ import duckdb
 import pytest
 
 from einfluence.errors import InputError
-from einfluence.report import write_comparison
+from einfluence.report import write_comparison, write_report
 from einfluence.report.explore.view import probe, read
+from tests.removals import Removals
 from tests.report.tables import Tables, image_part, small_store, text_part
 
 
@@ -38,11 +39,25 @@ def test_stores_without_a_kind_of_arm_in_common_cannot_be_compared(tmp_path: Pat
         write_comparison(_texts(), images.connect(), tmp_path / "c.html", names=("A", "B"))
 
 
-def test_what_explore_shows_is_what_the_report_draws() -> None:
-    view = read(small_store(), dark=True)
-    assert set(view.figures) == {"scorecard", "slopes", "rescue", "distance", "noise", "layers"}
-    assert len(view.matrices) == 5  # three arms of the texts, two of the images
-    assert all(svg.startswith("<svg") for found in view.figures.values() for svg, _ in found)
+def test_what_explore_shows_is_what_the_report_draws(
+    store: duckdb.DuckDBPyConnection, page_file: Path, removals: Removals, tmp_path: Path
+) -> None:
+    of_a_set = removals[1].connect()
+    stores = (
+        (store, page_file, ["Verdict", "Training beside prompting", "Distance", "Noise", "Layers"]),
+        (
+            of_a_set,
+            write_report(of_a_set, tmp_path / "report.html", run={}),
+            ["Verdict", "Training set", "Actions", "Distance"],  # no room that nothing is in
+        ),
+    )
+    for connection, page, rooms in stores:
+        view, report = read(connection), " ".join(page.read_text().split())
+        assert list(view.rooms) == rooms
+        for html in view.rooms.values():
+            room = " ".join(html.split('<div class="room">')[1].removesuffix("</div>").split())
+            assert len(room) > 500 and room in report
+        assert len(view.matrices) == (5 if connection is store else 1)  # three arms of texts and two of images
 
 
 def test_explore_escapes_the_texts_of_a_probe() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from einfluence.errors import InputError
 from einfluence.report.explore import explore, explore_command
+from tests.removals import Removals
 from tests.store.made_up import prepared
 
 pytest.importorskip("marimo", reason="einfluence[explore] is not installed")
@@ -57,33 +58,57 @@ def _until(done: Callable[[], Any]) -> Any:
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.browser
-def test_explore_answers_sql_and_refuses_to_write(chromium: Any, tmp_path: Path) -> None:
+def test_explore_has_the_rooms_of_the_report_by_day_and_by_night_and_answers_sql(
+    chromium: Any, removals: Removals
+) -> None:
+    _, store, _ = removals
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = explore_command(_store(tmp_path), port=port, token="word", browser=False)
+    command = explore_command(store.root, port=port, token="word", browser=False)
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _until(lambda: not _closed(port))
-        page = chromium.new_page()
+        page = chromium.new_page(viewport={"width": 1440, "height": 900}, color_scheme="light")
         page.goto(f"http://127.0.0.1:{port}/word/")
-        page.get_by_role("button", name="Run").wait_for(timeout=120_000)
-        for query, answer in (("drop view samples", "a DROP statement"), ("select 6 * 7 as n", "42")):
-            page.locator(".cm-content").first.click()
-            page.keyboard.press("Control+a")
-            page.keyboard.type(query)
-            page.get_by_role("button", name="Run").click()
-            page.get_by_text(answer).first.wait_for(timeout=60_000)
+        page.get_by_role("tab", name="Actions").wait_for(timeout=120_000)
+        rooms = [tab.inner_text() for tab in page.get_by_role("tab").all()]
+        assert rooms == ["Verdict", "Matrix", "Training set", "Actions", "Distance", "One probe"]  # and no estimates
+        colours = set[tuple[str, str, str]]()
+        for width, scheme in ((1440, "light"), (1440, "dark"), (390, "dark"), (390, "light")):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=scheme)
+            for room, text in (
+                ("Training set", "Samples to look at, by"),
+                ("Actions", "Removed samples"),
+                ("Matrix", "brown hurt, blue helped"),
+            ):
+                page.get_by_role("tab", name=room).click()
+                shown = page.get_by_text(text).locator("visible=true")
+                shown.first.wait_for(timeout=30_000)
+                assert shown.count() == 1, room  # of two heat maps that of the scheme
+            ink = (
+                page.locator(".room")
+                .locator("visible=true")
+                .evaluate("room => getComputedStyle(room).getPropertyValue('--ink')")
+            )
+            paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            colours.add((scheme, ink, paper))
+        assert [len(set(column)) for column in zip(*colours, strict=True)] == [2, 2, 2]  # at either width the same
+        _ask(page)
         page.close()
     finally:
         server.terminate()
         server.wait()
 
 
-def _store(folder: Path) -> Path:
-    from einfluence.store.store import Store
-
-    return Store(folder / "store").root
+def _ask(page: Any) -> None:
+    for query, answer in (("drop view samples", "a DROP statement"), ("select 6 * 7 as n", "42")):
+        page.locator(".cm-content").first.click()
+        page.keyboard.press("Control+a")
+        page.keyboard.type(query)
+        page.get_by_role("button", name="Run").click()
+        page.get_by_text(answer).first.wait_for(timeout=30_000)

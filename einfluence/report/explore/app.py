@@ -1,3 +1,7 @@
+# /// script
+# [tool.marimo.display]
+# theme = "system"
+# ///
 """The page of `einfluence explore`: a marimo app over a store, read-only."""
 # pyright: basic, reportUnusedExpression=false
 # ruff: noqa: B018
@@ -32,41 +36,29 @@ def _(Store, mo):
 
 
 @app.cell
-def _(again, views, mo, store):
+def _(again, mo, store, views):
     again
     connection = store.connect(sealed=True)
-    view = views.read(connection, dark=mo.app_meta().theme == "dark")
+    view = views.read(connection)
     mo.vstack([mo.md(f"# {view.title}\n\n{view.summary}"), again])
     return connection, view
 
 
 @app.cell
 def _(mo, view):
-    arms = mo.ui.dropdown(list(view.matrices), value=next(iter(view.matrices), None), label="arm")
+    arms = mo.ui.dropdown(list(view.matrices), value=next(iter(view.matrices), None), label="arm", full_width=True)
     name = mo.ui.text(placeholder="name or id of a probe", label="probe", debounce=True)
     return arms, name
 
 
 @app.cell
-def _(arms, connection, views, mo, name, view):
-    def group(*kinds):
-        drawn = [figure for kind in kinds for figure in view.figures.get(kind, [])]
-        found = [mo.vstack([mo.Html(svg), mo.md(caption)]) for svg, caption in drawn]
-        return mo.vstack(found) if found else mo.md("Nothing of this kind was measured.")
-
+def _(arms, connection, mo, name, view, views):
+    rooms = {title: mo.Html(html) for title, html in view.rooms.items()}
+    if arms.value:
+        rooms["Matrix"] = mo.vstack([arms, mo.Html(view.matrices[arms.value])])
     probe = mo.Html(views.probe(connection, name.value)) if name.value else mo.md("Name a probe.")
-    mo.ui.tabs(
-        {
-            "Scorecard": group("scorecard"),
-            "Matrix": mo.vstack([arms, mo.Html(view.matrices[arms.value])]) if arms.value else group("matrix"),
-            "Training beside prompting": group("slopes", "rescue"),
-            "Distance": group("distance"),
-            "Noise": group("noise"),
-            "Layers": group("layers"),
-            "Recipe": group("recipes"),
-            "One probe": mo.vstack([name, probe]),
-        }
-    )
+    rooms["One probe"] = mo.vstack([name, probe])
+    mo.ui.tabs(dict(sorted(rooms.items(), key=lambda room: room[0] not in ("Verdict", "Matrix"))))
     return
 
 

@@ -1,4 +1,4 @@
-"""What the page of `einfluence explore` shows: the report's figures as SVG, in one theme."""
+"""What the page of `einfluence explore` shows: the rooms of the report, in colours that follow the system."""
 
 from __future__ import annotations
 
@@ -9,41 +9,52 @@ import duckdb
 from rich.console import Console
 
 from einfluence.errors import InputError
+from einfluence.metrics.verdicts import rules_of
 from einfluence.report import charts, export
-from einfluence.report.page import summary_of
-from einfluence.report.query import parts_of, prepared, rows
+from einfluence.report.page import asset, environment, heading_of, part_shown, rooms_of, summary_of, variables
+from einfluence.report.query import Arm, Part, parts_of, prepared, rows
+from einfluence.report.rules import rules_in_words
 from einfluence.report.terminal import show_probe
 from einfluence.report.theme import Theme
 
 
 @dataclass(frozen=True)
 class View:
-    """Figures by section, each with its caption, and heat maps by arm."""
+    """Rooms by title, and heat maps by arm, as HTML."""
 
     title: str
     summary: str
-    figures: dict[str, list[tuple[str, str]]] = field(default_factory=dict[str, list[tuple[str, str]]])
+    rooms: dict[str, str] = field(default_factory=dict[str, str])
     matrices: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def read(connection: duckdb.DuckDBPyConnection, *, dark: bool = False) -> View:
-    """Draws everything there is to see in a store now."""
-    theme = export.THEMES["dark" if dark else "light"]
+def read(connection: duckdb.DuckDBPyConnection) -> View:
+    """Draws everything there is to see in a store now; a room that nothing is in is not there."""
     with prepared(connection):
-        parts = parts_of(connection)
-        view = View("What one sample teaches", summary_of(parts, rows(connection, "failures")))
+        parts, rules = parts_of(connection), rules_of(connection)
+        view = View(heading_of(parts), summary_of(parts, rows(connection, "failures")))
+        shown = [part_shown(connection, part, place, rules.apart) for place, part in enumerate(parts)]
+        rooms = environment().get_template("rooms.html.j2").module
+        judged = any(part["scorecard"]["desiderata"] for part in shown)
+        verdict = [{"key": "verdict", "title": "Verdict"}] if judged else []
+        for room in [*verdict, *rooms_of(shown)]:
+            view.rooms[room["title"]] = _room(getattr(rooms, room["key"])(shown, rules_in_words(rules)))
         for part in parts:
-            for section, figures in export.figures_of(connection, part).items():
-                drawn = [(_drawn(figure.draw(theme, False), theme), figure.caption) for figure in figures]
-                view.figures[section] = view.figures.get(section, []) + drawn
-            for arm, chart in export.matrices_of(connection, part, theme).items():
-                view.matrices[f"{part.label}: {arm.short}"] = _drawn(chart, theme)
+            day, night = (_drawn(connection, part, export.THEMES[look]) for look in ("light", "dark"))
+            for arm in day:
+                both = f'<figure class="by-day">{day[arm]}</figure><figure class="by-night">{night[arm]}</figure>'
+                view.matrices[f"{part.label}: {arm.short}"] = _room(both)
     return view
 
 
-def _drawn(chart: charts.Chart, theme: Theme) -> str:
-    """The SVG, no wider than the page."""
-    return charts.svg(chart, theme).replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
+def _drawn(connection: duckdb.DuckDBPyConnection, part: Part, theme: Theme) -> dict[Arm, str]:
+    return {arm: charts.svg(chart, theme) for arm, chart in export.matrices_of(connection, part, theme).items()}
+
+
+def _room(html: str) -> str:
+    """A piece of the report with its style, whose rules and colours reach no further than the piece."""
+    style = f"{variables('.room')}\n@scope (.room) {{{asset('report.css')}{asset('room.css')}}}"
+    return f'<style>{style}</style><div class="room">{html}</div>'
 
 
 def probe(connection: duckdb.DuckDBPyConnection, name: str) -> str:
