@@ -6,14 +6,19 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from einfluence import engine
+from einfluence.actions.attempt import Lesson, Rehearsed
+from einfluence.actions.learning import lessons
 from einfluence.actions.planning import acted, acting, check_actions, scenes
 from einfluence.arms import Arm, FineTune, OfASet
+from einfluence.engine.definition import evaluate
+from einfluence.engine.forecast import spread, timed
 from einfluence.engine.structure import layer_of
+from einfluence.errors import first_line
 from einfluence.estimators.finetune import encode_probe
 from einfluence.estimators.measure import Implementation, unreadable
 from einfluence.estimators.training import trainings_of, with_steps
@@ -49,6 +54,8 @@ class Row:
         seconds: Estimated computing time on one worker.
         memory: Estimated peak memory in bytes; 0 where nothing is missing.
         how: Which engine and why.
+        unit: What is wanted and missing: a cell, or a state that actions have to learn before they name trainings.
+        disk: New bytes.
     """
 
     part: str
@@ -59,14 +66,20 @@ class Row:
     seconds: float
     memory: int
     how: str
+    unit: str = "cell"
+    disk: int = 0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run would take: one row an arm, and new disk in bytes."""
+    """What a run would take: one row an arm."""
 
     rows: tuple[Row, ...]
-    disk: int
+
+    @property
+    def disk(self) -> int:
+        """New bytes in the store."""
+        return sum(row.disk + BYTES_PER_CELL * row.missing * (row.unit == "cell") for row in self.rows)
 
     @property
     def seconds(self) -> float:
@@ -107,7 +120,7 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
             rows += [*own, *(_of_actions(spec, found, home, store, session, done) if part.actions else ())]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Estimate(tuple(rows), sum(row.missing for row in rows) * BYTES_PER_CELL)
+    return Estimate(tuple(rows))
 
 
 def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Session) -> list[Row]:
@@ -151,9 +164,10 @@ def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: 
         done: Whether the store has all cells that actions go by; else trainings like theirs are counted.
     """
     check_actions(spec, item, home)
-    kinds = ", ".join(dict.fromkeys(action.kind for action in item.part.actions))
+    kinds, known = ", ".join(dict.fromkeys(action.kind for action in item.part.actions)), dict[Hashable, Rehearsed]()
     for scene in scenes(spec, item, home):
-        set_id, named = scene.members.set_id(item.schedule), dict[str, Variant]()
+        set_id, named, missing = scene.members.set_id(item.schedule), dict[str, Variant](), dict[str, Lesson]()
+        label, states = f"({kinds}), {scene.trained.recipe.label}, seed {scene.key.seed}", set[str]()
         for action in item.part.actions:
             if done:
                 named |= acted(action, scene).variants
@@ -163,11 +177,34 @@ def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: 
                     name = variant.training_id(set_id)
                     named[f"{name} {times[name]}" if times[name] else name] = variant
                     times[name] += 1
+            for lesson in lessons(action, scene, foreseen=not done):
+                states.add(lesson.state)
+                if store.state(lesson.state) is None:
+                    missing[lesson.state] = lesson
+                    named |= lesson.variants
+        if states:
+            yield _of_lessons(item.part.name, f"learning {label}", len(states), missing.values(), known, session)
         queries = dict.fromkeys(named, set_queries(scene.folder))
         blocks = lacking(scene.key, item.schedule, named, queries, store, spec.shard or BLOCK)
         wanted = sum(map(len, queries.values()))
-        label = f"actions ({kinds}), {scene.trained.recipe.label}, seed {scene.key.seed}"
-        yield _of_blocks(item, scene.folder, scene.trained, scene.key.seed, label, wanted, blocks, session)
+        yield _of_blocks(item, scene.folder, scene.trained, scene.key.seed, f"actions {label}", wanted, blocks, session)
+
+
+def _of_lessons(
+    part: str, label: str, wanted: int, missing: Collection[Lesson], known: dict[Hashable, Rehearsed], session: Session
+) -> Row:
+    """What learning would take; of lessons that are alike one is rehearsed."""
+    for lesson in missing:
+        if lesson.alike not in known:
+            try:
+                known[lesson.alike] = lesson.rehearsed(session)
+            except (ArithmeticError, RuntimeError) as error:
+                known[lesson.alike] = Rehearsed(0.0, 0, 0, f"nothing: {first_line(error)}")
+    each = [known[lesson.alike] for lesson in missing]
+    seconds, disk = sum(one.seconds for one in each), sum(one.disk for one in each)
+    how = "; ".join(dict.fromkeys(one.how for one in each)) or "nothing to do"
+    peak = max((one.memory for one in each), default=0)
+    return Row(part, label, wanted, len(missing), 0, seconds, peak, how, "state", disk)
 
 
 def _of_blocks(
@@ -183,12 +220,15 @@ def _of_blocks(
     own, later = ([samples[name] for name in names] for names in (members.sample_ids, members.later))
     queries = [samples[name] for name in max((block.query_ids for block in blocks), key=len)]
     with session.computing(base):
-        trainings = trainings_of(base, own, item.schedule, seed, variants, later)
+        trainings = trainings_of(base, own, item.schedule, seed, [v for v in variants if not v.computed], later)
         items_queried = list(encode_all(base, queries))
         whole = with_steps(trained.recipe, item.schedule, len(own), len(later))
         found = engine.forecast(base, whole, trainings, items_queried, seed)
+        few = spread(items_queried, REHEARSED_QUERIES)
+        each = 0.0 if len(trainings) == len(variants) else timed(lambda: evaluate(base, whole, few)) / len(few)
+    seconds = found.seconds + each * len(queries) * (len(variants) - len(trainings))
     how = f"{found.path} ({found.why})"
-    return Row(item.part.name, label, wanted, missing, len(variants), found.seconds, found.bytes, how)
+    return Row(item.part.name, label, wanted, missing, len(variants), seconds, found.bytes, how)
 
 
 def _rehearsal(base: Base, arm: Arm, seed: int, curation: Curation, blocks: list[CellBlock]) -> tuple[float, int, str]:

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from einfluence.actions.learning import ToLearn
+from einfluence.actions.attempt import Lesson
 from einfluence.actions.learning import learn as learn_state
 from einfluence.actions.planning import check_actions, plan_actions
 from einfluence.attribute import attribute as attribute_trainings
@@ -76,10 +76,10 @@ def attribute(cells: Attribution) -> Done:
     return done
 
 
-@task(name="learn", task_run_name="{missing.label}", **OURS)
-def learn(missing: ToLearn, session: Session) -> None:
+@task(name="learn", task_run_name="{lesson.label}", **OURS)
+def learn(lesson: Lesson, session: Session) -> None:
     """Learns what an action needs before it can name its trainings, once, and keeps it."""
-    learn_state(missing, session)
+    learn_state(lesson, session)
 
 
 @task(name="act", task_run_name="act", **OURS)

@@ -15,6 +15,7 @@ from einfluence.engine.metagradient import mean_logprob
 from einfluence.engine.schedule import Step, Training
 from einfluence.engine.unrolling import Trajectory
 from einfluence.errors import InputError
+from einfluence.estimate import estimate
 from einfluence.estimators.unrolled import RoughWarning
 from einfluence.run import nothing_to_do
 from einfluence.samples import Sample
@@ -71,7 +72,15 @@ def test_weights_are_learned_once_and_trained_with_beside_the_same_shuffled(
 ) -> None:
     action, store = "{ignore: {steps: 3, lr: 1.0, draws: 2}}", tmp_path / "store"
     spec = study(tmp_path, gpt2_folder, action, schedule=schedule)
+    _, _, weighed, actions = estimate(load_spec(spec), einfluence.Store(store)).rows
+    assert (weighed.unit, weighed.wanted, weighed.missing, actions.probes) == ("state", 1, 1, 3)
+    assert f"3 derivatives through {5 if schedule else 4} steps" in weighed.how
+    assert weighed.seconds > 0 and weighed.memory > 0 and weighed.disk == 8 * (4 + 3 + 2)
     assert not einfluence.measure(spec, store, report=False).failed
+    left = estimate(load_spec(spec), einfluence.Store(store)).rows
+    assert not any(row.missing or row.seconds for row in left) and [
+        row.wanted for row in left if row.unit == "state"
+    ] == [1]
     learned, first, second = weights(store, "learned"), weights(store, "shuffled", 0), weights(store, "shuffled", 1)
     assert np.mean(learned) == pytest.approx(1) and np.ptp(learned) > 0.1
     assert sorted(first) == sorted(second) == sorted(learned)
@@ -139,9 +148,11 @@ def test_a_rough_training_is_warned_of() -> None:
 
 def test_a_training_that_diverges_teaches_no_weights_and_the_run_goes_on(tmp_path: Path, gpt2_folder: Path) -> None:
     recipe = "{adapter: full, optimizer: sgd, lr: 1.0e+30}"
-    result = einfluence.measure(
-        study(tmp_path, gpt2_folder, "{ignore: {steps: 1}}", recipe), tmp_path / "store", report=False
-    )
+    spec = study(tmp_path, gpt2_folder, "{ignore: {steps: 1}}", recipe)
+    rows_planned = estimate(load_spec(spec), einfluence.Store(tmp_path / "store")).rows
+    [planned] = [row for row in rows_planned if row.unit == "state"]
+    assert planned.missing == 1 and planned.how.startswith("nothing: ArithmeticError: ")
+    result = einfluence.measure(spec, tmp_path / "store", report=False)
     assert any("ignore" in name and "not finite" in reason for name, reason in result.reasons.items())
     assert rows(tmp_path / "store", "select count(*) from actions") == [(0,)]
 

@@ -14,15 +14,18 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import einfluence
+from einfluence.actions import unlearn
 from einfluence.actions.influence_step import influence_step
 from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
+from einfluence.estimate import estimate
 from einfluence.estimators import exact
 from einfluence.estimators.within import TrainedSet
 from einfluence.objectives import encode
 from einfluence.run import nothing_to_do
 from einfluence.samples import Sample
 from einfluence.spec import load_spec
+from einfluence.store.store import ArmKey
 from einfluence.training_set import Schedule
 from einfluence.unlearning import InfluenceStep
 from flows import cli
@@ -124,7 +127,11 @@ def test_a_run_scores_what_the_step_leaves_behind_beside_the_other_methods(tmp_p
     step = "{kind: influence_step, damping: 0.5, curvature: hessian}"
     spec = study(tmp_path, gpt2_folder, f"{{samples: forget.txt, method: [gradient_ascent, {step}]}}", CHEAP)
     store = tmp_path / "store"
+    steps, actions = estimate(load_spec(spec), einfluence.Store(store)).rows[-2:]
+    assert (steps.unit, steps.missing, actions.probes) == ("state", 1, 3)  # two methods and the retraining
+    assert steps.how.endswith("products with the curvature of 2 samples") and steps.seconds > 0
     assert not einfluence.measure(spec, store, report=False).failed
+    assert not any(row.missing or row.seconds for row in estimate(load_spec(spec), einfluence.Store(store)).rows)
     label = "influence_step, damping 0.5, curvature hessian"
     found = dict(
         rows(
@@ -146,6 +153,7 @@ def test_a_run_scores_what_the_step_leaves_behind_beside_the_other_methods(tmp_p
     assert len(closed) == 1
     [(cost, note)] = rows(store, f"select cost, note from actions where method = '{label}'")
     products = int(note.split()[0])
+    assert steps.disk == 4 * 16 * 8  # two norms of a weight and a bias each
     assert cost == (2 + 2 * (1 + 2 * products)) / 4  # over two epochs on the two that are left
     [state] = (store / "states").glob("*.json")
     assert json.loads(state.read_text())["about"]["products"] == products
@@ -178,6 +186,20 @@ def test_whatever_is_trained_can_be_stepped_from(tmp_path: Path, gpt2_folder: Pa
     assert not einfluence.measure(spec, store, report=False).failed
     found = rows(store, "select avg(logprob - logprob_full) from unlearning where place = 'forget'")
     assert len(found) == 1 and found[0][0] < 0
+
+
+def test_forget_sets_are_looked_up_once_for_all_steps(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = "[influence_step, {kind: influence_step, scale: 0.5}]"
+    arms = f"{{estimator: leave_one_out, recipe: {RECIPE}}}"
+    spec = study(tmp_path, gpt2_folder, f"{{most: 2, by: leave_one_out, method: {steps}}}", arms)
+    looked, find = list[ArmKey](), unlearn._by_memorisation
+    monkeypatch.setattr(unlearn, "_by_memorisation", lambda key, scene: looked.append(key) or find(key, scene))
+    planned = estimate(load_spec(spec), einfluence.Store(tmp_path / "store")).rows[-2]
+    assert planned.missing == 2 and not looked  # before a cell is there
+    assert not einfluence.measure(spec, tmp_path / "store", report=False).failed
+    assert len(looked) == 2  # for what is learned, and for what is trained
 
 
 def test_a_step_without_an_inverse_is_reported_and_the_others_are_kept(

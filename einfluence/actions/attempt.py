@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from einfluence.arms import Arm, OfASet
 from einfluence.prepare import Prepared
@@ -43,6 +43,11 @@ class Scene:
     def where(self) -> str:
         """The part's actions, for messages."""
         return f"parts.{self.item.part.name}.actions"
+
+    @property
+    def label(self) -> str:
+        """Base, way of training and seed, for run names and logs."""
+        return f"{self.item.base.label} {self.trained.label} seed {self.key.seed}"
 
     def arms_of(self, estimator: str | None) -> list[ArmKey]:
         """The keys of an estimator's arms."""
@@ -90,17 +95,73 @@ class Acting(Protocol):
         ...
 
     def expected(self, action: Any, scene: Scene) -> Sequence[Variant]:
-        """Trainings like those that it makes and no arm does, as many and as long; for a forecast, without cells."""
+        """Trainings like those that it makes and no arm does, as many and as long; for a forecast, without cells.
+
+        Those that follow from a lesson that the store lacks are not among them.
+        """
+        ...
+
+
+class Rehearsed(NamedTuple):
+    """What it would take to learn something, from doing a part of it.
+
+    Args:
+        seconds: Of one worker.
+        memory: Peak bytes of the process.
+        disk: Bytes that are kept.
+        how: What was counted, in words.
+    """
+
+    seconds: float
+    memory: int
+    disk: int
+    how: str
+
+
+class Lesson(Protocol):
+    """What an action has to learn before it can name some of its trainings: a state of the store."""
+
+    @property
+    def scene(self) -> Scene:
+        """What it is about."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """Content hash of all that it depends on."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What is learned, for run names and logs."""
+        ...
+
+    @property
+    def alike(self) -> Hashable:
+        """Lessons of one scene, or of its other seeds, that are equal in this take equally long."""
+        ...
+
+    @property
+    def variants(self) -> Mapping[str, Variant]:
+        """Trainings like those that cannot be named before, as many and as long, by names that no others have."""
+        ...
+
+    def learn(self, session: Session) -> None:
+        """Learns it, and adds the state to the store."""
+        ...
+
+    def rehearsed(self, session: Session) -> Rehearsed:
+        """What that would take; adds nothing to the store.
+
+        Raises:
+            ArithmeticError, RuntimeError: When what is rehearsed of it fails.
+        """
         ...
 
 
 class Learning(Acting, Protocol):
-    """The module of an action that may have to learn states of the store before it can name its trainings."""
+    """The module of an action that may have to learn states of the store before it can name all of its trainings."""
 
-    def states(self, action: Any, scene: Scene) -> Mapping[str, str]:
-        """What it has to learn, in words, by the content hash of all that it depends on."""
-        ...
-
-    def learn(self, action: Any, scene: Scene, state: str, session: Session) -> None:
-        """Learns one of them, and adds it to the store."""
+    def lessons(self, action: Any, scene: Scene, *, foreseen: bool = False) -> Sequence[Lesson]:
+        """What it has to learn, also what the store has; ``foreseen`` where the arms have no cells yet: as many."""
         ...

@@ -6,11 +6,14 @@ left of the gain then has nothing to do with which samples are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Hashable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from einfluence.action import Ignore
-from einfluence.actions.attempt import Attempt, Scene
+from einfluence.actions.attempt import Attempt, Rehearsed, Scene
 from einfluence.actions.choice import check_halves, chosen_on
 from einfluence.arms import OfASet
 from einfluence.errors import InputError
@@ -20,6 +23,10 @@ from einfluence.recipe import changed
 from einfluence.session import Session
 from einfluence.spec import Spec
 from einfluence.training_set import FULL, Variant, shuffled
+
+if TYPE_CHECKING:
+    from einfluence.engine.measurement import Item
+    from einfluence.engine.unrolling import Trajectory
 
 VERSION = "1"  # of how weights are learned
 
@@ -34,9 +41,52 @@ def check(action: Ignore, item: Prepared, spec: Spec, folder: Path) -> None:
         raise InputError(where, found, "`dtype: float32` or `float64` in the recipe of the arms within the set")
 
 
-def states(action: Ignore, scene: Scene) -> dict[str, str]:
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a set's samples, which are learned: see :class:`einfluence.actions.attempt.Lesson`."""
+
+    action: Ignore
+    scene: Scene
+    state: str
+
+    @property
+    def label(self) -> str:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        return f"{self.scene.label}, ignore: learn weights"
+
+    @property
+    def alike(self) -> Hashable:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        return "ignore", self.action.steps
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        places = range(len(self.scene.members.sample_ids))
+        each = (tuple((place, 0.5 + draw) for place in places) for draw in range(1 + self.action.draws))
+        return {f"{self.state} {i}": Variant("reweighted", weights=weights) for i, weights in enumerate(each)}
+
+    def learn(self, session: Session) -> None:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        from einfluence.actions.weights import learn as learned
+
+        scene, n = self.scene, len(self.scene.members.sample_ids)
+        with _training(scene, session) as (path, queries):
+            found = learned(path, queries, n, steps=self.action.steps, lr=self.action.lr)
+        about = {"action": "ignore", **self.action.model_dump(), **vars(scene.key), "samples": n}
+        scene.store.add_state(self.state, found._asdict(), about)
+
+    def rehearsed(self, session: Session) -> Rehearsed:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        from einfluence.actions.rehearsal import of_weights
+
+        with _training(self.scene, session) as (path, queries):
+            return of_weights(path, queries, len(self.scene.members.sample_ids), self.action.steps)
+
+
+def lessons(action: Ignore, scene: Scene, *, foreseen: bool = False) -> list[Weights]:
     """See :class:`einfluence.actions.attempt.Learning`."""
-    return {_state_id(action, scene): "learn weights"}
+    return [Weights(action, scene, _state_id(action, scene))]
 
 
 def _state_id(action: Ignore, scene: Scene) -> str:
@@ -44,9 +94,9 @@ def _state_id(action: Ignore, scene: Scene) -> str:
     return content_hash(("ignore", VERSION, how, vars(scene.key), set_id, _queries(scene)))
 
 
-def learn(action: Ignore, scene: Scene, state: str, session: Session) -> None:
-    """See :class:`einfluence.actions.attempt.Learning`."""
-    from einfluence.actions.weights import learn as learned
+@contextmanager
+def _training(scene: Scene, session: Session) -> Generator[tuple[Trajectory, list[Item]]]:
+    """The training as written, and the queries that weights are learned from, while this thread alone computes."""
     from einfluence.engine.unrolling import Trajectory
     from einfluence.estimators.training import trainings_of, with_steps
     from einfluence.objectives import encode_all
@@ -58,11 +108,8 @@ def learn(action: Ignore, scene: Scene, state: str, session: Session) -> None:
     with session.computing(base):
         [whole] = trainings_of(base, own, schedule, seed, [FULL], later)
         recipe = with_steps(scene.trained.recipe, schedule, len(own), len(later))
-        path = Trajectory(base, recipe, whole, seed)
         queries = list(encode_all(base, [samples[name] for name in _queries(scene)]))
-        found = learned(path, queries, len(own), steps=action.steps, lr=action.lr)
-    about = {"action": "ignore", **action.model_dump(), **vars(scene.key), "samples": len(own)}
-    scene.store.add_state(state, found._asdict(), about)
+        yield Trajectory(base, recipe, whole, seed), queries
 
 
 def attempts(action: Ignore, scene: Scene) -> list[Attempt]:
@@ -86,8 +133,8 @@ def attempts(action: Ignore, scene: Scene) -> list[Attempt]:
 
 
 def expected(action: Ignore, scene: Scene) -> list[Variant]:
-    """See :class:`einfluence.actions.attempt.Acting`; learning the weights is not among them."""
-    return [Variant("reweighted", weights=((0, 0.5 + draw),)) for draw in range(1 + action.draws)]
+    """See :class:`einfluence.actions.attempt.Acting`: no cell decides."""
+    return [attempt.variant for attempt in attempts(action, scene)]
 
 
 def _queries(scene: Scene) -> tuple[str, ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, cast
 
 from einfluence.action import Action
-from einfluence.actions.attempt import Learning, Scene
+from einfluence.actions.attempt import Learning, Lesson, Scene
 from einfluence.actions.planning import acting, scenes
 from einfluence.compute import Done
 from einfluence.errors import InputError, first_line
@@ -17,50 +16,37 @@ from einfluence.spec import Spec
 from einfluence.store.store import Store
 
 
-@dataclass(frozen=True)
-class ToLearn:
-    """A state that is missing: of one action, for one way of training with one seed."""
-
-    scene: Scene
-    action: Action
-    state: str
-    about: str
-
-    @property
-    def label(self) -> str:
-        """What is learned, for run names and logs."""
-        scene = self.scene
-        return f"{scene.item.base.label} {self.action.kind} {scene.trained.label} seed {scene.key.seed}: {self.about}"
+def lessons(action: Action, scene: Scene, *, foreseen: bool = False) -> Sequence[Lesson]:
+    """What an action has to learn about a way of training (:meth:`.Learning.lessons`)."""
+    if not hasattr(acting(action), "lessons"):
+        return ()
+    return cast("Learning", acting(action)).lessons(getattr(action, action.kind), scene, foreseen=foreseen)
 
 
-def to_learn(spec: Spec, prepared: Sequence[Prepared], store: Store) -> list[ToLearn]:
-    """The states that the actions of a spec want and the store lacks, each once."""
-    found: dict[str, ToLearn] = {}
+def to_learn(spec: Spec, prepared: Sequence[Prepared], store: Store) -> list[Lesson]:
+    """What the actions of a spec have to learn and the store lacks, each once."""
+    found: dict[str, Lesson] = {}
     for item in prepared:
-        learning = [action for action in item.part.actions if hasattr(acting(action), "learn")]
-        for scene in scenes(spec, item, store) if learning else ():
-            for action in learning:
-                states = cast("Learning", acting(action)).states(getattr(action, action.kind), scene)
-                for state, about in states.items():
-                    if store.state(state) is None:
-                        found.setdefault(state, ToLearn(scene, action, state, about))
+        for scene in scenes(spec, item, store) if item.part.actions else ():
+            for lesson in (lesson for action in item.part.actions for lesson in lessons(action, scene)):
+                if lesson.state not in found and store.state(lesson.state) is None:
+                    found[lesson.state] = lesson
     return list(found.values())
 
 
-def learn(missing: ToLearn, session: Session) -> None:
+def learn(lesson: Lesson, session: Session) -> None:
     """Learns one, and keeps it.
 
     Raises:
         InputError: When base, recipe or a sample does not fit, or the store cannot be written.
         RuntimeError: When it fails otherwise; says which, and of what.
     """
-    action = missing.action
     try:
-        cast("Learning", acting(action)).learn(getattr(action, action.kind), missing.scene, missing.state, session)
+        lesson.learn(session)
     except InputError:
         raise
     except Exception as error:
-        raise RuntimeError(f"{missing.label} failed: {first_line(error)}") from error
+        raise RuntimeError(f"{lesson.label} failed: {first_line(error)}") from error
 
 
 class Labelled(Protocol):
@@ -90,12 +76,12 @@ def each_of(todo: Sequence[Missing], act: Callable[[Missing], None], failed: Cal
         InputError: As :func:`learn`.
     """
     done: list[Done] = []
-    for missing in todo:
+    for lesson in todo:
         try:
-            act(missing)
+            act(lesson)
         except InputError:
             raise
         except Exception as error:
             failed(str(error))
-            done.append(Done(0, {missing.label: str(error)}))
+            done.append(Done(0, {lesson.label: str(error)}))
     return done

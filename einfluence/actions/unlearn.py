@@ -5,27 +5,29 @@ Beside every method is the retraining without the forget set. Nothing here says 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pyarrow.parquet as pq
 
 from einfluence.action import Unlearn
-from einfluence.actions.attempt import Attempt, Scene
+from einfluence.actions.attempt import Attempt, Rehearsed, Scene
 from einfluence.actions.choice import check_estimator
 from einfluence.curate.records import lines_of
 from einfluence.curate.versions import LABEL_FLIP
 from einfluence.errors import InputError
 from einfluence.estimators.within import TrainedSet
 from einfluence.keys import content_hash
+from einfluence.models.base import Base
 from einfluence.prepare import Prepared
 from einfluence.recipe import changed
 from einfluence.session import Session
 from einfluence.spec import Spec
 from einfluence.store.curations import set_members, set_queries
 from einfluence.store.store import ArmKey
-from einfluence.training_set import More, Schedule, Variant
+from einfluence.training_set import More, Schedule, Variant, shuffled
 from einfluence.unlearning import InfluenceStep, Method, Stepping, rest_of, steps_of, thirds
 
 STEP_VERSION = "1"  # of how an influence step is computed
@@ -39,11 +41,14 @@ class Forget(NamedTuple):
         places: Positions of its samples: ascending, or from the least memorised to the most where that is known.
         about: What it is, in words.
         chosen_by: Recipe of the arm that says what is memorised; None where none does.
+        drawn: Of one that has only as many samples as the action's, whether that forgets the most memorised or the
+            least; None of one that is the action's.
     """
 
     places: tuple[int, ...]
     about: str
     chosen_by: str | None = None
+    drawn: Literal["most", "least"] | None = None
 
 
 def check(action: Unlearn, item: Prepared, spec: Spec, folder: Path) -> None:
@@ -99,7 +104,7 @@ def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
                 Attempt(
                     made.variant,
                     f"{method.label}, refined" if action.refine else method.label,
-                    Variant("removed", left_out=tuple(sorted(forget.places))),
+                    _retraining(forget),
                     chosen_by=forget.chosen_by,
                     share=len(forget.places) / n,
                     about=forget.about,
@@ -110,40 +115,81 @@ def attempts(action: Unlearn, scene: Scene) -> list[Attempt]:
     return found
 
 
-def states(action: Unlearn, scene: Scene) -> dict[str, str]:
-    """See :class:`einfluence.actions.attempt.Learning`: the parameters of each influence step."""
-    return {state: f"{method.label} of {forget.about}" for state, (method, forget) in _computed(action, scene).items()}
+@dataclass(frozen=True)
+class Step:
+    """The parameters of an influence step, which are computed: see :class:`einfluence.actions.attempt.Lesson`."""
+
+    scene: Scene
+    method: InfluenceStep
+    forget: Forget
+    parts: tuple[tuple[int, ...], ...]
+
+    @property
+    def state(self) -> str:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        return step_id(self.method, self.parts, self.scene.key, self.scene.members.set_id(self.scene.item.schedule))
+
+    @property
+    def label(self) -> str:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        return f"{self.scene.label}, unlearn: {self.method.label} of {self.forget.about}"
+
+    @property
+    def alike(self) -> Hashable:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        return self.method, tuple(map(len, self.parts)), self.forget.about
+
+    @property
+    def variants(self) -> dict[str, Variant]:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        set_id = self.scene.members.set_id(self.scene.item.schedule)
+        each = Variant("unlearned", computed=self.state), _retraining(self.forget)
+        return {variant.training_id(set_id): variant for variant in each}
+
+    def learn(self, session: Session) -> None:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        from einfluence.actions.influence_step import influence_step
+
+        scene, (base, within) = self.scene, self._set(session)
+        with session.computing(base):
+            found = influence_step(base, scene.trained.recipe, scene.key.seed, within, self.parts, self.method)
+        about = {"action": "unlearn", **self.method.model_dump(), **vars(scene.key), "samples": len(within.samples)}
+        about |= {"products": found.products, "residual": found.residual}
+        scene.store.add_state(self.state, found.parameters, about)
+
+    def rehearsed(self, session: Session) -> Rehearsed:
+        """See :class:`einfluence.actions.attempt.Lesson`."""
+        from einfluence.actions.rehearsal import like_memorised, of_step
+
+        scene, (base, within) = self.scene, self._set(session)
+        with session.computing(base):
+            parts, recipe, which = self.parts, scene.trained.recipe, self.forget.drawn
+            if which is not None:
+                parts = like_memorised(base, recipe, within, tuple(map(len, parts)), which)
+            return of_step(base, recipe, scene.key.seed, within, parts, self.method)
+
+    def _set(self, session: Session) -> tuple[Base, TrainedSet]:
+        samples, _ = session.curation(self.scene.folder)
+        own = [samples[name] for name in self.scene.members.sample_ids]
+        base = session.base(self.scene.item.measured, self.scene.item.part.trust_remote_code)
+        return base, TrainedSet(own, self.scene.item.schedule)
 
 
-def learn(action: Unlearn, scene: Scene, state: str, session: Session) -> None:
-    """See :class:`einfluence.actions.attempt.Learning`."""
-    from einfluence.actions.influence_step import influence_step
-
-    method, forget = _computed(action, scene)[state]
-    samples, _ = session.curation(scene.folder)
-    own = [samples[name] for name in scene.members.sample_ids]
-    base = session.base(scene.item.measured, scene.item.part.trust_remote_code)
-    within, parts = TrainedSet(own, scene.item.schedule), _parts(forget, action)
-    with session.computing(base):
-        found = influence_step(base, scene.trained.recipe, scene.key.seed, within, parts, method)
-    about = {"action": "unlearn", **method.model_dump(), **vars(scene.key), "samples": len(own)}
-    about |= {"products": found.products, "residual": found.residual}
-    scene.store.add_state(state, found.parameters, about)
+def lessons(action: Unlearn, scene: Scene, *, foreseen: bool = False) -> list[Step]:
+    """See :class:`einfluence.actions.attempt.Learning`: the influence steps."""
+    methods = [method for method in action.method if isinstance(method, InfluenceStep)]
+    forgotten = (_foreseen if foreseen else _forget_sets)(action, scene) if methods else ()
+    return [Step(scene, method, forget, _parts(forget, action)) for forget in forgotten for method in methods]
 
 
 def expected(action: Unlearn, scene: Scene) -> list[Variant]:
     """See :class:`einfluence.actions.attempt.Acting`."""
-    size = action.most or action.least or 0
-    places = _named(action, scene.spec, scene.folder) or tuple(range(size))
-    rest = rest_of(places, len(scene.members.sample_ids))
-    sets = 1 if action.by is None else len(scene.arms_of(action.by))
-    each = [
-        Variant("unlearned", computed=method.label)
-        if isinstance(method, InfluenceStep)
-        else Variant("unlearned", more=_steps(method, Forget(places, ""), rest, action, scene))
-        for method in action.method
-    ]
-    return [*each, Variant("removed", left_out=places)] * sets
+    found: list[Variant] = []
+    for forget in _foreseen(action, scene):
+        rest = rest_of(forget.places, len(scene.members.sample_ids))
+        each = (_made(method, forget, rest, action, scene) for method in action.method)
+        found += [*(made.variant for made in each if made is not None), _retraining(forget)]
+    return found
 
 
 def step_id(method: InfluenceStep, parts: Sequence[tuple[int, ...]], key: ArmKey, set_id: str) -> str:
@@ -227,6 +273,27 @@ def _forget_sets(action: Unlearn, scene: Scene) -> Iterator[Forget]:
             yield Forget(_all_of(some, least, scene), f"{least} least memorised by {by}", key.recipe)
 
 
+def _foreseen(action: Unlearn, scene: Scene) -> list[Forget]:
+    """Forget sets as large as the action's: where cells decide which samples they have, some that are drawn."""
+    named = _named(action, scene.spec, scene.folder)
+    if action.by is None:
+        return [Forget(named, Path(action.samples or "").name)]
+    which, n = "most" if action.most is not None else "least", len(scene.members.sample_ids)
+    found: list[Forget] = []
+    for key in scene.arms_of(action.by):
+        order = shuffled(len(named) or n, "foreseen", which, key.recipe)
+        if named:
+            found.append(Forget(tuple(named[place] for place in order), f"{len(named)} samples by {action.by}"))
+        else:
+            places = tuple(order[: action.most or action.least])
+            found.append(Forget(places, f"{len(places)} {which} memorised by {action.by}", None, which))
+    return found
+
+
+def _retraining(forget: Forget) -> Variant:
+    return Variant("removed", left_out=tuple(sorted(forget.places)))
+
+
 def _by_memorisation(key: ArmKey, scene: Scene) -> tuple[int, ...]:
     """Positions of the samples whose influence on themselves an arm has, from the least to the most."""
     with scene.store.connect() as connection:
@@ -261,7 +328,7 @@ def _made(method: Method, forget: Forget, rest: Sequence[int], action: Unlearn, 
     if not isinstance(method, InfluenceStep):
         more = _steps(method, forget, rest, action, scene)
         return _Made(Variant("unlearned", more=more), sum(len(step.batch) for step in more))
-    state = _state_id(method, _parts(forget, action), scene)
+    state = Step(scene, method, forget, _parts(forget, action)).state
     if scene.store.state(state) is None:
         return None
     about, parts = scene.store.state_about(state), len(_parts(forget, action))
@@ -270,24 +337,12 @@ def _made(method: Method, forget: Forget, rest: Sequence[int], action: Unlearn, 
     return _Made(Variant("unlearned", computed=state), read, note)
 
 
-def _computed(action: Unlearn, scene: Scene) -> dict[str, tuple[InfluenceStep, Forget]]:
-    """The influence steps of an action, each with its forget set, by their states."""
-    methods = [method for method in action.method if isinstance(method, InfluenceStep)]
-    forgotten = _forget_sets(action, scene) if methods else ()
-    pairs = ((method, forget) for forget in forgotten for method in methods)
-    return {_state_id(method, _parts(forget, action), scene): (method, forget) for method, forget in pairs}
-
-
-def _state_id(method: InfluenceStep, parts: Sequence[tuple[int, ...]], scene: Scene) -> str:
-    return step_id(method, parts, scene.key, scene.members.set_id(scene.item.schedule))
-
-
 def _steps(method: Stepping, forget: Forget, rest: Sequence[int], action: Unlearn, scene: Scene) -> tuple[More, ...]:
     size, seed, parts = scene.item.schedule.batch_size, scene.key.seed, _parts(forget, action)
     return tuple(step for at, part in enumerate(parts) for step in steps_of(method, part, rest, size, seed, at))
 
 
-def _parts(forget: Forget, action: Unlearn) -> list[tuple[int, ...]]:
+def _parts(forget: Forget, action: Unlearn) -> tuple[tuple[int, ...], ...]:
     """What is unlearned one after the other."""
     parts = thirds(forget.places) if action.refine else [forget.places]
-    return [tuple(sorted(part)) for part in parts]
+    return tuple(tuple(sorted(part)) for part in parts)

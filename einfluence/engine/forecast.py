@@ -61,25 +61,23 @@ def rehearse(choice: Choice, probes: Sequence[Training[Item]], queries: Sequence
     """
     engine, why = choice.engine, choice.why or choice.candidate.why
     few, some = (
-        (_spread(probes, 1), _spread(queries, 8))
-        if choice.is_definition
-        else (_spread(probes, 16), _spread(queries, 96))
+        (spread(probes, 1), spread(queries, 8)) if choice.is_definition else (spread(probes, 16), spread(queries, 96))
     )
     if not few or not some:
-        return Forecast(choice.name, why, 1, 0.0, _peak())
+        return Forecast(choice.name, why, 1, 0.0, peak())
     few = [apart(shortened(training, STEPS)) for training in few]  # trainings of one set share their first steps
     at_once = max(engine.max_trainings, 1)
     longer = reads(probes, at_once) / max(reads(few, at_once), 1) * len(few) / len(probes)
     if not choice.is_definition:
-        _timed(lambda: _all(engine, few[:2], some[:4]))
-    training = _timed(lambda: engine.train_all(few)) / len(few)
-    both = _timed(lambda: _all(engine, few, some)) / len(few)
+        timed(lambda: _all(engine, few[:2], some[:4]))
+    training = timed(lambda: engine.train_all(few)) / len(few)
+    both = timed(lambda: _all(engine, few, some)) / len(few)
     times = 2 if choice.is_definition else 1  # its single probe is read as well as the base
     reading = max(both - training, 0.0) / (len(some) * times)
     seconds = len(probes) * (training * longer + reading * len(queries))
     most = max(min(engine.max_trainings, len(probes)), 1)
     more = (most - len(few)) * engine.bytes_per_training * 3 + 16 * most * len(queries)
-    return Forecast(choice.name, why, most, seconds, _peak() + max(more, 0))
+    return Forecast(choice.name, why, most, seconds, peak() + max(more, 0))
 
 
 def shortened(training: Training[Item], most: int) -> Training[Item]:
@@ -95,17 +93,19 @@ def _all(engine: Engine, probes: Sequence[Training[Item]], queries: Sequence[Ite
         pass
 
 
-def _spread(items: Sequence[Any], most: int) -> list[Any]:
+def spread(items: Sequence[Any], most: int) -> list[Any]:
     """At most so many, evenly over all."""
     return [items[i * len(items) // min(most, len(items))] for i in range(min(most, len(items)))]
 
 
-def _peak() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def peak() -> int:
+    """Most bytes that this process has held."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
-def _timed(run: Callable[[], object]) -> float:
+def timed(run: Callable[[], object]) -> float:
+    """Seconds that it takes."""
     begin = time.perf_counter()
     run()
     return time.perf_counter() - begin

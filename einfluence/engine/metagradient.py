@@ -38,7 +38,7 @@ def metagradient(
     found = np.zeros(len(path.training.items))
     for index, before, after in path.backwards(keep):
         if not adjoint:
-            mean, adjoint = _at_end(path, after, queries)
+            mean, adjoint = at_end(path, after, queries)
         adjoint, own = path.pulled_back(before, index, adjoint)
         np.add.at(found, list(path.steps[index].step.batch), own[0].double().cpu().numpy())
     if not (np.isfinite(mean) and np.isfinite(found).all()):
@@ -57,8 +57,8 @@ def mean_logprob(path: Trajectory, queries: Sequence[Item]) -> float:
         return float(np.mean([nats for some in _chunks(queries) for nats in path.logprobs(values, some).tolist()]))
 
 
-def _at_end(path: Trajectory, end: State, queries: Sequence[Item]) -> tuple[float, list[Tensor]]:
-    """The mean, and its derivatives with respect to the last state, each with one row."""
+def at_end(path: Trajectory, end: State, queries: Sequence[Item]) -> tuple[float, list[Tensor]]:
+    """The mean log-probability of queries at the end, and its derivatives by the state there, each with one row."""
     leaves, total = [value.detach().requires_grad_() for value in end.values], 0.0
     sums = [torch.zeros_like(value) for value in leaves]
     for some in _chunks(queries):

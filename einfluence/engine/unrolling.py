@@ -226,9 +226,7 @@ class Trajectory:
             keep: States that are held; all between them are computed again, once. None holds all where they fit into
                 an eighth of the memory, else about twice the root of their number.
         """
-        count = len(self)
-        room = memory_budget(self.engine.device) // 8 // max(self.bytes_per_state, 1)
-        every = 1 if (count < room if keep is None else count <= keep) else math.isqrt(max(count - 1, 0)) + 1
+        count, every = len(self), self._spacing(keep)
         bounds = [*range(0, count, every), count]
         wanted = set(bounds)
         held = {index: state for index, state in enumerate(self.states(self.start(), 0, count)) if index in wanted}
@@ -236,6 +234,22 @@ class Trajectory:
             inside = [held[first], held[last]] if every == 1 else list(self.states(held[first], first, last))
             for index in range(last - 1, first - 1, -1):
                 yield index, inside[index - first], inside[index - first + 1]
+
+    @property
+    def states_held(self) -> int:
+        """States that :meth:`backwards` holds at most."""
+        count, every = len(self), self._spacing()
+        return count + 1 if every == 1 else len(range(0, count, every)) + 1 + every
+
+    @property
+    def runs_back(self) -> int:
+        """How often :meth:`backwards` takes each step of the training forwards."""
+        return 1 if self._spacing() == 1 else 2
+
+    def _spacing(self, keep: int | None = None) -> int:
+        """Steps between two states that are held from the first way on."""
+        count, room = len(self), memory_budget(self.engine.device) // 8 // max(self.bytes_per_state, 1)
+        return 1 if (count < room if keep is None else count <= keep) else math.isqrt(max(count - 1, 0)) + 1
 
     def pulled_back(
         self, state: State, index: int, adjoint: Sequence[Float[Tensor, "Q ..."]]

@@ -163,13 +163,16 @@ def _why(one: Solution, note: str) -> str:
     return f"no inverse: {note}, at most {WORST:g}; take more `damping`, `curvature: gauss_newton` or `dtype: float64`"
 
 
-def solve(curvature: Curvature, b: Float[npt.NDArray[np.float64], " p"], near: Near | None = None) -> Solution:
+def solve(
+    curvature: Curvature, b: Float[npt.NDArray[np.float64], " p"], near: Near | None = None, most: int | None = None
+) -> Solution:
     """(C + lambda) x = b, as far as the parameters' dtype allows; the residual is NaN where something is no number.
 
     Args:
         curvature: C + lambda.
         b: Right side.
         near: Products with about the inverse, which must be positive: the nearer, the fewer products it takes.
+        most: Products before it ends as it is; None takes :data:`MOST`.
     """
     if not b.any():
         return Solution(b, 0.0, 0)
@@ -185,5 +188,5 @@ def solve(curvature: Curvature, b: Float[npt.NDArray[np.float64], " p"], near: N
     aim = torch.finfo(curvature.parameters[0].dtype).eps ** 0.5
     operator: Any = LinearOperator((len(b), len(b)), matvec=counted, dtype=np.float64)  # pyright: ignore[reportCallIssue]
     like: Any = None if near is None else LinearOperator((len(b), len(b)), matvec=near, dtype=np.float64)  # pyright: ignore[reportCallIssue]
-    x: Any = cg(operator, b, rtol=aim, maxiter=MOST, M=like)[0]
+    x: Any = cg(operator, b, rtol=aim, maxiter=MOST if most is None else most, M=like)[0]
     return Solution(x, float(np.linalg.norm(b - counted(x)) / np.linalg.norm(b)), taken)

@@ -49,8 +49,10 @@ def _of_spec(spec: Path, store: str, device: str) -> None:
     found = estimate(load_spec(spec), Store(store), device=device)
     for row in found.rows:
         typer.echo(f"{row.part}: {row.arm}")
-        cells = f"{row.wanted:,} cells wanted, {row.wanted - row.missing:,} present, {row.missing:,} missing"
-        typer.echo(f"  {cells}: {row.probes:,} probes, about {duration(row.seconds)}")
+        wanted = f"{row.wanted:,} {row.unit}{'' if row.wanted == 1 else 's'} wanted"
+        counts = f"{wanted}, {row.wanted - row.missing:,} present, {row.missing:,} missing"
+        probes = f"{row.probes:,} probes, " if row.unit == "cell" else ""
+        typer.echo(f"  {counts}: {probes}about {duration(row.seconds)}")
         if row.missing:
             typer.echo(f"  by {row.how}")
     typer.echo(
