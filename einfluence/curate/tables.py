@@ -97,7 +97,9 @@ def finish(
         probes=probes_table({probe.probe_id: probe for probe in trained.values()}),
         probe_members=members_table({probe.probe_id: probe for probe in trained.values()}),
         relations=relations,
-        distances=pa.concat_tables([table.drop_null() for table in distances] or [_NO_DISTANCES]).unify_dictionaries(),
+        distances=pa.concat_tables(
+            [table.drop_null() for table in distances] or [_DISTANCES.empty_table()]
+        ).unify_dictionaries(),
         report=builder.gates.table(),
         later=tuple(queried[key].sample_id for key in builder.later),
     )
@@ -135,13 +137,8 @@ def _distance(values: Floats) -> pa.Array:
     return pa.array(np.maximum(values, 0), pa.float32(), from_pandas=True)
 
 
-_NO_DISTANCES = pa.table(
-    {
-        "probe_id": pa.array([], pa.string()),
-        "query_id": pa.array([], pa.string()),
-        "measure": pa.array([], pa.string()),
-        "distance": pa.array([], pa.float32()),
-    }
+_DISTANCES = pa.schema(
+    {"probe_id": pa.string(), "query_id": pa.string(), "measure": pa.string(), "distance": pa.float32()}
 )
 
 

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -157,6 +156,8 @@ def tails(clusters: int) -> tuple[float, float]:
     Student's rather than normal: plain 2.5% tails would hold the truth too seldom (the expanded percentile interval,
     Hesterberg 2015).
     """
+    from scipy.special import stdtrit  # half a second that only scoring has to wait for
+
     reach = np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, 0.975)
     low = NormalDist().cdf(-float(reach))
     return low, 1 - low

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from einfluence.errors import InputError
-from einfluence.models import loaded
 from einfluence.models.base import BaseInfo
 from einfluence.models.weights import Tensor, read_tensors, some, weight_files
 from einfluence.objectives.heads import draw_head
@@ -70,6 +69,8 @@ def load_model(
     """
     import torch
     import transformers
+
+    from einfluence.models import loaded
 
     dtype = torch.float32 if trust_remote_code else getattr(torch, info.dtype)
     options = _options(trust_remote_code)

@@ -96,6 +96,18 @@ def test_a_run_with_nothing_to_do_says_so_and_starts_no_server(
     assert json.loads(out)["present"] == json.loads(out)["wanted"] == 18
 
 
+def test_a_run_with_nothing_to_do_imports_nothing_that_computes(first: Path) -> None:
+    heavy = {"torch", "scipy", "transformers", "prefect"}
+    code = f"import atexit, sys; atexit.register(lambda: print(sorted({heavy} & set(sys.modules)))); "
+    code += "from flows.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "run", "spec.yaml", "--store", "store"],
+        cwd=first, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "nothing to do" in ended.stderr and ended.stdout.splitlines()[-1] == "[]"
+
+
 def test_sql_reads_the_views_in_every_format(first: Path, said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     store = str(first / "store")
     query = "select estimator, count(*) as cells from influence group by all order by all"
