@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from einfluence.engine.contract import Unsupported
 from einfluence.engine.definition import trainable_copy
-from einfluence.engine.descent import descend
+from einfluence.engine.descent import by_part, descend, split
 from einfluence.engine.image.pooling import pool_first
 from einfluence.engine.image.scoring import ImageScorer, ImageSizes, image_batch
 from einfluence.engine.measurement import ImageItem, Item, MeasuredRow, Measurement, Scores, Tuned
@@ -149,16 +149,18 @@ class ImageEngine:
             return []
         n, names = len(probes), list(self.start)
         values = [self.start[name].expand(n, *self.start[name].shape).clone().requires_grad_() for name in names]
-        batch: list[_Rows] = []
+        parts: list[_Rows] = []
 
         def gradients(losses: Sequence[Loss], new: bool) -> tuple[Tensor, Sequence[Tensor]]:
             if new:
-                batch[:] = [_Rows.of(losses, self._dtype, self.device)] if any(loss.items for loss in losses) else []
-            if not batch:  # every weight is 0
-                return values[0].new_zeros(len(losses)), [torch.zeros_like(value) for value in values]
-            self._put(dict(zip(names, values, strict=True)))
-            loss = batch[0].loss(self.model(batch[0].pixels))
-            return loss, torch.autograd.grad(loss.sum(), values)
+                each = split(losses, self.sizes.images)
+                parts[:] = [_Rows.of([losses[i] for i in some], some, self._dtype, self.device) for some in each]
+            return by_part(parts, values, of_part)
+
+        def of_part(part: _Rows, own: list[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+            self._put(dict(zip(names, own, strict=True)))
+            loss = part.loss(self.model(part.pixels))
+            return loss, torch.autograd.grad(loss.sum(), own)
 
         outcome = descend(self.recipe, probes, values, gradients)
         values = [value.detach() for value in values]
@@ -212,29 +214,32 @@ class _Rows:
     """The images of one step of N trainings, equally many of each: where one has fewer, black ones of weight 0.
 
     Args:
+        slots: Which trainings, of all that are taken at once.
         pixels: Of the images of all trainings, N * rows.
         labels: Class indices.
         weights: In the logits' precision.
         divisors: Likewise.
     """
 
+    slots: list[int]
     pixels: Float[Tensor, "images channels height width"]
     labels: Int[Tensor, " images"]
     weights: Float[Tensor, "N rows"]
     divisors: Float[Tensor, " N"]
 
     @classmethod
-    def of(cls, losses: Sequence[Loss], dtype: torch.dtype, device: torch.device) -> _Rows:
+    def of(cls, losses: Sequence[Loss], slots: list[int], dtype: torch.dtype, device: torch.device) -> _Rows:
         rows = max(len(loss.items) for loss in losses)
-        some = next(loss.items[0] for loss in losses if loss.items)
-        black = ImageItem(np.zeros_like(cast("ImageItem", some).pixels), 0)
+        black = ImageItem(np.zeros_like(cast("ImageItem", losses[0].items[0]).pixels), 0)
         spare = [rows - len(loss.items) for loss in losses]
         items = [item for loss, more in zip(losses, spare, strict=True) for item in (*loss.items, *[black] * more)]
         pixels, labels = image_batch(cast("list[ImageItem]", items), dtype, device)
         exact = torch.float64 if dtype == torch.float64 else torch.float32
         weights = [[*loss.weights, *[0.0] * more] for loss, more in zip(losses, spare, strict=True)]
         divisors = [loss.divisor for loss in losses]
-        return cls(pixels, labels, *(torch.tensor(each, dtype=exact, device=device) for each in (weights, divisors)))
+        return cls(
+            slots, pixels, labels, *(torch.tensor(each, dtype=exact, device=device) for each in (weights, divisors))
+        )
 
     def loss(self, logits: Float[Tensor, "images classes"]) -> Float[Tensor, " N"]:
         """The loss of each training."""
