@@ -10,11 +10,12 @@ import pytest
 
 import einfluence
 from einfluence.errors import InputError
+from einfluence.metrics import per_probe, score
 from einfluence.salient import salient
 from einfluence.session import Session
 from einfluence.spec import load_spec
 from flows import cli
-from tests.metrics.trained import trained_store
+from tests.metrics.trained import explain, trained_store
 from tests.test_training_sets import RECIPE, study
 
 LOO = f"{{estimator: leave_one_out, recipe: {RECIPE}}}"
@@ -82,23 +83,30 @@ def test_what_a_word_says_is_beside_what_the_samples_that_have_it_did() -> None:
     }
     cells = {("a", "q"): 0.5, ("b", "q"): 0.1, ("c", "q"): -0.4, ("a", "a"): 3.0, ("b", "a"): 0.2, ("c", "a"): 0.4}
     store = trained_store("abc", cells={"leave_one_out": cells}, samples=samples)
-    for query, said in {
-        "q": ((" the", 1.0), (" dog", 2.0), ("Dog", 0.25), ("!", 9.0), (None, 7.0), (" bar", -0.5)),
-        "a": (("brown", -1.0),),
-    }.items():
-        for position, (token, nats) in enumerate(said):
-            row = ["b", "way", 0, "set", query, position, token, nats, "1"]
-            store.execute(
-                "insert into saliency by name select $1 as base, $2 as recipe, $3 as seed, $4 as training_set,"
-                " $5 as query_id, $6 as position, $7 as token, $8 as nats, $9 as engine_version",
-                row,
-            )
+    of_q = ((" the", 1.0), (" dog", 2.0), ("Dog", 0.25), ("!", 9.0), (None, 7.0), (" bar", -0.5))
+    explain(store, {"q": of_q, "a": (("brown", -1.0),)})
     found = store.sql(
-        "select query_id, word, nats, samples, influence_with, influence_without from salient_words order by all"
+        "select query_id, word, nats, samples, influence_with, influence_without, above from salient_words order by all"
     ).fetchall()
     assert found == [
-        ("a", "brown", -1.0, 1, 0.4, 0.2),  # not a itself, which owes most to itself
-        ("q", "bar", -0.5, 0, None, pytest.approx(0.2 / 3)),
-        ("q", "dog", 2.25, 2, pytest.approx(0.3), -0.4),  # no dogma
-        ("q", "the", 1.0, 1, 0.5, pytest.approx(-0.15)),
+        ("a", "brown", -1.0, 1, 0.4, 0.2, 1.0),  # not a itself, which owes most to itself
+        ("q", "bar", -0.5, 0, None, pytest.approx(0.2 / 3), None),
+        ("q", "dog", 2.25, 2, pytest.approx(0.3), -0.4, 1.0),  # no dogma
+        ("q", "the", 1.0, 1, 0.5, pytest.approx(-0.15), 1.0),
     ]
+
+
+def test_a_decision_rests_on_a_word_where_the_samples_that_have_it_support_it_more() -> None:
+    texts = {**dict.fromkeys("abqstuv", "dog"), **dict.fromkeys("cdr", "cat")}
+    samples = {name: {"prompt": text, "target": "!"} for name, text in texts.items()}
+    rows = {**dict.fromkeys("qstuv", (0.5, 0.1, 0.1, -1.0)), "r": (0.5, 0.4, 0.3, 0.2)}
+    cells = {(probe, query): nats for query, row in rows.items() for probe, nats in zip("abcd", row, strict=True)}
+    store = trained_store("abcd", cells={"leave_one_out": cells}, samples=samples)
+    dogs = dict.fromkeys("qstuv", ((" dog", 2.0), ("none", 9.0)))  # no sample has the word "none"
+    explain(store, {**dogs, "r": (("cat", 1.0), ("dog", -3.0))})
+    found = {row["probe_id"]: row["value"] for row in per_probe(store).to_pylist() if row["desideratum"] == "saliency"}
+    # Of a dog over a cat on q: 0.5 > 0.1, 0.5 > -1, 0.1 = 0.1 as half, 0.1 > -1; of a cat over a dog on r never.
+    assert found == {**dict.fromkeys("qstuv", 0.875), "r": 0.0}
+    [row] = [row for row in score(store, draws=50).to_pylist() if row["desideratum"] == "saliency"]
+    assert (row["variant"], row["value"], row["null_value"]) == ("shared word", pytest.approx(5 * 0.875 / 6), 0.5)
+    assert row["verdict"] == "described"

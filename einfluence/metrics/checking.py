@@ -20,6 +20,7 @@ PRIMARY = {
     "fidelity": "spearman", "fragility": "variance over queries",
     "memorisation": "nats", "lds": "spearman", "mislabelled": "memorisation: auc", "duplicates": "nats",
     "proxies": "log-prob: kendall", "pre_memorisation": "gap", "timing": "share",
+    "saliency": "shared word",
 }  # fmt: skip
 """The variant that is meant where none is named."""
 

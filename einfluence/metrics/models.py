@@ -31,7 +31,7 @@ BY_BLOCK = (
     "mart_fidelity_by_distance",
 )  # fmt: skip
 CELLS_AT_A_TIME = 8_000_000
-OF_RANKS = ("artifact", "fidelity", "fragility", "lds", "mislabelled", "proxies", "reliability")
+OF_RANKS = ("artifact", "fidelity", "fragility", "lds", "mislabelled", "proxies", "reliability", "saliency")
 """The desiderata that ask for ranks alone: all that there is of scores without a unit."""
 
 _VALUES = pa.schema(

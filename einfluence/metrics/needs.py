@@ -14,6 +14,7 @@ _MODELS = {
         "mart_estimates", "mart_fidelity", "mart_fidelity_by_kind", "mart_fidelity_by_distance",
         "mart_fidelity_by_query", "fidelity", "fragility",
     ),
+    ("saliency",): ("saliency",),
     ("stg_restorations",): ("layer_restoration",),
     ("layer_updates",): ("layers",),
     ("mart_claims",): ("synergy",),

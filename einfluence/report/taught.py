@@ -14,7 +14,7 @@ from einfluence.report.query import Arm, Part, Rows, rows
 from einfluence.report.suspects import REASONS
 
 FEW = 5  # samples for each reason
-WANTED = ("lds", "mislabelled", "memorisation", "duplicates", "proxies", "pre_memorisation", "timing")
+WANTED = ("lds", "mislabelled", "memorisation", "duplicates", "proxies", "pre_memorisation", "timing", "saliency")
 
 
 def taught(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> dict[str, Any] | None:

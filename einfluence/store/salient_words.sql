@@ -89,6 +89,19 @@ held as (
     left join words on alone.sample_id = words.sample_id and explained.word = words.word
 ),
 
+placed as (
+    select
+        *,
+        rank() over by_influence
+        + (count(*) over (by_influence range between current row and current row) - 1) / 2.0 as place
+    from held
+    window
+        by_influence as (
+            partition by base, estimator, recipe, seed, training_set, query_id, word
+            order by influence
+        )
+),
+
 final as (
     select
         base,
@@ -101,8 +114,10 @@ final as (
         any_value(nats) as nats,
         count(*) filter (where has_it) as samples,
         avg(influence) filter (where has_it) as influence_with,
-        avg(influence) filter (where not has_it) as influence_without
-    from held
+        avg(influence) filter (where not has_it) as influence_without,
+        (avg(place) filter (where has_it) - (count(*) filter (where has_it) + 1) / 2.0)
+        / nullif(count(*) filter (where not has_it), 0) as above
+    from placed
     group by all
 )
 

@@ -134,6 +134,11 @@ SALIENT_WORDS = table(
     samples=(pa.int64(), "how many samples of the set have it in what they read or answer, the query itself left out"),
     influence_with=(pa.float64(), "their mean influence on the query, in nats; null where no sample has it"),
     influence_without=(pa.float64(), "that of the others; null where there are none"),
+    above=(
+        pa.float64(),
+        "how often a sample with it has more influence on the query than one without, of all such pairs, ties as half; "
+        "null where there are none",
+    ),
 )
 
 TRAINED_ON = table(

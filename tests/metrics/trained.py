@@ -195,6 +195,19 @@ def unlearn(
         store.from_arrow(pa.Table.from_pylist(rows, TABLES[table])).insert_into(table)
 
 
+def explain(
+    store: duckdb.DuckDBPyConnection, said: Mapping[str, Sequence[tuple[str | None, float]]], seed: int = 0
+) -> None:  # fmt: skip
+    """Adds the saliency of the tokens of some queries, in the order of reading."""
+    about = {"base": "b", "recipe": "way", "seed": seed, "training_set": "set", "engine_version": "1"}
+    rows = [
+        {**about, "query_id": query, "position": position, "token": token, "nats": nats}
+        for query, each in said.items()
+        for position, (token, nats) in enumerate(each)
+    ]
+    store.from_arrow(pa.Table.from_pylist(rows, TABLES["saliency"])).insert_into("saliency")
+
+
 def every_row() -> duckdb.DuckDBPyConnection:
     """A store that has all desiderata of training sets: labelled samples, a paraphrase, subsets at two seeds."""
     members, queries = "abcdefgh", "abcdefghqr"
@@ -214,6 +227,9 @@ def every_row() -> duckdb.DuckDBPyConnection:
         samples=samples, modality="image", ranks={pair: (2, 1) for pair in cells},
         claims={("a", "b"): "paraphrase", ("a", "q"): "paraphrase"},
     )  # fmt: skip
+    store.execute("update samples set prompt = 'dog' where name in ('a', 'b', 'c')")
+    for seed in (0, 1):
+        explain(store, {"q": (("dog", 1.0),), "r": (("dog", 1.0),)}, seed)
     for gone, about in (("ab", {"method": "lowest", "chosen_by": "leave_one_out"}), ("cd", {"method": "random"})):
         remove(store, members, gone, {query: float(draw.normal()) for query in queries}, share=0.25, **about)
     some = [{query: float(draw.normal()) for query in queries} for _ in range(3)]

@@ -10,7 +10,7 @@ import pytest
 from einfluence.report import write_report
 from einfluence.report.explained import explained
 from einfluence.report.query import parts_of, prepared
-from tests.metrics.trained import trained_store
+from tests.metrics.trained import explain, trained_store
 
 SAID = {
     "q": ((" <dog>", -2.0), (" dog", 1.0), ("s", 0.5)),
@@ -26,13 +26,7 @@ def store() -> duckdb.DuckDBPyConnection:
     cells = {("a", "q"): 0.5, ("b", "q"): -0.25, ("a", "r"): 0.125}
     samples = {name: {"prompt": text, "target": "!"} for name, text in texts.items()}
     made = trained_store("ab", full={"a": -1.0, "q": -2.0}, cells={"leave_one_out": cells}, samples=samples)
-    for query, said in SAID.items():
-        for position, (token, nats) in enumerate(said):
-            made.execute(
-                "insert into saliency by name select 'b' as base, 'way' as recipe, 0 as seed, 'set' as training_set,"
-                " $1 as query_id, $2 as position, $3 as token, $4 as nats, '1' as engine_version",
-                [query, position, token, nats],
-            )
+    explain(made, SAID)
     made.execute("insert into recipes (recipe, estimator, label) values ('way', 'training', 'SGD')")
     return made
 
