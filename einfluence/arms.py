@@ -68,6 +68,11 @@ class Arm(Model):
         """Whether a seed changes anything, the order of a training set left aside."""
         return self.recipe.draws
 
+    @property
+    def numbers(self) -> Any:
+        """What its numbers follow from beside base, seed and data, as plain data: arms alike in it have the same."""
+        return self.recipe_id
+
     def predicted(self, known: str) -> str | None:
         """Of an estimate the recipe_id of the cells that it predicts; None for an intervention.
 
@@ -218,6 +223,8 @@ class Estimator:
             ``block`` (and ``fit``) takes a further argument ``within``.
         two_stages: Whether an estimate knows what a second stage of the training leaves of the first. Others are
             refused beside one.
+        by_training: Whether an estimate within a set follows from how the set is trained on, whichever intervention it
+            stands for. Arms that differ in that alone are computed once.
     """
 
     name: str
@@ -228,6 +235,7 @@ class Estimator:
     within: bool = False
     predicts: tuple[str, ...] = ()
     two_stages: bool = False
+    by_training: bool = False
 
     @property
     def implementation(self) -> Any:

@@ -56,9 +56,10 @@ def compute(job: Job, session: Session, on_probe: Callable[[], None] = lambda: N
         cells += measured.cells
     present = {name: [one[name] for one in tables if name in one] for name in PARTED}
     whole = {name: pa.concat_tables(found) for name, found in present.items() if found}
-    store.add_part(job.key, whole, since=job.blocks[0].since)
+    for key in job.keys:
+        store.add_part(key, whole, since=job.blocks[0].since)
     store.keep_deltas(job.key, deltas, job.keep_deltas)
-    return Done(cells, failed, time.perf_counter() - begun)
+    return Done(cells * len(job.keys), failed, time.perf_counter() - begun)
 
 
 def _measured(job: Job, store: Store, base: Base, session: Session, on_probe: Callable[[], None]) -> Iterator[Measured]:
@@ -131,11 +132,12 @@ def _state_file(store: Store, state_id: str) -> Path:
 
 
 def record_failure(job: Job, reason: str) -> Done:
-    """Commits that a whole job failed: an outcome with the reason for each of its probes, and no cell."""
+    """Commits that a whole job failed: an outcome with the reason for each of its probes and arms, and no cell."""
     rows = [{"probe_id": probe, "status": "failed", "reason": reason} for probe in job.probe_ids]
     empty = {name: TABLES[name].empty_table().drop_columns(_arm_columns(name)) for name in PARTED}
     outcomes = pa.Table.from_pylist(rows, empty["outcomes"].schema)
-    Store(job.store).add_part(job.key, {**empty, "outcomes": outcomes})
+    for key in job.keys:
+        Store(job.store).add_part(key, {**empty, "outcomes": outcomes})
     return Done(0, dict.fromkeys(job.probe_ids, reason))
 
 

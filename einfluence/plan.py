@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from einfluence.arms import Arm, FineTune, OfASet
 from einfluence.fit import Fit, state_id
+from einfluence.keys import content_hash
 from einfluence.prepare import Prepared
 from einfluence.shards import BLOCK, Job
 from einfluence.spec import Spec, byte_count
@@ -79,8 +80,27 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
             about = (store.url, base, item.curation, OfASet.of(some[0].arm), key)
             jobs += [Job(*about, (block,), keep, remote) for block in lacking]
         attributions += [one for one in within if one.blocks]
-    present = wanted - missing
-    return Plan(wanted, present, tuple(jobs), tuple(fits.values()), tuple(attributions), fixed=spec.shard is not None)
+    present, left = wanted - missing, computed_once(jobs)
+    needed = {job.state_id for job in left}
+    todo = tuple(fit for name, fit in fits.items() if name in needed)
+    return Plan(wanted, present, tuple(left), todo, tuple(attributions), fixed=spec.shard is not None)
+
+
+def computed_once(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs of which no two are the same numbers of the same cells: the first has the arms of the others beside it.
+
+    So is an estimate that stands for several interventions of one training. Every arm keeps cells of its own.
+    """
+    found: dict[str, Job] = {}
+    for place, job in enumerate(jobs):
+        name = str(place)
+        if job.schedule is not None:  # an estimate within a set
+            cells = [(block.probe_ids, block.query_ids) for block in job.blocks]
+            about = (job.curation, job.key.base, job.key.seed, job.key.engine_version, cells)
+            name = content_hash((*about, job.arm.numbers))
+        first = found.get(name)
+        found[name] = job if first is None else replace(first, also=(*first.also, job.key))
+    return list(found.values())
 
 
 def wanted_blocks(

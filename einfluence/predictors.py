@@ -92,6 +92,13 @@ class Estimate(Arm):
         return content_hash((self.estimator, self.recipe.key, "of", of))
 
     @property
+    def numbers(self) -> Any:
+        """What its numbers follow from: within a set often the training alone, whatever compares such trainings."""
+        if not (self.in_a_set and self.made_by.by_training):
+            return self.recipe_id
+        return (self.estimator, self.recipe.key, OfASet.of(self).recipe_id)
+
+    @property
     def label(self) -> str:
         """A short name for people."""
         of = f"for {self.of.estimator}: {self.of.label}"
@@ -378,28 +385,20 @@ class Lanczos(Inverted):
     recipe: OfEigenvectors = OfEigenvectors()
 
 
-register(
-    Estimator("unrolled", "1", Unrolled, "einfluence.estimators.unrolled", predicts=ALONE + IN_A_SET, two_stages=True)
-)
-register(
-    Estimator(
-        "data_value", "1", DataValue, "einfluence.estimators.data_value", predicts=ALONE + IN_A_SET, two_stages=True
-    )
-)
-register(Estimator("source", "1", Source, "einfluence.estimators.source", predicts=ALONE + IN_A_SET, two_stages=True))
-register(Estimator("turn_over", "1", TurnOver, "einfluence.estimators.turn_over", predicts=IN_A_SET, two_stages=True))
-register(
-    Estimator("grad_dot", "1", GradDot, "einfluence.estimators.grad_dot", predicts=ALONE + IN_A_SET, two_stages=True)
-)
-register(Estimator("tracin", "1", TracIn, "einfluence.estimators.tracin", predicts=ALONE + IN_A_SET, two_stages=True))
-register(
-    Estimator("ekfac", "1", Ekfac, "einfluence.estimators.ekfac", fits=True, predicts=ALONE + IN_A_SET, two_stages=True)
-)
-register(
-    Estimator(
-        "fisher", "1", Fisher, "einfluence.estimators.fisher", fits=True, predicts=ALONE + IN_A_SET, two_stages=True
-    )
-)
-register(Estimator("datainf", "1", DataInf, "einfluence.estimators.datainf", predicts=IN_A_SET))
-register(Estimator("exact", "1", Exact, "einfluence.estimators.exact", predicts=IN_A_SET, two_stages=True))
-register(Estimator("lanczos", "1", Lanczos, "einfluence.estimators.lanczos", fits=True, predicts=IN_A_SET))
+def _ships(arm: type[Estimate], version: str, **about: Any) -> None:
+    """Registers an estimator that ships; within a set, each of them follows from the training alone."""
+    name: str = arm.model_fields["estimator"].default
+    register(Estimator(name, version, arm, f"einfluence.estimators.{name}", by_training=True, **about))
+
+
+_ships(Unrolled, "1", predicts=ALONE + IN_A_SET, two_stages=True)
+_ships(DataValue, "1", predicts=ALONE + IN_A_SET, two_stages=True)
+_ships(Source, "1", predicts=ALONE + IN_A_SET, two_stages=True)
+_ships(TurnOver, "1", predicts=IN_A_SET, two_stages=True)
+_ships(GradDot, "1", predicts=ALONE + IN_A_SET, two_stages=True)
+_ships(TracIn, "1", predicts=ALONE + IN_A_SET, two_stages=True)
+_ships(Ekfac, "1", fits=True, predicts=ALONE + IN_A_SET, two_stages=True)
+_ships(Fisher, "1", fits=True, predicts=ALONE + IN_A_SET, two_stages=True)
+_ships(DataInf, "1", predicts=IN_A_SET)
+_ships(Exact, "1", predicts=IN_A_SET, two_stages=True)
+_ships(Lanczos, "1", fits=True, predicts=IN_A_SET)

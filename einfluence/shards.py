@@ -24,7 +24,12 @@ MOST_PROBES, MOST_CELLS = 1024, 4_000_000  # a shard is held in memory until it 
 
 @dataclass(frozen=True)
 class Job:
-    """A shard: blocks of missing cells of one arm, and all that a worker needs to compute them."""
+    """A shard: blocks of missing cells of one arm, and all that a worker needs to compute them.
+
+    Args:
+        schedule: Of the training set, where an estimate is about it.
+        also: Arms that lack the same cells, and whose numbers are the same.
+    """
 
     store: str
     base: BaseInfo
@@ -35,7 +40,8 @@ class Job:
     keep_deltas: int
     trust_remote_code: bool
     state_id: str | None = None
-    schedule: Schedule | None = None  # of the training set, where an estimate is about it
+    schedule: Schedule | None = None
+    also: tuple[ArmKey, ...] = ()
 
     @property
     def label(self) -> str:
@@ -54,9 +60,14 @@ class Job:
         return tuple(probe for block in self.blocks for probe in block.probe_ids)
 
     @property
+    def keys(self) -> tuple[ArmKey, ...]:
+        """All arms whose cells these are."""
+        return (self.key, *self.also)
+
+    @property
     def cells(self) -> int:
         """Number of missing cells."""
-        return sum(block.cells for block in self.blocks)
+        return sum(block.cells for block in self.blocks) * len(self.keys)
 
     def alone(self) -> list[Job]:
         """A job for each block."""
@@ -77,7 +88,7 @@ class Shards:
     def __init__(self, jobs: Sequence[Job], workers: int = 1, *, fixed: bool = False) -> None:
         self._left = deque(jobs)
         self._workers, self._fixed = workers, fixed
-        self._pace: dict[tuple[str, ArmKey, type[CellBlock]], float] = {}  # seconds a probe
+        self._pace: dict[tuple[str, tuple[ArmKey, ...], type[CellBlock]], float] = {}  # seconds a probe
 
     def take(self) -> Job | None:
         """The next shard, or None when nothing is left."""
@@ -100,6 +111,6 @@ class Shards:
         self._pace[_kind(job)] = seconds / len(job.probe_ids)
 
 
-def _kind(job: Job) -> tuple[str, ArmKey, type[CellBlock]]:
-    """What jobs of one shard have in common: the curation, the arm, and whether they train or restore."""
-    return job.curation, job.key, type(job.blocks[0])
+def _kind(job: Job) -> tuple[str, tuple[ArmKey, ...], type[CellBlock]]:
+    """What jobs of one shard have in common: the curation, the arms, and whether they train or restore."""
+    return job.curation, job.keys, type(job.blocks[0])

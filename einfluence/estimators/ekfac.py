@@ -71,8 +71,8 @@ def block(
     known = {name: value.to(at.probes.device) for name, value in (state or {}).items()}
     how, queried = by_factors(known, arm.recipe.damping), list(encode_all(base, queries))
     n, of = int(known["n"]), at.probes.point
-    kept = sum(standing_out(known[f"{name}:values"], arm.recipe.damping) for name in of.trained)
-    note = too_few(arm, n, of.numbers, kept)
+    directions = sum(standing_out(known[f"{name}:values"], arm.recipe.damping) for name in of.trained)
+    note = too_few(arm, n, of.numbers, directions)
     return estimates(at.probes, at.pushes, queried, how, 1.0 / n, asked=at.queries, note=note)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import einfluence
 from einfluence.errors import InputError
+from einfluence.estimators import ekfac
 from einfluence.spec import load_spec
 
 TEXTS = {
@@ -104,6 +105,33 @@ def test_a_training_without_an_end_fails_its_probes_and_a_rough_one_is_warned_of
     found = rows(store, "select distinct estimator, status, reason from outcomes order by 1")
     assert found[0][:2] == ("data_value", "failed") and found[0][2].startswith("weights are not finite after ")
     assert found[1][:2] == ("unrolled", "done") and "the training is too rough" in found[1][2]
+
+
+def test_what_stands_for_two_interventions_of_one_training_is_computed_once(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, real = list[str](), ekfac.block
+    monkeypatch.setattr(ekfac, "block", lambda *given, **how: taken.append("block") or real(*given, **how))
+    one, both = (
+        f"  - {{estimator: leave_one_out, recipe: {SGD}}}\n",
+        f"  - {{estimator: subsets, recipe: {{count: 2, {SGD[1:]}}}\n",
+    )
+    path, store, apart = (
+        study(tmp_path, gpt2_folder, f"{one}{both}  - {{estimator: ekfac}}\n"),
+        tmp_path / "store",
+        tmp_path / "apart",
+    )
+    result = einfluence.measure(path, store, report=False)
+    assert (result.failed, taken) == (0, ["block"]) and result.computed == result.wanted
+    assert einfluence.measure(path, store, report=False).computed == 0
+    for intervention in (one, both):
+        study(tmp_path, gpt2_folder, f"{intervention}  - {{estimator: ekfac}}\n")
+        einfluence.measure(path, apart, report=False)
+    assert len(taken) == 3
+    cells = "select recipe, seed, probe_id, query_id, influence from influence where estimator = 'ekfac' order by all"
+    found = rows(store, cells)
+    assert found == rows(apart, cells) and len({row[0] for row in found}) == 2
+    assert rows(store, "select count(*), count(distinct status) from outcomes where estimator = 'ekfac'") == [(10, 1)]
 
 
 @pytest.mark.parametrize(
