@@ -68,6 +68,18 @@ _VARIANTS = pa.schema(
         ("p_value", pa.float64()),
     ]
 )
+DRAWS = pa.schema(
+    [
+        ("arm", pa.int64()),
+        ("desideratum", pa.string()),
+        ("variant", pa.string()),
+        ("run", pa.int64()),
+        ("draw", pa.string()),
+        ("query", pa.int64()),
+        ("value", pa.float64()),
+    ]
+)
+"""What one draw of a control by random draws did to a query."""
 DESCRIBED = tuple(_VARIANTS.names[3:])
 """What a model may say of a variant beside its name; all of it may be missing."""
 _CHOICES = {"summary": ("mean", "median", "ratio", "quotient"), "better": ("higher", "lower", "neither"),
@@ -200,7 +212,7 @@ class Models:
         self.register("mart_fidelity_by_query", pa.concat_tables(columns))
         for name in (
             "mart_samples", "mart_arms", "mart_ceilings", "mart_memorisation", "mart_ways", "mart_held_out",
-            "mart_removal", "mart_unlearning",
+            "mart_action_changes", "mart_removal", "mart_ignoring", "mart_control_draws", "mart_unlearning",
         ):  # fmt: skip
             self.select("marts", name)
         if not self.needless("mart_predictions"):
@@ -269,6 +281,13 @@ class Models:
         if "mart_scores" not in self.registered:
             self.register("mart_scores", self.select("marts", "mart_scores"))
         return self.connection.table("mart_scores").to_arrow_table()
+
+    def draws(self) -> pa.Table:
+        """What single draws of controls did to queries (marts/mart_control_draws.sql)."""
+        if self.needless("mart_control_draws"):
+            return DRAWS.empty_table()
+        names = ", ".join(DRAWS.names)
+        return self.connection.table("mart_control_draws").project(names).to_arrow_table().cast(DRAWS)
 
     def arms(self) -> dict[int, dict[str, Any]]:
         """Estimator, base and recipe by number of the arm."""

@@ -8,7 +8,8 @@ _MODELS = {
         "duplicates", "lds", "memorisation", "mislabelled", "pre_memorisation", "proxies", "timing",
     ),
     ("training_set_members", "actions"): (
-        "mart_held_out", "mart_removal", "mart_unlearning", "ignoring", "removal", "unlearning",
+        "mart_held_out", "mart_action_changes", "mart_removal", "mart_ignoring", "mart_control_draws",
+        "mart_unlearning", "ignoring", "removal", "unlearning",
     ),
     ("stg_estimates",): (
         "mart_estimates", "mart_fidelity", "mart_fidelity_by_kind", "mart_fidelity_by_distance",

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from einfluence.errors import InputError
+from einfluence.metrics.drawn import drawn_means
 from einfluence.metrics.inferring import noted
 from einfluence.metrics.matching import matched_rows
 from einfluence.metrics.models import modelled
@@ -109,7 +110,8 @@ def scored(
     resampling = Resampling(draws=draws, seed=seed, interval=interval)
     with modelled(connection, user_sql, features, resampling) as models:
         scores, arms, described = models.scores(), models.arms(), models.described()
-        rows = summarised(scores, arms, described, resampling, rules=rules, estimates=models.estimates)
+        drawn = drawn_means(models.draws())
+        rows = summarised(scores, arms, described, resampling, rules=rules, estimates=models.estimates, drawn=drawn)
         rows = noted(rows, [arms[arm] for arm in models.few])
         rows += with_verdicts(models.checks(), rules)
         grids = matched_rows(models, None, resampling, rules)

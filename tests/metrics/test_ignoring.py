@@ -35,6 +35,8 @@ def test_a_gain_is_that_of_the_learned_weights_beside_the_mean_of_the_shuffled_o
     assert found == {
         "gain": {"q": (1.0, 0.25), "r": (-0.5, -0.5)},  # nulls (0.5 + 0)/2 and (-1 + 0)/2
         "gain, learned on": {"q1": (2.5, -0.5)},
+        "shuffled": {"q": (0.25, 0.0), "r": (-0.5, 0.0)},
+        "shuffled, learned on": {"q1": (-0.5, 0.0)},
     }
 
 

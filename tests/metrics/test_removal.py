@@ -100,6 +100,24 @@ def test_queries_of_a_second_stage_do_not_judge(store, values) -> None:
     assert values(store, "removal", "highest 50%: nats", "leave_one_out").keys() == {"r", "s", "null:r", "null:s"}
 
 
+def test_the_interval_of_a_control_holds_other_draws(values) -> None:
+    queries = [f"q{letter}" for letter in "abcdefgh"]
+    cells = {(probe, query): 1.0 for probe in "abcd" for query in queries}
+    store = trained_store("abcd", full=dict.fromkeys(queries, -1.0), cells={"leave_one_out": cells})
+    for share in (0.5, 0.25):
+        remove(store, "abcd", "ab", dict.fromkeys(queries, 0.0), **{**BY, "share": share})
+    for draw, gone in enumerate(("cd", "ac", "bd")):  # each does the same to all queries: 1, 2 and 3 nats
+        remove(store, "abcd", gone, dict.fromkeys(queries, float(draw)), method="random", share=0.5, draw=draw)
+    remove(store, "abcd", "c", dict.fromkeys(queries, 0.5), method="random", share=0.25, draw=0)
+    found = {row["variant"]: row for row in score(store, draws=50).to_pylist() if row["desideratum"] == "removal"}
+    # Queries do not differ. The mean of three draws has a standard error of 1/sqrt(3); t with 2 degrees is 4.3027.
+    three, one = found["random 50%: nats"], found["random 25%: nats"]
+    assert (three["value"], three["p_value"], three["note"]) == (2.0, None, None)
+    assert [three["ci_low"], three["ci_high"]] == pytest.approx([2 - 4.3026527 / 3**0.5, 2 + 4.3026527 / 3**0.5])
+    assert (one["value"], one["ci_low"], one["ci_high"]) == (1.5, None, None)
+    assert one["note"] == "one draw, so no interval"
+
+
 def test_rows_of_the_scorecard_say_which_and_how_many_in_columns_and_are_not_judged(values) -> None:
     queries = [f"q{letter}" for letter in "abcdefgh"]
     full = dict.fromkeys(queries, -1.0)

@@ -8,14 +8,16 @@ with removals as (
 ),
 
 drawn as (
-    select distinct
+    select
         run,
         query,
-        share,
-        'random' || case when is_single then ', single decisions' else '' end as which,
-        at_random
-    from removals
-    where at_random is not null
+        variant,
+        kind,
+        level,
+        avg(value) as change
+    from mart_control_draws
+    where desideratum = 'removal'
+    group by all
 ),
 
 -- Of the other queries that differ from it in both, the share in the same order minus that in the opposite one.
@@ -52,12 +54,12 @@ union all
 select
     run,
     query,
-    which || printf(' %g%%', 100 * share) || ': nats' as variant,
+    variant,
     'nats' as formula,
-    which as kind,
-    share as level,
+    kind,
+    level,
     'neither' as better,
-    at_random as value,
+    change as value,
     0.0 as null_value,
     cast(null as double) as ideal,
     'mean' as summary

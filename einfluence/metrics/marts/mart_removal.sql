@@ -18,13 +18,9 @@ members as (
     select * from training_set_members
 ),
 
-held_out as (
-    select * from mart_held_out
-),
-
-scores as (
-    select * from training_scores
-    where step is null and isfinite(logprob)
+changes as (
+    select * from mart_action_changes
+    where judges
 ),
 
 removals as (
@@ -78,47 +74,6 @@ chosen as (
         reference,
         query_id
     from named
-),
-
-pairs as (
-    select distinct
-        base,
-        trainings,
-        seed,
-        training_set,
-        training,
-        reference
-    from removals
-),
-
-changes as (
-    select
-        pairs.base,
-        pairs.trainings,
-        pairs.seed,
-        pairs.training_set,
-        pairs.training,
-        pairs.reference,
-        held_out.query,
-        held_out.query_id,
-        removed.logprob - kept.logprob as change
-    from pairs
-    inner join scores as removed
-        on
-            pairs.base = removed.base
-            and pairs.trainings = removed.recipe
-            and pairs.seed = removed.seed
-            and pairs.training = removed.training
-    inner join scores as kept
-        on
-            pairs.base = kept.base
-            and pairs.trainings = kept.recipe
-            and pairs.seed = kept.seed
-            and pairs.reference = kept.training
-            and removed.query_id = kept.query_id
-            and removed.engine_version = kept.engine_version
-    inner join held_out on pairs.training_set = held_out.training_set and removed.query_id = held_out.query_id
-    where held_out.judges
 ),
 
 drawn as (
@@ -246,6 +201,10 @@ predicted as (
 
 select
     measured.run,
+    measured.base,
+    measured.trainings,
+    measured.seed,
+    measured.training_set,
     measured.which,
     measured.share,
     measured.query,

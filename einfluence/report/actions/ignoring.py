@@ -19,13 +19,14 @@ def ignoring(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> 
     found = [line for line in lines if line["desideratum"] == "ignoring" and line["value"] is not None]
     if not found:
         return None
+    shuffled = {line["kind"]: line for line in found if line["formula"] == "shuffled"}
     least = rows(connection, "ignored", base=part.base, most=MOST)
     return Section(
         title="Learned weights",
         about="Each sample’s weight was learned by the exact derivative of held-out log-probability through the "
         "training, on one half of the held-out queries. The set was trained on again with these weights, and with "
         "the same weights shuffled over the samples.",
-        sentences=[_sentence(line) for line in found],
+        sentences=[_sentence(line, shuffled.get(line["kind"])) for line in found if line["formula"] == "gain"],
         arms=(),
         figure=None,
         head=HEAD,
@@ -35,14 +36,16 @@ def ignoring(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> 
     )
 
 
-def _sentence(line: dict[str, Any]) -> str:
+def _sentence(line: dict[str, Any], shuffled: dict[str, Any] | None) -> str:
     half = "the half that they were learned on" if "learned on" in (line["kind"] or "") else "the other half"
     verb = "gained" if line["value"] >= 0 else "lost"
     text = f"With learned weights a held-out query of {half} {verb} {number(abs(line['value']), 3)} nats on average"
     if line["ci_low"] is not None:
         text += f" (its change: {interval(line['ci_low'], line['ci_high'], 3)})"
-    if line["null_value"] is not None:
-        text += f"; with shuffled ones it changed by {number(line['null_value'], 3)}"
+    if shuffled is not None:
+        text += f"; with shuffled ones it changed by {number(shuffled['value'], 3)}"
+        if shuffled["ci_low"] is not None:
+            text += f" ({interval(shuffled['ci_low'], shuffled['ci_high'], 3)})"
     setting = (line["kind"] or "").removeprefix("learned on").removeprefix(", ")
     return f"{text} ({setting})." if setting else f"{text}."
 

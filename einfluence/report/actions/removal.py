@@ -42,9 +42,9 @@ def removal(connection: duckdb.DuckDBPyConnection, part: Part, lines: Rows) -> S
         figure=_figure(measured, found, arms, part),
         head=HEAD,
         rows=[_row(line, found) for line in measured],
-        note="Change of a held-out query’s log-probability, mean over queries; p is that of no difference from random "
-        "removal. Predicted is minus the summed influence of what was removed; the order of queries is Kendall’s τ "
-        "between the two.",
+        note="Change of a held-out query’s log-probability, mean over queries. The interval of random removals holds "
+        "other draws, too; p is that of no difference from those that were drawn. Predicted is minus the summed "
+        "influence of what was removed; the order of queries is Kendall’s τ between the two.",
     )
 
 
@@ -89,7 +89,12 @@ def _sentence(line: dict[str, Any], found: Found) -> str:
     text += f"{'gained' if line['value'] >= 0 else 'lost'} {number(abs(line['value']), 3)} nats on average"
     if line["ci_low"] is not None:
         text += f" (its change: {interval(line['ci_low'], line['ci_high'], 3)})"
-    return text + (f"; without as many at random it changed by {number(random['value'], 3)}." if random else ".")
+    return text + (f"; without as many at random it changed by {_with_interval(random)}." if random else ".")
+
+
+def _with_interval(line: dict[str, Any]) -> str:
+    ends = "" if line["ci_low"] is None else f" ({interval(line['ci_low'], line['ci_high'], 3)})"
+    return number(line["value"], 3) + ends
 
 
 def _row(line: dict[str, Any], found: Found) -> tuple[str, ...]:
@@ -101,7 +106,7 @@ def _row(line: dict[str, Any], found: Found) -> tuple[str, ...]:
         "a query" if " by " in line["kind"] else line["arm"].short,
         number(line["value"], 3),
         interval(line["ci_low"], line["ci_high"], 3) if line["ci_low"] is not None else "–",
-        number(line["null_value"], 3),
+        _with_interval(random) if (random := _beside(line, found)) else "–",
         "–" if line["p_value"] is None else number(line["p_value"], 3) if line["p_value"] >= 0.001 else "< 0.001",
         number(predicted["value"], 3) if predicted else "–",
         f"{number(order['value'])} ({order['interval']})" if order else "–",
