@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from einfluence.errors import InputError
+from einfluence.metrics.drawn import is_control
 from einfluence.metrics.resample import LEAST_CLUSTERS, Column, Resampling, Summary, point
 from einfluence.metrics.scoring import per_probe
 
@@ -185,8 +186,11 @@ def _differences(
         columns = [_column(series, shared, cluster) for series in (one, other)]
         found = resampling.difference(columns[0], columns[1], cast("Summary", key[2]))
         values = [point(column.value, column.weight, cast("Summary", key[2])) for column in columns]
-        yield {**row, "value_a": values[0], "value_b": values[1], "difference": found.value, "ci_low": found.low,
-               "ci_high": found.high, "p_value": found.p}  # fmt: skip
+        row |= {"value_a": values[0], "value_b": values[1], "difference": found.value}
+        if is_control(key[0], key[1]):  # pairs of queries say nothing of other draws
+            yield {**row, "note": "of random draws: each scorecard has its own interval"}
+            continue
+        yield {**row, "ci_low": found.low, "ci_high": found.high, "p_value": found.p}
 
 
 def _column(series: _Series, probes: list[str], cluster: npt.NDArray[np.int64]) -> Column:

@@ -21,6 +21,14 @@ Kind = tuple[int, str, str]  # an arm, a desideratum and a variant
 Means = Callable[[npt.NDArray[np.int64]], list[Floats]]
 """From queries to the mean over them of each draw, in one array a seed."""
 
+CONTROLS = {"removal": "random", "ignoring": "shuffled"}
+"""By desideratum, how the variants begin that are controls by random draws."""
+
+
+def is_control(desideratum: str, variant: str) -> bool:
+    """Whether a row is of a control by random draws."""
+    return desideratum in CONTROLS and variant.startswith(CONTROLS[desideratum])
+
 
 def drawn_means(table: pa.Table) -> Mapping[Kind, Means]:
     """What draws did, by the row of the scorecard that they are a control of.

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from einfluence.metrics import score
+from einfluence.metrics import compare, score
 from tests.metrics.trained import remove, trained_store
 
 FULL = {"q": -1.0, "r": -2.0, "s": -3.0, "q1": -1.0, "a": -1.0}
@@ -116,6 +116,10 @@ def test_the_interval_of_a_control_holds_other_draws(values) -> None:
     assert [three["ci_low"], three["ci_high"]] == pytest.approx([2 - 4.3026527 / 3**0.5, 2 + 4.3026527 / 3**0.5])
     assert (one["value"], one["ci_low"], one["ci_high"]) == (1.5, None, None)
     assert one["note"] == "one draw, so no interval"
+    compared = {row["variant"]: row for row in compare(store, store, draws=50).to_pylist()}
+    assert (compared["random 50%: nats"]["difference"], compared["random 50%: nats"]["ci_low"]) == (0.0, None)
+    assert "each scorecard has its own interval" in compared["random 50%: nats"]["note"]
+    assert compared["highest 50%: nats"]["ci_low"] == 0.0
 
 
 def test_rows_of_the_scorecard_say_which_and_how_many_in_columns_and_are_not_judged(values) -> None:
