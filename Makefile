@@ -9,10 +9,12 @@ STORE ?= einfluence-store
 install: $(VENV)/installed
 
 # pip keeps a CPU build of PyTorch that it is pointed to; the constraints are the versions that the tests passed with.
+# It would compile on one core alone; a few modules are written for other versions of Python, and do not compile.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "einfluence needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 demo: install

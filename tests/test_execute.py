@@ -193,13 +193,14 @@ def test_measure_keeps_the_others_when_a_probe_kills_its_worker(
     assert all(reason.startswith("its worker died (BrokenProcessPool") for reason in result.reasons.values())
 
 
-@pytest.mark.parametrize("runner", ["processes", "dask"])
-def test_measure_in_workers_fills_the_same_table(spec: Path, tmp_path: Path, runner: str) -> None:
-    assert einfluence.measure(spec, tmp_path / "there", runner=runner, report=False).computed == 36
+@pytest.mark.parametrize(("runner", "workers"), [("processes", 2), ("dask", 1)])  # each loads torch anew
+def test_measure_in_workers_fills_the_same_table(spec: Path, tmp_path: Path, runner: str, workers: int) -> None:
+    there = einfluence.measure(spec, tmp_path / "there", runner=runner, workers=workers, report=False)
+    assert there.computed == 36
     einfluence.measure(spec, tmp_path / "here", report=False)
-    there, here = table(Store(tmp_path / "there")), table(Store(tmp_path / "here"))
-    assert [row[:6] for row in there] == [row[:6] for row in here]
-    assert all(abs(a[7] - b[7]) < 1e-4 for a, b in zip(there, here, strict=True))
+    found, own = table(Store(tmp_path / "there")), table(Store(tmp_path / "here"))
+    assert [row[:6] for row in found] == [row[:6] for row in own]
+    assert all(abs(a[7] - b[7]) < 1e-4 for a, b in zip(found, own, strict=True))
 
 
 def test_processes_that_cannot_start_are_no_probes_fault(spec: Path, tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ class Started(subprocess.Popen[bytes]):
 @pytest.mark.parametrize(
     ("run", "count", "kills"),
     [
-        pytest.param(in_process, 256, 5, id="5"),
+        pytest.param(in_process, 128, 5, id="5"),
         pytest.param(with_workers, 448, 52, id="52", marks=[pytest.mark.slow, pytest.mark.timeout(5400)]),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -17,6 +16,7 @@ from einfluence.keys import content_hash
 from einfluence.store.files import Files
 from einfluence.store.store import Store
 from einfluence.store.verify import verify
+from tests.forked import FORKED
 from tests.store.made_up import prepared
 
 ID = content_hash("what made it")
@@ -125,9 +125,8 @@ def _add(root: str, value: float, start: Barrier, found: Any) -> None:
 
 def test_of_two_processes_that_write_the_same_state_one_decides_for_both(tmp_path: Path) -> None:
     prepared(tmp_path)
-    context = multiprocessing.get_context("spawn")
-    start, found = context.Barrier(2), context.Queue()
-    other = context.Process(target=_add, args=(str(tmp_path), 1.0, start, found))
+    start, found = FORKED.Barrier(2), FORKED.Queue()
+    other = FORKED.Process(target=_add, args=(str(tmp_path), 1.0, start, found))
     other.start()
     _add(str(tmp_path), 2.0, start, found)
     paths = {found.get(timeout=120) for _ in range(2)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import threading
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from einfluence.store.log import Change, Log
 from einfluence.store.schema import TABLES
 from einfluence.store.store import CellBlock, Store
 from einfluence.store.verify import verify
+from tests.forked import FORKED
 from tests.store.made_up import ARM, computed, curated, prepared, rows, run, samples_of
 
 KEY = "c" * 20
@@ -170,8 +170,7 @@ def _run_whole(root: str, shard: int) -> None:
 
 def test_runs_at_the_same_time_neither_lose_nor_double_a_cell(tmp_path: Path) -> None:
     prepared(tmp_path, probes=60)
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_run_whole, args=(str(tmp_path), shard)) for shard in (3, 7)]
+    processes = [FORKED.Process(target=_run_whole, args=(str(tmp_path), shard)) for shard in (3, 7)]
     for process in processes:
         process.start()
     seen = 0
