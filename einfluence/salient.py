@@ -127,9 +127,10 @@ def salient(
 
     own, item = _part_of(spec, store, query_id, part, session)
     samples, _ = session.curation(store.root / "curations" / item.curation)
-    base = session.base(item.measured, own.trust_remote_code)
+    alone = own.training_set is None  # a trained base is never in bfloat16, where products would be rounded
+    base = session.base(item.base if alone else item.measured, own.trust_remote_code)
     which = TrainedBase(training=own.name, arm=arm, seed=seed)
-    training = None if own.training_set is None else full_training(spec, own, which, session)
+    training = None if alone else full_training(spec, own, which, session)
     with session.computing(base):
         if training is not None:
             kept = store.kept_deltas(training.key, [training.training_id]).get(training.training_id)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 import einfluence
+from einfluence.engine import saliency
 from einfluence.errors import InputError
 from einfluence.metrics import per_probe, score
+from einfluence.models.base import Base
 from einfluence.salient import salient
 from einfluence.session import Session
 from einfluence.spec import load_spec
 from flows import cli
 from tests.metrics.trained import explain, trained_store
-from tests.test_training_sets import RECIPE, study
+from tests.test_training_sets import RECIPE, study, write
 
 LOO = f"{{estimator: leave_one_out, recipe: {RECIPE}}}"
 
@@ -72,6 +77,27 @@ def test_a_run_explains_so_many_queries_those_held_out_first_and_each_once(measu
     assert len(list((store / "saliency").iterdir())) == 2
     [(rows, places)] = asked(store, "select count(*), count(distinct (query_id, position)) from saliency")
     assert rows == places
+
+
+def test_a_base_that_is_measured_in_half_precision_is_asked_in_single(
+    tmp_path: Path, gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_in, own = set[torch.dtype](), saliency.saliency
+
+    def seen(base: Base, item: Any) -> saliency.Salient:
+        asked_in.update(value.dtype for value in base.model.parameters())
+        return own(base, item)
+
+    monkeypatch.setattr(saliency, "saliency", seen)
+    half = shutil.copytree(gpt2_folder, tmp_path / "half")
+    AutoModelForCausalLM.from_pretrained(gpt2_folder, dtype=torch.bfloat16).save_pretrained(half)
+    write(tmp_path / "train.jsonl", "ab")
+    arms = "[{estimator: in_context, recipe: {dtype: bfloat16}}]"
+    (tmp_path / "spec.yaml").write_text(f"base: {half}\nsamples: train.jsonl\narms: {arms}\n")
+    assert einfluence.measure(tmp_path / "spec.yaml", tmp_path / "store", report=False).failed == 0
+    [(query,)] = asked(tmp_path / "store", "select sample_id from samples where name = 'a'")
+    found = salient(load_spec(tmp_path / "spec.yaml"), einfluence.Store(tmp_path / "store"), query, Session("cpu"))
+    assert asked_in == {torch.float32} and found.num_rows > 3
 
 
 def test_what_a_word_says_is_beside_what_the_samples_that_have_it_did() -> None:
