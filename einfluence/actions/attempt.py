@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+import duckdb
 
 from einfluence.arms import Arm, OfASet
 from einfluence.prepare import Prepared
@@ -38,6 +41,11 @@ class Scene:
     trained: OfASet
     key: ArmKey
     arms: tuple[tuple[Arm, ArmKey], ...]
+
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The store's views, opened once for all that samples are chosen by: to bind them takes longer than to ask."""
+        return self.store.connect()
 
     @property
     def where(self) -> str:

@@ -95,8 +95,7 @@ def by_arm(key: ArmKey, queries: Sequence[str], scene: Scene) -> Scored:
     Raises:
         InputError: Where fewer than two units have one.
     """
-    with scene.store.connect() as connection:
-        rows = connection.execute(SCORES, {**vars(key), "queries": list(queries)}).fetchall()
+    rows = scene.connection.execute(SCORES, {**vars(key), "queries": list(queries)}).fetchall()
     sums = {probe: total for probe, total, n in rows if n == len(queries)}
     probe_of = {places: name for name, places in scene.members.probes.items()}
     scores = [sums.get(probe_of[unit], float("nan")) for unit in scene.members.units]

@@ -296,8 +296,7 @@ def _retraining(forget: Forget) -> Variant:
 
 def _by_memorisation(key: ArmKey, scene: Scene) -> tuple[int, ...]:
     """Positions of the samples whose influence on themselves an arm has, from the least to the most."""
-    with scene.store.connect() as connection:
-        nats = dict(connection.execute(NATS, vars(key)).fetchall())
+    nats = dict(scene.connection.execute(NATS, vars(key)).fetchall())
     known = [place for place, sample in enumerate(scene.members.sample_ids) if sample in nats]
     return tuple(sorted(known, key=lambda place: (nats[scene.members.sample_ids[place]], place)))
 
