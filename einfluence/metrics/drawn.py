@@ -47,7 +47,8 @@ def _means(table: pa.Table) -> Means:
     query, value = table.column("query").to_numpy(), table.column("value").to_numpy()
     pairs = list(zip(table.column("run").to_pylist(), table.column("draw").to_pylist(), strict=True))
     each = sorted(set(pairs))
-    index = np.array([each.index(pair) for pair in pairs])
+    place = {pair: number for number, pair in enumerate(each)}
+    index = np.array([place[pair] for pair in pairs])
 
     def of(queries: npt.NDArray[np.int64]) -> list[Floats]:
         kept = np.isin(query, queries)
