@@ -5,7 +5,7 @@ from __future__ import annotations
 _MODELS = {
     ("training_set_members",): (
         "mart_memorisation", "mart_ways", "mart_ensembles", "mart_drawn", "mart_units", "mart_predictions",
-        "duplicates", "lds", "memorisation", "mislabelled", "pre_memorisation", "proxies", "timing",
+        "duplicates", "lds", "memorisation", "mislabelled", "pre_memorisation", "proxies",
     ),
     ("training_set_members", "actions"): (
         "mart_held_out", "mart_action_changes", "mart_removal", "mart_ignoring", "mart_control_draws",
