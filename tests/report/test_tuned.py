@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from einfluence.report.export import figures
 from einfluence.report.query import parts_of, prepared
 from einfluence.report.tuned import tuned
 from einfluence.samples import Probe, Sample
+from einfluence.store.views import create
 from tests.report.tables import Tables
 
 PROBES, GROWN = 6, {"0": 3.0, "1": 0.5}  # what the training multiplied influence through each layer by
@@ -47,13 +47,9 @@ def store() -> duckdb.DuckDBPyConnection:
         for query in samples:
             tables.relation(probe, query, None, 0.5)
     connection = tables.connect()
-    connection.execute("delete from base_changes")
-    connection.execute("insert into base_changes by name " + _view())
+    connection.execute("drop table base_changes")
+    create(connection, "base_changes")
     return connection
-
-
-def _view() -> str:
-    return (resources.files("einfluence.store") / "base_changes.sql").read_text(encoding="utf-8")
 
 
 def test_a_trained_base_is_held_against_the_one_that_it_began_as(store: duckdb.DuckDBPyConnection) -> None:
