@@ -120,7 +120,7 @@ def ask(
     parameters: dict[str, int],
     files: Mapping[str, list[str] | pa.Table],
     empty: str,
-    views: Mapping[str, str] | None = None,
+    views: Sequence[str] = (),
 ) -> list[tuple[Any, ...]]:
     """Runs a query over views of files or tables; one without a file has the columns of ``empty`` and no row.
 
@@ -129,7 +129,7 @@ def ask(
         parameters: Its parameters.
         files: Files or a table by the name of the view.
         empty: A table of the schema.
-        views: Further views over these, each by its query.
+        views: Statements that create further views over these.
     """
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
     try:
@@ -141,8 +141,8 @@ def ask(
                 connection.read_parquet(paths, hive_partitioning=False, union_by_name=True).create_view(view)
             else:
                 connection.from_arrow(TABLES[empty].empty_table()).create_view(view)
-        for view, own in (views or {}).items():
-            connection.sql(own).create_view(view)
+        for own in views:
+            connection.execute(own)
         return connection.execute(query, parameters or None).fetchall()
     except duckdb.Error as error:
         fix = "`einfluence verify` names what is damaged, `--repair` sets it aside to be computed anew"

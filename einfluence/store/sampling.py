@@ -62,7 +62,7 @@ def missing_sampled(
         "samples": [str(curation / "samples.parquet")],
         "present_cells": present,
     }
-    rows = ask(MISSING, {"groups": groups}, found, "influence", {"sample_places": PLACES, "placed_relations": PLACED})
+    rows = ask(MISSING, {"groups": groups}, found, "influence", (PLACES, PLACED))
     lacking: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
     for probe_id, group, _, query_ids in rows:
         if query_ids:
