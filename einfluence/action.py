@@ -33,10 +33,11 @@ class Remove(Model):
     )
     draws: Count = Field(default=3, description="of random samples, for each share")
     draw: Seed = Field(default=0, description="seed of those draws")
-    decisions: Count | None = Field(
+    decisions: Count | tuple[str, ...] | None = Field(
         default=None,
-        description="so many single queries of the judging half, drawn by content: for each, what supports it most is "
-        "left out in a training of its own; `order` is then highest by default",
+        description="single queries instead of all: names of held-out ones, or how many of the judging half are drawn "
+        "by content; for each, what supports it most is left out in a training of its own, and `order` is highest by "
+        "default",
     )
 
     @model_validator(mode="before")
@@ -49,6 +50,13 @@ class Remove(Model):
     @classmethod
     def _one(cls, value: object) -> object:
         return (value,) if isinstance(value, str | int | float) else value
+
+    @field_validator("decisions", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if value in ("", [], ()):
+            raise ValueError("a number, or names of queries")
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("shares")
     @classmethod

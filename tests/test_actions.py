@@ -132,6 +132,22 @@ def test_single_decisions_lose_what_supports_them_by_their_own_seed_and_by_anoth
     }
 
 
+def test_decisions_may_be_named_and_are_then_of_either_half(gpt2_folder: Path, tmp_path: Path) -> None:
+    spec = study(
+        tmp_path, gpt2_folder, "{remove: {by: leave_one_out, decisions: [e, f, h, i], shares: 0.25, draws: 1}}"
+    )
+    store = tmp_path / "store"
+    einfluence.measure(spec, store, report=False)
+    assert not any(row.missing for row in estimate(load_spec(spec), Store(store)).rows)
+    made = rows(store, "select name, method from actions join samples on query_id = sample_id order by name")
+    assert made == [(name, "highest") for name in "efhi"]
+    halves = {query[-1] < "8" for _, query in rows(store, "select name, sample_id from samples") if _ in "efhi"}
+    assert halves == {True, False}
+    for which in ("highest", "random"):
+        kept = {row["probe"] for row in per_removal(store) if row["variant"] == f"{which}, single decisions 25%: nats"}
+        assert kept == set("efhi")
+
+
 @pytest.mark.parametrize(
     ("action", "trainings"),
     [
@@ -165,6 +181,8 @@ def test_every_action_checks_itself_names_its_trainings_and_forecasts_them(kind:
         ("remove: {by: nothing.sql}", "where no file is"),
         ("remove: {by: leave_one_out, shares: 1.5}", "shares above 0 and below 1"),
         ("remove: {by: leave_one_out, decisions: 99}", "parts.main.actions.remove.decisions: found 99"),
+        ("remove: {by: leave_one_out, decisions: [e, a]}", "'a', the name of 0 queries that are held out"),
+        ("remove: {by: leave_one_out, decisions: []}", "a number, or names of queries"),
         ("remove: {by: mine.sql, decisions: 1}", "`decisions` beside the file mine.sql"),
         ("remove: {by: mine.sql}", "Table with name nowhere does not exist"),
     ],

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 
 from einfluence.action import Order
 from einfluence.actions.attempt import Scene
@@ -76,10 +77,30 @@ def check_estimator(where: str, by: str, item: Prepared, also: str = "") -> None
         raise InputError(where, repr(by), f"one of {', '.join(known)}{also}")
 
 
-def drawn_queries(count: int, draw: int, members: Members, folder: Path) -> list[str]:
-    """So many of the judging queries, drawn by content; more only add to fewer."""
-    judging = sorted(judged_by(members, folder))
-    return [judging[place] for place in shuffled(len(judging), "decisions", draw)[:count]]
+def decided(wanted: int | Sequence[str], draw: int, where: str, members: Members, folder: Path) -> list[str]:
+    """The queries of single decisions: so many of the judging half, drawn by content, or those of some names.
+
+    More that are drawn only add to fewer.
+
+    Raises:
+        InputError: When there are not so many, or a name is not that of one query that is held out.
+    """
+    if isinstance(wanted, int):
+        judging = sorted(judged_by(members, folder))
+        if wanted > len(judging):
+            found = f"{wanted}, and {len(judging)} queries to judge by"
+            raise InputError(where, found, f"at most {len(judging)}", "name more queries in `held_out`")
+        return [judging[place] for place in shuffled(len(judging), "decisions", draw)[:wanted]]
+    rows = pq.read_table(folder / "samples.parquet", columns=["sample_id", "name"]).to_pylist()
+    names, outside = {row["sample_id"]: row["name"] for row in rows}, held_out(members, folder)
+    chosen: list[str] = []
+    for name in wanted:
+        mine = [query for query in outside if name in (query, names[query])]
+        if len(mine) != 1:
+            what = f"{name!r}, the name of {len(mine)} queries that are held out"
+            raise InputError(where, what, "names of one each, or ids", "`samples` has both")
+        chosen += mine
+    return chosen
 
 
 def in_order(scores: Sequence[float], order: Order) -> list[int]:

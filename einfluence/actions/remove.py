@@ -18,9 +18,8 @@ from einfluence.actions.choice import (
     check_estimator,
     check_halves,
     chosen_on,
-    drawn_queries,
+    decided,
     in_order,
-    judged_by,
 )
 from einfluence.errors import InputError
 from einfluence.prepare import Prepared
@@ -36,12 +35,10 @@ def check(action: Remove, item: Prepared, spec: Spec, folder: Path) -> None:
     """See :class:`einfluence.actions.attempt.Acting`."""
     where, members = f"parts.{item.part.name}.actions.remove", set_members(folder)
     check_halves(where, folder)
-    judging = judged_by(members, folder)
     if len(members.units) < 2:
         raise InputError(where, "a set of one sample or group", "at least two, of which one is left")
-    if action.decisions is not None and action.decisions > len(judging):
-        found = f"{action.decisions}, and {len(judging)} queries to judge by"
-        raise InputError(f"{where}.decisions", found, f"at most {len(judging)}", "name more queries in `held_out`")
+    if action.decisions is not None:
+        decided(action.decisions, action.draw, f"{where}.decisions", members, folder)
     if action.by.endswith(".sql"):
         _check_file(action, spec, where)
         return
@@ -62,7 +59,8 @@ def attempts(action: Remove, scene: Scene) -> list[Attempt]:
         keys = [None] if action.by.endswith(".sql") else scene.arms_of(action.by)
         chosen = [attempt for key in keys for attempt in by_scores(action, scene, key, scored(action, scene, key))]
     else:
-        queries = drawn_queries(action.decisions, action.draw, scene.members, scene.folder)
+        where = f"{scene.where}.remove.decisions"
+        queries = decided(action.decisions, action.draw, where, scene.members, scene.folder)
         chosen = [
             attempt
             for key in scene.arms_of(action.by)
@@ -76,7 +74,8 @@ def expected(action: Remove, scene: Scene) -> list[Variant]:
     """See :class:`einfluence.actions.attempt.Acting`."""
     choices = len(action.order) * (1 if action.by.endswith(".sql") else len(scene.arms_of(action.by)))
     if action.decisions is not None:
-        choices *= action.decisions * (1 if _other_seed(scene) is None else 2)
+        queries = action.decisions if isinstance(action.decisions, int) else len(action.decisions)
+        choices *= queries * (1 if _other_seed(scene) is None else 2)
     n = len(scene.members.units)
     any_choice = [
         _without(scene.members, shuffled(n, "expected", action.by, action.decisions, number)[: _count(share, n)])

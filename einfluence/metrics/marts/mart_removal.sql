@@ -20,7 +20,6 @@ members as (
 
 changes as (
     select * from mart_action_changes
-    where judges
 ),
 
 removals as (
@@ -110,7 +109,7 @@ measured as (
         changes.change
     from chosen
     inner join changes using (base, trainings, seed, training_set, training, reference)
-    where coalesce(chosen.query_id = changes.query_id, true)
+    where coalesce(chosen.query_id = changes.query_id, changes.judges)
 ),
 
 -- Which probes were removed: single samples, and groups of which one is no probe by itself.
