@@ -3,7 +3,7 @@
 Influence is (1/n) a_q (C + lambda)^-1 (-g_z) with C the Gauss-Newton matrix or the second derivatives of the set's mean
 loss, over all parameters together (Koh & Liang 2017, "Understanding black-box predictions via influence functions").
 What a second stage leaves of that, (1 + l C_2)^-1, is solved for likewise. EK-FAC's factors, with the same damping, are
-the preconditioner: they change how many products it takes, and of the solution what its residual allows.
+the preconditioner where they save products; of the solution they change what its residual allows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from einfluence.estimators.curved import Curving, curvature_items, curving
 from einfluence.estimators.ekfac import preconditioner
 from einfluence.estimators.estimate import MATH, EstimatedRow, Estimates
 from einfluence.estimators.inverted import damped_curvature, decay_in_loss, in_lots, products_with, rows_of
-from einfluence.estimators.pushes import Pushes, row
+from einfluence.estimators.pushes import Push, Pushes, row
 from einfluence.estimators.second_stage import lengths
 from einfluence.estimators.within import TrainedSet
 from einfluence.models.base import Base
@@ -115,11 +115,19 @@ def _second_stage(collector: Collector, arm: Exact, seed: int, within: TrainedSe
 
 
 def nearly(collector: Collector, curvature: Curvature, seed: int) -> Near | None:
-    """About the inverse of a curvature, at the collector's point; None where a gradient is no number."""
+    """About the inverse of a curvature, at the collector's point; None where it saves no products.
+
+    That is tried on the gradient of the first sample. Over few samples a curvature has few directions beside the
+    damping, which conjugate gradients go through one by one; factors, which spread them over all, take more products.
+    """
     try:
-        return preconditioner(collector, curvature.items, curvature.added, seed)
+        near = preconditioner(collector, curvature.items, curvature.added, seed)
     except NoNumbersError:
         return None
+    of_the_first = Pushes(((Push(1.0, ((curvature.items[0], 1.0),)),),))
+    b = rows_of(collector, of_the_first)[0].double().cpu().numpy()
+    plain = solve(curvature, b).products
+    return near if solve(curvature, b, near, plain).products < plain else None
 
 
 def _rows(

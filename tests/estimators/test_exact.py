@@ -157,3 +157,15 @@ def test_the_factors_of_ek_fac_take_fewer_products_to_the_same_solution(
     one = ekfac.preconditioner(Collector(point), some.items[:1], 0.1, 0)  # of one sample the factors are its Fisher
     fisher = np.linalg.inv(np.stack([one(row) for row in np.eye(63)])) - 0.1 * np.eye(63)
     assert np.linalg.matrix_rank(fisher[:60, :60], tol=1e-8) == 1
+
+
+def test_factors_that_save_no_products_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = problem(1, n=150, width=20, queries=3)
+    point = Point.start(some.base, Recipe.model_validate({"adapter": "full", "dtype": "float64"}), 0)
+    curvature = Curvature(point, some.items, "gauss_newton", 0.01)
+    inverse = np.linalg.inv(np.stack([curvature.product(row) for row in np.eye(63)]))
+    monkeypatch.setattr(exact, "preconditioner", lambda *_: lambda row: inverse @ row)
+    near = exact.nearly(Collector(point), curvature, 0)
+    assert near is not None and np.allclose(near(np.ones(63)), inverse @ np.ones(63))
+    monkeypatch.setattr(exact, "preconditioner", lambda *_: lambda row: np.logspace(0, 6, 63) * row)
+    assert exact.nearly(Collector(point), curvature, 0) is None
