@@ -223,8 +223,7 @@ class Source(Estimate):
 
     def check(self, where: str, can: Collection[str], two_stages: bool) -> None:
         """See :meth:`.Arm.check`."""
-        clip = self.of.recipe.only(Tuning).clip
-        if clip is not None:
+        if (clip := self.of.recipe.only(Tuning).clip) is not None:
             found = f"{clip:g} for `source`, which does not know clipped steps"
             raise InputError(f"{where} recipe.clip", found, "none", "take `data_value`")
 
@@ -277,13 +276,11 @@ class Curved(Estimate):
         training = self.of.recipe.only(Tuning)
         if two_stages and training.clip is not None:
             found = f"{training.clip:g} in a training of two stages, for `{self.estimator}`"
-            expected = "none: how far clipped steps go is not known"
-            raise InputError(f"{where} recipe.clip", found, expected, "take `unrolled`")
+            raise InputError(f"{where} recipe.clip", found, "none, so that steps are known", "take `unrolled`")
         if two_stages and self.recipe.adapter is not None and training.optimizer.kind != "sgd":
             found = f"{self.recipe.adapter.label} behind a second stage of {training.optimizer.kind}"
-            expected = "the intervention's own parameters, whose steps are known"
-            fix = "leave it out, or train by sgd"
-            raise InputError(f"{where} {self.estimator} recipe.adapter", found, expected, fix)
+            where, expected = f"{where} {self.estimator}", "the intervention's own parameters, whose steps are known"
+            raise InputError(f"{where} recipe.adapter", found, expected, "leave it out, or train by sgd")
 
     @property
     def point(self) -> Any:
@@ -296,8 +293,7 @@ class Drawn(Damped):
     """How targets are drawn from the model."""
 
     redraw: bool = Field(
-        default=False,
-        description="draw targets anew for the values in the basis of the eigenvectors; false takes one draw for both",
+        default=False, description="draw targets anew for values in the basis of eigenvectors; false: one draw for both"
     )
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from scipy.special import stdtrit
 
 from einfluence.metrics.resample import Estimate, Floats
 
@@ -81,6 +80,8 @@ def with_draws(found: Estimate, means: Sequence[Floats]) -> Estimate:
     if total == 0:
         return replace(found, p=float("nan"))
     freedom = total**2 / float((parts**2 / [len(each) - 1 for each in means]).sum())
+    from scipy.special import stdtrit  # see resample.tails
+
     reach = float(stdtrit(freedom, 0.975)) * total**0.5
     low, high = (float(np.hypot(end - found.value, reach)) for end in (found.low, found.high))
     return replace(found, low=found.value - low, high=found.value + high, p=float("nan"))
