@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import duckdb
 import numpy as np
-import pyarrow.parquet as pq
 
 from einfluence.action import Order
 from einfluence.actions.attempt import Scene
 from einfluence.errors import InputError, first_line
 from einfluence.prepare import Prepared
-from einfluence.store.curations import set_members, set_queries
+from einfluence.store.curations import sample_names, set_members, set_queries
 from einfluence.store.store import ArmKey
 from einfluence.training_set import Members, shuffled
 
@@ -91,8 +90,7 @@ def decided(wanted: int | Sequence[str], draw: int, where: str, members: Members
             found = f"{wanted}, and {len(judging)} queries to judge by"
             raise InputError(where, found, f"at most {len(judging)}", "name more queries in `held_out`")
         return [judging[place] for place in shuffled(len(judging), "decisions", draw)[:wanted]]
-    rows = pq.read_table(folder / "samples.parquet", columns=["sample_id", "name"]).to_pylist()
-    names, outside = {row["sample_id"]: row["name"] for row in rows}, held_out(members, folder)
+    names, outside = sample_names(folder), held_out(members, folder)
     chosen: list[str] = []
     for name in wanted:
         mine = [query for query in outside if name in (query, names[query])]

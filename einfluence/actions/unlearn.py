@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import pyarrow.parquet as pq
-
 from einfluence.action import Unlearn
 from einfluence.actions.attempt import Attempt, Rehearsed, Scene
 from einfluence.actions.choice import check_estimator
@@ -25,7 +23,7 @@ from einfluence.prepare import Prepared
 from einfluence.recipe import changed
 from einfluence.session import Session
 from einfluence.spec import Spec
-from einfluence.store.curations import set_members, set_queries
+from einfluence.store.curations import sample_names, set_members, set_queries
 from einfluence.store.store import ArmKey
 from einfluence.training_set import More, Schedule, Variant, shuffled
 from einfluence.unlearning import InfluenceStep, Method, Stepping, rest_of, steps_of, thirds
@@ -244,8 +242,7 @@ def _named(action: Unlearn, spec: Spec, folder: Path) -> tuple[int, ...]:
     """The positions of the samples that an action names in a file; none where it names none."""
     if action.samples is None:
         return ()
-    rows = pq.read_table(folder / "samples.parquet", columns=["sample_id", "name"]).to_pylist()
-    names = {row["sample_id"]: row["name"] for row in rows}
+    names = sample_names(folder)
     return forget_set(spec.path(action.samples), [names[sample] for sample in set_members(folder).sample_ids])
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from einfluence.metrics.resample import Estimate, Floats
+from einfluence.metrics.resample import Estimate, Floats, student
 
 Kind = tuple[int, str, str]  # an arm, a desideratum and a variant
 Means = Callable[[npt.NDArray[np.int64]], list[Floats]]
@@ -80,8 +80,6 @@ def with_draws(found: Estimate, means: Sequence[Floats]) -> Estimate:
     if total == 0:
         return replace(found, p=float("nan"))
     freedom = total**2 / float((parts**2 / [len(each) - 1 for each in means]).sum())
-    from scipy.special import stdtrit  # see resample.tails
-
-    reach = float(stdtrit(freedom, 0.975)) * total**0.5
+    reach = student(freedom) * total**0.5
     low, high = (float(np.hypot(end - found.value, reach)) for end in (found.low, found.high))
     return replace(found, low=found.value - low, high=found.value + high, p=float("nan"))

@@ -6,6 +6,7 @@ entity, a template family) are drawn together; a probe's training seeds are aver
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -156,11 +157,16 @@ def tails(clusters: int) -> tuple[float, float]:
     Student's rather than normal: plain 2.5% tails would hold the truth too seldom (the expanded percentile interval,
     Hesterberg 2015).
     """
+    reach = math.sqrt(clusters / (clusters - 1)) * student(clusters - 1)
+    low = NormalDist().cdf(-reach)
+    return low, 1 - low
+
+
+def student(freedom: float) -> float:
+    """Student's t that 2.5% are above, with so many degrees of freedom."""
     from scipy.special import stdtrit  # half a second that only scoring has to wait for
 
-    reach = np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, 0.975)
-    low = NormalDist().cdf(-float(reach))
-    return low, 1 - low
+    return float(stdtrit(freedom, 0.975))
 
 
 @lru_cache(maxsize=64)

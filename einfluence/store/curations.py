@@ -134,6 +134,12 @@ def set_queries(folder: Path) -> tuple[str, ...]:
     return tuple(rows["query_id"].unique().to_pylist())
 
 
+def sample_names(folder: Path) -> dict[str, str]:
+    """The names of all samples of a curation, by sample_id."""
+    rows = pq.read_table(folder / "samples.parquet", columns=["sample_id", "name"]).to_pylist()
+    return {row["sample_id"]: row["name"] for row in rows}
+
+
 def members_of(probes: pa.Table, probe_members: pa.Table, later: Sequence[str] = ()) -> Members:
     """As :func:`set_members`, of the tables of a curation and the samples of a second stage."""
     kinds = probes.select(["probe_id", "kind"]).to_pylist()
