@@ -76,12 +76,12 @@ def each_of(todo: Sequence[Missing], act: Callable[[Missing], None], failed: Cal
         InputError: As :func:`learn`.
     """
     done: list[Done] = []
-    for lesson in todo:
+    for one in todo:
         try:
-            act(lesson)
+            act(one)
         except InputError:
             raise
         except Exception as error:
             failed(str(error))
-            done.append(Done(0, {lesson.label: str(error)}))
+            done.append(Done(0, {one.label: str(error)}))
     return done
