@@ -29,6 +29,16 @@ def linear(module: nn.Linear, x: Float[Tensor, "batch *any in"], weights: Weight
     return out.reshape(*x.shape[:-1], -1)
 
 
+def low_rank_linear(
+    module: nn.Linear, x: Float[Tensor, "batch *any in"], down: Float[Tensor, "N r in"], up: Float[Tensor, "N out r"]
+) -> Float[Tensor, "batch *any out"]:
+    """The base's product, one for all probes, and what the factors of N probes add to it."""
+    plain = F.linear(x, module.weight, module._parameters["bias"])  # pyright: ignore[reportPrivateUsage]
+    rows = x.reshape(len(down), -1, x.shape[-1])
+    change = up @ (down @ rows.transpose(1, 2))  # this way round the gradients lie as the factors do
+    return plain + change.transpose(1, 2).reshape(plain.shape)
+
+
 class Unfolded(NamedTuple):
     """Images as a convolution sees them: kh * kw * channels numbers a place, and how many places there are each way."""
 
@@ -83,22 +93,32 @@ def conv2d(
         return out.view(images, *size, -1).permute(0, 3, 1, 2)
     if probes == 1:
         return module._conv_forward(x, weight[0], None if bias is None else bias[0])  # pyright: ignore[reportPrivateUsage]
-    each = x.shape[0] // probes
-    grouped = x.view(probes, each, *x.shape[1:]).transpose(0, 1).reshape(each, -1, *x.shape[2:])
+    return _grouped(module, x, weight, bias)
+
+
+def _grouped(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """N convolutions as one with N times as many groups.
+
+    In memory channels are last throughout, so that a place's channels are copied as one run on the way in and out, and
+    that pooling behind it, torch's own, is several times as fast.
+    """
+    probes, each = len(weight), len(x) // len(weight)
+    spread = x.permute(0, 2, 3, 1).unflatten(0, (probes, each)).permute(1, 2, 3, 0, 4)
+    together = spread.flatten(3).permute(0, 3, 1, 2)
     if module.padding_mode != "zeros":
         sides = module._reversed_padding_repeated_twice  # pyright: ignore[reportPrivateUsage]
-        grouped = F.pad(grouped, sides, mode=module.padding_mode)
+        together = F.pad(together, sides, mode=module.padding_mode)
     padding: Any = module.padding if module.padding_mode == "zeros" else 0
     out = F.conv2d(
-        grouped,
-        weight.reshape(-1, *weight.shape[2:]),
-        None if bias is None else bias.reshape(-1),
+        together,
+        weight.flatten(0, 1),
+        None if bias is None else bias.flatten(),
         module.stride,
         padding,
         module.dilation,
         module.groups * probes,
     )
-    return out.view(each, probes, -1, *out.shape[2:]).transpose(0, 1).reshape(x.shape[0], -1, *out.shape[2:])
+    return out.permute(0, 2, 3, 1).unflatten(3, (probes, -1)).permute(3, 0, 1, 2, 4).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def normalised(module: nn.Module, x: Float[Tensor, "batch *shape"], weights: Weights) -> Float[Tensor, "batch *shape"]:

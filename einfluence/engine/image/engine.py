@@ -22,7 +22,7 @@ from einfluence.engine.image.scoring import ImageScorer, ImageSizes, image_batch
 from einfluence.engine.measurement import ImageItem, Item, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.outcomes import outcomes
 from einfluence.engine.schedule import Loss, Rhythm, Training
-from einfluence.engine.stacked_layers import KNOWN
+from einfluence.engine.stacked_layers import KNOWN, low_rank_linear
 from einfluence.engine.structure import shared_copy
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -32,11 +32,20 @@ _PREFIX = "base_model.model."
 
 @dataclass(eq=False)
 class _Owner:
-    """A layer of the network and what its parameters are for the probes being run: (N, *shape), or the base's own."""
+    """A layer of the network and what its parameters are for the probes being run: (N, *shape), or the base's own.
+
+    Args:
+        name: In the network.
+        module: The layer, with the base's parameters.
+        values: By name of the parameter.
+        low_rank: What is added to the weight of a linear layer, as factors that are never multiplied: (N, r, in) and
+            (N, out, r).
+    """
 
     name: str
     module: nn.Module
     values: dict[str, Tensor]
+    low_rank: tuple[Tensor, Tensor] | None = None
 
     def weights(self, which: str) -> Tensor:
         given = self.values.get(which)
@@ -177,15 +186,19 @@ class ImageEngine:
 
     def _put(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> None:
         """Gives each layer its parameters for N probes."""
-        if self.recipe.adapter.kind == "lora":
-            base = self.parameters
-            values = {
-                f"{layer}.weight": base[f"{layer}.weight"] + _lora_change(values, layer, scale)
-                for layer, scale in self.scales.items()
-            }
+        if self.recipe.adapter.kind != "lora":
+            for owner in self.owners:
+                owner.values = {which: values[f"{owner.name}.{which}"] for which in owner.values}
+            return
         for owner in self.owners:
-            for which in list(owner.values):
-                owner.values[which] = values[f"{owner.name}.{which}"]
+            scale = self.scales[owner.name]
+            down, up = _factors(values, owner.name)
+            # With many probes the products with the factors move fewer bytes than the weights themselves.
+            if len(down) > 1 and type(owner.module) is nn.Linear:
+                owner.values, owner.low_rank = {}, (down, scale * up)
+            else:
+                weight = self.parameters[f"{owner.name}.weight"] + _lora_change(values, owner.name, scale)
+                owner.values, owner.low_rank = {"weight": weight}, None
 
     def _patch(self) -> list[_Owner]:
         lora = self.recipe.adapter.kind == "lora"
@@ -257,6 +270,8 @@ def base_parameters(base: Base, recipe: Recipe) -> dict[str, Tensor]:
 
 
 def _forward(run: Callable[[Any, Tensor, Any], Tensor], module: nn.Module, owner: _Owner, x: Tensor) -> Tensor:
+    if owner.low_rank is not None:
+        return low_rank_linear(cast("nn.Linear", module), x, *owner.low_rank)
     probes = max(value.shape[0] for value in owner.values.values())
 
     def weights(which: str) -> Tensor:
@@ -266,9 +281,14 @@ def _forward(run: Callable[[Any, Tensor, Any], Tensor], module: nn.Module, owner
     return run(module, x, weights)
 
 
+def _factors(values: Mapping[str, Tensor], layer: str) -> tuple[Float[Tensor, "N r ..."], Float[Tensor, "N out ..."]]:
+    """A and B."""
+    down, up = (values[f"{_PREFIX}{layer}.lora_{which}.default.weight"] for which in "AB")
+    return down, up
+
+
 def _lora_change(values: Mapping[str, Tensor], layer: str, scale: float) -> Float[Tensor, "N ..."]:
     """Alpha / r * B A, in the weight's shape."""
-    down = values[f"{_PREFIX}{layer}.lora_A.default.weight"]
-    up = values[f"{_PREFIX}{layer}.lora_B.default.weight"]
+    down, up = _factors(values, layer)
     change = scale * (up.flatten(2) @ down.flatten(2))
     return change.view(*change.shape[:2], *down.shape[2:])
