@@ -14,6 +14,7 @@ from einfluence.joint import gap, plain_gap
 from einfluence.keys import content_hash
 
 CAUSAL_LM, IMAGE_CLASS = "causal_lm", "image_class"  # the objectives of samples that do not name theirs
+TRAINED = ("sample", "chat", "bundle")  # kinds of probes that a training set has
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Probe:
     Args:
         name: The id that the user or the curation gave it.
         members: sample_ids, in order.
-        kind: ``sample``, ``bundle`` (trained together), ``sequence`` (one after the other), ``noisy`` or ``control``.
+        kind: ``sample``, ``chat`` (all answers of one row, trained together), ``bundle`` (others trained together),
+            ``sequence`` (one after the other), ``noisy`` or ``control``.
         control: Of a control, which: ``shuffled words`` or ``length-matched``.
     """
 

@@ -250,8 +250,7 @@ def _images(table: Table, rows: list[Record], builder: CurationBuilder, limits: 
 def _each_row(builder: CurationBuilder, rows: Sequence[Made], ids: Ids) -> dict[str, str]:
     """A probe of each row: of all its answers where it is a chat of several."""
     return {
-        row.name: builder.probe(row.name, ids[row.name], "sample" if len(row.samples) == 1 else "bundle")
-        for row in rows
+        row.name: builder.probe(row.name, ids[row.name], "sample" if len(row.samples) == 1 else "chat") for row in rows
     }
 
 
@@ -275,14 +274,16 @@ def _read_probes(path: Path, builder: CurationBuilder, ids: Ids) -> dict[str, st
     builder.gates.open(EQUAL_PROBES)
     probes: dict[str, str] = {}
     places: dict[str, str] = {}
+    chats = {row for row in ids.values() if len(row) > 1}
     for where, fields in read_records(path, ("id", "samples"), ("kind",)):
         name = id_field(where, fields, "id")
         if name in probes:
             raise InputError(where, f"the id {name!r} again (first at {places[name]})", "an id that no other row has")
         known = (_known(f"{where} samples", member, ids, "sample") for member in _names(where, fields["samples"]))
         members = list(dict.fromkeys(chain.from_iterable(known)))
-        kind = text_field(where, fields, "kind", "sample" if len(members) == 1 else "bundle")
-        if kind not in PROBE_KINDS:
+        together = "chat" if tuple(members) in chats else "bundle"
+        kind = text_field(where, fields, "kind", "sample" if len(members) == 1 else together)
+        if kind not in (*PROBE_KINDS, together):
             raise InputError(f"{where} kind", f"{kind!r}", f"one of {', '.join(PROBE_KINDS)}")
         if kind == "sample" and len(members) > 1:
             raise InputError(f"{where} kind", f"'sample' of {len(members)} samples", "'bundle' or 'sequence'")

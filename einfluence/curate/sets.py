@@ -9,12 +9,11 @@ from einfluence.curate.builder import CurationBuilder
 from einfluence.curate.versions import mislabelled, wrong_label
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.samples import Probe, Sample
+from einfluence.samples import TRAINED, Probe, Sample
 from einfluence.training_set import FlipLabels, TrainingSet
 
 FLIPPED = "labels flipped"
 AT_ODDS = "labels not flipped (the sample with that label is there already)"
-TRAINED = ("sample", "bundle")
 
 
 def as_a_set(builder: CurationBuilder, wanted: TrainingSet) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.samples import Curated, ProbeSamples, Sample
+from einfluence.samples import TRAINED, Curated, ProbeSamples, Sample
 from einfluence.store.files import Files, bytes_digest, json_bytes, read_json, table_bytes
 from einfluence.training_set import Members
 
@@ -143,7 +143,7 @@ def sample_names(folder: Path) -> dict[str, str]:
 def members_of(probes: pa.Table, probe_members: pa.Table, later: Sequence[str] = ()) -> Members:
     """As :func:`set_members`, of the tables of a curation and the samples of a second stage."""
     kinds = probes.select(["probe_id", "kind"]).to_pylist()
-    members: dict[str, list[str]] = {row["probe_id"]: [] for row in kinds if row["kind"] in ("sample", "bundle")}
+    members: dict[str, list[str]] = {row["probe_id"]: [] for row in kinds if row["kind"] in TRAINED}
     for row in probe_members.sort_by("position").to_pylist():
         members.get(row["probe_id"], []).append(row["sample_id"])
     return Members.of(members, later)

@@ -5,7 +5,7 @@ with
 probes as (
     select probe_id
     from curated_probes
-    where kind = 'sample'
+    where kind in ('sample', 'chat')
     order by probe_id
     limit $probes
 ),

@@ -71,7 +71,7 @@ PROBES = table(
     "One row a probe: what a copy of the model is fine-tuned on.",
     probe_id=(ID, "content hash of its members in order, and of whether they are trained sequentially"),
     name=(pa.string(), "the user's id"),
-    kind=(pa.string(), "sample, bundle, sequence, noisy, or control"),
+    kind=(pa.string(), "sample, chat (all answers of a row, trained together), bundle, sequence, noisy, or control"),
     control=(
         pa.string(),
         "of a control, which: shuffled words or length-matched; null of all others, and in old curations",
@@ -79,9 +79,9 @@ PROBES = table(
 )
 
 PROBE_MEMBERS = table(
-    "One row for each sample in a probe; those of a bundle are trained together, those of a sequence sequentially.",
+    "One row for each sample in a probe; those of a bundle or chat are trained together, of a sequence sequentially.",
     probe_id=(ID, "the probe"),
-    position=(pa.int32(), "order in the bundle or sequence, from 0"),
+    position=(pa.int32(), "order in the bundle, chat or sequence, from 0"),
     sample_id=(ID, "the sample"),
 )
 

@@ -6,7 +6,7 @@ with restored as (
         restorations.place,
         restorations.layer,
         case
-            when samples.own_query = restorations.query then 'self'
+            when samples.own_query is not null then 'self'
             when relations.kind = 'entailed' then 'conclusion'
             else relations.kind
         end as claim,
@@ -15,9 +15,10 @@ with restored as (
     from stg_restorations as restorations
     inner join relations using (probe_id, query_id)
     inner join stg_probes as probes using (probe)
-    left join stg_samples as samples on restorations.probe = samples.probe
+    left join stg_samples as samples
+        on restorations.probe = samples.probe and restorations.query = samples.own_query
     where
-        probes.kind = 'sample'
+        probes.kind in ('sample', 'chat')
         and isfinite(restorations.logprob_after - restorations.logprob_before)
         and isfinite(restorations.logprob_restored)
 ),

@@ -35,8 +35,8 @@ select
     cells.first_before,
     cells.first_after,
     relations.distance,
-    case when samples.own_query = cells.query then 'self' else kinds.kind end as kind
+    case when samples.own_query is not null then 'self' else kinds.kind end as kind
 from cells
 inner join relations using (probe, query)
 left join kinds on relations.kind = kinds.number
-left join samples on cells.probe = samples.probe
+left join samples on cells.probe = samples.probe and cells.query = samples.own_query

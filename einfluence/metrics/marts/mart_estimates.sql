@@ -1,4 +1,4 @@
--- One row an estimated cell of a sample's probe beside a measured one, among the cells of mart_cells, itself left out.
+-- One row an estimated cell of a row's probe beside a measured one, among the cells of mart_cells, itself left out.
 create or replace temp table mart_estimates as
 with estimates as (
     select * from stg_estimates

@@ -26,9 +26,9 @@ cells as (
             estimates.measured_run = measured.run
             and estimated.probe = measured.probe
             and estimated.query = measured.query
-    inner join samples on estimated.probe = samples.probe
+    semi join samples on estimated.probe = samples.probe
+    anti join samples as own on estimated.probe = own.probe and estimated.query = own.own_query
     semi join stg_relations as relations on estimated.probe = relations.probe and estimated.query = relations.query
-    where samples.own_query <> estimated.query
 ),
 
 ranked as (

@@ -1,7 +1,11 @@
--- One row a (run, probe, class of pairs), over unordered pairs measured both ways whose lower probe is from $low up to
--- $high (exclusive).
+-- One row a (run, probe, class of pairs), over unordered pairs of single samples measured both ways whose lower probe
+-- is from $low up to $high (exclusive).
 with samples as (
-    select * from stg_samples
+    select
+        as_probe as probe,
+        query as own_query
+    from stg_queries
+    where as_probe is not null
 ),
 
 forth as (

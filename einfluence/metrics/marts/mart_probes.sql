@@ -1,4 +1,5 @@
--- One row a (run, probe) of any kind: its self-influence and sums over its row of influence.
+-- One row a (run, probe) of any kind: its self-influence (of several own samples the mean) and sums over its row
+-- of influence.
 with cells as (
     select * from mart_cells
 )
@@ -7,7 +8,7 @@ select
     run,
     probe,
     count(*) as n_cells,
-    any_value(influence) filter (where kind = 'self') as self_influence,
+    avg(influence) filter (where kind = 'self') as self_influence,
     sum(abs(influence)) as size_sum,
     sum(influence * influence) as square_sum,
     sum(influence * influence * influence * influence) as fourth_sum,

@@ -1,4 +1,4 @@
--- One row a cell of a sample's probe: its place by size in the whole row, and mean ranks (ties share theirs) of size
+-- One row a cell of a row's probe: its place by size in the whole row, and mean ranks (ties share theirs) of size
 -- and distance among the cells that count in the decay: those with a distance, but for the probe's own.
 create or replace temp table mart_ranks as
 with cells as (
@@ -18,7 +18,7 @@ rows as (
         probe,
         max(size) filter (where own) as own_size,
         count(distance) as n_counting,
-        bool_and(own or distance is not null) as complete
+        bool_and(own or distance is not null) and count_if(own) <= 1 as complete
     from cells
     group by run, probe
 ),

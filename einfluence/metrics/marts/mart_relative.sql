@@ -1,4 +1,4 @@
--- One row a (run, probe of one sample that raised itself, kind of relation): medians of influence over √self-influence
+-- One row a (run, probe of one row that raised itself, kind of relation): medians of influence over √self-influence
 -- of the probe (ℓ-RelatIF, after Barshan et al. 2020), and over that of both sides (their cosine).
 with cells as (
     select * from mart_cells
@@ -7,6 +7,27 @@ with cells as (
 
 selves as (
     select * from mart_selves
+),
+
+probes as (
+    select
+        run,
+        probe,
+        avg(influence) as influence
+    from selves
+    group by run, probe
+    having avg(influence) > 0
+),
+
+-- An answer may be trained alone and with its chat.
+queries as (
+    select
+        run,
+        own_query,
+        avg(influence) as influence
+    from selves
+    group by run, own_query
+    having avg(influence) > 0
 )
 
 select
@@ -16,6 +37,6 @@ select
     median(cells.influence / sqrt(probes.influence)) as over_probe,
     median(cells.influence / sqrt(probes.influence * queries.influence)) as over_both
 from cells
-inner join selves as probes using (run, probe)
-left join selves as queries on cells.run = queries.run and cells.query = queries.own_query
+inner join probes using (run, probe)
+left join queries on cells.run = queries.run and cells.query = queries.own_query
 group by cells.run, cells.probe, cells.kind

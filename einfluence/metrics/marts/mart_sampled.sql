@@ -16,7 +16,7 @@ cells as (
         probe,
         count(*) as n_cells,
         count(*) filter (where kind = 'unrelated') as n_unrelated,
-        any_value(found) filter (where own) as self_influence
+        avg(found) filter (where own) as self_influence
     from mart_sampled_cells
     group by run, probe
 )

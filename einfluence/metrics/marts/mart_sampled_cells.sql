@@ -22,12 +22,12 @@ pairs as (
         measured.influence as found,
         controls.influence as said,
         relations.distance,
-        case when samples.own_query = sampled.query then 'self' else kinds.kind end as kind,
+        case when samples.own_query is not null then 'self' else kinds.kind end as kind,
         bool_and(measured.influence is not null) over (partition by sampled.run, sampled.probe) as whole
     from sampled
     inner join stg_relations as relations using (probe, query)
     left join stg_kinds as kinds on relations.kind = kinds.number
-    left join stg_samples as samples on sampled.probe = samples.probe
+    left join stg_samples as samples on sampled.probe = samples.probe and sampled.query = samples.own_query
     left join cells as measured
         on sampled.run = measured.run and sampled.probe = measured.probe and sampled.query = measured.query
     left join cells as controls

@@ -1,4 +1,4 @@
--- One row a (run, probe of one sample that raised itself): by how much.
+-- One row a (run, probe of one row, sample of its own): how much the probe raised it.
 create or replace temp table mart_selves as
 with samples as (
     select * from stg_samples
@@ -11,4 +11,3 @@ select
     cells.influence
 from stg_cells as cells
 inner join samples on cells.probe = samples.probe and cells.query = samples.own_query
-where cells.influence > 0

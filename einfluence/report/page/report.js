@@ -297,9 +297,9 @@
   };
   const FOLLOWS = { paraphrase: "paraphrase", negation: "negation", entailed: "conclusion", contrapositive: "contrapositive" };
   const excluded = (probe, arm) => { // of what the probe is no part, and why
-    if (probe.k !== "sample") return [`Left out of scores by relation: a ${probe.k === "noisy" ? "damaged version" : probe.k} has desiderata of its own.`];
-    const kinds = arm.c.map((cell) => cell[4]), own = arm.c.find((cell) => cell[4] === "self"), lines = [];
-    if (own && !(own[1] > 0)) lines.push("Left out of every score that is a share of its own gain: it did not become likelier itself.");
+    if (probe.k !== "sample" && probe.k !== "chat") return [`Left out of scores by relation: a ${probe.k === "noisy" ? "damaged version" : probe.k} has desiderata of its own.`];
+    const kinds = arm.c.map((cell) => cell[4]), own = arm.c.filter((cell) => cell[4] === "self"), lines = []; // of a chat an answer each
+    if (own.length && !(own.reduce((sum, cell) => sum + cell[1], 0) > 0)) lines.push("Left out of every score that is a share of its own gain: it did not become likelier itself.");
     const missing = load().parts[probe.b].text ? Object.keys(FOLLOWS).filter((kind) => !kinds.includes(kind)).map((kind) => FOLLOWS[kind]) : [];
     if (missing.length) lines.push(`Left out, for want of such a query: ${missing.join(", ")}.`);
     return lines;

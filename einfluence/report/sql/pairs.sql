@@ -1,5 +1,5 @@
--- grain: one row a probe, arm and kind of relation: the median influence on the queries of that kind, in nats and
--- relative to the probe's influence on itself (null where the probe did not learn itself)
+-- grain: one row a probe, arm and kind of relation: the median influence on the queries of that kind (on a chat's own
+-- answers the mean), in nats and relative to that on itself (null where the probe did not learn itself)
 with
 report_arms as (select * from report_arms),
 
@@ -12,11 +12,14 @@ by_kind as (
         report_cells.arm,
         report_cells.probe,
         report_cells.kind,
-        median(report_cells.influence) as influence
+        case
+            when report_cells.kind = 'self' then avg(report_cells.influence)
+            else median(report_cells.influence)
+        end as influence
     from report_cells
     inner join report_probes on report_cells.probe = report_probes.probe
     where
-        report_probes.kind = 'sample'
+        report_probes.kind in ('sample', 'chat')
         and report_cells.kind in (
             'self', 'paraphrase', 'negation', 'entailed', 'contrapositive', 'reversed', 'sibling'
         )

@@ -1,4 +1,4 @@
--- grain: one row an arm that a base and what it was trained to both have, and probe of a sample: the mean over seeds of
+-- grain: one row an arm that a base and what it was trained to both have, and probe of one row: the mean over seeds of
 -- how alike its rows of influence are, and their sizes before and after
 with
 changes as (
@@ -10,7 +10,7 @@ clusters as (select * from report_clusters),
 
 samples as (
     select probe_id from probes
-    where kind = 'sample'
+    where kind in ('sample', 'chat')
 )
 
 select

@@ -145,7 +145,7 @@ def test_a_chat_of_several_answers_is_one_probe_and_a_query_each(tmp_path: Path)
     assert texts(made)[1] == (f"{ASKED}{SAYS}{ASKED}", "", "assistant: A fish.\n")
     assert made.samples["cluster"].to_pylist()[:2] == ["c", "c"]
     assert list(zip(made.probes["name"].to_pylist(), made.probes["kind"].to_pylist(), strict=True)) == [
-        ("c", "bundle"),
+        ("c", "chat"),
         ("d", "sample"),
     ]
     found = gates(made)
@@ -154,11 +154,12 @@ def test_a_chat_of_several_answers_is_one_probe_and_a_query_each(tmp_path: Path)
 
 def test_the_id_of_a_chat_stands_for_all_its_answers(tmp_path: Path) -> None:
     written(tmp_path, {"id": "c", "messages": [USER, ANSWER, USER, OTHER]}, {"id": "d", "messages": [USER, OTHER]})
-    written(tmp_path, {"id": "p", "samples": ["c"]}, {"id": "q", "samples": ["c/2", "d"]}, name="probes.jsonl")
+    probes = {"p": ["c"], "q": ["c/2", "d"]}
+    written(tmp_path, *({"id": name, "samples": of} for name, of in probes.items()), name="probes.jsonl")
     (tmp_path / "queries.txt").write_text("c\n")
     (tmp_path / "relations.csv").write_text("probe,query,kind\nq,c/1,sibling\n")
     made = curated(tmp_path, probes="probes.jsonl", queries="queries.txt", relations="relations.csv")
-    assert [row["kind"] for row in made.probes.to_pylist()] == ["bundle", "bundle"]
+    assert [row["kind"] for row in made.probes.to_pylist()] == ["chat", "bundle"]
     assert {*made.relations["kind"].to_pylist()} == {"self", "sibling"}
     assert made.relations.num_rows == 4
 
