@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from einfluence.action import Action
 from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subsets, estimators
 from einfluence.arms import within as within_a_set
+from einfluence.data import BESIDE, DATA, Facts, Images, Similarity, Source
 from einfluence.errors import InputError
 from einfluence.faults import refused
 from einfluence.feature import Features
@@ -50,47 +51,6 @@ __all__ = [
     "Subsets", "TrainedBase", "TrainingSet", "Tuning", "byte_count", "load_spec",
 ]  # fmt: skip
 
-DATA = ("facts", "samples", "images", "source")
-
-
-class Facts(Model):
-    """Probes and queries derived from a facts file."""
-
-    file: str = Field(default="world", description="a facts file (YAML), or `world` for the one that is shipped")
-    domains: tuple[str, ...] | None = Field(default=None, description="only these knowledge domains")
-    probes: Count | None = Field(
-        default=None, description="how many probe facts (a balanced, seeded draw); null takes all"
-    )
-    kinds: tuple[str, ...] | None = Field(default=None, description="only these kinds of relation; null takes all")
-    depth: Int = Field(default=1, ge=0, description="how many inference steps conclusions may take")
-    seed: Seed = 0
-
-
-class Images(Model):
-    """Image probes and queries drawn from one source."""
-
-    source: str = Field(
-        default="digits", description="`digits`, a folder of class folders, a folder of IDX files, or a `datasets` id"
-    )
-    split: str | None = None
-    probes: Int = Field(default=100, ge=1, description="clean probes, balanced over classes")
-    queries: Int = Field(
-        default=300, ge=1, description="queries, balanced over classes; the clean probes come first among them"
-    )
-    noise: dict[str, tuple[Float, ...]] = Field(default_factory=dict, description="levels by noise family")
-    label_flip: bool = Field(default=False, description="also each probe with a wrong label")
-    seed: Seed = 0
-
-
-class Source(Model):
-    """A published data set in its own format, e.g. CounterFact."""
-
-    name: str = Field(description="counterfact, pararel, ...; `einfluence curate --sources` lists them")
-    path: str = Field(description="a file, a folder or a hub id")
-    split: str | None = Field(default=None, description="train, test, ... of a folder or hub id; null reads all")
-    limit: Count | None = Field(default=None, description="how many items (a seeded draw); null takes all")
-    seed: Seed = 0
-
 
 class Part(Model):
     """One experiment: a base, the data, and the arms. Exactly one of facts, samples, images, source gives the data."""
@@ -125,6 +85,11 @@ class Part(Model):
         default_factory=dict, description="noisy versions of probes of `samples`: shares by family, {typos: [0.1, 0.3]}"
     )
     label_flip: bool = Field(default=False, description="also each probe of `samples` with a wrong label")
+    near_duplicates: Similarity | None = Field(
+        default=None,
+        description="similarity from which texts of `samples` or `source` are near-duplicates, 0 for none of them; "
+        "null takes 0.8 for texts with a class or tags and 0 for others",
+    )
     images: Images | None = None
     source: Source | None = None
     training_set: TrainingSet | None = Field(
@@ -235,13 +200,9 @@ class Part(Model):
             raise ValueError(f"exactly one of facts, samples, images, source (here: {', '.join(given) or 'none'})")
         if self.samples is None and (self.probes or self.queries or self.relations):
             raise ValueError("`probes`, `queries` and `relations` beside `samples` only")
-        beside = [
-            key
-            for key in ("fields", "extra", "chat", "chat_template", "noise", "label_flip")
-            if key in self.model_fields_set
-        ]
-        if self.samples is None and beside:
-            raise ValueError(f"`{beside[0]}` beside `samples` only")
+        for key, beside in BESIDE.items():
+            if key in self.model_fields_set and given[0] not in beside:
+                raise ValueError(f"`{key}` beside {' or '.join(f'`{name}`' for name in beside)} only")
         if len(set(self.fields.values())) < len(self.fields):
             raise ValueError("each column once in `fields`")
         return self

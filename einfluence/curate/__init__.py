@@ -23,6 +23,7 @@ from einfluence.curate.gates import (
     count_known,
     count_likenesses,
 )
+from einfluence.curate.near import mark_near_duplicates
 from einfluence.curate.records import lines_of
 from einfluence.curate.rows.content import ChatWriter
 from einfluence.curate.rows.table import Table, place_of
@@ -88,6 +89,7 @@ def curate(
         add_noisy_probes(builder, part.noise, part.label_flip)
     if part.training_set is not None:
         as_a_set(builder, part.training_set)
+    mark_near_duplicates(builder, part.near_duplicates)
     count_joints(builder)
     check_texts(builder, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
     if part.facts is None and all(sample.gap is not None for sample in builder.samples.values()):

@@ -14,7 +14,7 @@ from einfluence.samples import Probe, Sample
 
 KINDS = (
     "self", "paraphrase", "negation", "double_negation", "entailed", "premise", "contrapositive", "reversed",
-    "sibling", "neighbour", "unrelated", "noisy",
+    "sibling", "neighbour", "unrelated", "noisy", "near_duplicate", "contradiction",
 )  # fmt: skip
 PROBE_KINDS = ("sample", "bundle", "sequence", "noisy", "control")
 

@@ -29,6 +29,7 @@ LATER = {
     "chat",
     "noise",
     "label_flip",
+    "near_duplicates",
 }  # settings that came later; they count where they are not the default
 
 

@@ -17,6 +17,7 @@ from einfluence.report.terminal import signed, style_of
 
 REASONS = {
     "mislabelled": "Likely mislabelled: it helps itself and harms its class elsewhere",
+    "contradicted": "Contradicted: another sample of the set is nearly the same text, with another label",
     "memorised": "Learned by heart: what it owes to itself",
     "duplicated": "There twice: another sample of the set is its paraphrase, or nearly the same",
     "harmful": "Harmful: what it does to the queries that are held out",

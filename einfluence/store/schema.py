@@ -90,7 +90,11 @@ RELATIONS = table(
     probe_id=(ID, "the probe"),
     query_id=(ID, "sample_id of the query"),
     kind=(pa.string(), "self, paraphrase, negation, ..., unrelated; null where nothing is claimed"),
-    level=(pa.float64(), "noise level for kind noisy; depth of inference for entailed; else null"),
+    level=(
+        pa.float64(),
+        "noise level for kind noisy; depth of inference for entailed; similarity for near_duplicate and contradiction; "
+        "else null",
+    ),
     distance=(pa.float32(), "semantic distance of probe and query (the part's first distance measure), >= 0"),
 )
 

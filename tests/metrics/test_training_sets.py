@@ -194,13 +194,14 @@ def test_the_ceiling_of_lds_is_the_same_trainings_at_another_seed(values) -> Non
     assert values(once, "lds", "ceiling", "leave_one_out") == {}
 
 
-def test_a_duplicate_is_what_a_sample_owes_to_itself_beside_its_paraphrase_and_without(values) -> None:
+@pytest.mark.parametrize("kind", ["paraphrase", "near_duplicate"])
+def test_a_duplicate_is_what_a_sample_owes_to_itself_beside_its_paraphrase_and_without(values, kind: str) -> None:
     said = {"abc": -1.0, "bcd": -1.5, "acd": -2.0, "cd": -6.0, "ab": -1.0, "b": -2.5, "a": -2.0, "d": -6.0}
     store = trained_store(
         "abcd",
         subsets={had: {"a": value} for had, value in said.items()},
         cells={"subsets": {(probe, "a"): 1.0 for probe in "abcd"}},
-        claims={("a", "b"): "paraphrase", ("a", "q"): "paraphrase", ("b", "a"): "neighbour"},
+        claims={("a", "b"): kind, ("a", "q"): kind, ("b", "a"): "neighbour", ("a", "c"): "contradiction"},
         samples={"q": {}},
     )
     # With b: −1 and −1 with a, −1.5 and −2.5 without, so 1; without b: −2 and −2 with a, −6 and −6 without, so 4.

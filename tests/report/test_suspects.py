@@ -42,6 +42,17 @@ def test_suspects_are_listed_by_reason_with_what_dropping_them_does() -> None:
     assert "Likely mislabelled" in written.getvalue() and "+1.5" in written.getvalue()
 
 
+def test_near_duplicates_are_there_twice_and_with_another_label_contradicted() -> None:
+    claims = {("d", "b"): "near_duplicate", ("b", "a"): "contradiction", ("a", "b"): "contradiction"}
+    store = trained_store("abcd", cells={"leave_one_out": CELLS}, samples=LABELLED, modality="image", claims=claims)
+    found = [(row["reason"], row["sample"], row["why"]) for row in suspects(store).to_pylist()]
+    assert [row for row in found if row[0] in ("contradicted", "duplicated")] == [
+        ("contradicted", "b", "reads nearly as a, which has another label"),
+        ("contradicted", "a", "reads nearly as b, which has another label"),
+        ("duplicated", "d", "is much like b"),
+    ]
+
+
 def test_the_page_says_what_a_set_taught_and_which_samples_to_look_at(tmp_path: Path) -> None:
     full = dict.fromkeys("abcd", -0.5) | {"q": -2.0, "r": -0.75}
     seen = {name: row | {"pixels": [0.0, 1.0], "shape": [1, 1, 2]} for name, row in LABELLED.items()}

@@ -1,5 +1,5 @@
--- One row a (run of random subsets, sample with a paraphrase in its set, variant): what does it owe to itself, with the
--- paraphrase in the set and without?
+-- One row a (run of random subsets, sample with a paraphrase or near-duplicate in its set, variant): what does it owe
+-- to itself, with the other in the set and without?
 with samples as (
     select * from stg_probes
     where kind = 'sample' and n_members = 1
@@ -20,7 +20,7 @@ pairs as (
     inner join samples using (probe_id)
     inner join members as own on samples.sample_id = own.sample_id
     inner join members as twin on own.training_set = twin.training_set and relations.query_id = twin.sample_id
-    where relations.kind = 'paraphrase' and own.position <> twin.position
+    where relations.kind in ('paraphrase', 'near_duplicate') and own.position <> twin.position
 ),
 
 drawn as (

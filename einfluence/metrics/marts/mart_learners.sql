@@ -45,6 +45,7 @@ claimed as (
         coalesce(cells.kind = 'self', false) as own,
         case
             when cells.kind in ('self', 'paraphrase', 'entailed', 'contrapositive', 'negation') then 1.0
+            when cells.kind in ('near_duplicate', 'contradiction') then 1.0
             when cells.kind = 'reversed' then 0.0
         end as size
     from cells

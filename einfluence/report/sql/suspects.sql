@@ -34,15 +34,16 @@ twins as (
         arms.training_set,
         arms.sample_id,
         arg_min(samples.name, (coalesce(relations.distance, 0), samples.name)) as twin,
-        min(relations.distance) as distance
+        min(relations.distance) as distance,
+        coalesce(relations.kind = 'contradiction', false) as contradicts
     from arms
     inner join relations using (probe_id)
     inner join members on arms.training_set = members.training_set and relations.query_id = members.sample_id
     inner join samples on members.sample_id = samples.sample_id
     where
         arms.sample_id <> relations.query_id
-        and (relations.kind = 'paraphrase' or relations.distance <= 0.05)
-    group by arms.training_set, arms.sample_id
+        and (relations.kind in ('paraphrase', 'near_duplicate', 'contradiction') or relations.distance <= 0.05)
+    group by arms.training_set, arms.sample_id, contradicts
 ),
 
 suspects as (
@@ -54,6 +55,16 @@ suspects as (
         format('owes itself {:+.2f} nats, moves its class elsewhere by {:+.2f}', nats, class_held_out) as why
     from arms
     where nats > 0 and class_held_out < 0
+    union all
+    select
+        arms.*,
+        'contradicted' as reason,
+        nats as value,
+        nats as suspicion,
+        'reads nearly as ' || twins.twin || ', which has another label' as why
+    from arms
+    inner join twins using (training_set, sample_id)
+    where nats is not null and twins.contradicts
     union all
     select
         arms.*,
@@ -74,7 +85,7 @@ suspects as (
         || coalesce(format(' (distance {:.3f})', cast(twins.distance as double)), '') as why
     from arms
     inner join twins using (training_set, sample_id)
-    where nats is not null
+    where nats is not null and not twins.contradicts
     union all
     select
         arms.*,
@@ -125,5 +136,5 @@ order by
     base asc,
     ranked.estimator asc,
     recipe asc,
-    array_position(['mislabelled', 'memorised', 'duplicated', 'harmful'], ranked.reason) asc,
+    array_position(['mislabelled', 'contradicted', 'memorised', 'duplicated', 'harmful'], ranked.reason) asc,
     ranked.place asc
