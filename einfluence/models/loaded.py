@@ -188,13 +188,13 @@ def try_classifier(
 
 
 def recompute_buffers(model: nn.Module) -> None:
-    """Gives a model with code of its own the constants that it computes when it is built.
+    """Gives a model with code of its own, or of timm, the constants that it computes when it is built.
 
     transformers builds models without memory; it knows how to compute its own models' constants afterwards, and leaves
     those of others as memory happened to be.
     """
     constants = [name for name, _ in cast("Any", model).named_non_persistent_buffers()]
-    if not constants or not type(model).__module__.startswith("transformers_modules"):
+    if not constants or not type(model).__module__.startswith(("transformers_modules", "transformers.models.timm_")):
         return
     built = dict(type(model)(copy.deepcopy(cast("Any", model).config)).named_buffers())
     for name in constants:

@@ -32,6 +32,12 @@ def output_layer(model: torch.nn.Module) -> torch.nn.Module | None:
     return last_linear(model) if output is None else output
 
 
+def timm_classifier(model: torch.nn.Module) -> Any:
+    """What timm calls the classifier of a model that transformers wraps: a layer or a tuple; None of any other."""
+    wrapped: Any = getattr(model, "timm_model", None)
+    return None if wrapped is None else wrapped.get_classifier()
+
+
 def draw_head(model: Any, report: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Draws what stands outside a model's body anew, and a pooler that the files lack, from a seed alone.
 
@@ -48,10 +54,13 @@ def draw_head(model: Any, report: Mapping[str, Any], seed: int) -> dict[str, Any
     """
     import torch
 
-    body = f"{model.base_model_prefix}."
+    body, own = f"{model.base_model_prefix}.", timm_classifier(model)
+    head = next((f"{name}." for name, module in model.named_modules() if module is own), None)
     missing = {str(name) for name in report["missing_keys"]}
 
     def of_head(name: str) -> bool:
+        if head is not None:  # timm has it within
+            return name.startswith(head)
         return not name.startswith(body) or ("pooler" in name and name in missing)
 
     deviation = float(getattr(model.config, "initializer_range", None) or 0.02)

@@ -16,6 +16,7 @@ from einfluence.models.weights import read_tensors, weight_files
 from einfluence.objectives.heads import last_linear
 from einfluence.objectives.pictures import ImageItem, encode_picture, stacked
 from einfluence.objectives.pretrained_images import load_pretrained
+from einfluence.objectives.timm_models import of_timm
 from einfluence.samples import IMAGE_CLASS, Sample
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def build_classifier(config: dict[str, Any], where: str) -> torch.nn.Sequential:
 
 def _pretrained(config: Mapping[str, Any]) -> bool:
     """Whether a base is a model of transformers; its own layers take precedence."""
-    return "layers" not in config and built_for(config, "ForImageClassification")
+    of_timm_itself = "pretrained_cfg" in config and "architectures" not in config and of_timm(config)
+    return "layers" not in config and (built_for(config, "ForImageClassification") or of_timm_itself)
 
 
 def _positive_integers(value: object) -> bool:

@@ -73,6 +73,9 @@ def load_model(
     from einfluence.models import loaded
 
     dtype = torch.float32 if trust_remote_code else getattr(torch, info.dtype)
+    classes = {**info.head.classes} if info.head else {}
+    if "id2label" in classes:  # a configuration of timm counts its classes apart from their names
+        classes["num_labels"] = len(classes["id2label"])
     options = _options(trust_remote_code)
     with refusing(info, expected):
         _check_config(info, auto, stored, options, what, expected)
@@ -82,7 +85,7 @@ def load_model(
             dtype=dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
-            **(info.head.classes if info.head else {}),
+            **classes,
             **options,
         )
     model, report = both

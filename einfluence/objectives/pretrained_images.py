@@ -10,9 +10,10 @@ from einfluence.curate.classes import class_names
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo, Batch, Capability
 from einfluence.objectives.encoders import widened
-from einfluence.objectives.heads import last_with
+from einfluence.objectives.heads import last_with, timm_classifier
 from einfluence.objectives.pictures import ImageItem, encode_picture, stacked
-from einfluence.objectives.processing import Processor
+from einfluence.objectives.processing import OfTransformers, Processor
+from einfluence.objectives.timm_models import OfTimm, of_timm, refuse_odd_classifier, refuse_without_timm
 from einfluence.samples import IMAGE_CLASS, Sample
 
 if TYPE_CHECKING:
@@ -25,14 +26,20 @@ EXPECTED = "an image classifier of transformers (…ForImageClassification)"
 def load_pretrained(info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
     """A model of transformers with its trained head, and its image processor."""
     from einfluence.models import loaded
-    from einfluence.objectives.pretrained import load_model, quiet, stored_tensors
+    from einfluence.objectives.pretrained import load_model, quiet, refusing, stored_tensors
 
+    timm = of_timm(info.config)
+    if timm:
+        refuse_without_timm(info)
     auto, what = "AutoModelForImageClassification", "an image classifier"
     with quiet():
         stored = stored_tensors(info)
         model = load_model(info, auto, stored, trust_remote_code, what=what, expected=EXPECTED).to(device)
         config = model.config
-        processor = Processor(info, int(getattr(config, "num_channels", 3)), trust_remote_code)
+        channels = int(getattr(config, "num_channels", 3))
+        steps = OfTimm(info) if timm else OfTransformers(info, channels, trust_remote_code)
+        with refusing(info, "an image processor that transformers knows"):
+            processor = Processor(steps)
     if config.num_labels < 2:
         raise InputError(f"{info.folder}/config.json id2label", f"{config.num_labels} class", "two or more")
 
@@ -40,7 +47,10 @@ def load_pretrained(info: BaseInfo, *, trust_remote_code: bool, device: str) -> 
         return model(pixel_values=pixels).logits
 
     loaded.try_classifier(model, processor.shape, config.num_labels, info.folder, read)
-    names = class_names(info.config, config.num_labels)
+    named = {"id2label": config.id2label} if timm else info.config  # timm knows names that no file has
+    names = class_names(named, config.num_labels)
+    if timm:
+        refuse_odd_classifier(model, info)
     return Base(info, model, PretrainedImages(processor, config.num_labels, names))
 
 
@@ -76,8 +86,8 @@ class PretrainedImages:
         return widened(call(pixel_values=batch.inputs["pixels"]).logits[:, None])
 
     def head(self, model: torch.nn.Module) -> torch.nn.Module | None:
-        """The last Linear that gives one number a class."""
-        return last_with(model, self.n_classes)
+        """What timm calls the classifier, else the last Linear that gives one number a class."""
+        return timm_classifier(model) or last_with(model, self.n_classes)
 
     def curation(self) -> Mapping[str, Any]:
         """As of other images, and how a picture gets the model's form."""
