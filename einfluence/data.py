@@ -35,7 +35,8 @@ class Images(Model):
     """Image probes and queries drawn from one source."""
 
     source: str = Field(
-        default="digits", description="`digits`, a folder of class folders, a folder of IDX files, or a `datasets` id"
+        default="digits",
+        description="`digits`, a folder of class folders, a folder of IDX files, a .npz, or a `datasets` id",
     )
     split: str | None = None
     probes: Int = Field(default=100, ge=1, description="clean probes, balanced over classes")

@@ -11,7 +11,8 @@ from einfluence.arms import InContext
 from einfluence.engine.measurement import TextItem
 from einfluence.estimators.in_context import beginning, context
 from einfluence.inputs import part_base
-from einfluence.models.base import Base
+from einfluence.models.base import Base, HasTokens
+from einfluence.objectives import encode
 from einfluence.objectives.causal_lm import causal, encode_text
 from einfluence.samples import Curated, Sample
 from einfluence.session import Session
@@ -28,8 +29,8 @@ class Seen(NamedTuple):
     Args:
         who: Which sample.
         tokens: Its tokens, as :func:`tokens` writes them.
-        size: How many there are.
-        trained: How many of them, the last ones, are the target.
+        size: How many the model reads.
+        trained: How many targets there are: the last ones of a text to be continued.
     """
 
     who: str
@@ -49,12 +50,14 @@ def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int =
         rows: How many samples.
 
     Yields:
-        One a text; nothing for a base that reads no text to be continued.
+        One a text; nothing for a base whose samples are no tokens.
     """
     base = session.base(part_base(spec, part, session), part.trust_remote_code)
-    if "causal text" not in base.objective.can:
-        return
     few = list(sample_rows(curated.samples.slice(0, rows)))
+    if "causal text" not in base.objective.can:
+        if isinstance(base.objective, HasTokens):
+            yield from (marked(base, base.objective, sample) for sample in few)
+        return
     for sample in few:
         yield _seen(base, visible(sample.name), _item(base, sample))
     for arm in part.arms:
@@ -67,6 +70,20 @@ def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int =
 
 def _seen(base: Base, who: str, item: TextItem) -> Seen:
     return Seen(who, tokens(base, item), len(item.ids), item.n_target)
+
+
+def marked(base: Base, objective: HasTokens, sample: Sample) -> Seen:
+    """A sample as the model reads it, with ``‖`` before each target: ``[ada‖B-per][lives]``, ``[fine]‖[positive]``."""
+    item = encode(base, sample)
+    found = objective.tokens(item)
+
+    def word(target: int | str) -> str:
+        return visible(target) if isinstance(target, str) else _piece(found.tokenizer, target)
+
+    marks = {place: f"‖{word(target)}" for place, target in found.marked.items()}
+    text = "".join(f"[{_piece(found.tokenizer, token)}{marks.get(at, '')}]" for at, token in enumerate(found.ids))
+    behind = "".join(f"[{word(target)}]" for target in found.behind)
+    return Seen(visible(sample.name), f"{text}‖{behind}" if behind else text, item.size, item.n_target)
 
 
 def tokens(base: Base, item: TextItem) -> str:

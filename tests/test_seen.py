@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from einfluence.models.base import HasTokens
 from einfluence.objectives.causal_lm import encode_text
-from einfluence.seen import tokens, visible
+from einfluence.seen import marked, tokens, visible
 from flows import cli
 from tests.engine.tokenizers import Setting, base_with, tokenizer
+from tests.estimators.test_objectives import MADE
+from tests.objectives.tiny_texts import load
 
 
 @pytest.mark.parametrize(
@@ -72,3 +75,22 @@ def test_of_a_chat_each_answer_is_shown_behind_its_beginning(
         assert said.count("trained): ") == shown
         assert "  c/1 (4 tokens, 1 trained): [dax][is][a]‖[bird]\n" in said
     assert "  c/2 (8 tokens, 1 trained): [dax][is][a][bird][wug][is][a]‖[fish]\n" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "shown"),
+    [
+        ("sequence_class", 3, "[[CLS]][the][bird][sees][a][fish][[SEP]][the][fish][is][fine][[SEP]]‖[neutral]"),
+        ("token_class", 1, "[[CLS]][ada][fish][##es][lives][in][paris‖B-loc][[SEP]]"),
+        ("masked_lm", 1, "[[CLS]][nobody][likes][the][[MASK]‖bad][[MASK]‖bird][[MASK]‖##s][of][paris][.][[SEP]]"),
+        ("seq2seq", 1, "[the][bird][##s][[SEP]]‖[fish]"),
+    ],
+)
+def test_of_other_objectives_each_target_is_shown_where_it_is_predicted(
+    kind: str, place: int, shown: str, tmp_path: Path
+) -> None:
+    save, samples = MADE[kind]
+    base = load(save(tmp_path))
+    assert isinstance(base.objective, HasTokens)
+    found = marked(base, base.objective, samples[place])
+    assert (found.tokens, found.trained) == (shown, shown.count("‖") if kind != "seq2seq" else 1)

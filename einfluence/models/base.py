@@ -198,6 +198,31 @@ class EncodesTogether(Protocol):
         ...
 
 
+class Tokens(NamedTuple):
+    """What a model is given of a sample, for people to look at; a target is a token's id, or a class in words.
+
+    Args:
+        tokenizer: What the ids are of.
+        ids: What the model reads.
+        marked: Targets by the index in ``ids`` at which they are predicted.
+        behind: Targets that are predicted of all that is read.
+    """
+
+    tokenizer: Any
+    ids: Sequence[int]
+    marked: Mapping[int, int | str] = {}
+    behind: Sequence[int | str] = ()
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """An objective whose samples are tokens to the model."""
+
+    def tokens(self, item: Any) -> Tokens:
+        """Those of an encoded sample."""
+        ...
+
+
 @dataclass(frozen=True)
 class Base:
     """A loaded base. The model is in eval mode, on its device, and no engine leaves it changed.

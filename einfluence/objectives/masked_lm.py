@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from einfluence.curate.files import Rows
 from einfluence.curate.records import text_field
 from einfluence.errors import InputError
-from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.models.base import Base, BaseInfo, Batch, Capability, Tokens
 from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.objectives.encoders import Encoder, MarkedItem, logits_at
 from einfluence.objectives.heads import output_layer
@@ -105,6 +105,10 @@ class MaskedLM:
             fix = "one mask stands for the whole target, however many tokens that has"
             raise InputError(where, found, f"one {names} where the target stands", fix)
         return parts[0], parts[1]
+
+    def tokens(self, item: MarkedItem) -> Tokens:
+        """The text, with what is hidden by each mask."""
+        return Tokens(self.encoder.tokenizer, item.ids, dict(zip(item.places, item.targets, strict=True)))
 
     def collate(self, items: Sequence[MarkedItem]) -> Batch:
         """Texts (B, L), with an attention mask where any is padded, and their targets."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from einfluence.errors import InputError
-from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.models.base import Base, BaseInfo, Batch, Capability, Tokens
 from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.objectives.encoders import logits_at, padded
 from einfluence.objectives.heads import output_layer
@@ -126,6 +126,10 @@ class Seq2Seq:
             check_known(self.tokenizer, self.vocabulary, side, self.label, where)
         decoder = (self.start, *whole[: first + len(body) - 1])
         return Seq2SeqItem(tuple(ids), decoder, first, tuple(body))
+
+    def tokens(self, item: Seq2SeqItem) -> Tokens:
+        """The prompt, and the target."""
+        return Tokens(self.tokenizer, item.ids, behind=item.targets)
 
     def collate(self, items: Sequence[Seq2SeqItem]) -> Batch:
         """Prompts (B, L), with a mask where any is padded, and the decoder's texts (B, D), which need none."""

@@ -12,7 +12,7 @@ from einfluence.curate.files import Rows
 from einfluence.curate.records import text_field
 from einfluence.curate.sources.sentiment import labelled, sides
 from einfluence.errors import InputError
-from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.models.base import Base, BaseInfo, Batch, Capability, Tokens
 from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.objectives.encoders import padded, widened
 from einfluence.objectives.heads import last_with
@@ -123,6 +123,10 @@ class SequenceClass:
         check_length(self.max_length, ids, where)
         check_known(self.tokenizer, self.vocabulary, ids, self.label, where)
         return SequenceItem(ids, kinds, self.labels.index(sample.target))
+
+    def tokens(self, item: SequenceItem) -> Tokens:
+        """The text, and its class."""
+        return Tokens(self.tokenizer, item.ids, behind=[self.labels[item.label]])
 
     def collate(self, items: Sequence[SequenceItem]) -> Batch:
         """Texts (B, L), padded on the right, with an attention mask where any is padded; one target each."""

@@ -11,7 +11,7 @@ from einfluence.curate.files import Rows
 from einfluence.curate.records import COLUMNS
 from einfluence.curate.sources.conll import is_tag, mentions, sentences, tagged
 from einfluence.errors import InputError
-from einfluence.models.base import Base, BaseInfo, Batch, Capability
+from einfluence.models.base import Base, BaseInfo, Batch, Capability, Tokens
 from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.objectives.encoders import Encoder, MarkedItem, logits_at
 from einfluence.objectives.heads import last_with
@@ -89,6 +89,11 @@ class TokenClass:
         places = [first[word] for word in wanted]
         targets = [self.labels.index(cast("str", tags[word])) for word in wanted]
         return self.encoder.item(encoded, where, places, encoded["input_ids"], targets)
+
+    def tokens(self, item: MarkedItem) -> Tokens:
+        """The sentence, with a tag at the first token of each word that has one."""
+        tags = [self.labels[target] for target in item.targets]
+        return Tokens(self.encoder.tokenizer, item.ids, dict(zip(item.places, tags, strict=True)))
 
     def collate(self, items: Sequence[MarkedItem]) -> Batch:
         """Sentences (B, L), with a mask where any is padded, and their targets."""

@@ -58,6 +58,8 @@ def curate(
 def _print_tokens(spec: Spec, part: Part, made: Curated, session: Session, first: int) -> None:
     from einfluence.seen import seen
 
-    typer.echo("\ntokens, with ‖ before those of the target, which are trained and watched:")
-    for text in seen(spec, part, made, session, first):
+    found = list(seen(spec, part, made, session, first))
+    says = "tokens, with ‖ before what is trained and watched:" if found else "no tokens to show: this base reads none"
+    typer.echo(f"\n{says}")
+    for text in found:
         typer.echo(visible(f"  {text.who} ({text.size} tokens, {text.trained} trained): {text.tokens}"))

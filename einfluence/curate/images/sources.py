@@ -1,4 +1,4 @@
-"""Where images come from: the shipped digits, folders, zips, IDX files and any ``datasets`` image set."""
+"""Where images come from: the shipped digits, folders, zips, IDX files, .npz and any ``datasets`` image set."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from einfluence.curate.builder import Gates
 from einfluence.curate.classes import ImageLimits, is_number, labels_of
 from einfluence.curate.images.decode import Decoded, Pixels, decode, from_array, from_value
 from einfluence.curate.images.idx import idx_files, idx_pair, read_pair
+from einfluence.curate.images.npz import read_npz
 from einfluence.curate.images.trees import Tree, files_below, folder_tree, labelled, zip_tree
 from einfluence.errors import InputError
 from einfluence.spec import Images, Spec
@@ -50,7 +51,7 @@ def load_pictures(images: Images, spec: Spec, limits: ImageLimits, gates: Gates)
     """All images of a source.
 
     Args:
-        images: Its ``source`` is ``digits``, a folder, a zip of folders, a folder of IDX files, or a ``datasets`` id.
+        images: Its ``source`` is ``digits``, a folder, a zip of folders, IDX files, a .npz, or a ``datasets`` id.
         spec: For relative paths.
         limits: The base's classes, and its channels: 1 or 3 turn colours into grey or back.
         gates: Counts what is passed over.
@@ -73,10 +74,13 @@ def load_pictures(images: Images, spec: Spec, limits: ImageLimits, gates: Gates)
         return _tree(tree, images.split, limits, gates)
     if path.is_file() and path.suffix.lower() == ".zip":
         return _tree(zip_tree(path), images.split, limits, gates)
+    if path.is_file() and path.suffix.lower() == ".npz":
+        prefix, pixels, labels = read_npz(path, images.split)
+        return _arrays(prefix, pixels, labels, (f"{path} {prefix}images", f"{path} {prefix}labels"), limits)
     if path.exists():
         fix = "unpack it into a folder" if ".tar" in path.name or path.suffix in (".tgz", ".rar", ".7z", ".gz") else ""
         found = f"the file {images.source!r}"
-        raise InputError("images.source", found, "a folder, a .zip of folders, or a hub id", fix)
+        raise InputError("images.source", found, "a folder, a .zip of folders, a .npz, or a hub id", fix)
     return _hub(images.source, images.split, limits)
 
 
@@ -195,15 +199,21 @@ def _tree(tree: Tree, split: str | None, limits: ImageLimits, gates: Gates) -> l
 
 def _idx(path: Path, files: Sequence[Path], split: str | None, limits: ImageLimits) -> list[Picture]:
     prefix, images, labels_file = idx_pair(path, files, split)
-    pixels, labels = read_pair(images, labels_file)
+    return _arrays(prefix, *read_pair(images, labels_file), (str(images), str(labels_file)), limits)
+
+
+def _arrays(
+    prefix: str, pixels: npt.NDArray[Any], labels: list[int], where: tuple[str, str], limits: ImageLimits
+) -> list[Picture]:
+    """Pictures that are rows of one array; ``where`` its numbers and its labels are."""
     channels = limits.shape[0] if limits.shape else None
-    places = [f"{images} row {row}" for row in range(len(labels))]
+    places = [f"{where[0]} row {row}" for row in range(len(labels))]
 
     def load(row: int) -> Callable[[], Decoded]:
         return lambda: Decoded(from_array(pixels[row], places[row], channels))
 
     names = [f"{prefix}{row}" for row in range(len(labels))]
-    return _numbered(names, labels, places, [load(row) for row in range(len(labels))], limits, str(labels_file))
+    return _numbered(names, labels, places, [load(row) for row in range(len(labels))], limits, where[1])
 
 
 def _hub(name: str, split: str | None, limits: ImageLimits) -> list[Picture]:

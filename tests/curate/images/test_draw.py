@@ -185,6 +185,48 @@ def test_idx_files_gzipped_and_not(tmp_path: Path) -> None:
         made_of(Images(source=str(tmp_path), split="test", probes=2, queries=6))
 
 
+def test_archives_of_medmnists_kind(tmp_path: Path) -> None:
+    pixels, labels = np.arange(6 * 27, dtype=np.uint8).reshape(6, 3, 3, 3), np.array([[0], [1]] * 3, np.uint8)
+    file = tmp_path / "some.npz"
+    np.savez(file, train_images=pixels + 1, train_labels=labels, test_images=pixels, test_labels=labels)
+    made = made_of(Images(source=str(file), split="test", probes=2, queries=6))
+    first = next(row for row in made.samples.to_pylist() if row["name"] == "test_1")
+    assert made.samples.num_rows == 6 and (first["label"], first["shape"]) == (1, [3, 3, 3])
+    assert first["pixels"] == pytest.approx((np.moveaxis(pixels[1], -1, 0) / 255).ravel().tolist())
+    assert made_of(Images(source=str(file), split="training", probes=2, queries=6)).samples.num_rows == 6
+
+
+FAULTS: list[tuple[dict[str, np.ndarray], str]] = [
+    ({"train_images": np.zeros((2, 3, 3)), "test_images": np.zeros((2, 3, 3))}, "the arrays train_images, test_images"),
+    ({"images": np.zeros((2, 3, 3)), "labels": np.zeros((2, 14), int)}, "one class index an image"),
+    ({"images": np.zeros((2, 3, 3)), "labels": np.zeros(2)}, "float64 of shape"),
+    ({"images": np.zeros((2, 3, 3, 4)), "labels": np.zeros(2, int)}, "volumes are not read"),
+    ({"images": np.full((2, 3, 3), 7.0), "labels": np.zeros(2, int)}, "values from 7 to 7"),
+    ({"images": np.array([None, None]), "labels": np.zeros(2, int)}, "a file that cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "says"), FAULTS)
+def test_archives_that_are_no_pictures_of_one_class_each(
+    tmp_path: Path, arrays: dict[str, np.ndarray], says: str
+) -> None:
+    np.savez(tmp_path / "some.npz", **arrays)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=says):
+        made_of(Images(source=str(tmp_path / "some.npz"), probes=2, queries=2))
+
+
+def test_of_several_splits_of_an_archive_one_is_named(tmp_path: Path) -> None:
+    both = {f"{split}_{kind}": np.zeros((2, 3, 3)[:at], np.uint8) for split in ("a", "b") for kind, at in
+            (("images", 3), ("labels", 1))}  # fmt: skip
+    np.savez(tmp_path / "some.npz", **both)
+    for split, says in ((None, "found nothing; expected one of a, b"), ("c", "found 'c'; expected one of a, b")):
+        with pytest.raises(InputError, match=says):
+            made_of(Images(source=str(tmp_path / "some.npz"), split=split, probes=2, queries=2))
+    (tmp_path / "some.npz").write_bytes(b"PK")
+    with pytest.raises(InputError, match="a file that cannot be read"):
+        made_of(Images(source=str(tmp_path / "some.npz"), split="a", probes=2, queries=2))
+
+
 def test_image_sets_of_datasets(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
