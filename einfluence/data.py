@@ -11,8 +11,9 @@ from einfluence.recipe import Count, Float, Int, Model, Seed
 DATA = ("facts", "samples", "images", "source")
 """The keys of a part that name its data; it has one of them."""
 BESIDE = {
-    **dict.fromkeys(("fields", "extra", "chat", "chat_template", "noise", "label_flip"), ("samples",)),
-    "near_duplicates": ("samples", "source"),
+    **dict.fromkeys(("fields", "extra", "chat", "chat_template"), ("samples",)),
+    **dict.fromkeys(("label_flip", "near_duplicates"), ("samples", "source")),
+    "noise": ("samples", "facts", "source"),
 }
 """By the keys of a part that are about its data: which data they may be about."""
 Similarity = Annotated[Float, Field(ge=0, le=1)]

@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from einfluence.arms import OfASet
 from einfluence.bases.load import describe, find_base
 from einfluence.curate import curate
 from einfluence.curate.key import VERSION as CURATION
 from einfluence.curate.key import data_key
+from einfluence.curate.text_noise import Reader
 from einfluence.embedded import cache_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
@@ -213,7 +214,20 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
 
         return of_base(base, samples)
 
-    return curate(part, spec, features, logprobs=_logprobs(base), **base.objective.curation())
+    return curate(part, spec, features, logprobs=_logprobs(base), reader=_reader(base), **base.objective.curation())
+
+
+def _reader(base: Base) -> Reader | None:
+    """How a base reads samples; None where they are none of words."""
+    tokenizer: Any = getattr(base.objective, "tokenizer", None)
+    if tokenizer is None:
+        return None
+
+    def ids(sample: Sample) -> Sequence[object]:
+        item: Any = base.objective.encode(sample, sample.source)
+        return getattr(item, "ids", (sample.sample_id,))  # of an objective from outside, whose items may have none
+
+    return Reader(ids, tokenizer.unk_token_id)
 
 
 def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64]] | None:

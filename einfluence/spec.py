@@ -82,9 +82,10 @@ class Part(Model):
     )
     relations: str | None = Field(default=None, description="{probe, query, kind, level?, distance?}")
     noise: dict[str, tuple[Float, ...]] = Field(
-        default_factory=dict, description="noisy versions of probes of `samples`: shares by family, {typos: [0.1, 0.3]}"
+        default_factory=dict,
+        description="noisy versions of probes that are texts: shares by family, {typos: [0.1, 0.3]}",
     )
-    label_flip: bool = Field(default=False, description="also each probe of `samples` with a wrong label")
+    label_flip: bool = Field(default=False, description="also each probe with a wrong label, where it has one")
     near_duplicates: Similarity | None = Field(
         default=None,
         description="similarity from which texts of `samples` or `source` are near-duplicates, 0 for none of them; "

@@ -29,7 +29,7 @@ from einfluence.curate.rows.content import ChatWriter
 from einfluence.curate.rows.table import Table, place_of
 from einfluence.curate.sets import as_a_set
 from einfluence.curate.tables import finish
-from einfluence.curate.text_noise import add_noisy_probes
+from einfluence.curate.text_noise import Reader, add_noisy_probes
 from einfluence.errors import InputError
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Part, Source, Spec
@@ -55,6 +55,7 @@ def curate(
     rows: Rows | None = None,
     chat: ChatWriter | None = None,
     adopt: Adopt | None = None,
+    reader: Reader | None = None,
 ) -> Curated:
     """Makes what one part of a spec is to measure.
 
@@ -76,6 +77,7 @@ def curate(
         rows: How a samples file is read for a base that takes neither texts to be continued nor images.
         chat: Writes chats as the base reads them.
         adopt: How the base's objective asks texts to be continued, where that is another one.
+        reader: How the base reads samples that noise is made in.
 
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
@@ -86,7 +88,8 @@ def curate(
     reading = Reading(limits, part.join, rows, part.chat, template, chat)
     builder, default_kind, more = _build(part, spec, tokenize, reading)
     if part.noise or part.label_flip:
-        add_noisy_probes(builder, part.noise, part.label_flip)
+        own = replace(reader, ids=_adopting(reader.ids, adopt)) if reader and adopt else reader
+        add_noisy_probes(builder, part.noise, part.label_flip, own)
     if part.training_set is not None:
         as_a_set(builder, part.training_set)
     mark_near_duplicates(builder, part.near_duplicates)
@@ -98,11 +101,15 @@ def curate(
             count_alike(builder)
             count_likenesses(builder)
     count_known(builder, logprobs)
-    features = _adopting(base_features, adopt) if base_features and adopt else base_features
+    features = _adopting_all(base_features, adopt) if base_features and adopt else base_features
     return finish(builder, measures_for(builder, part.distance, features, more), default_kind, part.pairs, adopt)
 
 
-def _adopting(features: Features, adopt: Adopt) -> Features:
+def _adopting(ids: Callable[[Sample], Sequence[object]], adopt: Adopt) -> Callable[[Sample], Sequence[object]]:
+    return lambda sample: ids(adopted_sample(sample, adopt))
+
+
+def _adopting_all(features: Features, adopt: Adopt) -> Features:
     return lambda samples: features([adopted_sample(sample, adopt) for sample in samples])
 
 

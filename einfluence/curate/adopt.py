@@ -30,6 +30,9 @@ def adopted(builder: CurationBuilder, adopt: Adopt | None) -> tuple[dict[str, Sa
     if adopt is None:
         return builder.samples, builder.probes
     samples = {key: adopted_sample(sample, adopt) for key, sample in builder.samples.items()}
+    for key, sample in samples.items():
+        if sample.parent_id is not None:
+            samples[key] = replace(sample, parent_id=samples[sample.parent_id].sample_id)
     first: dict[str, Sample] = {}
     for sample in samples.values():
         other = first.setdefault(sample.sample_id, sample)

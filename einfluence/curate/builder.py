@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from einfluence.curate.rows.content import Written
 from einfluence.samples import Probe, Sample
 
 KINDS = (
@@ -63,7 +64,9 @@ class CurationBuilder:
     A claim is (kind, level), given by (probe_id, query_id); the first one stands. ``given`` holds distances that the
     user gave; ``join`` is what the part puts between prompt and target. ``words`` are those that the user
     wrote of samples that a chat template has written. ``later`` are the samples (``sample_id``, in order) of a second
-    stage, which are neither probes nor queries because of it.
+    stage, which are neither probes nor queries because of it. ``chats`` are those that samples (``sample_id``, in
+    order) are the answers of. ``noised`` are the probes that have noisy versions where the part asks for such; None
+    for all of one row.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict[str, Sample])
@@ -77,6 +80,8 @@ class CurationBuilder:
     join: str | None = None
     words: dict[str, str] = field(default_factory=dict[str, str])
     later: dict[str, None] = field(default_factory=dict[str, None])
+    chats: dict[tuple[str, ...], Written] = field(default_factory=dict[tuple[str, ...], Written])
+    noised: set[str] | None = None
 
     def sample(self, sample: Sample) -> str:
         """Keeps a sample (the first of equal content) and returns its id; joined as the part says, if it does not."""

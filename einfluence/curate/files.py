@@ -137,6 +137,10 @@ def _keep_samples(rows: Iterable[Made], builder: CurationBuilder) -> Ids:
         whole = tuple(kept[sample.name][0] for sample in row.samples)
         if row.words:
             builder.words |= dict.fromkeys(chain.from_iterable(kept.values()), row.words)
+        if row.chat:
+            builder.chats.setdefault(whole, row.chat)
+            for answer, sample_id in zip(row.chat.answers, whole, strict=True):
+                builder.chats.setdefault((sample_id,), replace(row.chat, answers=(answer,)))
         for name, found in {row.name: whole, **kept}.items():
             if name in ids:
                 found = f"the id {name!r} again (first at {places[name]})"

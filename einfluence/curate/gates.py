@@ -35,7 +35,7 @@ SHUFFLED = 4  # facts that one is held against
 
 def count_likenesses(builder: CurationBuilder) -> None:
     """Counts texts of the user's own that are one text to the model under several ids; all are kept."""
-    texts = [sample for sample in builder.samples.values() if sample.gap is not None]
+    texts = [sample for sample in builder.samples.values() if sample.gap is not None and sample.noise is None]
     if not texts:
         return
     builder.gates.open(SEEN_ALIKE)
@@ -52,7 +52,7 @@ def count_joints(builder: CurationBuilder) -> None:
         return
     builder.gates.open(NO_BLANK, DOUBTFUL)
     for sample in builder.samples.values():
-        if sample.gap is None or sample.join is not None:
+        if sample.gap is None or sample.join is not None or sample.noise is not None:
             continue
         if plain_gap(sample.prompt, sample.target) and not sample.gap:
             builder.gates.count(NO_BLANK, _joint(sample))
@@ -101,7 +101,7 @@ def check_texts(
     for (key, sample), in_target, in_whole in zip(builder.samples.items(), targets, wholes, strict=True):
         where = sample.source or sample.name
         if not in_target:
-            if strict:
+            if strict and sample.noise is None:
                 raise InputError(
                     f"{where} target", f"{sample.target!r}, which tokenizes to nothing", "at least one token"
                 )
@@ -112,7 +112,7 @@ def check_texts(
             builder.gates.count(CONTROL, f"{_place(sample)}: {token}")
         length = in_whole + 1
         if max_tokens is not None and length > max_tokens:
-            if strict:
+            if strict and sample.noise is None:
                 found = f"a text of {length} tokens (with one to begin)"
                 raise InputError(where, found, f"at most {max_tokens}, the base's context", "shorten it")
             builder.gates.count(TOO_LONG, f"{sample.name}: {length} of {max_tokens}")
@@ -157,7 +157,8 @@ def remove(builder: CurationBuilder, unfit: set[str]) -> None:
 def count_conflicts(builder: CurationBuilder) -> None:
     """Counts trained samples that answer a prompt otherwise than an earlier one does; all stay in."""
     builder.gates.open(CONFLICT)
-    trained = (member for probe in builder.probes.values() if probe.kind != "control" for member in probe.members)
+    own = (probe for probe in builder.probes.values() if probe.kind not in ("control", "noisy"))
+    trained = (member for probe in own for member in probe.members)
     first: dict[str, tuple[str, Sample]] = {}
     for sample in (builder.samples[member] for member in dict.fromkeys(trained)):
         target = normalise(sample.target)
@@ -171,7 +172,7 @@ def count_alike(builder: CurationBuilder) -> None:
     """Counts samples that are the same text as an earlier one but for what does not count; all stay in."""
     builder.gates.open(ALIKE)
     first: dict[str, Sample] = {}
-    for sample in builder.samples.values():
+    for sample in (each for each in builder.samples.values() if each.noise is None):
         other = first.setdefault(normalise(f"{sample.prompt} {sample.target}"), sample)
         if other is not sample:
             builder.gates.count(

@@ -54,13 +54,16 @@ def finish(
     Args:
         builder: What was curated; every member of a probe and every query is among its samples.
         measures: Distance measures by name; the first becomes ``relations.distance``.
-        default_kind: Index into KINDS for pairs without a claim, -1 for none, from rows of probes and of queries.
+        default_kind: Index into KINDS for pairs without a claim, -1 for none, from rows of probes and of queries. Of
+            noisy probes nothing is claimed by default.
         pairs: Most pairs of which all are wanted.
         adopt: How the base's objective asks texts to be continued, where that is another one.
     """
     builder.claim_selves()
     probes, queries = all_pairs(builder, pairs)
     code = np.full(len(probes), -1, np.int8) if default_kind is None else default_kind(probes, queries)
+    noisy = np.array([probe.kind == "noisy" for probe in builder.probes.values()], dtype=bool)
+    code[noisy[probes]] = -1
     level = np.full(len(probes), np.nan)
     at = _positions(builder, probes, queries)
     for (pair, (kind, depth)), index in zip(builder.claims.items(), at(list(builder.claims)), strict=True):

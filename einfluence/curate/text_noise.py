@@ -1,4 +1,4 @@
-"""Noisy and mislabelled versions of the probes of a user's texts.
+"""Noisy and mislabelled versions of probes that are texts.
 
 The level of a noise is the **share of what it changes**: of letters for `typos` and `case`, of words for
 `dropped_words` and `shuffled_words`. Words are what stands between white space; a mask or another control token
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -23,32 +23,71 @@ from einfluence.samples import Sample
 _CONTROL = re.compile(r"[<\[]\S*[>\]]\W*")
 Noise = Mapping[str, Sequence[float]]
 """Levels by family."""
+UNKNOWN = "noise of words that the tokenizer does not know (left out)"
+UNREADABLE = "noise that the base cannot read (left out)"
 
 
-def add_noisy_probes(builder: CurationBuilder, noise: Noise, label_flip: bool) -> None:
-    """Of every probe of one sample its noisy versions, by family and level, and one with a wrong label.
+@dataclass(frozen=True)
+class Reader:
+    """How a base reads samples.
 
-    Each is a probe of its own, ``noisy`` towards its clean sample. Versions that change nothing, or that are another
-    sample already, are counted and left out. What is drawn depends on sample, family and level alone.
+    Args:
+        ids: The tokens that it sees of a sample; raises InputError for one that it cannot read.
+        unknown: The token that stands for whatever its tokenizer does not know; None without one.
+    """
+
+    ids: Callable[[Sample], Sequence[object]]
+    unknown: int | None = None
+
+
+def add_noisy_probes(builder: CurationBuilder, noise: Noise, label_flip: bool, reader: Reader | None = None) -> None:
+    """Of every probe of one row its noisy versions, by family and level, and one with a wrong label.
+
+    Each is a probe of its own, ``noisy`` towards its clean sample. Versions that change nothing, for a reader or
+    because they are another sample already, that it cannot read, or that have words which its tokenizer does not know
+    are counted and left out. What is drawn depends on sample, family and level alone.
 
     Raises:
         InputError: For a family that there is not, levels that are no shares, or noise that the samples cannot have.
     """
     _check(noise)
-    if noise and builder.words:
-        raise InputError("noise", "texts that a chat template writes", "plain texts, or no `noise`")
-    builder.gates.open(WITHOUT_EFFECT)
-    clean = [builder.samples[probe.members[0]] for probe in builder.probes.values() if probe.kind == "sample"]
+    builder.gates.open(WITHOUT_EFFECT, *([UNKNOWN, UNREADABLE] if reader else []))
     classes = {sample.label: sample for sample in builder.samples.values() if sample.label is not None}
     if label_flip and len(classes) < 2:
         raise InputError("label_flip", "true, with samples of fewer than two classes", "samples of two classes or more")
-    for sample in clean:
+    for probe_id, probe in list(builder.probes.items()):
+        if probe.kind not in ("sample", "chat") or builder.noised is not None and probe_id not in builder.noised:
+            continue
+        clean = [builder.samples[member] for member in probe.members]
+        seen = [tuple(reader.ids(sample)) for sample in clean] if reader and noise else []
         for family, levels in noise.items():
             for level in levels:
-                add_noisy_probe(builder, version(sample, _spoilt(sample, family, level), family, level))
-        if label_flip and sample.label is not None:
-            other = classes[wrong_label(sample.sample_id, sample.label, sorted(classes), 0)]
-            add_noisy_probe(builder, mislabelled(sample, other))
+                made = _versions(builder, clean, family, level)
+                name = made[0].name if len(made) == 1 else f"{probe.name}+{family}@{level:g}"
+                if reader is None or _is_read(builder, name, made, seen, reader):
+                    add_noisy_probe(builder, *made, name=name)
+        if label_flip and clean[0].label is not None:
+            other = classes[wrong_label(clean[0].sample_id, clean[0].label, sorted(classes), 0)]
+            add_noisy_probe(builder, mislabelled(clean[0], other))
+
+
+def _is_read(
+    builder: CurationBuilder, name: str, made: Sequence[Sample], clean: Sequence[tuple[object, ...]], reader: Reader
+) -> bool:
+    """Whether a base reads a version, otherwise than its clean samples, and knows as many of its words."""
+    try:
+        found = [tuple(reader.ids(sample)) for sample in made]
+    except InputError as error:
+        builder.gates.count(UNREADABLE, f"{name}: {error.found}")
+        return False
+    pairs = zip(found, clean, strict=True)
+    if reader.unknown is not None and any(now.count(reader.unknown) > old.count(reader.unknown) for now, old in pairs):
+        builder.gates.count(UNKNOWN, f"{name}: {made[-1].prompt or made[-1].target}")
+        return False
+    if found == list(clean):
+        builder.gates.count(WITHOUT_EFFECT, name)
+        return False
+    return True
 
 
 def _check(noise: Noise) -> None:
@@ -61,9 +100,24 @@ def _check(noise: Noise) -> None:
             raise InputError(f"noise.{family}", f"{list(levels)}", expected)
 
 
-def _spoilt(sample: Sample, family: str, level: float) -> Sample:
+def _versions(builder: CurationBuilder, clean: Sequence[Sample], family: str, level: float) -> list[Sample]:
+    """The samples of a probe with noise in what the model reads, and what is known of each."""
+    draw = np.random.default_rng(int(content_hash((clean[-1].sample_id, family, float(level))), 16))
+    chat = builder.chats.get(tuple(sample.sample_id for sample in clean))
+    if chat is None:
+        spoilt = [_spoilt(sample, family, level, draw) for sample in clean]
+    else:
+        written = chat.again(lambda text: spoil(text, family, level, draw))
+        odd = next((one for one, (_, target) in zip(clean, written, strict=True) if one.target != target), None)
+        if odd is not None:
+            found = "a chat template that writes an answer otherwise after other words of the user"
+            raise InputError(f"{odd.source} noise", found, "one that writes each turn by itself, or no `noise`")
+        spoilt = [replace(one, prompt=prompt) for one, (prompt, _) in zip(clean, written, strict=True)]
+    return [version(one, other, family, level) for one, other in zip(clean, spoilt, strict=True)]
+
+
+def _spoilt(sample: Sample, family: str, level: float, draw: np.random.Generator) -> Sample:
     """The sample with noise in what the model reads: its texts, its prompt, or the text that has no prompt."""
-    draw = np.random.default_rng(int(content_hash((sample.sample_id, family, float(level))), 16))
 
     def noisy(text: str) -> str:
         return spoil(text, family, level, draw)

@@ -30,12 +30,22 @@ def mislabelled(clean: Sample, other: Sample) -> Sample:
     return version(clean, flipped, LABEL_FLIP, 1.0)
 
 
-def add_noisy_probe(builder: CurationBuilder, made: Sample) -> None:
-    """A version as a probe, ``noisy`` towards its clean sample; one that is a sample already is counted instead."""
-    if made.sample_id in builder.samples:
-        builder.gates.count(WITHOUT_EFFECT, made.name)
+def add_noisy_probe(builder: CurationBuilder, *made: Sample, name: str = "") -> None:
+    """A version as a probe, ``noisy`` towards its clean sample; one that is a sample already is counted instead.
+
+    Args:
+        builder: Gets the probe.
+        made: The version; of the answers of a chat, that of each.
+        name: Of the probe; that of its only sample by default.
+    """
+    name = name or made[0].name
+    if any(sample.sample_id in builder.samples for sample in made):
+        builder.gates.count(WITHOUT_EFFECT, name)
         return
-    builder.claim(builder.probe(made.name, [builder.sample(made)], "noisy"), made.parent_id or "", "noisy", made.level)
+    probe_id = builder.probe(name, [builder.sample(sample) for sample in made], "noisy")
+    for sample in made:
+        if sample.parent_id in builder.queries:
+            builder.claim(probe_id, sample.parent_id, "noisy", sample.level)
 
 
 def wrong_label(sample_id: str, label: int, classes: list[int], seed: int) -> int:

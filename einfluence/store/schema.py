@@ -57,7 +57,8 @@ SAMPLES = table(
     noise=(pa.string(), "noise family, e.g. gaussian, blur, label_flip; null for a clean sample"),
     level=(
         pa.float64(),
-        "strength of the noise in its family's own unit (dB for all but label_flip); grows with damage",
+        "strength of the noise in its family's own unit (dB of images, the share changed of texts, 1 for label_flip); "
+        "grows with damage",
     ),
     gap=(
         pa.string(),

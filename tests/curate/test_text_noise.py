@@ -107,10 +107,17 @@ def test_noise_that_cannot_be_is_refused(noise: dict[str, list[float]], flip: bo
         add_noisy_probes(_builder(TEXT), noise, flip)
 
 
-def test_noise_of_facts_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("facts: world, label_flip: true", "`label_flip` beside `samples` or `source` only"),
+        ("images: digits, noise: {typos: [0.1]}", "`noise` beside `samples` or `facts` or `source` only"),
+    ],
+)
+def test_noise_beside_data_that_cannot_have_it_is_refused(tmp_path: Path, part: str, words: str) -> None:
     spec = tmp_path / "spec.yaml"
-    spec.write_text("{base: 'embedded:world', facts: world, noise: {typos: [0.1]}}", encoding="utf-8")
-    with pytest.raises(InputError, match="`noise` beside `samples` only"):
+    spec.write_text(f"{{base: 'embedded:world', {part}}}", encoding="utf-8")
+    with pytest.raises(InputError, match=words):
         einfluence.load_spec(spec)
 
 

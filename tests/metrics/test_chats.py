@@ -60,3 +60,13 @@ def test_estimates_of_a_chat_are_judged_elsewhere_than_in_its_answers(store: Mak
 def test_two_seeds_of_a_chat_are_compared_elsewhere_than_in_its_answers(store: MakeStore, values: PerProbe) -> None:
     made = store(CELLS, seeds=(0, 1), **CHAT)
     assert values(made, "reliability", "spearman across seeds")["c"] == close(1.0)
+
+
+def test_a_noisy_chat_is_held_against_all_answers_of_its_clean_one(store: MakeStore, values: PerProbe) -> None:
+    cells = {("c", "c1"): 3.0, ("c", "c2"): 1.0, ("n", "c1"): 1.5, ("n", "c2"): 1.5, ("o", "c1"): 9.0, ("o", "c2"): 9.0}
+    noisy = {f"{probe}{n}": {"parent_id": f"c{n}", "noise": "typos", "level": 0.5} for probe in "no" for n in (1, 2)}
+    bundles = {"c": ["c1", "c2"], "n": ["n1", "n2"], "o": ["o2"]}  # o is noise of one answer, which is no probe
+    kinds = {"c": "chat", "n": "noisy", "o": "noisy"}
+    made = store(cells, bundles=bundles, probe_kinds=kinds, samples=noisy)
+    assert values(made, "noise_quality", "typos@0.5")["c"] == close(0.75)  # a mean of 1.5, of 2
+    assert values(made, "noise_invariance", "typos@0.5")["c"] == close(6 / (10 * 4.5) ** 0.5)

@@ -82,8 +82,7 @@ class _Derivation:
         chosen = self._choose()
         self.conclusions = {fact: self._conclude(fact) for fact in self.world.probes}
         self._truths(chosen)
-        for fact in chosen:
-            self._family(fact)
+        self.builder.noised = {self._family(fact) for fact in chosen}
         for fact in chosen:
             if self._wants("bundle"):
                 self._bundle(fact)
@@ -199,12 +198,13 @@ class _Derivation:
 
     # Families
 
-    def _family(self, fact: Triplet) -> None:
-        """The probe of a fact, its queries and what it claims about them."""
+    def _family(self, fact: Triplet) -> str:
+        """The probe of a fact, its queries and what it claims about them; its id."""
         own = self._statement(fact)
         probe_id = self.builder.probe(".".join(fact), [own])
         self.builder.query(own)
         self._claim_all(probe_id, fact)
+        return probe_id
 
     def _claim_all(self, probe_id: str, fact: Triplet) -> None:
         self.builder.claim(probe_id, self.builder.probes[probe_id].members[0], "self")

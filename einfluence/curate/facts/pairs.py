@@ -34,16 +34,20 @@ class FactsBuilder:
     gibberish: set[str] = field(default_factory=set[str])
     kinds: frozenset[str] = frozenset(KINDS)
 
+    def fact(self, sample_id: str) -> Triplet:
+        """The fact that a sample states; of a noisy version, that of its clean sample."""
+        return self.facts[sample_id if sample_id in self.facts else self.builder.samples[sample_id].parent_id or ""]
+
     def default_kind(self, probes: Ints, queries: Ints) -> Codes:
         """``neighbour``, ``unrelated`` or nothing, for pairs without a claim."""
         names, relations = dict[str, int](), dict[str, int]()
-        members = [self.facts[probe.members[0]] for probe in self.builder.probes.values()]
+        members = [self.fact(probe.members[0]) for probe in self.builder.probes.values()]
         single = np.array([len(probe.members) == 1 for probe in self.builder.probes.values()])
         own = _numbers(members, names, relations)
         query = _numbers([self.facts[key] for key in self.builder.queries], names, relations)
         stated = np.array([key in self.statements for key in self.builder.queries])
         silent = np.array([key in self.gibberish for key in self.builder.queries])
-        touched = [self.touched[key] for key in self.builder.probes]
+        touched = [self.touched.get(key, (set[str](), set[str]())) for key in self.builder.probes]
         near_names = _padded([_number(found, names) for found, _ in touched])
         near_relations = _padded([_number(found, relations) for _, found in touched])
         neighbour, unrelated = (KINDS.index(kind) if kind in self.kinds else -1 for kind in ("neighbour", "unrelated"))

@@ -29,7 +29,7 @@ def taxonomic(facts: FactsBuilder) -> Measure:
                 names.setdefault(name, len(names))
         ends = np.array([[names[fact[0]], names[fact[2]]] for fact in stored])
         graph = csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(names), len(names)))
-        own = np.array([names[facts.facts[probe.members[0]][0]] for probe in facts.builder.probes.values()])
+        own = np.array([names[facts.fact(probe.members[0])[0]] for probe in facts.builder.probes.values()])
         seen = np.array([names[facts.facts[key][0]] for key in facts.builder.queries])
         found = np.full(len(rows), np.nan, np.float32)
         starts = np.unique(own)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 Turn = Mapping[str, Any]
@@ -80,3 +80,30 @@ class ChatWriter(Protocol):
             InputError: When there is no template, or it does not write this chat.
         """
         ...
+
+
+HEARD = ("system", "developer", "user")
+"""Roles whose words the model only hears."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A chat that has been written as a base reads it, to be written again in other words.
+
+    Args:
+        chat: The chat.
+        write: Gives for each trained turn the text before it and its own.
+        answers: Which of the trained turns are meant.
+    """
+
+    chat: Chat
+    write: Callable[[Chat], Sequence[tuple[str, str]]]
+    answers: tuple[int, ...]
+
+    def again(self, change: Callable[[str], str]) -> list[tuple[str, str]]:
+        """The text before each answer and the answer, where what system and user say is changed and nothing else."""
+        turns = (
+            {**turn, "content": change(turn["content"])} if turn["role"] in HEARD else turn for turn in self.chat.turns
+        )
+        written = self.write(replace(self.chat, turns=tuple(turns)))
+        return [written[answer] for answer in self.answers]

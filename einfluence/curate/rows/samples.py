@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from einfluence.curate.records import Record, id_field, text_field
 from einfluence.curate.rows.chats import ASSISTANT
-from einfluence.curate.rows.content import Chat, ChatWriter, Pair, Text
+from einfluence.curate.rows.content import Chat, ChatWriter, Pair, Text, Written
 from einfluence.curate.rows.shapes import Shape
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
@@ -34,12 +35,14 @@ class Made:
         samples: What is trained, together where they are several.
         others: What is only queried: the rejected answer of a pair.
         words: What the row itself says, where a chat template has written the samples.
+        chat: The chat that its samples are the answers of, in order.
     """
 
     name: str
     samples: tuple[Sample, ...]
     others: tuple[Sample, ...] = ()
     words: str = ""
+    chat: Written | None = None
 
 
 class Names:
@@ -99,23 +102,29 @@ class TextRows:
             if isinstance(row_content, Pair):
                 yield self._pair(where, fields, row_content, name)
             else:
-                samples, words = self._samples((where, shape.needs[-1]), fields, row_content, name)
-                yield Made(name, samples, (), words)
+                samples, words, chat = self._samples((where, shape.needs[-1]), fields, row_content, name)
+                yield Made(name, samples, (), words, chat)
 
     def _pair(self, where: str, fields: Mapping[str, Any], pair: Pair, name: str) -> Made:
-        samples, words = self._samples((where, "chosen"), fields, pair.chosen, name)
-        others, more = self._samples((where, "rejected"), fields, pair.rejected, f"{name}/rejected")
-        return Made(name, samples, others, f"{words}\n{more}" if words else "")
+        samples, words, chat = self._samples((where, "chosen"), fields, pair.chosen, name)
+        others, more, _ = self._samples((where, "rejected"), fields, pair.rejected, f"{name}/rejected")
+        return Made(name, samples, others, f"{words}\n{more}" if words else "", chat)
 
     def _samples(
         self, at: tuple[str, str], fields: Mapping[str, Any], row_content: Text | Chat, name: str
-    ) -> tuple[tuple[Sample, ...], str]:
-        """A sample of each target in a row and column, and the words of a chat."""
+    ) -> tuple[tuple[Sample, ...], str, Written | None]:
+        """A sample of each target in a row and column, and the words and the whole of a chat."""
         where, column = at
         if isinstance(row_content, Text) and not self.chat:
             return (
-                _sample(where, fields, name, row_content.prompt, row_content.target, self._between(where, row_content)),
-            ), ""
+                (
+                    _sample(
+                        where, fields, name, row_content.prompt, row_content.target, self._between(where, row_content)
+                    ),
+                ),
+                "",
+                None,
+            )
         chat = row_content if isinstance(row_content, Chat) else self._as_chat(where, row_content)
         if self.write is None:
             found, expected = "a chat, and no base that writes chats", "a language model with a chat template"
@@ -123,13 +132,15 @@ class TextRows:
         self.gates.count(OPENING, where, int(chat.turns[0]["role"] == ASSISTANT))
         self.gates.count(UNANSWERED, where, int(chat.turns[-1]["role"] != ASSISTANT))
         self.gates.count(TURNS, f"{where} {name}: {len(chat.trained)}", int(len(chat.trained) > 1))
-        written = self.write(chat, f"{where} {column}", self.template)
+        write = partial(self.write, where=f"{where} {column}", template=self.template)
+        written = write(chat)
+        whole = Written(chat, write, tuple(range(len(written))))
         words = "\n".join(str(turn["content"]) for turn in chat.turns)
         if len(written) == 1:
-            return (_sample(where, fields, name, *written[0], ""),), words
+            return (_sample(where, fields, name, *written[0], ""),), words, whole
         each = enumerate(written, start=1)
         made = (_sample(where, fields, f"{name}/{place}", *pieces, "") for place, pieces in each)
-        return tuple(replace(sample, cluster=sample.cluster or name) for sample in made), words
+        return tuple(replace(sample, cluster=sample.cluster or name) for sample in made), words, whole
 
     def _as_chat(self, where: str, text: Text) -> Chat:
         if self.join is not None or text.join is not None:

@@ -130,7 +130,7 @@ class CasesBuilder:
             flat = np.array([mark for row in listed for mark in row], np.int64)
             return csr_matrix((np.ones(len(flat), np.float32), flat, ends), shape=(len(listed), 1 << 26))
 
-        left = rows(self.probe_marks[key] for key in self.builder.probes)
+        left = rows(self.probe_marks.get(key, set()) for key in self.builder.probes)
         right = rows(self.marks[key] for key in self.builder.queries)
         left, right = left[:, : len(number)], right[:, : len(number)]
         single = [probe.members[0] if len(probe.members) == 1 else "" for probe in self.builder.probes.values()]

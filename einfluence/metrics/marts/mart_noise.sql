@@ -1,19 +1,22 @@
--- One row a (run, noisy probe) whose clean sample is a probe too: how alike their rows of influence are.
+-- One row a (run, noisy probe) whose clean one is a probe too: how alike their rows of influence are, and what the
+-- noisy one does to the clean one's own samples on average.
 with noisy as (
     select
         probes.probe,
         probes.noise,
         probes.level,
-        parents.probe as parent,
-        queries.query as parent_query
+        parents.probe as parent
     from stg_probes as probes
     inner join stg_probes as parents on probes.parent_probe_id = parents.probe_id
-    inner join stg_queries as queries on parents.probe = queries.as_probe
     where probes.noise is not null and probes.probe >= $low and probes.probe < $high
 ),
 
 cells as (
     select * from mart_cells
+),
+
+own as (
+    select * from stg_samples
 )
 
 select
@@ -25,7 +28,7 @@ select
     count(*) as n_common,
     sum(damaged.influence * clean.influence)
     / nullif(sqrt(sum(damaged.influence * damaged.influence) * sum(clean.influence * clean.influence)), 0) as cosine,
-    max(damaged.influence) filter (where damaged.query = noisy.parent_query) as noisy_on_clean
+    avg(damaged.influence) filter (where own.own_query is not null) as noisy_on_clean
 from noisy
 inner join cells as damaged on noisy.probe = damaged.probe
 inner join cells as clean
@@ -33,4 +36,5 @@ inner join cells as clean
         noisy.parent = clean.probe
         and damaged.run = clean.run
         and damaged.query = clean.query
+left join own on noisy.parent = own.probe and damaged.query = own.own_query
 group by all

@@ -1,15 +1,6 @@
 -- One row a probe, numbered so that the noisy versions of a sample stand right behind it.
 create or replace temp table stg_probes as
-with members as (
-    select
-        probe_id,
-        arg_min(sample_id, position) as sample_id,
-        count(*) as n_members
-    from probe_members
-    group by probe_id
-),
-
-samples as (
+with samples as (
     select
         sample_id,
         any_value(parent_id) as parent_id,
@@ -19,6 +10,18 @@ samples as (
         any_value(level) as level
     from samples
     group by sample_id
+),
+
+members as (
+    select
+        probe_members.probe_id,
+        arg_min(probe_members.sample_id, probe_members.position) as sample_id,
+        count(*) as n_members,
+        list(probe_members.sample_id order by probe_members.position) as sample_ids,
+        list(samples.parent_id order by probe_members.position) as parent_ids
+    from probe_members
+    left join samples using (sample_id)
+    group by probe_members.probe_id
 ),
 
 probes as (
@@ -46,6 +49,8 @@ described as (
         end as control,
         members.n_members,
         members.sample_id,
+        members.sample_ids,
+        members.parent_ids,
         own.noise,
         own.level,
         own.parent_id,
@@ -58,22 +63,23 @@ described as (
     left join samples as clean on own.parent_id = clean.sample_id
 ),
 
+-- The clean probe of a noisy one: the row whose samples, in order, are those that the noisy ones were made of.
 parents as (
     select
-        sample_id,
+        sample_ids,
         min(probe_id) as probe_id
     from described
-    where kind = 'sample' and n_members = 1
-    group by sample_id
+    where kind in ('sample', 'chat')
+    group by sample_ids
 ),
 
 numbered as (
     select
-        described.*,
+        described.* exclude (sample_ids, parent_ids),
         parents.probe_id as parent_probe_id,
         coalesce(parents.probe_id, described.probe_id) as family_id
     from described
-    left join parents on described.parent_id = parents.sample_id
+    left join parents on described.parent_ids = parents.sample_ids
 )
 
 select
