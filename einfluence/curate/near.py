@@ -93,22 +93,38 @@ def _is_words(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) for word in cast("list[object]", value))
 
 
-def _answer(sample: Sample) -> Hashable:
-    """The class of a text, or those of its tags that are no `O`, in order; None where it has neither."""
+Answer = tuple[Hashable, Hashable] | None
+"""What is asked of a text, and the answer: two answers are the same or others only where the same is asked."""
+
+
+def _answer(sample: Sample) -> Answer:
+    """The class of a text, or its tags; None where it has neither.
+
+    Of tags for all words those that are no `O`, in order; of tags for some of them all, asked of these very words: a
+    mention's tags neither repeat those of its sentence nor contradict those of another mention.
+    """
     tags = sample.inputs.get("tags")
     if isinstance(tags, list):
-        return tuple(tag for tag in cast("list[str | None]", tags) if tag not in (None, "O"))
-    return sample.label
+        asked = tuple(tag is not None for tag in cast("list[str | None]", tags))
+        return ("words", tuple(tag for tag in tags if tag != "O")) if all(asked) else (asked, tuple(tags))
+    return None if sample.label is None else ("text", sample.label)
+
+
+def _kind(one: Answer, other: Answer) -> str | None:
+    """What a near-duplicate with one answer is to one with another."""
+    if one is not None and other is not None and one[0] != other[0]:
+        return None
+    return "near_duplicate" if one == other else "contradiction"
 
 
 def _count_contradicting(
-    builder: CurationBuilder, samples: Sequence[Sample], texts: Sequence[str], answers: Sequence[Hashable]
+    builder: CurationBuilder, samples: Sequence[Sample], texts: Sequence[str], answers: Sequence[Answer]
 ) -> None:
     """Counts the pairs of samples that are one text under two labels."""
     builder.gates.open(SAME_TEXT)
-    groups: dict[str, list[int]] = {}
-    for place, text in enumerate(texts):
-        groups.setdefault(text, []).append(place)
+    groups: dict[Hashable, list[int]] = {}
+    for place, (text, answer) in enumerate(zip(texts, answers, strict=True)):
+        groups.setdefault((text, answer and answer[0]), []).append(place)
     for group in groups.values():
         counts = Counter(answers[place] for place in group)
         if len(counts) > 1:
@@ -121,7 +137,7 @@ def _count(
     builder: CurationBuilder,
     samples: Sequence[Sample],
     texts: Sequence[str],
-    answers: Sequence[Hashable],
+    answers: Sequence[Answer],
     pairs: Pairs,
 ) -> None:
     """Counts pairs by whether they have one answer, and those of a trained and a held-out sample."""
@@ -131,22 +147,27 @@ def _count(
         builder.gates.open(ACROSS)
     for one, other, similarity in _each(pairs):
         shown = f"{similarity:.2f}: {_shown(samples[one], samples[other])}"
-        if answers[one] == answers[other]:
+        kind = _kind(answers[one], answers[other])
+        if kind == "near_duplicate":
             builder.gates.count(SAME_ANSWER, shown)
-        elif texts[one] != texts[other]:
+        elif kind == "contradiction" and texts[one] != texts[other]:
             builder.gates.count(OTHER_ANSWER, shown)
-        if HELD_OUT in builder.gates.rows and len({samples[at].sample_id in trained for at in (one, other)}) == 2:
+        if (
+            kind
+            and HELD_OUT in builder.gates.rows
+            and len({samples[at].sample_id in trained for at in (one, other)}) == 2
+        ):
             builder.gates.count(ACROSS, shown)
 
 
-def _claim(builder: CurationBuilder, samples: Sequence[Sample], answers: Sequence[Hashable], pairs: Pairs) -> None:
+def _claim(builder: CurationBuilder, samples: Sequence[Sample], answers: Sequence[Answer], pairs: Pairs) -> None:
     probes: dict[str, list[str]] = {}
     for probe_id, probe in builder.probes.items():
         if probe.kind == "sample" and len(probe.members) == 1:
             probes.setdefault(probe.members[0], []).append(probe_id)
     for one, other, similarity in _each(pairs):
-        kind = "near_duplicate" if answers[one] == answers[other] else "contradiction"
-        for own, query in ((one, other), (other, one)):
+        kind = _kind(answers[one], answers[other])
+        for own, query in ((one, other), (other, one)) if kind else ():
             for probe_id in probes.get(samples[own].sample_id, ()):
                 if samples[query].sample_id in builder.queries:
                     builder.claim(probe_id, samples[query].sample_id, kind, similarity)

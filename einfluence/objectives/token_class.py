@@ -123,7 +123,8 @@ class TokenClass:
         named = [self._tag(f"{where} tags.{index}", tag) for index, tag in enumerate(tags)]
         if not any(named):
             raise InputError(f"{where} tags", "no tag that is a target", "at least one")
-        return _sample(cast("list[str]", words), named)
+        kinds = {tag[2:] for tag in named if tag is not None and tag != "O" and is_tag(tag)}
+        return {**_sample(cast("list[str]", words), named), "domain": kinds.pop() if len(kinds) == 1 else ""}
 
     def _tag(self, where: str, value: object) -> str | None:
         """The tag that a row means: by its name, else by its index."""

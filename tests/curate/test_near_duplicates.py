@@ -71,7 +71,10 @@ def classified(
 
 def tagged(folder: Path, rows: list[dict[str, Any]]) -> Curated:
     def read(_where: str, fields: Any) -> dict[str, Any]:
-        return {"inputs": {"tokens": fields["tokens"], "tags": fields["tags"]}, "target": " ".join(fields["tags"])}
+        return {
+            "inputs": {"tokens": fields["tokens"], "tags": fields["tags"]},
+            "target": " ".join(filter(None, fields["tags"])),
+        }
 
     return made(folder, rows, None, Rows("token_class", ("tokens", "tags"), read))
 
@@ -166,6 +169,17 @@ def test_sentences_with_the_same_mentions_are_near_duplicates_and_with_others_co
     ]
     found = tagged(tmp_path, rows)
     assert {key for key in pairs(found) if key[0] == "a"} == {("a", "b", "near_duplicate"), ("a", "c", "contradiction")}
+
+
+def test_a_mention_neither_repeats_its_sentence_nor_contradicts_another_mention(tmp_path: Path) -> None:
+    tokens = "ada of the old town met bob".split()
+    tags = {"whole": ["B-per", *["O"] * 5, "B-per"], "ada": ["B-per", *[None] * 6], "bob": [*[None] * 6, "B-per"]}
+    rows = [{"id": name, "tokens": tokens, "tags": each} for name, each in tags.items()]
+    rows.append({"id": "odd", "tokens": ["Ada", *tokens[1:]], "tags": ["B-loc", *[None] * 6]})
+    found = tagged(tmp_path, rows)
+    assert pairs(found).keys() == {("ada", "odd", "contradiction"), ("odd", "ada", "contradiction")}
+    assert gates(found)[near.SAME_TEXT][0] == 1 and gates(found)[near.SAME_ANSWER][0] == 0
+    assert len(set(clusters(found).values())) == 1
 
 
 def test_what_the_user_claims_stands(tmp_path: Path) -> None:

@@ -94,9 +94,10 @@ def test_rows_of_tokens_and_tags_are_measured_to_the_store(bert: Path) -> None:
     rows[0]["tags"] = [1, 0, 0, -100]
     (bert.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with measured(bert, samples="rows.jsonl").connect() as connection:
-        found = connection.sql("select prompt, target from samples").fetchall()
+        found = connection.sql("select prompt, target, domain from samples").fetchall()
         counts = connection.sql("select count(*), count(distance) from relations").fetchall()
-    assert found[:2] == [("ada sees the fishes", "B-per O O"), ("ada fishes lives in paris", "B-loc")]
+    assert found[:2] == [("ada sees the fishes", "B-per O O", "per"), ("ada fishes lives in paris", "B-loc", "loc")]
+    assert [domain for *_, domain in found] == ["per", "loc", "per", ""]  # of its mentions, where they are of one class
     assert counts == [(16, 16)]
 
 
