@@ -14,6 +14,7 @@ from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.head import Head
 from einfluence.models.base import Base
+from tests.objectives import test_pretrained_images
 from tests.objectives.tiny_texts import save_encoder
 
 SENTIMENT = Head(objective="sequence_class", labels=("bad", "good", "fine"))
@@ -39,6 +40,16 @@ def test_a_body_gets_the_head_that_the_spec_asks_for(body: Path, task: Any) -> N
     assert all(
         value.equal(trained[name]) for name, value in base.model.get_submodule("bert.encoder").state_dict().items()
     )
+
+
+def test_a_classifier_of_pictures_gets_new_classes(tmp_path: Path) -> None:
+    folder = test_pretrained_images.save(tmp_path / "vit", "ViT")
+    trained, fresh = load(folder), load(folder, Head(labels=("a", "b")))
+    head = fresh.objective.head(fresh.model)
+    assert head is not None and [tuple(value.shape) for value in head.parameters()] == [(2, 16), (2,)]
+    assert fresh.objective.curation()["class_names"] == {"a": 0, "b": 1}
+    body = trained.model.get_submodule("vit").state_dict()
+    assert all(value.equal(body[name]) for name, value in fresh.model.get_submodule("vit").state_dict().items())
 
 
 def test_a_head_is_its_seeds(body: Path) -> None:
