@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from einfluence.engine.measurement import Item, Measurement, Tuned
+from einfluence.engine.measurement import Item, Measurement, Scores, Tuned
 from einfluence.engine.schedule import Training
 from einfluence.errors import InputError
 from einfluence.models.base import Base
@@ -53,6 +53,20 @@ class Engine(Protocol):
     @property
     def bytes_per_training(self) -> int:
         """Bytes that are held for one of them."""
+        ...
+
+
+@runtime_checkable
+class ReadsEach(Protocol):
+    """What an engine may be besides: one that puts queries of its own to each training."""
+
+    @property
+    def reads_each(self) -> bool:
+        """Whether it can for its base and recipe."""
+        ...
+
+    def read_each(self, deltas: Sequence[dict[str, Tensor]], queries: Sequence[Sequence[Item]]) -> list[Scores]:
+        """The scores after each of N trainings, of its own queries."""
         ...
 
 

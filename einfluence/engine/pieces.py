@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from einfluence.engine.contract import Engine
+from einfluence.engine.contract import Engine, ReadsEach
 from einfluence.engine.descent import windows
 from einfluence.engine.measurement import Item, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.schedule import Training
@@ -47,7 +47,9 @@ def wanted(pieces: Sequence[Piece], trainings: int, queries: int) -> np.ndarray:
 class Piecewise:
     """An engine that trains as another does, and reads pieces instead of all queries.
 
-    What it has not read has a log-probability of NaN, and 0 for the rest.
+    What it has not read has a log-probability of NaN, and 0 for the rest. After a training that changed nothing, all
+    queries have the base's scores, to the last bit. After others, an engine that puts queries of its own to each
+    training does not read the base along the same path; the rounding of two paths is about that of one.
 
     Args:
         engine: Trains and reads.
@@ -77,19 +79,38 @@ class Piecewise:
             tuned = {i: Tuned(kept[i], [], math.nan, math.nan) for i in window if i in kept}
             tuned |= dict(zip(fresh, self.engine.train_all([probes[i] for i in fresh]), strict=True)) if fresh else {}
             good = [i for i in window if tuned[i].failed is None]
-            after = {i: _unread(len(queries)) for i in good}
-            for piece in only(self.pieces, good):
-                some = [good[place] for place in piece.trainings]
-                deltas = {place: tuned[i].delta for place, i in enumerate(some)}
-                read = [queries[query] for query in piece.queries]
-                own, rows = self.engine.measure([probes[i] for i in some], read, deltas)
-                moved = before.logprob[list(piece.queries)] - own.logprob  # the base in the same piece
-                for row in rows:
-                    if row.after is not None:
-                        _put(after[some[row.probe]], piece.queries, row.after, moved)
+            still = [i for i in good if tuned[i].update_norm == 0 or not probes[i].steps]
+            deltas = {i: tuned[i].delta for i in good if i not in still}
+            after = {i: before for i in still} | self._read(before, probes, queries, deltas)
             each = (time.perf_counter() - begun) / len(window)
             for i in window:
                 yield MeasuredRow(i, replace(tuned[i], seconds=each), after.get(i))
+
+    def _read(
+        self,
+        before: Scores,
+        probes: Sequence[Training[Item]],
+        queries: Sequence[Item],
+        deltas: Mapping[int, dict[str, Tensor]],
+    ) -> dict[int, Scores]:
+        """The scores after trainings that changed something: each training's queries at once, or piece by piece."""
+        pieces, after = only(self.pieces, list(deltas)), {i: _unread(len(queries)) for i in deltas}
+        if isinstance(self.engine, ReadsEach) and self.engine.reads_each:
+            own = [np.flatnonzero(row).tolist() for row in wanted(pieces, len(deltas), len(queries))]
+            read = self.engine.read_each(list(deltas.values()), [[queries[query] for query in some] for some in own])
+            for scores, places, found in zip(after.values(), own, read, strict=True):
+                _put(scores, places, found)
+            return after
+        numbers = list(deltas)
+        for piece in pieces:
+            some, places = [numbers[place] for place in piece.trainings], list(piece.queries)
+            given = {place: deltas[i] for place, i in enumerate(some)}
+            base, rows = self.engine.measure([probes[i] for i in some], [queries[query] for query in places], given)
+            rounding = before.logprob[places] - base.logprob  # the base in the same piece
+            for row in rows:
+                if row.after is not None:
+                    _put(after[some[row.probe]], places, row.after, rounding)
+        return after
 
     def train_all(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """As the other."""
@@ -114,7 +135,6 @@ def _unread(queries: int) -> Scores:
     return Scores(np.full(queries, np.nan), np.zeros(queries, np.int64), np.zeros(queries, np.int64))
 
 
-def _put(scores: Scores, places: Sequence[int], found: Scores, moved: np.ndarray) -> None:
-    at = list(places)
-    scores.logprob[at] = found.logprob + moved
+def _put(scores: Scores, at: list[int], found: Scores, rounding: np.ndarray | float = 0.0) -> None:
+    scores.logprob[at] = found.logprob + rounding
     scores.n_tokens[at], scores.rank[at] = found.n_tokens, found.rank

@@ -33,6 +33,7 @@ class Structure:
             them.
         settles: Whether the first forward pass changes the weights (and no later one does).
         packs: Whether texts may be laid end to end; None while nobody has tried.
+        joins: Whether texts laid end to end may be in rows of a batch, each token at a position of its own; likewise.
         rows: Whether what comes after the last attention may be computed on some rows only; likewise.
         writes: Whether the model writes into what a product with a weight gave; likewise.
         resumes: By the index of a block, whether those before it may be left out once what enters it is known.
@@ -44,6 +45,7 @@ class Structure:
     several: frozenset[str]
     settles: bool
     packs: bool | None = None
+    joins: bool | None = None
     rows: bool | None = None
     writes: bool | None = None
     resumes: dict[int, bool] = field(default_factory=dict[int, bool])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from einfluence import engine
 from einfluence.engine.pieces import Piece, only, wanted
-from einfluence.spec import Adam, Full, Lora, Recipe, Sgd
+from einfluence.spec import Adam, Adapter, Full, Lora, Recipe, Sgd
 from tests.engine.random_models import digits_like, image_base, images, text_base, texts
 
 PIECES = [Piece((0, 2), (0, 3, 5)), Piece((1,), (1, 2)), Piece((0, 1, 2), (4,))]
@@ -58,3 +60,13 @@ def test_what_was_trained_before_is_not_trained_again_and_a_failure_is_its_own()
     whole = next(engine.measure(base, recipe, [[items[0]]], items, 0).rows)
     assert row.after is not None and whole.after is not None and not row.tuned.losses
     np.testing.assert_allclose(row.after.logprob[[2, 3]], whole.after.logprob[[2, 3]], atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"optimizer": Sgd(lr=0.0)}])
+@pytest.mark.parametrize("adapter", [Lora(r=2), Full()])
+def test_what_changes_nothing_has_no_influence_in_a_piece_either(adapter: Adapter, change: dict[str, Any]) -> None:
+    base, items = text_base("gpt2"), texts(3, 6)
+    recipe = Recipe(adapter=adapter, optimizer=Sgd(lr=0.1), steps=2).model_copy(update=change)
+    before, rows = engine.measure(base, recipe, [[item] for item in items[:3]], items, 0, pieces=PIECES)
+    for row, read in zip(rows, wanted(PIECES, 3, 6), strict=True):
+        assert row.after is not None and (row.after.logprob == before.logprob)[read].all()

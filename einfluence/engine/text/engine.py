@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
+import numpy as np
 from torch import Tensor
 
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.descent import measured_rows, windows
 from einfluence.engine.measurement import Item, Measurement, Scores, TextItem, Tuned
 from einfluence.engine.schedule import Rhythm, Training
+from einfluence.engine.text.lower_blocks import LowerBlocks
 from einfluence.engine.text.network import Network
+from einfluence.engine.text.packing import pack_each
 from einfluence.engine.text.scoring import QueryScorer
+from einfluence.engine.text.side_by_side import SideBySideScorer, blank_scores, joins
 from einfluence.spec import Recipe
+
+
+class Scorer(Protocol):
+    """Queries that are put to trainings."""
+
+    def score(self, count: int, put: Callable[[int, int], None]) -> list[Scores]:
+        """Puts them to ``count`` trainings; ``put`` is called with ``begin`` and ``end``, and puts these in."""
+        ...
 
 
 class TextEngine(ABC):
@@ -37,7 +49,7 @@ class TextEngine(ABC):
         """Puts in N probes that are the base."""
 
     @abstractmethod
-    def score_trained(self, scorer: QueryScorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
+    def score_trained(self, scorer: Scorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         """Puts the queries to as many probes as the scorer expects, or more."""
 
     @abstractmethod
@@ -55,6 +67,26 @@ class TextEngine(ABC):
         before = scorer.score_base(most, self.install_base)
         train, score = partial(self._trained, probes), partial(self._score, scorer)
         return Measurement(before, measured_rows(len(probes), self.sizes.window, kept, train, score))
+
+    @property
+    def reads_each(self) -> bool:
+        """Whether the texts of several probes can be rows of a batch, each laid out in its own way."""
+        if self.network.structure.joins is None:
+            self.install_base(2)
+        return joins(self.network)
+
+    def read_each(self, deltas: Sequence[dict[str, Tensor]], queries: Sequence[Sequence[Item]]) -> list[Scores]:
+        """The scores after each of N trainings, of its own queries."""
+        texts = [cast("Sequence[TextItem]", some) for some in queries]
+        found = [blank_scores(some) for some in texts]
+        below = LowerBlocks(self.network, texts, self.sizes.score)
+        for batch in pack_each(texts, self.sizes.score, self.share, self.sizes.alone):
+            scorer = SideBySideScorer(self.network, batch, [texts[i] for i in batch.trainings], below)
+            read = self.score_trained(scorer, [deltas[i] for i in batch.trainings])
+            for i, own in zip(batch.trainings, read, strict=True):
+                np.add(found[i].logprob, own.logprob, out=found[i].logprob)
+                np.maximum(found[i].rank, own.rank, out=found[i].rank)
+        return found
 
     def _score(self, scorer: QueryScorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         filled = deltas + deltas[:1] * (scorer.most - len(deltas))

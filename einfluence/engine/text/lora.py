@@ -17,10 +17,9 @@ from einfluence.engine.outcomes import outcomes
 from einfluence.engine.schedule import Loss, Training
 from einfluence.engine.structure import shared_copy
 from einfluence.engine.text.attention import PackedLayout
-from einfluence.engine.text.engine import TextEngine
+from einfluence.engine.text.engine import Scorer, TextEngine
 from einfluence.engine.text.lora_weights import LoraWeights
 from einfluence.engine.text.network import ForwardContext, Network, first_changed
-from einfluence.engine.text.scoring import QueryScorer
 from einfluence.engine.text.training_batch import TrainingBatch
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
@@ -59,7 +58,7 @@ class LoraEngine(TextEngine):
         """Puts in N probes that are the base."""
         self.lora.put(self.lora.fresh(probes))
 
-    def score_trained(self, scorer: QueryScorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
+    def score_trained(self, scorer: Scorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         """Puts the queries to as many probes as the scorer expects, or more."""
         values = self.lora.stack(list(deltas))
         return scorer.score(len(deltas), lambda begin, end: self.lora.put([value[begin:end] for value in values]))
@@ -82,7 +81,7 @@ class LoraEngine(TextEngine):
 
     def _part(self, losses: Sequence[Loss], slots: list[int]) -> _Part:
         batch = TrainingBatch.of([losses[slot] for slot in slots], self.device)
-        part = _Part(slots, batch, PackedLayout(rows=batch.rows, width=batch.width))
+        part = _Part(slots, batch, PackedLayout.of_rows(batch.rows, batch.width))
         if self.network.start:
             part.resume = self.network.below(batch.ids[:1] if batch.same else batch.ids, batch.positions, part.layout)
         return part

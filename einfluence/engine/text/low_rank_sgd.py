@@ -20,10 +20,9 @@ from einfluence.engine.outcomes import TrainingTrace, outcomes, set_gradients
 from einfluence.engine.schedule import Step, Training, loss_of
 from einfluence.engine.structure import shared_copy
 from einfluence.engine.text.attention import PackedLayout
-from einfluence.engine.text.engine import TextEngine
+from einfluence.engine.text.engine import Scorer, TextEngine
 from einfluence.engine.text.low_rank_weights import LowRankMatrix, LowRankWeights, SgdCoefficients
 from einfluence.engine.text.network import Network, first_changed
-from einfluence.engine.text.scoring import QueryScorer
 from einfluence.engine.text.training_batch import TrainingBatch
 from einfluence.models.base import Base
 from einfluence.spec import Recipe, Sgd
@@ -84,7 +83,7 @@ class LowRankSgdEngine(TextEngine):
         """Puts in N probes that are the base."""
         self.factors.begin(probes, False)
 
-    def score_trained(self, scorer: QueryScorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
+    def score_trained(self, scorer: Scorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         """Puts the queries to as many probes as the scorer expects, or more."""
         return scorer.score(len(deltas), lambda begin, end: self.factors.put(deltas[begin:end]))
 
@@ -96,7 +95,7 @@ class LowRankSgdEngine(TextEngine):
         batch = TrainingBatch.of(
             [loss_of(probe, Step(tuple(range(len(probe.items))))) for probe in probes], self.device
         )
-        layout = PackedLayout(rows=batch.rows, width=batch.width)
+        layout = PackedLayout.of_rows(batch.rows, batch.width)
         values = [value.requires_grad_() for value in self.factors.begin(n, True)]
         if network.start and steps:
             network.context.resume = network.below(batch.ids, batch.positions, layout)

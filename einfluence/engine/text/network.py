@@ -18,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from einfluence.engine.contract import Unsupported
 from einfluence.engine.structure import structure_of
-from einfluence.engine.text.attention import NAME, PackedLayout, Stop, use_layout
+from einfluence.engine.text.attention import NAME, PackedLayout, Stop, TextTable, use_layout
 
 LINEAR = (nn.Linear, Conv1D)
 PACKED = ("full_attention", "sliding_attention")  # kinds of layers whose texts may be laid end to end
@@ -82,18 +82,18 @@ class Network:
     def logits(
         self,
         ids: Int[Tensor, "rows L"],
-        positions: Int[Tensor, "1 L"] | None,
+        positions: Int[Tensor, "_ L"] | None,
         layout: PackedLayout,
         answers: Int[Tensor, "B R"],
     ) -> Float[Tensor, "B*R vocabulary"]:
         """Runs B sequences and returns the logits at their ``answers``, flat positions of each.
 
-        Where the model does not pack, the texts are ``layout.width`` tokens each and become rows of the batch.
+        Where the model does not pack, the texts are as long as the layout's table is wide and become rows of the batch.
         """
         each = ids.numel() // len(answers)
         self.context.rows = (answers + torch.arange(len(answers), device=self.device)[:, None] * each).reshape(-1)
         given = {"position_ids": positions} if self.packs else {}
-        ids = ids if self.packs else ids.reshape(-1, layout.width)
+        ids = ids if self.packs else ids.reshape(-1, layout.tables[0].width)
         try:
             with use_layout(layout):
                 out = self.model(input_ids=ids, use_cache=False, **given).logits
@@ -103,7 +103,7 @@ class Network:
         return out if len(out) == len(rows) else out[rows]
 
     @torch.no_grad()
-    def below(self, ids: Int[Tensor, "batch L"], positions: Int[Tensor, "1 L"] | None, layout: PackedLayout) -> Tensor:
+    def below(self, ids: Int[Tensor, "batch L"], positions: Int[Tensor, "_ L"] | None, layout: PackedLayout) -> Tensor:
         """What goes into block ``start``, the same for every probe: (batch, L, hidden)."""
         nowhere = torch.zeros((1, 1), dtype=torch.long, device=self.device)
         return entering(self.blocks[self.start], lambda: self.logits(ids, positions, layout, nowhere))
@@ -137,7 +137,10 @@ class Network:
     def _resumes(self) -> bool:
         """Whether a text says the same when its lower blocks are left out; later ones may read more than the last."""
         ids = trial(self.origin)[:1].to(self.device)
-        positions, layout = torch.arange(ids.shape[1], device=self.device)[None], PackedLayout(width=ids.shape[1])
+        positions, layout = (
+            torch.arange(ids.shape[1], device=self.device)[None],
+            PackedLayout.of_rows(width=ids.shape[1]),
+        )
         try:
             whole = self.logits(ids, positions, layout, positions)
             self.context.resume = self.below(ids, positions, layout)
@@ -183,9 +186,9 @@ class Network:
         count, length = ids.shape
         at = torch.arange(length, device=self.device)
         beginning = torch.cat([ids[0], ids[1, SHARED:]])[None], torch.cat([at, at[SHARED:]])[None]
-        shared = PackedLayout(1, SHARED, 2, length - SHARED, torch.tensor([SHARED], device=self.device))
+        shared = PackedLayout([TextTable(1, SHARED, 2, length - SHARED, torch.tensor([SHARED], device=self.device))])
         try:
-            with use_layout(PackedLayout(rows=count, width=length)) as layout:
+            with use_layout(PackedLayout.of_rows(count, length)) as layout:
                 packed = self.model(input_ids=ids.reshape(1, -1), position_ids=at.repeat(count)[None], use_cache=False)
             with use_layout(shared):
                 after = self.model(input_ids=beginning[0], position_ids=beginning[1], use_cache=False)
@@ -244,7 +247,10 @@ class Network:
     def _answers_alone(self) -> bool:
         """Whether a few rows of a text say what they say among all of them."""
         ids = trial(self.origin)[:1].to(self.device)
-        positions, layout = torch.arange(ids.shape[1], device=self.device)[None], PackedLayout(width=ids.shape[1])
+        positions, layout = (
+            torch.arange(ids.shape[1], device=self.device)[None],
+            PackedLayout.of_rows(width=ids.shape[1]),
+        )
         some = positions[:, 2::3]
         try:
             every = self.logits(ids, positions, layout, positions)

@@ -12,9 +12,8 @@ from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.measurement import Item, Scores, Tuned
 from einfluence.engine.schedule import Training
 from einfluence.engine.structure import shared_copy
-from einfluence.engine.text.engine import TextEngine
+from einfluence.engine.text.engine import Scorer, TextEngine
 from einfluence.engine.text.network import Network, first_changed
-from einfluence.engine.text.scoring import QueryScorer
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
@@ -54,7 +53,7 @@ class OneByOneEngine(TextEngine):
         """Puts the base in."""
         self._put(self.start)
 
-    def score_trained(self, scorer: QueryScorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
+    def score_trained(self, scorer: Scorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         """Scores the queries after each probe, one probe at a time."""
         return scorer.score(len(deltas), lambda begin, end: self._put(deltas[begin]))
 

@@ -30,6 +30,7 @@ class PackedRows:
         length: True lengths; 0 for a row that only pads a group.
         answers: Distinct flat positions in ``ids`` whose logits are read.
         reads: Index into ``answers``; ``targets`` token ids; ``owner`` index of the query.
+        slots: Which of several trainings each row is put to.
     """
 
     prefix: Int64[Ints, "G P"]
@@ -40,6 +41,7 @@ class PackedRows:
     reads: Int64[Ints, " K"]
     targets: Int64[Ints, " K"]
     owner: Int64[Ints, " K"]
+    slots: Int64[Ints, " rows"]
 
     @property
     def true(self) -> Bool[npt.NDArray[np.bool_], " places"]:
@@ -56,11 +58,36 @@ class PackedRows:
         rows = offset[:, None] + np.arange(self.ids.shape[1])[None, :]
         return np.concatenate([prefix.ravel(), rows.ravel()])
 
+    @property
+    def tokens(self) -> Int64[Ints, " places"]:
+        """Token ids of these places."""
+        return np.concatenate([self.prefix.ravel(), self.ids.ravel()])
+
+    @property
+    def put_to(self) -> Int64[Ints, " places"]:
+        """Slots of these places."""
+        prefix = self.slots[:: len(self.ids) // len(self.prefix)]
+        return np.concatenate([np.repeat(prefix, self.prefix.shape[1]), np.repeat(self.slots, self.ids.shape[1])])
+
+
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """Texts that go through the network together, some for each of several trainings.
+
+    Args:
+        trainings: Which training each slot is of.
+        tables: The texts, by slots; ``owner`` is the index of a query among those of its training.
+    """
+
+    trainings: list[int]
+    tables: list[PackedRows]
+
 
 @dataclass
 class _Row:
     ids: tuple[int, ...]
     reads: list[tuple[int, int, int]]  # (position, target, query)
+    slot: int = 0
 
     @property
     def first(self) -> int:
@@ -76,6 +103,10 @@ class _Group:
     def longest(self) -> int:
         return max(len(row.ids) for row in self.rows) - self.shared
 
+    @property
+    def tokens(self) -> int:
+        return sum(len(row.ids) for row in self.rows) - (len(self.rows) - 1) * self.shared
+
 
 def pack(items: Sequence[TextItem], budget: int, share: bool = True, packed: bool = True) -> list[PackedRows]:
     """Cuts texts into blocks.
@@ -89,19 +120,75 @@ def pack(items: Sequence[TextItem], budget: int, share: bool = True, packed: boo
         share: Whether common beginnings may be computed once.
         packed: Whether what fills up costs nothing but in attention.
     """
+    return _tables(_cheapest(items, share), budget, packed)
+
+
+def pack_each(
+    texts: Sequence[Sequence[TextItem]], budget: int, share: bool = True, alone: int = 1 << 40
+) -> list[SideBySide]:
+    """Cuts the texts of N trainings into batches, in which each training's fill about as many positions.
+
+    Args:
+        texts: Of each training its own; few of them are in others' as well.
+        budget: About how many positions a batch may have.
+        share: Whether common beginnings may be computed once, for each training apart.
+        alone: Positions of one training from which on nothing is put beside them.
+    """
+    each = [
+        (sum(group.tokens for group in part), training, part)
+        for training, items in enumerate(texts)
+        for part in _within(_cheapest(items, share), budget)
+    ]
+    batches: list[list[tuple[int, list[_Group]]]] = []
+    for tokens, training, part in sorted(each, key=lambda one: one[:2]):
+        if not batches or tokens >= alone or (len(batches[-1]) + 1) * tokens > budget:
+            batches.append([])
+        batches[-1].append((training, part))
+    return [_side_by_side(batch) for batch in batches]
+
+
+def _within(groups: list[_Group], budget: int) -> list[list[_Group]]:
+    """Runs of groups, none above the budget where it can be helped."""
+    parts: list[list[_Group]] = []
+    filled = 0
+    for group in (part for whole in groups for part in _split(whole, budget)):
+        if not parts or filled + group.tokens > budget:
+            parts.append([])
+            filled = 0
+        parts[-1].append(group)
+        filled += group.tokens
+    return parts
+
+
+def _side_by_side(batch: list[tuple[int, list[_Group]]]) -> SideBySide:
+    for slot, (_, groups) in enumerate(batch):
+        for row in (row for group in groups for row in group.rows):
+            row.slot = slot
+    every = [group for _, groups in batch for group in groups]
+    return SideBySide([training for training, _ in batch], _tables(every, 1 << 40, True))
+
+
+def _cheapest(items: Sequence[TextItem], share: bool) -> list[_Group]:
     rows = _rows(items)
-    groups = _groups(rows) if share else [_Group([row], 0) for row in rows]
-    loose = sorted((group.rows[0] for group in groups if group.shared == 0), key=lambda row: (len(row.ids), row.ids))
-    blocks = [_block([_Group(part, 0)]) for part in _cut(loose, budget, packed)]
+    return _groups(rows) if share else [_Group([row], 0) for row in rows]
+
+
+def _tables(groups: list[_Group], budget: int, packed: bool) -> list[PackedRows]:
+    loose = sorted((row for group in groups if not group.shared for row in group.rows), key=_by_length)
+    tables = [_block([_Group(part, 0)]) for part in _cut(loose, budget, packed)]
     sharing = [part for group in groups if group.shared for part in _split(group, budget)]
     sharing.sort(key=lambda group: (len(group.rows), group.longest, group.shared))
     together: list[_Group] = []
     for group in sharing:
         if together and not _fits([*together, group], budget, packed):
-            blocks.append(_block(together))
+            tables.append(_block(together))
             together = []
         together.append(group)
-    return blocks + ([_block(together)] if together else [])
+    return tables + ([_block(together)] if together else [])
+
+
+def _by_length(row: _Row) -> tuple[int, tuple[int, ...]]:
+    return len(row.ids), row.ids
 
 
 def _rows(items: Sequence[TextItem]) -> list[_Row]:
@@ -178,7 +265,7 @@ def _split(group: _Group, budget: int) -> list[_Group]:
     room = max((max(budget, 2 * group.shared) - group.shared) // longest, 1)
     pieces = -(-len(group.rows) // room)
     size = -(-len(group.rows) // pieces)
-    rows = sorted(group.rows, key=lambda row: (len(row.ids), row.ids))
+    rows = sorted(group.rows, key=_by_length)
     return [_Group(rows[start : start + size], group.shared) for start in range(0, len(rows), size)]
 
 
@@ -197,7 +284,7 @@ def _block(groups: list[_Group]) -> PackedRows:
     shared = max(group.shared for group in groups)
     prefix = np.zeros((len(groups), shared), dtype=np.int64)
     ids = np.zeros((len(groups) * n, width), dtype=np.int64)
-    length = np.zeros(len(groups) * n, dtype=np.int64)
+    length, slots = np.zeros((2, len(groups) * n), dtype=np.int64)
     reads: list[tuple[int, int, int]] = []
     for g, group in enumerate(groups):
         prefix[g, : group.shared] = group.rows[0].ids[: group.shared]
@@ -205,9 +292,9 @@ def _block(groups: list[_Group]) -> PackedRows:
             at = g * n + k
             rest = row.ids[group.shared :]
             ids[at, : len(rest)] = rest
-            length[at] = len(rest)
+            length[at], slots[at] = len(rest), row.slot
             reads += [(at * width + position - group.shared, target, query) for position, target, query in row.reads]
     table = np.array(reads, dtype=np.int64).reshape(-1, 3)
     answers, index = np.unique(table[:, 0], return_inverse=True)
     prefix_length = np.array([group.shared for group in groups], dtype=np.int64)
-    return PackedRows(prefix, prefix_length, ids, length, answers, index.reshape(-1), table[:, 1], table[:, 2])
+    return PackedRows(prefix, prefix_length, ids, length, answers, index.reshape(-1), table[:, 1], table[:, 2], slots)

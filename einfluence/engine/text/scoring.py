@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from einfluence.engine.measurement import Scores, TextItem
 from einfluence.engine.structure import shared_copy
-from einfluence.engine.text.attention import PackedLayout
+from einfluence.engine.text.attention import PackedLayout, TextTable
 from einfluence.engine.text.network import Network
 from einfluence.engine.text.packing import Ints, PackedRows, pack
 from einfluence.models.base import Base
@@ -62,14 +62,14 @@ class QueryScorer:
         self.network, self.budget, self.alone = network, budget, alone
         self.n_tokens = np.array([item.n_target for item in queries], dtype=np.int64)
         packs = network.packs
-        self.blocks = [_Placed(block, network) for block in pack(queries, budget, share and packs, packs)]
+        self.blocks = [Placed(block, network) for block in pack(queries, budget, share and packs, packs)]
         self.before: list[Tensor] = []
         self.slots: list[int] = []
         self.most = 1
         self.logprob = np.zeros(len(queries))
         size = sum(block.tokens for block in self.blocks) * network.width * network.itemsize
-        self._below: dict[_Placed, Tensor] | None = {} if network.start and size <= keep else None
-        self._first: dict[_Placed, dict[str, Tensor]] | None = {} if 3 * size <= keep else None
+        self._below: dict[Placed, Tensor] | None = {} if network.start and size <= keep else None
+        self._first: dict[Placed, dict[str, Tensor]] | None = {} if 3 * size <= keep else None
 
     def score_base(self, most: int, put: Callable[[int], None]) -> Scores:
         """Puts the queries to the base, in as many slots a block as probes will have.
@@ -113,7 +113,7 @@ class QueryScorer:
         return [Scores(self.logprob + change[i], self.n_tokens, rank[i]) for i in range(count)]
 
     @torch.inference_mode()
-    def _put(self, block: _Placed, slots: int) -> tuple[Float64[Tensor, "{slots} K"], Int64[Tensor, "{slots} K"]]:
+    def _put(self, block: Placed, slots: int) -> tuple[Float64[Tensor, "{slots} K"], Int64[Tensor, "{slots} K"]]:
         """Log-probabilities and ranks of the targets of a block."""
         network = self.network
         if network.start:
@@ -125,16 +125,10 @@ class QueryScorer:
             logits = network.logits(ids, block.positions, block.layout, block.answers.expand(slots, -1))
         finally:
             network.context.resume, network.context.first, network.context.same = None, {}, False
-        logits = logits if logits.dtype == torch.float64 else logits.float()
         logits = logits.view(slots, -1, logits.shape[-1])
-        scratch = logits.log_softmax(-1)
-        logprobs = scratch[:, block.reads, block.targets].double()
-        chosen = logits[:, block.reads, block.targets]
-        if block.each_once:  # counted in the scratch, as floats: several times faster than summing truth values
-            return logprobs, torch.gt(logits, chosen[..., None], out=scratch).sum(-1).long() + 1
-        return logprobs, (logits[:, block.reads] > chosen[..., None]).sum(-1) + 1
+        return nats_and_ranks(logits, block.reads, block.targets, block.each_once)
 
-    def _lower(self, block: _Placed) -> Tensor:
+    def _lower(self, block: Placed) -> Tensor:
         if self._below is None:
             return self.network.below(block.ids, block.positions, block.layout)
         if block not in self._below:
@@ -142,7 +136,23 @@ class QueryScorer:
         return self._below[block]
 
 
-class _Placed:
+def nats_and_ranks(
+    logits: Float[Tensor, "slots R vocabulary"],
+    reads: Int64[Tensor, " K"],
+    targets: Int64[Tensor, " K"],
+    each_once: bool = False,
+) -> tuple[Float64[Tensor, "slots K"], Int64[Tensor, "slots K"]]:
+    """Log-probabilities and ranks of K targets, each read from one of R logits; from each in order, or from any."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    scratch = logits.log_softmax(-1)
+    logprobs = scratch[:, reads, targets].double()
+    chosen = logits[:, reads, targets]
+    if each_once:  # counted in the scratch, as floats: several times faster than summing truth values
+        return logprobs, torch.gt(logits, chosen[..., None], out=scratch).sum(-1).long() + 1
+    return logprobs, (logits[:, reads] > chosen[..., None]).sum(-1) + 1
+
+
+class Placed:
     """A block's integers as tensors on the network's device.
 
     Args:
@@ -159,7 +169,7 @@ class _Placed:
         groups, shared = block.prefix.shape
         self.owner = block.owner
         self.positions: Tensor | None
-        self.layout = PackedLayout(groups, shared, rows, width, tensor(block.prefix_length))
+        self.layout = PackedLayout([TextTable(groups, shared, rows, width, tensor(block.prefix_length))])
         answers = block.answers + groups * shared
         if network.packs:
             token = np.cumsum(true) - 1  # the token in each place; where there is none, an earlier one
