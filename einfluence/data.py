@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from einfluence.recipe import Count, Float, Int, Model, Seed
 
@@ -12,11 +12,21 @@ DATA = ("facts", "samples", "images", "source")
 """The keys of a part that name its data; it has one of them."""
 BESIDE = {
     **dict.fromkeys(("fields", "extra", "chat", "chat_template"), ("samples",)),
-    **dict.fromkeys(("label_flip", "near_duplicates"), ("samples", "source")),
+    **dict.fromkeys(("label_flip", "near_duplicates", "paraphrases"), ("samples", "source")),
     "noise": ("samples", "facts", "source"),
 }
 """By the keys of a part that are about its data: which data they may be about."""
 Similarity = Annotated[Float, Field(ge=0, le=1)]
+
+
+def _template(value: str) -> str:
+    if value.count("{text}") != 1 or value.strip() == "{text}":
+        raise ValueError("words around one `{text}`")
+    return value
+
+
+Template = Annotated[str, AfterValidator(_template)]
+"""A text around `{text}`."""
 
 
 class Facts(Model):

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from einfluence.action import Action
 from einfluence.arms import AnyArm, Arm, FineTune, InContext, LeaveOneOut, Subsets, estimators
 from einfluence.arms import within as within_a_set
-from einfluence.data import BESIDE, DATA, Facts, Images, Similarity, Source
+from einfluence.data import BESIDE, DATA, Facts, Images, Similarity, Source, Template
 from einfluence.errors import InputError
 from einfluence.faults import refused
 from einfluence.feature import Features
@@ -81,6 +81,9 @@ class Part(Model):
         default=None, description="text file of sample ids, one a line; by default every sample"
     )
     relations: str | None = Field(default=None, description="{probe, query, kind, level?, distance?}")
+    paraphrases: tuple[Template, ...] = Field(
+        default=(), description='queries that are paraphrases of each probe, by templates: ["they say {text}"]'
+    )
     noise: dict[str, tuple[Float, ...]] = Field(
         default_factory=dict,
         description="noisy versions of probes that are texts: shares by family, {typos: [0.1, 0.3]}",

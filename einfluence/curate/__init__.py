@@ -24,6 +24,7 @@ from einfluence.curate.gates import (
     count_likenesses,
 )
 from einfluence.curate.near import mark_near_duplicates
+from einfluence.curate.paraphrases import add_paraphrases
 from einfluence.curate.records import lines_of
 from einfluence.curate.rows.content import ChatWriter
 from einfluence.curate.rows.table import Table, place_of
@@ -77,7 +78,7 @@ def curate(
         rows: How a samples file is read for a base that takes neither texts to be continued nor images.
         chat: Writes chats as the base reads them.
         adopt: How the base's objective asks texts to be continued, where that is another one.
-        reader: How the base reads samples that noise is made in.
+        reader: How the base reads samples; noise and paraphrases that it cannot read are left out.
 
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
@@ -87,9 +88,11 @@ def curate(
     template = _template(spec.path(part.chat_template)) if part.chat_template else None
     reading = Reading(limits, part.join, rows, part.chat, template, chat)
     builder, default_kind, more = _build(part, spec, tokenize, reading)
+    reader = replace(reader, ids=_adopting(reader.ids, adopt)) if reader and adopt else reader
+    if part.paraphrases:
+        add_paraphrases(builder, part.paraphrases, reader)
     if part.noise or part.label_flip:
-        own = replace(reader, ids=_adopting(reader.ids, adopt)) if reader and adopt else reader
-        add_noisy_probes(builder, part.noise, part.label_flip, own)
+        add_noisy_probes(builder, part.noise, part.label_flip, reader)
     if part.training_set is not None:
         as_a_set(builder, part.training_set)
     mark_near_duplicates(builder, part.near_duplicates)

@@ -66,7 +66,7 @@ class CurationBuilder:
     wrote of samples that a chat template has written. ``later`` are the samples (``sample_id``, in order) of a second
     stage, which are neither probes nor queries because of it. ``chats`` are those that samples (``sample_id``, in
     order) are the answers of. ``noised`` are the probes that have noisy versions where the part asks for such; None
-    for all of one row.
+    for all of one row. ``derived`` are the samples that were made of others in other words.
     """
 
     samples: dict[str, Sample] = field(default_factory=dict[str, Sample])
@@ -82,6 +82,7 @@ class CurationBuilder:
     later: dict[str, None] = field(default_factory=dict[str, None])
     chats: dict[tuple[str, ...], Written] = field(default_factory=dict[tuple[str, ...], Written])
     noised: set[str] | None = None
+    derived: set[str] = field(default_factory=set[str])
 
     def sample(self, sample: Sample) -> str:
         """Keeps a sample (the first of equal content) and returns its id; joined as the part says, if it does not."""

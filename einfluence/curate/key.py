@@ -30,6 +30,7 @@ LATER = {
     "noise",
     "label_flip",
     "near_duplicates",
+    "paraphrases",
 }  # settings that came later; they count where they are not the default
 
 

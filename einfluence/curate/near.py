@@ -64,7 +64,7 @@ def mark_near_duplicates(builder: CurationBuilder, threshold: float | None) -> N
 
 
 def _compared(builder: CurationBuilder) -> list[Sample]:
-    """What is trained on or queried, but for noisy versions and controls."""
+    """What is trained on or queried, but for noisy versions, controls and paraphrases by templates."""
     made = {member for probe in builder.probes.values() if probe.kind == "control" for member in probe.members}
     trained = {
         member
@@ -72,7 +72,7 @@ def _compared(builder: CurationBuilder) -> list[Sample]:
         if probe.kind not in ("noisy", "control")
         for member in probe.members
     }
-    used = trained | (builder.queries.keys() - made) | builder.later.keys()
+    used = trained | (builder.queries.keys() - made - builder.derived) | builder.later.keys()
     return [sample for key, sample in builder.samples.items() if key in used]
 
 

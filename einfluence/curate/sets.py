@@ -72,8 +72,12 @@ def _replace(builder: CurationBuilder, instead: Mapping[str, str]) -> None:
         probes[probe.probe_id] = probe
     builder.probes = probes
     builder.queries = {instead.get(query, query): place for query, place in builder.queries.items()}
+    # What is claimed of a sample does not hold of one with another label.
+    flipped = {probe_id for probe_id, name in renamed.items() if probe_id != name}
     builder.claims = {
-        (renamed[probe], instead.get(query, query)): claim for (probe, query), claim in builder.claims.items()
+        (renamed[probe], instead.get(query, query)): claim
+        for (probe, query), claim in builder.claims.items()
+        if claim[0] == "self" or (probe not in flipped and query not in instead)
     }
     builder.given = {
         (renamed[probe], instead.get(query, query)): distance for (probe, query), distance in builder.given.items()

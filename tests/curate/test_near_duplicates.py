@@ -69,14 +69,14 @@ def classified(
     return made(folder, rows, held_out, Rows("sequence_class", ("text", "label"), read, ("text_b",)), **more)
 
 
-def tagged(folder: Path, rows: list[dict[str, Any]]) -> Curated:
+def tagged(folder: Path, rows: list[dict[str, Any]], **more: Any) -> Curated:
     def read(_where: str, fields: Any) -> dict[str, Any]:
         return {
             "inputs": {"tokens": fields["tokens"], "tags": fields["tags"]},
             "target": " ".join(filter(None, fields["tags"])),
         }
 
-    return made(folder, rows, None, Rows("token_class", ("tokens", "tags"), read))
+    return made(folder, rows, None, Rows("token_class", ("tokens", "tags"), read), **more)
 
 
 def made(
