@@ -143,7 +143,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         full = np.array([row[2] - row[1] for row in held["whole", kind[0], kind[1]]])
         ratio = np.mean(high - low) / np.mean(full)
         print(f"{which} {kind}: {100 * shares[which, kind[0], kind[1]]:.1f}%, {ratio:.2f} as wide")  # noqa: T201
-    # With a control that ranks nothing few draws carry fifths and participation: there intervals are too narrow, as
-    # docs/fewer-cells.md says.
-    least = {"good": 0.92, "nonsense": 0.8}
+    # A share of so many simulations has an error of its own. With a control that ranks nothing few draws carry fifths
+    # and participation: there intervals are too narrow, as docs/fewer-cells.md says.
+    least = {"good": 0.95 - 4 * (0.95 * 0.05 / SIMULATIONS) ** 0.5, "nonsense": 0.8}
     assert all(least[which] <= share for (which, *_), share in shares.items() if which != "whole"), shares
