@@ -18,7 +18,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 SHINGLE = 5
 """Characters of a shingle; a text of fewer is one by itself."""
-SIGNS = 50_000_000  # characters of all texts; about 4 GB
+SIGNS = 50_000_000  # characters of all texts; about 2 GB
 CHUNK = 1_000_000  # pairs looked at together
 MOST = 50_000_000  # pairs that share a rare shingle; about a minute
 MOST_ALIKE = 1_000_000  # pairs that are nearly the same
@@ -67,21 +67,35 @@ def alike(texts: Sequence[str], threshold: float) -> Pairs:
 
 def _shingles(texts: Sequence[str]) -> tuple[Ints, Ints]:
     """Each text's different shingles, as (place of the text, rank by rarity), sorted."""
-    padded = [text.ljust(SHINGLE, "\0") for text in texts]
-    owner = np.repeat(np.arange(len(texts), dtype=np.int64), [len(text) for text in padded])
-    signs = _ranks(np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64))
-    n_signs, codes = int(signs.max()) + 1, signs
-    for more in range(1, SHINGLE):
-        codes = _fitting(codes, n_signs)[:-1] * n_signs + signs[more:]
-    whole = owner[: len(codes)] == owner[SHINGLE - 1 :]
-    keys = _different(_fitting(codes[whole], len(texts)) * len(texts) + owner[: len(codes)][whole])
-    codes, owner = np.divmod(keys, len(texts))
+    owner, codes = _coded(texts)
+    keys = _different(_fitting(codes, len(texts)) * len(texts) + owner)
+    del owner, codes
+    codes = keys // len(texts)
+    keys -= codes * len(texts)  # which leaves the places of the texts
     codes = np.cumsum(np.diff(codes, prepend=codes[0]) > 0)
     having = np.bincount(codes)
     rarity = np.empty(len(having), np.int64)
     rarity[np.argsort(having, kind="stable")] = np.arange(len(having))
-    owner, ranks = np.divmod(np.sort(owner * len(having) + rarity[codes]), len(having))
-    return owner, ranks
+    keys *= len(having)
+    keys += rarity[codes]
+    del codes
+    keys.sort()
+    owner = keys // len(having)
+    keys -= owner * len(having)
+    return owner, keys
+
+
+def _coded(texts: Sequence[str]) -> tuple[npt.NDArray[np.int32], Ints]:
+    """Every shingle, as (place of its text, a number for what it says)."""
+    padded = [text.ljust(SHINGLE, "\0") for text in texts]
+    owner = np.repeat(np.arange(len(texts), dtype=np.int32), [len(text) for text in padded])
+    signs = _ranks(np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32))
+    n_signs, codes = int(signs.max()) + 1, signs.astype(np.int64)
+    for more in range(1, SHINGLE):
+        codes = _fitting(codes, n_signs)[:-1] * n_signs
+        codes += signs[more:]
+    whole = owner[: len(codes)] == owner[SHINGLE - 1 :]
+    return owner[: len(codes)][whole], codes[whole]
 
 
 def _fitting(codes: Ints, factor: int) -> Ints:
@@ -90,14 +104,14 @@ def _fitting(codes: Ints, factor: int) -> Ints:
 
 
 def _different(keys: Ints) -> Ints:
-    """The different numbers among some that are at least 0, sorted; ``np.unique`` takes several times as long."""
-    keys = np.sort(keys)
+    """The different numbers among some that are at least 0, sorted in place; ``np.unique`` takes longer."""
+    keys.sort()
     return keys[np.diff(keys, prepend=-1) > 0]
 
 
-def _ranks(signs: Ints) -> Ints:
+def _ranks(signs: npt.NDArray[np.uint32]) -> npt.NDArray[np.int32]:
     """Each character's rank among the different ones."""
-    return (np.cumsum(np.bincount(signs) > 0) - 1)[signs]
+    return (np.cumsum(np.bincount(signs.astype(np.int64)) > 0) - 1).astype(np.int32)[signs]
 
 
 def _candidates(owner: Ints, shingle: Ints, sizes: Ints, threshold: float) -> tuple[Ints, Ints]:
@@ -157,7 +171,7 @@ def _shared(owner: Ints, shingle: Ints, n: int, left: Ints, right: Ints) -> Ints
     ends = np.searchsorted(owner, np.arange(n + 1))
     shape = (n, int(shingle.max()) + 1)
     has: Any = csr_matrix((np.ones(len(owner), np.int32), shingle.astype(np.int32), ends), shape=shape)
-    step = CHUNK // 10
+    step = max(10 * CHUNK // int(np.diff(ends).max()), 1)
     parts = (slice(at, at + step) for at in range(0, len(left), step))
     shared = [np.asarray(has[left[at]].multiply(has[right[at]]).sum(1)).ravel() for at in parts]
     return np.concatenate(shared).astype(np.int64) if shared else np.zeros(0, np.int64)
