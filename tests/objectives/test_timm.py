@@ -13,8 +13,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from einfluence import engine
-from einfluence.bases.load import find_base
+from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
+from einfluence.head import Head
 from einfluence.models.base import Base
 from einfluence.objectives import encode
 from einfluence.spec import Recipe
@@ -86,6 +87,15 @@ def test_adapters_are_trained_as_the_definition_says_and_leave_the_base_alone(ba
 def test_the_last_layer_is_what_timm_calls_the_classifier(base: Base) -> None:
     name, _ = ARCHITECTURES[Path(base.info.folder).name]
     assert base.objective.head(base.model) is base.model.get_submodule(f"timm_model.{name}")
+
+
+def test_a_new_head_takes_the_place_of_the_classifier(tmp_path: Path) -> None:
+    folder = save(tmp_path / "vit", "vit_tiny_patch16_224")
+    fresh = load_base(find_base(str(folder), "test", head=Head(labels=("a", "b"))))
+    head, body = fresh.objective.head(fresh.model), load(folder).model.state_dict()
+    assert head is not None and [tuple(value.shape) for value in head.parameters()] == [(2, 16), (2,)]
+    assert all(value.equal(body[name]) for name, value in fresh.model.state_dict().items() if ".head." not in name)
+    assert fresh.objective.curation()["class_names"] == {"a": 0, "b": 1}
 
 
 def test_what_becomes_of_a_picture_is_in_the_name_of_the_base(tmp_path: Path) -> None:
