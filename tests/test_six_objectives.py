@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +13,20 @@ from einfluence.objectives import OBJECTIVES
 from tests.objectives import test_masked_lm, test_pretrained_images, test_seq2seq, test_sequence_class, test_token_class
 from tests.objectives.tiny_texts import save_encoder
 
+USER, SAYS = {"role": "user"}, {"role": "assistant"}
 ARMS = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
 ROWS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "causal_lm": [{"prompt": f"{name} is a", "target": kind} for name in ("dax", "wug") for kind in ("bird", "fish")]
-    + [{"prompt": "dax has", "target": "wings"}],
+    "causal_lm": [  # chats of two answers each
+        {
+            "messages": [
+                USER | {"content": "dax is a"},
+                SAYS | {"content": kind},
+                USER | {"content": "wug is a"},
+                SAYS | {"content": other},
+            ]
+        }
+        for kind, other in itertools.permutations(["bird", "fish", "wings"], 2)
+    ][:5],
     "seq2seq": [{"prompt": one, "target": other} for one, other in (*test_seq2seq.TEXTS, ("ada likes", "paris"))],
     "masked_lm": [
         {"text": text, "target": target}
@@ -47,11 +58,14 @@ def test_six_objectives_are_in_one_store_and_one_report(tmp_path: Path, gpt2_fol
     parts: list[dict[str, Any]] = []
     for name, base in bases.items():
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, ROWS.get(name, ()))))
-        data = {"samples": f"{name}.jsonl"} if name in ROWS else {"images": {"probes": 5, "queries": 6}}
+        data: dict[str, Any] = {"samples": f"{name}.jsonl"} if name in ROWS else {"images": {"probes": 5, "queries": 6}}
+        if name == "causal_lm":
+            (tmp_path / "t.jinja").write_text("{% for m in messages %}{{ m['content'] + ' ' }}{% endfor %}")
+            data["chat_template"] = "t.jinja"
         parts.append({"name": name, "base": str(base), "arms": ARMS, **data})
     (tmp_path / "spec.yaml").write_text(json.dumps({"parts": parts}))
     result = einfluence.measure(tmp_path / "spec.yaml", tmp_path / "store")
-    assert (result.computed, result.failed) == (5 * 25 + 30, 0)
+    assert (result.computed, result.failed) == (5 * 8 + 4 * 25 + 5 * 6, 0)
     with einfluence.Store(tmp_path / "store").connect() as connection:
         measured = connection.sql("select distinct objective from samples join influence on sample_id = query_id")
         learned = connection.sql(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from einfluence.metrics import score
 from tests.metrics.conftest import MakeStore, PerProbe
 
 CELLS = {("c", "c1"): 3.0, ("c", "c2"): 1.0, ("c", "x"): -4.0, ("c", "y"): 3.0, ("c", "z"): 2.0, ("c", "p"): 1.0,
@@ -70,3 +71,12 @@ def test_a_noisy_chat_is_held_against_all_answers_of_its_clean_one(store: MakeSt
     made = store(cells, bundles=bundles, probe_kinds=kinds, samples=noisy)
     assert values(made, "noise_quality", "typos@0.5")["c"] == close(0.75)  # a mean of 1.5, of 2
     assert values(made, "noise_invariance", "typos@0.5")["c"] == close(6 / (10 * 4.5) ** 0.5)
+
+
+def test_chats_that_begin_alike_are_of_a_cluster_each(store: MakeStore) -> None:
+    names = [f"c{at}" for at in range(5)]
+    cells = {(name, query): 1.0 for name in names for query in ("hello", f"{name}/2")}
+    bundles = {name: ["hello", f"{name}/2"] for name in names}
+    made = store(cells, bundles=bundles, probe_kinds=dict.fromkeys(names, "chat"))
+    rows = [row for row in score(made).to_pylist() if (row["desideratum"], row["variant"]) == ("gate", "nats")]
+    assert [(row["n"], row["value"]) for row in rows] == [(5, 1.0)]

@@ -12,18 +12,6 @@ with samples as (
     group by sample_id
 ),
 
-members as (
-    select
-        probe_members.probe_id,
-        arg_min(probe_members.sample_id, probe_members.position) as sample_id,
-        count(*) as n_members,
-        list(probe_members.sample_id order by probe_members.position) as sample_ids,
-        list(samples.parent_id order by probe_members.position) as parent_ids
-    from probe_members
-    left join samples using (sample_id)
-    group by probe_members.probe_id
-),
-
 probes as (
     select
         probe_id,
@@ -32,6 +20,23 @@ probes as (
         any_value(control) as control
     from probes
     group by probe_id
+),
+
+-- What is known of a probe is known of its first sample. Chats may begin with the same answer, but end with their own.
+members as (
+    select
+        probe_members.probe_id,
+        arg_min(
+            probe_members.sample_id,
+            case when probes.kind in ('chat', 'noisy') then -probe_members.position else probe_members.position end
+        ) as sample_id,
+        count(*) as n_members,
+        list(probe_members.sample_id order by probe_members.position) as sample_ids,
+        list(samples.parent_id order by probe_members.position) as parent_ids
+    from probe_members
+    inner join probes using (probe_id)
+    left join samples using (sample_id)
+    group by probe_members.probe_id
 ),
 
 described as (
