@@ -82,11 +82,12 @@ def _text(sample: Sample) -> str | None:
         return None
     if not sample.inputs:
         return normalise(sample.text)
-    values = [value for name, value in sample.inputs.items() if name != "tags"]
+    values: list[Any] = [value for name, value in sample.inputs.items() if name != "tags"]
+    if _answer(sample) is None:
+        values.append(sample.target)  # which an objective from outside may have refused only later
     if not all(isinstance(value, str) or _is_words(value) for value in values):
         return None
-    parts = [value if isinstance(value, str) else " ".join(value) for value in values]
-    return "\0".join(map(normalise, parts if _answer(sample) is not None else [*parts, sample.target]))
+    return "\0".join(normalise(value if isinstance(value, str) else " ".join(value)) for value in values)
 
 
 def _is_words(value: object) -> bool:
