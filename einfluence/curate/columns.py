@@ -22,7 +22,13 @@ _MEANT = {
 
 
 def misfit(
-    where: str, present: Iterable[str], unknown: Sequence[str], required: Sequence[str], optional: Sequence[str]
+    where: str,
+    present: Iterable[str],
+    unknown: Sequence[str],
+    required: Sequence[str],
+    optional: Sequence[str],
+    *,
+    samples: bool = False,
 ) -> InputError:
     """What to say of a row that lacks columns or has unknown ones: everything at once.
 
@@ -32,6 +38,7 @@ def misfit(
         unknown: Columns of the whole file that are not known.
         required: Columns that a row must have.
         optional: Columns that it may have besides.
+        samples: Whether it is of a table of samples, whose columns the part may rename and leave out.
     """
     present = list(present)
     missing = [key for key in required if key not in present]
@@ -39,16 +46,20 @@ def misfit(
     if unknown:
         found.append(f"the unknown column{'s' if len(unknown) > 1 else ''} {listed(unknown)}")
     free = [key for key in dict.fromkeys((*required, *optional)) if key not in present]
-    advice: list[str] = []
+    meant_by: dict[str, str] = {}
     rest = list(unknown)
     for key in unknown:
         ours = meant(key, free, guess=key not in missing)
         if ours is not None:
-            advice.append(f"rename `{key}` to `{ours}`")
+            meant_by[ours] = key
             free.remove(ours)
             rest.remove(key)
+    if samples:
+        advice = [f"`fields: {{{', '.join(f'{ours}: {key}' for ours, key in meant_by.items())}}}`"] if meant_by else []
+    else:
+        advice = [f"rename `{key}` to `{ours}`" for ours, key in meant_by.items()]
     if rest:
-        advice.append(f"leave out {listed(rest)}")
+        advice.append(f"`extra: drop` leaves out {listed(rest)}" if samples else f"leave out {listed(rest)}")
     expected = f"columns among {', '.join((*required, *optional))}"
     return InputError(where, " and ".join(found), expected, sentence("; ".join(advice)))
 

@@ -197,7 +197,7 @@ def _own_samples(table: Table, rows: Rows, builder: CurationBuilder) -> Iterator
     for where, fields in found:
         lacking = [key for key in rows.required if key not in fields]
         if lacking or others:
-            raise misfit(where, fields, others, rows.required, (*rows.optional, *COMMON))
+            raise misfit(where, fields, others, rows.required, (*rows.optional, *COMMON), samples=True)
         own = dict(rows.read(where, fields))
         domain = text_field(where, fields, "group", own.pop("domain", ""))
         sample = Sample(
@@ -246,7 +246,7 @@ def _images(table: Table, rows: list[Record], builder: CurationBuilder, limits: 
     images, names = ImageRows(table.folder, limits, builder.gates), Names()
     for where, fields in rows:
         if any(key in fields for key in others):
-            raise misfit(where, fields, others, IMAGE_FIELDS[1:], COMMON)
+            raise misfit(where, fields, others, IMAGE_FIELDS[1:], COMMON, samples=True)
         sample = images.sample(where, fields, "")
         yield _named(sample, names.of(where, fields, sample.sample_id))
 

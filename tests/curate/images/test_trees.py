@@ -214,7 +214,7 @@ def _locked(path: Path) -> None:
         ("locked.zip", _locked, "needs a password"),
         ("broken.zip", lambda path: path.write_bytes(b"PK\3\4 no zip"), "expected a zip file"),
         ("set.tar.gz", lambda path: path.write_bytes(b""), "unpack it into a folder"),
-        ("set.csv", lambda path: path.write_bytes(b""), "expected a folder, a .zip of folders, or a hub id"),
+        ("set.csv", lambda path: path.write_bytes(b""), "expected a folder, a .zip of folders, a .npz, or a hub id"),
     ],
 )
 def test_archives_that_cannot_be_read(tmp_path: Path, name: str, make: Callable[[Path], Any], message: str) -> None:

@@ -171,10 +171,16 @@ def test_rows_of_other_objectives_take_the_same_switches(tmp_path: Path) -> None
     made = curate(part, Spec(parts=(part,), folder=tmp_path), rows=rows)
     assert made.samples["target"].to_pylist() == ["x", "y"] and len({*made.samples["name"].to_pylist()}) == 2
     part = Part(base="x", samples="samples.jsonl", fields=fields)
-    with pytest.raises(InputError, match="1: found the unknown column `url`; expected columns among text, label, id"):
+    with pytest.raises(
+        InputError,
+        match="1: found the unknown column `url`; expected columns among .*`extra: drop` leaves out `url`",
+    ):
         curate(part, Spec(parts=(part,), folder=tmp_path), rows=rows)
     part = Part(base="x", samples="samples.jsonl")
-    with pytest.raises(InputError, match="found no `text` and the unknown columns `sentence` and `url`"):
+    with pytest.raises(
+        InputError,
+        match="found no `text` .* `sentence` and `url`; .*`fields: {text: sentence}`; `extra: drop` leaves out `url`",
+    ):
         curate(part, Spec(parts=(part,), folder=tmp_path), rows=rows)
 
 
