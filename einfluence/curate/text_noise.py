@@ -59,16 +59,27 @@ def add_noisy_probes(builder: CurationBuilder, noise: Noise, label_flip: bool, r
         if probe.kind not in ("sample", "chat") or builder.noised is not None and probe_id not in builder.noised:
             continue
         clean = [builder.samples[member] for member in probe.members]
-        seen = [tuple(reader.ids(sample)) for sample in clean] if reader and noise else []
-        for family, levels in noise.items():
-            for level in levels:
-                made = _versions(builder, clean, family, level)
-                name = made[0].name if len(made) == 1 else f"{probe.name}+{family}@{level:g}"
-                if reader is None or _is_read(builder, name, made, seen, reader):
-                    add_noisy_probe(builder, *made, name=name)
+        if noise:
+            _add_noisy(builder, probe.name, clean, noise, reader)
         if label_flip and clean[0].label is not None:
             other = classes[wrong_label(clean[0].sample_id, clean[0].label, sorted(classes), 0)]
             add_noisy_probe(builder, mislabelled(clean[0], other))
+
+
+def _add_noisy(
+    builder: CurationBuilder, name: str, clean: Sequence[Sample], noise: Noise, reader: Reader | None
+) -> None:
+    """The noisy versions of one probe; none of one that the base cannot read, which others leave out or refuse."""
+    try:
+        seen = [tuple(reader.ids(sample)) for sample in clean] if reader else []
+    except InputError:
+        return
+    for family, levels in noise.items():
+        for level in levels:
+            made = _versions(builder, clean, family, level)
+            called = made[0].name if len(made) == 1 else f"{name}+{family}@{level:g}"
+            if reader is None or _is_read(builder, called, made, seen, reader):
+                add_noisy_probe(builder, *made, name=called)
 
 
 def _is_read(

@@ -187,6 +187,14 @@ def test_words_that_the_tokenizer_does_not_know_are_left_out_and_counted(noise: 
     assert left_out != UNKNOWN or builder.gates.rows[UNKNOWN][1].startswith("dax+typos@0.1: the ")
 
 
+def test_what_the_base_cannot_read_has_no_noisy_versions() -> None:
+    builder = CurationBuilder()
+    long = Sample("dax", prompt="the kind of dax is the kind", target="bird")
+    builder.probe("dax", [builder.query(builder.sample(long))])
+    add_noisy_probes(builder, {"shuffled_words": (1.0,)}, label_flip=False, reader=Reader(by_words, 1))
+    assert len(builder.probes) == 1 and not any(count for count, _ in builder.gates.rows.values())
+
+
 def test_noise_that_the_base_cannot_read_is_left_out_and_counted() -> None:
     builder = CurationBuilder()
     builder.probe("a", [builder.query(builder.sample(Sample("a", prompt="the kind of", target="bird")))])
