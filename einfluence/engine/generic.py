@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
+from einfluence.engine.adapters import PREFIX
 from einfluence.engine.batch_sizes import Sizes, default_sizes, memory_budget
 from einfluence.engine.definition import layer_updates, trainable_copy
 from einfluence.engine.descent import by_part, descend, measured_rows, split, windows
@@ -29,11 +29,14 @@ from einfluence.engine.generic_scoring import QueryScorer
 from einfluence.engine.measurement import Item, Measurement, Tuned
 from einfluence.engine.merged import Merging
 from einfluence.engine.outcomes import TrainingTrace, outcomes
+from einfluence.engine.read_rows import ReadRows, close
 from einfluence.engine.schedule import Loss, Rhythm, Training
+from einfluence.engine.structure import structure_of
 from einfluence.models.base import Base, Batch
 from einfluence.spec import Recipe
 
 Values = Mapping[str, Tensor]
+CACHED = 4 << 20  # bytes; of larger blocks pictures took a quarter longer to read
 
 
 class GenericEngine:
@@ -56,7 +59,9 @@ class GenericEngine:
         self.device, self.dtype = first.device, first.dtype
         self._sizes, self._fitted = sizes, sizes is not None
         self._reached: list[str] | None = None
-        self._merging = Merging(self.model, trained)
+        self._merging = Merging(base.model, self.model, trained)
+        self._read: dict[nn.Module, ReadRows] = {}
+        self._structure = structure_of(base.model) if hasattr(base.model, "config") else None
 
     @property
     def max_trainings(self) -> int:
@@ -78,7 +83,8 @@ class GenericEngine:
     def _fit(self, items: Sequence[Item]) -> None:
         """Lets less be read at once where what the modules make of one item would not fit into memory, as of pictures.
 
-        Sizes that were given stay as they are. Training keeps all of it; reading the largest, and what it is made of.
+        Sizes that were given stay as they are. Training keeps all of it; reading the largest, and what it is made of,
+        which of pictures had best stay in a cache, unless the weights that a block is read with are larger by far.
         """
         if self._fitted or not items:
             return
@@ -97,6 +103,9 @@ class GenericEngine:
                 hook.remove()
         room, sizes = memory_budget(self.device) // 2 * items[0].size, self.sizes
         train, score = (max(int(room // (3 * max(took, 1))), 1) for took in (sum(made), max(made, default=0)))
+        if self.device.type == "cpu" and self.base.objective.modality == "image":
+            weights = sum(value.numel() * value.element_size() for value in self.model.parameters())
+            score = min(score, max(max(CACHED, weights // 8) * items[0].size // max(made, default=1), 1))
         self._sizes = replace(sizes, train=min(sizes.train, train), score=min(sizes.score, score))
 
     def accepts(self, delta: Mapping[str, Tensor]) -> bool:
@@ -160,14 +169,25 @@ class GenericEngine:
             own = {name: value[i].clone() for name, value in stacked.items()}
             return {name: own.get(name, start) for name, start in self.start.items()}
 
+        updates, norms = self._changes(len(trace.losses), stacked, delta)
+        return outcomes(trace, self.recipe, updates, norms, delta)
+
+    def _changes(
+        self, n: int, stacked: Values, delta: Callable[[int], dict[str, Tensor]]
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Norms of what N trainings changed in each parameter of the base, and of that before."""
+        if self._merging.possible:
+            every = {name: stacked.get(name, start.expand(n, *start.shape)) for name, start in self.start.items()}
+            found = list(self._merging.changes(every))
+            return {name: norms for name, norms, _ in found}, {name: own for name, _, own in found}
         rows: list[dict[str, tuple[float, float]]] = []
-        for i in range(len(trace.losses)):
+        for i in range(n):
             with torch.no_grad():
                 for name, value in delta(i).items():
                     self.trained[name].copy_(value)
             rows.append(layer_updates(self.base, self.model, self.recipe))
         updates = {name: torch.tensor([row[name][0] for row in rows], dtype=torch.float64) for name in rows[0]}
-        return outcomes(trace, self.recipe, updates, {name: norm for name, (_, norm) in rows[0].items()}, delta)
+        return updates, {name: norm for name, (_, norm) in rows[0].items()}
 
     @property
     def pads(self) -> bool:
@@ -182,13 +202,43 @@ class GenericEngine:
         batch = self.base.objective.collate(items).to(self.device, self.dtype)
         if self.pads:
             batch.inputs.pop("attention_mask", None)
+        self._reader(self.model, batch)
         return batch
 
     def parts(self, losses: Sequence[Loss]) -> list[Part]:
         """What is read at once: of some trainings all their items, or where nothing may be padded, those of a size."""
-        sizes = {item.size for loss in losses for item in loss.items}
-        groups = [losses] if self.pads else [[_of_size(loss, size) for loss in losses] for size in sorted(sizes)]
+        items = {item.size: item for loss in losses for item in loss.items}
+        mixed = self.pads or len(items) < 2 or self._masks(items[min(items)], items[max(items)])
+        groups = [losses] if mixed else [[_of_size(loss, size) for loss in losses] for size in sorted(items)]
         return [Part.of(self, group, slots) for group in groups for slots in split(group, self.sizes.train)]
+
+    def _masks(self, short: Item, long: Item) -> bool:
+        """Whether texts of different lengths are read together as each alone; tried where one is the longest so far.
+
+        A mask that holds what attention adds to its scores is nothing that models of transformers look into.
+        """
+        if self._structure is None:
+            return False
+        right, longest = self._structure.masks
+        if right and long.size > longest:
+            try:
+                right = self._reads_padded(short, long)
+            except Exception:  # whatever a model wants otherwise
+                right = False
+            self._structure.masks = right, long.size
+        return right
+
+    @torch.no_grad()
+    def _reads_padded(self, *items: Item) -> bool:
+        losses = [Loss((item,), (1.0,), 1.0) for item in items]
+
+        def read(some: Sequence[Loss]) -> Tensor:
+            values = {name: start.expand(len(some), *start.shape) for name, start in self.start.items()}
+            return self.logits(values, Part.of(self, some, [*range(len(some))]).batch, False)
+
+        together = read(losses)
+        alone = [read([loss])[0, 0, : item.n_target] for loss, item in zip(losses, items, strict=True)]
+        return all(close(found[0, : len(true)], true, self.dtype) for found, true in zip(together, alone, strict=True))
 
     def logits(
         self, values: Mapping[str, Float[Tensor, "N ..."]], batch: Batch, shared: bool
@@ -204,19 +254,34 @@ class GenericEngine:
         def call(*args: Any, **inputs: Any) -> Any:
             return functional_call(self.model, own, args, inputs)
 
-        return self.base.objective.logits(call, batch)
+        return self._read[self.model].logits(call, batch)
 
     @property
     def merges(self) -> bool:
         """Whether adapters can be merged into weights."""
         return self._merging.possible
 
-    @contextmanager
-    def merged(self, values: Values) -> Generator[Callable[[Batch], Float[Tensor, "B T classes"]]]:
+    def merged(self, values: Values) -> Callable[[Batch], Float[Tensor, "B T classes"]]:
         """Merges one training's adapters, which saves their products; gives what reads a batch with them."""
-        weights = self._merging.weights(values)
-        with self._merging.aside():
-            yield partial(self._one, weights)
+        model = self._merging.model_of(values)
+
+        def read(batch: Batch) -> Float[Tensor, "B T classes"]:
+            reader = self._reader(model, batch)
+            with torch.inference_mode():
+                return reader.logits(model, batch)
+
+        return read
+
+    def _reader(self, model: nn.Module, batch: Batch) -> ReadRows:
+        """What reads a model's logits, found out by the first batch that there is."""
+        if model not in self._read:
+            known = self._structure
+            name = None if known is None else known.last_block
+            prefix = PREFIX if model is self.model and self.recipe.adapter.kind == "lora" else ""
+            block = None if name is None else model.get_submodule(prefix + name)
+            narrows = {} if known is None else known.narrows
+            self._read[model] = ReadRows(model, block, self.base.objective, batch, narrows)
+        return self._read[model]
 
 
 def _of_size(loss: Loss, size: int) -> Loss:
@@ -251,6 +316,9 @@ class Part:
         items = [(*loss.items, *loss.items[:1] * (rows - len(loss.items))) for loss in own]
         shared = len(own) > 1 and all(some == items[0] for some in items)
         batch = engine.collated(items[0] if shared else [item for some in items for item in some])
+        if (mask := batch.inputs.get("attention_mask")) is not None:
+            added = torch.zeros_like(mask, dtype=engine.dtype).masked_fill(mask == 0, torch.finfo(engine.dtype).min)
+            batch.inputs["attention_mask"] = added[:, None, None]
         if not shared:
             inputs = {name: value.unflatten(0, (len(own), rows)) for name, value in batch.inputs.items()}
             batch = Batch(inputs, *(value.unflatten(0, (len(own), rows)) for value in batch[1:]))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from einfluence.engine.batch_sizes import Sizes
@@ -17,7 +16,7 @@ from einfluence.engine.measurement import Item, Scores
 from einfluence.models.base import Batch
 
 Values = Mapping[str, Tensor]
-LARGE = 4  # a block of queries of this part of what is read at once is put to one training alone, adapters merged
+LARGE = 8  # a block of queries of this part of what is read at once is put to one training alone, adapters merged
 
 
 class Runs(Protocol):
@@ -40,7 +39,7 @@ class Runs(Protocol):
         """Whether adapters can be merged into weights."""
         ...
 
-    def merged(self, values: Values) -> AbstractContextManager[Callable[[Batch], Tensor]]:
+    def merged(self, values: Values) -> Callable[[Batch], Tensor]:
         """Merges one training's adapters; gives what reads a batch with them."""
         ...
 
@@ -128,9 +127,10 @@ class QueryScorer:
         """Each block put to all of n trainings: which block, which of them, log-probabilities and ranks."""
         merged = [at for at, block in enumerate(self.blocks) if block.merged]
         for i in range(n) if merged else ():
-            with self.engine.merged({name: value[i] for name, value in values.items()}) as read:
-                for at in merged:
-                    yield at, range(i, i + 1), *self._scored(lambda batch: read(batch)[None], self.blocks[at].batch)
+            read = self.engine.merged({name: value[i] for name, value in values.items()})
+            for at in merged:
+                batch = self.blocks[at].batch
+                yield at, range(i, i + 1), *self._scored(read(batch)[None], batch)
         for at, block in enumerate(self.blocks):
             for begin in () if block.merged else range(0, n, block.slots):
                 own = range(begin, min(begin + block.slots, n))
@@ -142,14 +142,13 @@ class QueryScorer:
         """What trainings make of the queries of a block; slots that are left over repeat the last one."""
         taken = [min(i, which.stop - 1) for i in range(which.start, which.start + block.slots)]
         own = {name: value[taken] for name, value in values.items()}
-        return self._scored(lambda batch: self.engine.logits(own, batch, True), block.batch)
+        with torch.no_grad():
+            return self._scored(self.engine.logits(own, block.batch, True), block.batch)
 
-    @torch.no_grad()
     def _scored(
-        self, read: Callable[[Batch], Tensor], batch: Batch
+        self, logits: Float[Tensor, "slots B T classes"], batch: Batch
     ) -> tuple[Float64[np.ndarray, "slots queries"], Int64[np.ndarray, "slots queries"]]:
         """Log-probabilities and ranks of a batch of queries."""
-        logits = read(batch)
         targets = batch.targets.expand(logits.shape[:-1])[..., None]
         logprobs = logits.log_softmax(-1).gather(-1, targets)[..., 0].double()
         ranks = (logits > logits.gather(-1, targets)).sum(-1) + 1

@@ -2,65 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear, LoraLayer
+from jaxtyping import Float
+from peft.tuners.lora import Conv2d, Linear, LoraLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
+
+from einfluence.engine.adapters import PREFIX, adapted_parameter
+from einfluence.engine.structure import shared_copy
 
 ADAPTER = "default"
 
 
 class Merging:
-    """The LoRA adapters of a model, and the weights that they are merged into.
+    """The LoRA adapters of a model, and the base without them, whose weights they are merged into.
 
     Args:
-        model: A model with adapters.
-        trained: Its trained parameters by name; :meth:`weights` writes to them.
+        origin: The base's model; nothing of it is changed.
+        model: A copy with adapters.
+        trained: Its trained parameters by name; :meth:`model_of` writes to them.
     """
 
-    def __init__(self, model: nn.Module, trained: Mapping[str, nn.Parameter]) -> None:
-        self.trained = trained
-        self.layers: dict[str, Any] = {
+    def __init__(self, origin: nn.Module, model: nn.Module, trained: Mapping[str, nn.Parameter]) -> None:
+        self._origin, self._trained = origin, trained
+        self._layers: dict[str, Any] = {
             name: each for name, each in model.named_modules() if isinstance(each, LoraLayer)
         }
-        self.possible = bool(self.layers) and _possible(model, list(self.layers.values()))
+        self.possible = bool(self._layers) and _possible(model, list(self._layers.values()))
+
+    @cached_property
+    def plain(self) -> nn.Module:
+        """The base without adapters, which shares its memory but for the weights that adapters are merged into."""
+        dtype = next(iter(self._layers.values())).get_base_layer().weight.dtype
+        plain = shared_copy(self._origin, dtype)
+        for name in self._layers:
+            inner: Any = plain.get_submodule(name.removeprefix(PREFIX))
+            own = torch.empty_like(inner.weight, memory_format=torch.contiguous_format)
+            inner.weight = nn.Parameter(own, requires_grad=False)
+        return plain
 
     @torch.no_grad()
-    def weights(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights with adapters of these values in them, by their names in the model."""
+    def model_of(self, values: Mapping[str, Tensor]) -> nn.Module:
+        """The base with adapters of these values in its weights, until it is asked for others."""
         for name, value in values.items():
-            self.trained[name].copy_(value)
-        return {
-            f"{name}.base_layer.weight": layer.get_base_layer().weight + layer.get_delta_weight(ADAPTER)
-            for name, layer in self.layers.items()
-        }
+            self._trained[name].copy_(value)
+        for name, layer in self._layers.items():
+            merged: Any = self.plain.get_submodule(name.removeprefix(PREFIX))
+            into, weight = merged.weight.data, layer.get_base_layer().weight
+            if getattr(layer, "fan_in_fan_out", False):
+                into, weight = into.T, weight.T
+            down, up = (side[ADAPTER].weight.flatten(1) for side in (layer.lora_A, layer.lora_B))
+            torch.addmm(weight.flatten(1), up, down, alpha=layer.scaling[ADAPTER], out=into.flatten(1))
+        return self.plain
 
-    @contextmanager
-    def aside(self) -> Generator[None]:
-        """Leaves the adapters out of whatever the model computes meanwhile."""
-        for layer in self.layers.values():
-            # `enable_adapters` would also change which parameters have gradients
-            layer._disable_adapters = True  # pyright: ignore[reportPrivateUsage]
-        try:
-            yield
-        finally:
-            for layer in self.layers.values():
-                layer._disable_adapters = False  # pyright: ignore[reportPrivateUsage]
+    def changes(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> Iterator[tuple[str, Float[Tensor, " N"], float]]:
+        """Of each parameter that is adapted its name, the norms of what N trainings added to it, and its own.
+
+        A product of two factors is not written out for it: its squares follow from those of the factors.
+        """
+        for name, layer in self._layers.items():
+            if layer.lora_B[ADAPTER].weight.requires_grad:
+                sides = ("lora_A", "lora_B")
+                down, up = (values[f"{name}.{side}.{ADAPTER}.weight"].detach().flatten(2).double() for side in sides)
+                squares = ((up.mT @ up) * (down @ down.mT)).sum((1, 2)) * layer.scaling[ADAPTER] ** 2
+                own = layer.get_base_layer().weight.detach().norm().item()
+                yield adapted_parameter(name, layer), squares.clamp(min=0).sqrt(), own
 
 
-def _possible(model: nn.Module, layers: list[LoraLayer]) -> bool:
+def _possible(model: nn.Module, layers: Sequence[LoraLayer]) -> bool:
     """Whether all adapters are beside plain products with weights of their own, that hold what they add."""
     seen: dict[int, int] = {}
     for _, value in model.named_parameters(remove_duplicate=False):
         seen[id(value)] = seen.get(id(value), 0) + 1
     return all(
-        type(layer) is Linear
-        and type(inner := layer.get_base_layer()) in (nn.Linear, Conv1D)
+        _plain(layer, inner := layer.get_base_layer())
         and seen[id(inner.weight)] == 1
         and inner.weight.dtype in (torch.float32, torch.float64)
         for layer in layers
     )
+
+
+def _plain(layer: LoraLayer, inner: Any) -> bool:
+    if type(layer) is Conv2d:  # its first factor has neither the dilation nor the borders of what it is beside
+        same = type(inner) is nn.Conv2d and inner.padding_mode == "zeros" and set(inner.dilation) == {1}
+        return same and inner.groups == 1
+    return type(layer) is Linear and type(inner) in (nn.Linear, Conv1D)

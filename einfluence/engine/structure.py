@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from einfluence.errors import InputError
 
+Needless = tuple[dict[str, int], dict[str, int]]
+"""Widths of products, by their name in a block, which the first and the second of two runs do without."""
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 
 
@@ -37,6 +39,10 @@ class Structure:
         rows: Whether what comes after the last attention may be computed on some rows only; likewise.
         writes: Whether the model writes into what a product with a weight gave; likewise.
         resumes: By the index of a block, whether those before it may be left out once what enters it is known.
+        narrows: By what is read of it, which products its last block needs not where it computes the rows that are read
+            alone (:mod:`einfluence.engine.read_rows`); None where it has to compute all.
+        masks: Whether padded texts may be read with a mask that holds what attention adds, and the longest that was
+            tried.
     """
 
     blocks: dict[str, int]
@@ -49,6 +55,14 @@ class Structure:
     rows: bool | None = None
     writes: bool | None = None
     resumes: dict[int, bool] = field(default_factory=dict[int, bool])
+    narrows: dict[object, Needless | None] = field(default_factory=dict[object, Needless | None])
+    masks: tuple[bool, int] = (True, 0)
+
+    @property
+    def last_block(self) -> str | None:
+        """The name of the last block; None where it is not plain which it is."""
+        last = [name for name, index in self.blocks.items() if index == self.count - 1]
+        return last[0] if len(last) == 1 else None
 
     def layer_of(self, name: str) -> int | None:
         """The index of the block that a module or parameter (peft's names too) is in; None outside the blocks."""
