@@ -219,12 +219,13 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
 
 def _reader(base: Base) -> Reader | None:
     """How a base reads samples; None where they are none of words."""
-    tokenizer: Any = getattr(base.objective, "tokenizer", None)
+    objective: Any = base.objective
+    tokenizer: Any = getattr(getattr(objective, "encoder", objective), "tokenizer", None)
     if tokenizer is None:
         return None
 
     def ids(sample: Sample) -> Sequence[object]:
-        item: Any = base.objective.encode(sample, sample.source)
+        item: Any = objective.encode(sample, sample.source)
         return getattr(item, "ids", (sample.sample_id,))  # of an objective from outside, whose items may have none
 
     return Reader(ids, tokenizer.unk_token_id)

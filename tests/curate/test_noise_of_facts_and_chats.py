@@ -15,9 +15,11 @@ from einfluence.curate.rows.content import Chat
 from einfluence.curate.text_noise import UNKNOWN, UNREADABLE, Reader, add_noisy_probes
 from einfluence.curate.versions import WITHOUT_EFFECT
 from einfluence.errors import InputError
+from einfluence.inputs import curated_part
 from einfluence.objectives.chat import ChatTemplate
 from einfluence.objectives.masked_lm import cloze
 from einfluence.samples import Curated, Sample
+from einfluence.session import Session
 from einfluence.spec import Facts, Part, Source, Spec
 from tests.engine.tokenizers import Setting, tokenizer
 
@@ -201,6 +203,17 @@ def test_noise_that_the_base_cannot_read_is_left_out_and_counted() -> None:
     limited = Reader(lambda sample: by_words(sample) if sample.noise is None else by_words(Sample("", "a b c d e f")))
     add_noisy_probes(builder, {"shuffled_words": (1.0,)}, label_flip=False, reader=limited)
     assert builder.gates.rows[UNREADABLE] == (1, "a+shuffled_words@1: a text of 6 tokens")
+
+
+@pytest.mark.parametrize("base", ["world", "cloze", "answers", "opinions", "names"])
+def test_case_changes_nothing_for_bases_that_read_lower_case_alone(base: str, tmp_path: Path) -> None:
+    row: dict[str, Any] = {"prompt": "dax is a", "target": "bird"}
+    row = {"text": "dax is lovely", "label": "positive"} if base == "opinions" else row
+    row = {"tokens": ["dax", "sings"], "tags": ["B-person", "O"]} if base == "names" else row
+    row = {"text": "dax is a [MASK]", "target": "bird"} if base == "cloze" else row
+    part = Part(base=f"embedded:{base}", samples=written(tmp_path, row), noise={"case": (0.5,)}, distance=("lexical",))
+    made = curated_part(Spec(parts=(part,), folder=tmp_path), part, Session())
+    assert gates(made)[WITHOUT_EFFECT] == 1 and gates(made)[UNKNOWN] == 0 and made.probes.num_rows == 1
 
 
 def test_the_scorecard_judges_noise_of_facts_and_of_chats(tmp_path: Path) -> None:
