@@ -156,6 +156,15 @@ def test_earlier_trainings_are_read_and_layers_undone(device: str, kind: str) ->
             np.testing.assert_allclose(found.without[place].logprob, scores.logprob, atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", ["LoRA by SGD", "LoRA in the last block", "full by SGD"])
+def test_a_part_of_the_cells_is_what_it_is_among_all(device: str, kind: str) -> None:
+    recipe, few = recipe_of("gpt2", kind), [engine.Piece((0, 2, 4), (0, 5, 6, 8)), engine.Piece((1, 3), (1, 7))]
+    found = influences(engine.measure(base_on("gpt2", device), recipe, *cases("gpt2", recipe.steps), 0, pieces=few))
+    for trainings, queries in few:
+        cells = np.ix_(trainings, queries)
+        np.testing.assert_allclose(found[cells], truth("gpt2", kind)[cells], rtol=0, atol=1e-9)
+
+
 def test_texts_are_read_as_on_the_cpu(device: str) -> None:
     items = [*texts(2, 5), *texts(3, 4, (5, 6, 7, 8))]
     here, there = (
