@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 import einfluence
 from einfluence.devices import chosen, devices, free_slot
 from einfluence.errors import InputError
 from einfluence.session import Session
+from flows.commands.options import Workers
 from tests.flows.test_runners import ROOT, write_spec
 
 GPUS = ["cpu", "cuda:0", "cuda:1", "cuda:2"]
@@ -31,6 +34,26 @@ def test_a_device_that_is_named_is_taken_by_every_worker() -> None:
 
 def test_without_a_gpu_of_cuda_auto_is_the_cpu() -> None:
     assert chosen("auto", ["cpu"], 1) == chosen("auto", ["cpu", "mps"], 0) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "expected"), [(GPUS, "auto", 3), (["cpu", "mps"], "auto", 2), (GPUS, "7", 7)]
+)
+def test_workers_are_as_many_as_gpus_where_nobody_says(
+    there: list[str], given: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("einfluence.devices.devices", lambda: there)
+    app, found = typer.Typer(), list[int]()
+
+    @app.command()
+    def run(workers: Workers = 2) -> None:
+        found.append(workers)
+
+    assert CliRunner().invoke(app, ["--workers", given]).exit_code == CliRunner().invoke(app, []).exit_code == 0
+    assert found == [expected, 2]
+    for wrong in ("0", "-1", "many"):
+        ended = CliRunner().invoke(app, ["--workers", wrong])
+        assert ended.exit_code == 2 and "from 1 on" in ended.output
 
 
 @pytest.mark.parametrize("asked", ["cuda:3", "cuda:01", "gpu", "mps", ""])

@@ -22,8 +22,27 @@ Runners = Annotated[
         "--runner", help="Where shards are computed: inline, threads, processes, dask, ray, dask://HOST:8786."
     ),
 ]
+
+
+def _workers(given: str | int) -> int:
+    """A number of workers; ``auto`` is one for each GPU, and two where there is none."""
+    if given == "auto":
+        from einfluence.devices import devices
+
+        return sum(name.startswith("cuda:") for name in devices()) or 2
+    if not str(given).isdecimal() or int(given) < 1:
+        raise typer.BadParameter(f"{given!r} is neither a number from 1 on nor auto")
+    return int(given)
+
+
 Workers = Annotated[
-    int, typer.Option("--workers", min=1, help="How many shards at once; ignored by inline and an address.")
+    int,
+    typer.Option(
+        "--workers",
+        parser=_workers,
+        metavar="N|auto",
+        help="How many shards at once (auto: one a GPU); ignored by inline and an address.",
+    ),
 ]
 DaskAddress = Annotated[str | None, typer.Option("--dask-address", help="With --runner dask: tcp://HOST:8786.")]
 Device = Annotated[
