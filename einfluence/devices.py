@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -44,12 +45,15 @@ def chosen(wanted: str, there: Sequence[str], slot: int) -> str:
 def free_slot(folder: Path | None = None) -> tuple[int, BinaryIO]:
     """The lowest number that no other worker of this user has on this machine, and the lock that keeps it.
 
-    The kernel frees it when the lock is closed or the process ends, however it does.
+    The kernel frees it when the lock is closed or the process ends, however it does. Numbers count among workers to
+    which the same GPUs are visible: clusters show each worker the GPUs in another order, its own first.
 
     Args:
         folder: Where the locks lie; by default a folder among the system's temporary files.
     """
-    folder = folder or Path(tempfile.gettempdir()) / f"einfluence-workers-{os.getuid()}"
+    if folder is None:
+        visible = hashlib.sha256(os.environ.get("CUDA_VISIBLE_DEVICES", "").encode()).hexdigest()[:16]
+        folder = Path(tempfile.gettempdir()) / f"einfluence-workers-{os.getuid()}-{visible}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for slot in count():
         lock = (folder / str(slot)).open("wb")

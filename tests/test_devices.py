@@ -100,5 +100,18 @@ def test_sessions_of_one_process_take_a_gpu_each(monkeypatch: pytest.MonkeyPatch
     assert [session.device for session in held] == ["cuda:0", "cuda:1", "cuda:2"]
 
 
+def test_where_a_cluster_shows_each_worker_its_own_gpu_first_that_one_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("einfluence.session.devices", lambda: GPUS)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    held, taken = list[Session](), set[str]()
+    for visible in ("0,1,2", "1,2,0", "2,0,1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        held.append(Session("cuda"))
+        taken.add(visible.split(",")[int(held[-1].device.removeprefix("cuda:"))])
+    assert taken == {"0", "1", "2"}
+
+
 def test_this_machine_has_a_cpu() -> None:
     assert devices()[0] == "cpu"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from typing import Any, Self
@@ -19,6 +20,8 @@ DEATHS = ("KilledWorker", "CommClosedError")
 
 class Dask:
     """Workers of a Dask cluster.
+
+    Where some announce GPUs (``dask worker --resources GPU=1``), each shard takes one, unless the device is the CPU.
 
     Args:
         workers: How many, of a cluster on this machine.
@@ -59,7 +62,9 @@ class Dask:
     def submit(self, job: Job) -> Any:
         """Hands it to the scheduler."""
         threads = None if self._address else threads_each(self.slots)
-        return self._client.submit(compute_here, job, self._device, threads, pure=False)
+        return self._client.submit(
+            compute_here, job, self._device, threads, pure=False, resources={"GPU": 1} if self._on_gpus else None
+        )
 
     def died(self, error: Exception) -> bool:
         """By the names of Dask's errors."""
@@ -75,12 +80,24 @@ class Dask:
                 local = {"threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
                 cluster = stack.enter_context(distributed.LocalCluster(n_workers=self.slots, **local))
             self._client = stack.enter_context(distributed.Client(cluster, timeout=ANSWER))
-            self.slots = sum(self._client.nthreads().values()) or 1
+            threads, gpus = threads_and_gpus(self._client.scheduler_info(n_workers=-1)["workers"].values())
+            self._on_gpus = self._device != "cpu" and gpus > 0
+            self.slots = (gpus if self._on_gpus else threads) or 1
             self._open = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._open.close()
+
+
+def threads_and_gpus(workers: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many tasks workers compute at once, and how many that take a GPU of those that they announced.
+
+    Args:
+        workers: As the scheduler knows them.
+    """
+    both = [(worker["nthreads"], int(worker.get("resources", {}).get("GPU", 0))) for worker in workers]
+    return sum(threads for threads, _ in both), sum(min(each) for each in both)
 
 
 def _url(address: str) -> str:

@@ -23,6 +23,8 @@ QUIET = {
 class Ray:
     """Workers of Ray.
 
+    Where there are GPUs, each shard takes one that Ray gives it, unless a device is named.
+
     Args:
         workers: How many at once.
         device: Of each worker.
@@ -66,7 +68,12 @@ class Ray:
         self._ray: Any = import_module("ray")
         here: dict[str, Any] = {"num_cpus": self.slots, "include_dashboard": False}
         self._ray.init(**({"address": f"ray://{self._address}"} if self._address else here))
-        self._compute: Any = self._ray.remote(max_retries=0)(compute_here)
+        there = self._ray.cluster_resources()
+        gpus = int(there.get("GPU", 0)) if self._device in ("auto", "cuda") else 0  # only its own would be visible
+        if gpus or self._address:
+            self.slots = gpus or max(1, int(there.get("CPU", 1)))
+        # Ray ends a worker that had a GPU with its task: the next may be given another one.
+        self._compute: Any = self._ray.remote(max_retries=0, num_gpus=1 if gpus else 0)(compute_here)
         return self
 
     def __exit__(self, *error: Any) -> None:
