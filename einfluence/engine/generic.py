@@ -36,7 +36,7 @@ from einfluence.models.base import Base, Batch
 from einfluence.spec import Recipe
 
 Values = Mapping[str, Tensor]
-CACHED = 4 << 20  # bytes; of larger blocks pictures took a quarter longer to read
+CACHED = 4 << 20  # bytes; in larger blocks pictures took up to a quarter longer to read
 
 
 class GenericEngine:
@@ -84,7 +84,7 @@ class GenericEngine:
         """Lets less be read at once where what the modules make of one item would not fit into memory, as of pictures.
 
         Sizes that were given stay as they are. Training keeps all of it; reading the largest, and what it is made of,
-        which of pictures had best stay in a cache, unless the weights that a block is read with are larger by far.
+        which of pictures had best stay in a cache.
         """
         if self._fitted or not items:
             return
@@ -104,8 +104,7 @@ class GenericEngine:
         room, sizes = memory_budget(self.device) // 2 * items[0].size, self.sizes
         train, score = (max(int(room // (3 * max(took, 1))), 1) for took in (sum(made), max(made, default=0)))
         if self.device.type == "cpu" and self.base.objective.modality == "image":
-            weights = sum(value.numel() * value.element_size() for value in self.model.parameters())
-            score = min(score, max(max(CACHED, weights // 8) * items[0].size // max(made, default=1), 1))
+            score = min(score, max(CACHED * items[0].size // max(made, default=1), 1))
         self._sizes = replace(sizes, train=min(sizes.train, train), score=min(sizes.score, score))
 
     def accepts(self, delta: Mapping[str, Tensor]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,15 +84,10 @@ class QueryScorer:
     def __init__(self, engine: Runs, queries: Sequence[Item], most: int) -> None:
         self.engine, self.queries = engine, queries
         self.blocks: list[Block] = []
-        budget, block = engine.sizes.score, list[int]()
-        for i in sorted(range(len(queries)), key=lambda i: queries[i].size):
-            other = block and not engine.pads and queries[i].size != queries[block[0]].size
-            if block and (other or (len(block) + 1) * queries[i].size > budget):
-                self._add(block, most)
-                block = []
-            block.append(i)
-        if block:
-            self._add(block, most)
+        order = sorted(range(len(queries)), key=lambda i: queries[i].size)
+        alike = [order] if engine.pads else [list(some) for _, some in groupby(order, lambda i: queries[i].size)]
+        for some in alike if queries else ():
+            self._split(some, most)
         blank = {name: start[None] for name, start in engine.start.items()}
         self._before = {at: (logprobs, ranks) for at, _, logprobs, ranks in self._read(blank, 1)}
         if self.blocks and all(block.merged for block in self.blocks):
@@ -102,6 +98,22 @@ class QueryScorer:
         for at, (logprobs, ranks) in self._before.items():
             logprob[self.blocks[at].queries], rank[self.blocks[at].queries] = logprobs[0], ranks[0]
         self.before = Scores(logprob, self.n_tokens, rank)
+
+    def _split(self, some: list[int], most: int) -> None:
+        """Blocks of queries in order of their size; where all are of one, of about equally many, none a small rest."""
+        budget, size = self.engine.sizes.score, self.queries[some[-1]].size
+        count = -(-len(some) // max(budget // size, 1))
+        if self.queries[some[0]].size == size:
+            for part in np.array_split(some, count):
+                self._add(part.tolist(), most)
+            return
+        block = list[int]()
+        for i in some:
+            if block and (len(block) + 1) * self.queries[i].size > budget:
+                self._add(block, most)
+                block = []
+            block.append(i)
+        self._add(block, most)
 
     def _add(self, block: list[int], most: int) -> None:
         width = max(self.queries[i].size for i in block)
