@@ -98,6 +98,21 @@ def _read(
     return config, objective
 
 
+def fetched_again(info: BaseInfo, trust_remote_code: bool) -> Path | None:
+    """Where a base that is embedded or of the hub lies on this machine; None of any other.
+
+    Raises:
+        InputError: When it cannot be fetched.
+    """
+    if info.label.startswith("embedded:") and not info.content:
+        return _embedded(info.label.removeprefix("embedded:").partition(",")[0], info.label)
+    folder = Path(info.folder)
+    if folder.parent.name != "snapshots":
+        return None
+    repo = folder.parts[-3].removeprefix("models--").replace("--", "/")
+    return _from_hub(repo, folder.name, info.label, trust_remote_code, info.head)
+
+
 def digits_folder() -> Path:
     """The folder of the digits base, trained on first use and cached by the content hash of its recipe."""
     from einfluence.bases import digits

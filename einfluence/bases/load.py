@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from einfluence.bases.find import describe, digits_folder, find_base
+from einfluence.bases.here import found_here
 from einfluence.errors import InputError
 from einfluence.models.base import Base, BaseInfo
 from einfluence.models.weights import read_tensors, weight_files
@@ -16,7 +17,7 @@ __all__ = ["describe", "digits_folder", "find_base", "load_base", "narrowed"]
 
 
 def load_base(info: BaseInfo, *, trust_remote_code: bool = False, device: str = "cpu") -> Base:
-    """Loads a base that :func:`find_base` found, in eval mode.
+    """Loads a base that :func:`find_base` found, here or on another machine, in eval mode.
 
     Args:
         info: What was found.
@@ -30,6 +31,7 @@ def load_base(info: BaseInfo, *, trust_remote_code: bool = False, device: str = 
     import torch
 
     torch.backends.cudnn.allow_tf32 = False  # which rounds float32 to ten bits in convolutions, unlike in products
+    info = found_here(info, trust_remote_code)
     base = objectives()[info.objective].load(info, trust_remote_code=trust_remote_code, device=device)
     now = describe(Path(info.folder), info.label, info.label, trust_remote_code, info.head).beginning(info.bos)
     if now.base_id != (info.content or info.base_id):
