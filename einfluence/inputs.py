@@ -107,7 +107,7 @@ def part_base(spec: Spec, part: Part, session: Session | None = None) -> BaseInf
             if value not in ("auto", None):
                 what = f"`{key}: {json.dumps(value)}` for {found.label}: {found.objective} has no prompt"
                 raise InputError(f"parts.{part.name}.{key}", what, f"a causal language model, or no `{key}`")
-    return found.beginning(part.bos)
+    return replace(found.beginning(part.bos), gradient_checkpointing=part.gradient_checkpointing)
 
 
 def full_training(spec: Spec, part: Part, which: TrainedBase, session: Session) -> FullTraining:

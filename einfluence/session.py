@@ -64,6 +64,7 @@ class Session:
         from einfluence.bases.load import load_base
         from einfluence.engine.structure import changes_itself
 
+        info, wanted = replace(info, gradient_checkpointing=False), info
         key = info, trust_remote_code
         with self._loading:
             if key not in self._bases:
@@ -76,7 +77,10 @@ class Session:
                     base = load(replace(info, dtype="float32"))
                 self._bases[key] = base
             self._bases.move_to_end(key)
-            return self._bases[key]
+            held = self._bases[key]
+        if not wanted.gradient_checkpointing:
+            return held
+        return replace(held, info=replace(held.info, gradient_checkpointing=True))  # however it is trained, it is one
 
     def curation(self, folder: Path) -> Curation:
         """As :func:`einfluence.store.curations.curated_rows`, read once."""

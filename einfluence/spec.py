@@ -127,6 +127,11 @@ class Part(Model):
     actions: tuple[Action, ...] = Field(
         default=(), description="what is done because of influence within the `training_set`, and checked by trainings"
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="run the blocks of a model again in the backward pass instead of keeping what they compute: "
+        "trainings take less memory and more time, and no number changes",
+    )
     trust_remote_code: bool = False
 
     @model_validator(mode="before")

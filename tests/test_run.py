@@ -14,6 +14,7 @@ from PIL import Image
 import einfluence
 from einfluence import engine
 from einfluence.curate.images.sources import digits
+from einfluence.engine import checkpointing
 from einfluence.errors import InputError
 from einfluence.models.base import Base
 
@@ -145,6 +146,22 @@ def test_training_again_for_a_new_query_gives_the_very_same_parameters(study: St
     counter.take()
     run(study(queries="abcde", keep_deltas="10MB"))
     assert counter.take() == (3, 3) and kept() == first
+
+
+def test_gradient_checkpointing_gives_the_same_cells_under_the_same_keys(
+    study: Study, counter: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = study(), list[object]()
+    run(plain)
+    before, real = cells(plain), checkpointing.checkpoint
+    monkeypatch.setattr(checkpointing, "checkpoint", lambda *args, **more: (seen.append(args), real(*args, **more))[1])
+    counter.take()
+    again = study(gradient_checkpointing=True)
+    assert run(again).computed == 0 and counter.take() == (0, 0) and not seen
+    shutil.rmtree(tmp_path / "store")
+    assert run(again).computed == 12 and seen
+    rows = zip(sorted(before), sorted(cells(again)), strict=True)
+    assert all(one[:3] == other[:3] and one[3] == pytest.approx(other[3], abs=1e-6) for one, other in rows)
 
 
 def test_deleting_a_part_computes_its_cells_alone_and_the_same(study: Study, counter: Counter) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from einfluence.engine import definition
 from einfluence.engine.ablation import ablate, changed_layers, without_layer
+from einfluence.engine.checkpointing import blocks_of
 from einfluence.engine.contract import Engine, EngineBuilder, Unsupported
 from einfluence.engine.measurement import Item, Scores, TextItem, Tuned
 from einfluence.engine.schedule import Step, Training, probe_training
@@ -62,13 +63,14 @@ def refuse(base: Base) -> None:
     """Refuses bases whose gradients or weights are not what they seem.
 
     Raises:
-        InputError: For quantised weights.
+        InputError: For quantised weights, and for gradient checkpointing of a model without blocks.
     """
     model: Any = base.model
     config = getattr(model, "config", None)
     if getattr(model, "is_quantized", False) or getattr(config, "quantization_config", None) is not None:
         fix = "take the model's unquantised weights"
         raise InputError(f"base {base.info.label}", "quantised weights", "float32, float16 or bfloat16 weights", fix)
+    blocks_of(base)
 
 
 def definition_because(base: Base, items: Iterable[Item]) -> str:
@@ -112,7 +114,7 @@ class Trial:
         self.recipe = recipe.model_copy(update={"dtype": dtype})
         sizes = [item.size for item in (*queries, *(item for probe in probes for item in probe.items))]
         # What holds for short texts need not for longer ones: it is tried again at every doubling.
-        self.key = (recipe, seed, kept, ablates, max(sizes, default=0).bit_length())
+        self.key = (recipe, seed, kept, ablates, max(sizes, default=0).bit_length(), base.info.gradient_checkpointing)
         self.ways: dict[object, list[Training[Item]]] = {}
         for probe in probes if len(queries) else ():
             weighted = any(step.weights for step in probe.steps)
@@ -138,7 +140,8 @@ class Trial:
 
     def _compared(self, kind: EngineBuilder, way: object) -> str:
         if way not in self._cases:
-            self._cases[way] = _Case.visible(self.base, self.recipe, self.ways[way], self.queries, self.seed)
+            whole = replace(self.base, info=replace(self.base.info, gradient_checkpointing=False))  # checks it, too
+            self._cases[way] = _Case.visible(whole, self.recipe, self.ways[way], self.queries, self.seed)
         case = self._cases[way]
         twin = replace(self.base, model=whole_copy(self.base.model))
         wrong = ""

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from peft.tuners.lora import LoraLayer
 
 from einfluence.engine.adapters import adapted, adapted_parameter
+from einfluence.engine.checkpointing import blocks_of, checkpointed
 from einfluence.engine.measurement import Item, MeasuredRow, Measurement, Scores, Tuned
 from einfluence.engine.schedule import Loss, Probe, Training, as_training, loss_of
 from einfluence.engine.structure import private_copy, settled_model
@@ -126,8 +127,13 @@ def watch(
     """
     start = time.perf_counter()
     model, trained = copied or trainable_copy(base, recipe, seed)
+    blocks = blocks_of(base, model)
     losses: list[float] = []
     grad_norm = math.nan
+
+    def read(wanted: Loss) -> torch.Tensor:
+        with checkpointed(blocks):
+            return step_loss(base.objective, model, wanted)
 
     def left() -> Tuned:
         updates = layer_updates(base, model, recipe)
@@ -142,7 +148,7 @@ def watch(
         optimizer = make_optimizer(recipe, list(trained.values()))
         for step in stage:
             wanted = loss_of(training, step)
-            loss = step_loss(base.objective, model, wanted) if wanted.items else torch.zeros(())
+            loss = read(wanted) if wanted.items else torch.zeros(())
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 seconds, failed = time.perf_counter() - start, f"loss is {losses[-1]} at step {len(losses)}"
@@ -153,7 +159,7 @@ def watch(
                 loss.backward()  # pyright: ignore[reportUnknownMemberType]
             else:
                 batch = tuple(training.items[index] for index in step.batch)
-                _give_zero(trained.values(), step_loss(base.objective, model, Loss(batch, (1.0,) * len(batch), 1.0)))
+                _give_zero(trained.values(), read(Loss(batch, (1.0,) * len(batch), 1.0)))
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), recipe.clip or math.inf).item()
             grad_norm = norm if len(losses) == 1 else grad_norm
             set_rate(recipe, optimizer, step.rate)

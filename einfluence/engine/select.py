@@ -65,12 +65,14 @@ class Candidate:
         build: Builds it.
         takes: Whether it is made for a case.
         why: What the plan says for it.
+        checkpoints: Whether it checkpoints gradients.
     """
 
     name: str
     build: EngineBuilder
     takes: Callable[[Case], bool]
     why: str
+    checkpoints: bool = False
 
 
 CANDIDATES = (
@@ -80,6 +82,7 @@ CANDIDATES = (
         LoraEngine,
         lambda case: case.text and case.lora,
         "its targets are Linear or Conv1D, so many probes' adapters train in one batch",
+        checkpoints=True,
     ),
     Candidate(
         "low-rank sgd",
@@ -92,6 +95,7 @@ CANDIDATES = (
         OneByOneEngine,
         lambda case: case.text and not case.lora,
         "this optimizer or layer has no exact batched form on texts; queries are read in blocks",
+        checkpoints=True,
     ),
     Candidate("images", ImageEngine, lambda case: case.images, "every trained layer has a batched form"),
     # Made for no kind: what those above refuse.
@@ -102,7 +106,11 @@ CANDIDATES = (
 """In the order in which they are tried; after the last comes the definition."""
 
 LAST = Candidate(
-    DEFINITION, definition.Definition, lambda _: True, "only the definition trains these probes as they are meant"
+    DEFINITION,
+    definition.Definition,
+    lambda _: True,
+    "only the definition trains these probes as they are meant",
+    checkpoints=True,
 )
 
 
@@ -161,6 +169,9 @@ def choose(
     expected, case = True, Case(base, recipe, kind)
     for candidate in CANDIDATES:
         if not candidate.takes(case):
+            continue
+        if base.info.gradient_checkpointing and not candidate.checkpoints:
+            why.append(f"{candidate.name}: it cannot checkpoint gradients")
             continue
         try:
             reason = disagreement(candidate.build)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -11,12 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from einfluence.engine.batch_sizes import Sizes, default_sizes
+from einfluence.engine.checkpointing import blocks_of, checkpointed
 from einfluence.engine.descent import by_part, descend, split
 from einfluence.engine.measurement import Item, Scores, Tuned
 from einfluence.engine.outcomes import outcomes
 from einfluence.engine.schedule import Loss, Training
 from einfluence.engine.structure import shared_copy
-from einfluence.engine.text.attention import PackedLayout
+from einfluence.engine.text.attention import PackedLayout, use_layout
 from einfluence.engine.text.engine import Scorer, TextEngine
 from einfluence.engine.text.lora_weights import LoraWeights
 from einfluence.engine.text.network import ForwardContext, Network, first_changed
@@ -46,6 +48,7 @@ class LoraEngine(TextEngine):
         self.norms = {name: named[name].norm().item() for name in names}
         network = Network(model, base.model, first_changed(model, base.model, names), context)
         self.lora.find_first(network)
+        self.checkpointed = blocks_of(base, model)[network.start :]  # those before it are left out
         numbers = sum(layer.start.numel() + layer.out * len(layer.start) for layer in self.lora.layers)
         super().__init__(network, recipe, sizes or default_sizes(model, numbers, 64), share)
 
@@ -94,12 +97,25 @@ class LoraEngine(TextEngine):
         context, batch = self.network.context, part.batch
         context.resume, context.first, context.same = part.resume, part.first, batch.same
         try:
-            loss = batch.loss(self.network.logits(batch.ids, batch.positions, part.layout, batch.answers))
+            with checkpointed(self.checkpointed, lambda: _followed(context, replace(context), part.layout)):
+                loss = batch.loss(self.network.logits(batch.ids, batch.positions, part.layout, batch.answers))
             # What a text does not pass has no gradient; there B stays zero, so A may stay or decay as it likes.
             found = torch.autograd.grad(loss.sum(), values, allow_unused=True, materialize_grads=True)
         finally:
             context.resume, context.first, context.same = None, {}, False
         return loss, found
+
+
+@contextmanager
+def _followed(context: ForwardContext, then: ForwardContext, layout: PackedLayout) -> Generator[None]:
+    """Lets a block that is run again follow what it followed before; the forward pass is over by then."""
+    now = replace(context)
+    vars(context).update(vars(then))
+    try:
+        with use_layout(layout):
+            yield
+    finally:
+        vars(context).update(vars(now))
 
 
 @dataclass(eq=False)
