@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -154,7 +155,12 @@ def test_gradient_checkpointing_gives_the_same_cells_under_the_same_keys(
     plain, seen = study(), list[object]()
     run(plain)
     before, real = cells(plain), checkpointing.checkpoint
-    monkeypatch.setattr(checkpointing, "checkpoint", lambda *args, **more: (seen.append(args), real(*args, **more))[1])
+
+    def seeing(*args: Any, **more: Any) -> Any:
+        seen.append(args[0])
+        return real(*args, **more)
+
+    monkeypatch.setattr(checkpointing, "checkpoint", seeing)
     counter.take()
     again = study(gradient_checkpointing=True)
     assert run(again).computed == 0 and counter.take() == (0, 0) and not seen

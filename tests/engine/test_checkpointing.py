@@ -12,7 +12,7 @@ from torch import Tensor
 from einfluence import engine
 from einfluence.engine import definition
 from einfluence.engine.batch_sizes import Sizes
-from einfluence.engine.schedule import probe_training
+from einfluence.engine.schedule import as_training
 from einfluence.engine.select import choose
 from einfluence.engine.text.lora import LoraEngine
 from einfluence.errors import InputError
@@ -53,7 +53,7 @@ def kept(run: Any) -> int:
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "phi3", "bloom"])
 def test_lora_is_trained_to_the_same_adapters_with_less_kept(name: str, recipe: Recipe) -> None:
     base = text_base(name)
-    probes = [probe_training(probe, recipe.steps) for probe in PROBES]
+    probes = [as_training(probe, recipe.steps) for probe in PROBES]
     engines = [LoraEngine(one, recipe, 1, Sizes(train=24, score=60)) for one in (base, checkpointing(base))]
     plain, again = ([tuned.delta for tuned in each.train_all(probes)] for each in engines)
     for one, other in zip(plain, again, strict=True):
