@@ -370,7 +370,7 @@ def test_two_writers_of_one_restoration_leave_it_once(study: Study, tmp_path: Pa
     for job in (*jobs, jobs[-1]):
         compute(job, session)
     counted = store.connect().execute("select count(*), count(distinct (probe_id, query_id, place)) from restorations")
-    rows, distinct = counted.fetchone()
+    ((rows, distinct),) = counted.fetchall()
     assert rows == distinct > 0
 
 
