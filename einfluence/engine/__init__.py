@@ -21,6 +21,7 @@ from einfluence.engine.measurement import ImageItem, Item, MeasuredRow, Measurem
 from einfluence.engine.noise import NoiseWarning, with_noise
 from einfluence.engine.outcomes import merge
 from einfluence.engine.pieces import Piece, Piecewise, only
+from einfluence.engine.precise import refuse_float64
 from einfluence.engine.schedule import Probe, Step, Training, as_training, probe_training
 from einfluence.engine.select import Choice, choose
 from einfluence.errors import InputError, first_line
@@ -134,9 +135,13 @@ def _chosen(
 ) -> Choice:
     """The fastest engine that passes its trial, for trainings that go through their samples in the same way.
 
+    Raises:
+        InputError: When the recipe is in float64 and the device has none.
+
     Warns:
         FallbackWarning: Where a faster one did not.
     """
+    refuse_float64(base, recipe)
     items = (item for some in (queries, *(training.items for training in trainings)) for item in some)
     because = "requested" if engine == "serial" else definition_because(base, items)
     if because:

@@ -18,6 +18,7 @@ from einfluence.engine.ablation import ablate, changed_layers, without_layer
 from einfluence.engine.checkpointing import blocks_of
 from einfluence.engine.contract import Engine, EngineBuilder, Unsupported
 from einfluence.engine.measurement import Item, Scores, TextItem, Tuned
+from einfluence.engine.precise import has_float64
 from einfluence.engine.schedule import Step, Training, probe_training
 from einfluence.engine.structure import same_weights, whole_copy
 from einfluence.engine.text.scoring import BaseScorer
@@ -145,7 +146,8 @@ class Trial:
         case = self._cases[way]
         twin = replace(self.base, model=whole_copy(self.base.model))
         wrong = ""
-        for dtype in ["float64"] if self.recipe.dtype == "float64" else ["float32", "float64"]:
+        precise = has_float64(next(twin.model.parameters()).device)
+        for dtype in ["float64"] if self.recipe.dtype == "float64" else ["float32", "float64"][: 1 + precise]:
             case = case if dtype == case.recipe.dtype else case.again(dtype)
             try:
                 wrong = case.difference(kind(twin, case.recipe, self.seed), kept=self.kept, ablates=self.ablates)

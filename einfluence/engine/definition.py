@@ -317,7 +317,7 @@ def _second(module: LoraLayer) -> torch.Tensor:
 def _score(objective: Objective, model: torch.nn.Module, query: Item) -> tuple[float, int, int]:
     logits, targets = target_logits(objective, model, query)
     chosen = logits.gather(-1, targets[:, None])
-    logprob = logits.log_softmax(-1).gather(-1, targets[:, None]).double().sum().item()
+    logprob = logits.log_softmax(-1).gather(-1, targets[:, None]).cpu().double().sum().item()
     rank = int((logits > chosen).sum(-1).max().item()) + 1
     return logprob, len(targets), rank
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.measurement import Item, Scores
+from einfluence.engine.precise import doubled
 from einfluence.models.base import Batch
 
 Values = Mapping[str, Tensor]
@@ -162,8 +163,8 @@ class QueryScorer:
     ) -> tuple[Float64[np.ndarray, "slots queries"], Int64[np.ndarray, "slots queries"]]:
         """Log-probabilities and ranks of a batch of queries."""
         targets = batch.targets.expand(logits.shape[:-1])[..., None]
-        logprobs = logits.log_softmax(-1).gather(-1, targets)[..., 0].double()
+        logprobs = logits.log_softmax(-1).gather(-1, targets)[..., 0]
         ranks = (logits > logits.gather(-1, targets)).sum(-1) + 1
         counts = batch.counts
-        logprobs = torch.where(counts, logprobs, 0.0).sum(-1)
+        logprobs = doubled(torch.where(counts, logprobs, 0.0)).sum(-1)
         return logprobs.cpu().numpy(), torch.where(counts, ranks, 1).amax(-1).cpu().numpy()

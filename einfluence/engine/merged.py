@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from einfluence.engine.adapters import PREFIX, adapted_parameter
+from einfluence.engine.precise import doubled
 from einfluence.engine.structure import shared_copy
 
 ADAPTER = "default"
@@ -67,7 +68,7 @@ class Merging:
         for name, layer in self._layers.items():
             if layer.lora_B[ADAPTER].weight.requires_grad:
                 sides = ("lora_A", "lora_B")
-                down, up = (values[f"{name}.{side}.{ADAPTER}.weight"].detach().flatten(2).double() for side in sides)
+                down, up = (doubled(values[f"{name}.{side}.{ADAPTER}.weight"].detach().flatten(2)) for side in sides)
                 squares = ((up.mT @ up) * (down @ down.mT)).sum((1, 2)) * layer.scaling[ADAPTER] ** 2
                 own = layer.get_base_layer().weight.detach().norm().item()
                 yield adapted_parameter(name, layer), squares.clamp(min=0).sqrt(), own

@@ -28,8 +28,8 @@ class TrainingTrace:
         cls, losses: Sequence[Float[Tensor, " N"]], first_norm: Float[Tensor, " N"], probes: int, seconds: float
     ) -> TrainingTrace:
         """From the losses before each step."""
-        table = torch.stack(list(losses), 1).double().cpu().tolist() if losses else [[] for _ in range(probes)]
-        return cls(table, first_norm.double().cpu().tolist(), seconds)
+        table = torch.stack(list(losses), 1).cpu().double().tolist() if losses else [[] for _ in range(probes)]
+        return cls(table, first_norm.cpu().double().tolist(), seconds)
 
 
 def per_probe_norms(gradients: Sequence[Float[Tensor, "N ..."]]) -> Float[Tensor, " N"]:

@@ -57,7 +57,7 @@ def saliency(base: Base, item: Item) -> Salient:
             finally:
                 hook.remove()
         gradients = torch.autograd.grad(nats, read)
-    products = [(value * gradient).detach().double().cpu() for value, gradient in zip(read, gradients, strict=True)]
+    products = [(value * gradient).detach().cpu().double() for value, gradient in zip(read, gradients, strict=True)]
     if pictures:
         return Salient((), products[0][0].sum(0))
     each = torch.cat([product[0].sum(-1) for product in products])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,13 @@ RECIPES = {
 
 @cache
 def base() -> Base:
-    shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 1}
-    tokens = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+    }
+    tokens: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         config = transformers.LlamaConfig(**shape, **tokens, max_position_embeddings=LONG)
@@ -51,7 +57,7 @@ def test_influence_is_that_of_the_definition(kind: str) -> None:
     before, rows = engine.measure(base(), RECIPES[kind], probes, queries, 0)
     told = list(rows)
     assert {row.tuned.fallback for row in told} == {None}
-    found = np.array([row.after.logprob - before.logprob for row in told])
+    found = influences((before, told))
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
     assert np.abs(wanted).max() > 0.01
 

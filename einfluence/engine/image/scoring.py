@@ -77,9 +77,9 @@ class ImageScorer:
             return Scores(np.zeros(0), self.n_tokens, self.n_tokens)
         logits = self.tail(torch.cat([self.front(part) for part in self.parts]))
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        logprob = logits.log_softmax(-1).gather(-1, self.labels)[:, 0].double()
+        logprob = logits.log_softmax(-1).gather(-1, self.labels)[:, 0]
         rank = (logits > logits.gather(-1, self.labels)).sum(-1) + 1
-        return Scores(logprob.cpu().numpy(), self.n_tokens, rank.cpu().numpy())
+        return Scores(logprob.cpu().double().numpy(), self.n_tokens, rank.cpu().numpy())
 
 
 def _thirds(model: nn.Module, trained: Collection[nn.Module]) -> tuple[nn.Module, nn.Module, nn.Module]:

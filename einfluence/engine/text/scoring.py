@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from einfluence.engine.measurement import Scores, TextItem
+from einfluence.engine.precise import doubled
 from einfluence.engine.structure import shared_copy
 from einfluence.engine.text.attention import PackedLayout, TextTable
 from einfluence.engine.text.network import Network
@@ -145,7 +146,7 @@ def nats_and_ranks(
     """Log-probabilities and ranks of K targets, each read from one of R logits; from each in order, or from any."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     scratch = logits.log_softmax(-1)
-    logprobs = scratch[:, reads, targets].double()
+    logprobs = doubled(scratch[:, reads, targets])
     chosen = logits[:, reads, targets]
     if each_once:  # counted in the scratch, as floats: several times faster than summing truth values
         return logprobs, torch.gt(logits, chosen[..., None], out=scratch).sum(-1).long() + 1
