@@ -12,6 +12,8 @@ import torch
 
 from einfluence import engine
 from einfluence.engine import definition
+from einfluence.engine.gradients.collector import Collector
+from einfluence.engine.gradients.definition import Point
 from einfluence.engine.precise import doubled, has_float64
 from einfluence.errors import InputError
 from einfluence.models.base import Base
@@ -48,12 +50,20 @@ def test_influence_is_that_of_the_definition_on_the_cpu(device: str, name: str, 
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-def test_float64_is_refused_by_name(device: str) -> None:
-    if has_float64(torch.device(device)):
-        pytest.skip(f"{device} has float64")
-    recipe = RECIPES["full"].model_copy(update={"dtype": "float64"})
-    with pytest.raises(InputError, match="recipe.dtype: found float64 on mps, which has none"):
-        engine.measure(moved(text_base("gpt2"), device), recipe, [texts(1, 1)], texts(2, 2), 0)
+def test_float64_is_refused_by_name_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, recipe = text_base("gpt2"), RECIPES["full"].model_copy(update={"dtype": "float64"})
+    assert [has_float64(torch.device(name)) for name in ("mps", "cpu", "cuda")] == [False, True, True]
+    point = Point.start(base, RECIPES["full"], 0)
+
+    def nowhere(device: torch.device) -> bool:
+        return False
+
+    for module in ("precise", "gradients.collector"):
+        monkeypatch.setattr(f"einfluence.engine.{module}.has_float64", nowhere)
+    with pytest.raises(InputError, match="recipe.dtype: found float64 on cpu, which has none"):
+        engine.measure(base, recipe, [texts(1, 1)], texts(2, 2), 0)
+    with pytest.raises(InputError, match="device: found cpu, which has no float64 for gradient estimators"):
+        Collector(point)
 
 
 def test_sums_in_float64_are_made_on_the_cpu_where_the_device_has_none(device: str) -> None:

@@ -22,6 +22,8 @@ from einfluence.engine.batch_sizes import memory_budget
 from einfluence.engine.gradients.definition import Point, logprob_gradient
 from einfluence.engine.gradients.features import Factors, Features, joined
 from einfluence.engine.measurement import Item
+from einfluence.engine.precise import has_float64
+from einfluence.errors import InputError
 
 TOKENS = 512  # that are read at once
 WRONG = 1e-3  # share of a gradient's norm by which it may differ from the definition's
@@ -45,11 +47,17 @@ class Collector:
 
     Args:
         point: The model, and which parameters count. Its parameters may be changed between two calls.
+
+    Raises:
+        InputError: When the model is on a device without float64, in which estimators add up.
     """
 
     def __init__(self, point: Point) -> None:
         self.point = point
         self.device = next(point.model.parameters()).device
+        if not has_float64(self.device):
+            found = f"{self.device.type}, which has no float64 for gradient estimators"
+            raise InputError("device", found, "cpu or a GPU of CUDA", "measure with `--device cpu`")
         self.layers = _layers(point)
         self.slow: set[str] | None = None  # parameters that the definition collects, once it is known which
 
