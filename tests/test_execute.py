@@ -254,6 +254,7 @@ def test_what_a_shard_ends_with_under_ray_is_raised_without_the_account_that_ray
 
     fake: Any = ModuleType("ray")
     fake.init, fake.shutdown, fake.get = lambda **options: None, lambda: None, get
+    fake.cluster_resources = lambda: {"CPU": 1.0}
     fake.remote = lambda **options: lambda function: Task()
     fake.exceptions = SimpleNamespace(RayTaskError=RayTaskError)
     monkeypatch.setitem(sys.modules, "ray", fake)

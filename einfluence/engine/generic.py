@@ -103,7 +103,7 @@ class GenericEngine:
                 hook.remove()
         room, sizes = memory_budget(self.device) // 2 * items[0].size, self.sizes
         train, score = (max(int(room // (3 * max(took, 1))), 1) for took in (sum(made), max(made, default=0)))
-        if self.device.type == "cpu" and self.base.objective.modality == "image":
+        if self.device.type == "cpu" and "one size" in self.base.objective.can:
             score = min(score, max(CACHED * items[0].size // max(made, default=1), 1))
         self._sizes = replace(sizes, train=min(sizes.train, train), score=min(sizes.score, score))
 

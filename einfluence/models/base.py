@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 Bos = Literal["auto", "always", "never"]
 Dtype = Literal["float32", "bfloat16"]
-Capability = Literal["causal text", "prompt", "pixels"]
+Capability = Literal["causal text", "prompt", "pixels", "one size"]
 """What engines and curations may ask of an objective.
 
 ``causal text``: items are :class:`einfluence.objectives.causal_lm.TextItem`, whose targets are the last tokens of a
 text that is read from left to right, so that texts can be packed into one row. ``prompt``: samples are texts that can
 stand before one another. ``pixels``: items are :class:`einfluence.objectives.image_class.ImageItem`, and the model is
-called with their pixels alone. An objective with none of these is measured by what all of them have: collate and
+called with their pixels alone. ``one size``: the model makes equally much of every item, as of pictures, so one of them
+tells how many fit into a cache. An objective with none of these is measured by what all of them have: collate and
 logits.
 """
 

@@ -43,7 +43,7 @@ class ImageClass:
 
     name: ClassVar[str] = IMAGE_CLASS
     modality: ClassVar[str] = "image"
-    can: ClassVar[frozenset[Capability]] = frozenset(("pixels",))
+    can: ClassVar[frozenset[Capability]] = frozenset(("pixels", "one size"))
 
     shape: tuple[int, int, int]
     n_classes: int

@@ -66,7 +66,7 @@ class PretrainedImages:
 
     name: ClassVar[str] = IMAGE_CLASS
     modality: ClassVar[str] = "image"
-    can: ClassVar[frozenset[Capability]] = frozenset()
+    can: ClassVar[frozenset[Capability]] = frozenset(("one size",))
 
     processor: Processor
     n_classes: int

@@ -143,7 +143,7 @@ def test_an_engine_that_forgets_it_is_not_believed(monkeypatch: pytest.MonkeyPat
     truth = influences(definition.measure(base, recipe, probes, items, 0))
     with pytest.warns(engine.FallbackWarning, match="batched lora"):
         found = influences(engine.measure(base, recipe, probes, items, 0))
-    np.testing.assert_allclose(found, truth, atol=1e-9)
+    np.testing.assert_allclose(found, truth, rtol=1e-5)  # a Llama's norms are in float32
 
 
 def test_a_plan_rehearses_sequences_as_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
