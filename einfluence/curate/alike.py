@@ -120,7 +120,7 @@ def _candidates(owner: Ints, shingle: Ints, sizes: Ints, threshold: float) -> tu
     A text of ``m`` shingles shares ``t m`` of them at least with a text that is similar, and ``2 t / (1 + t) m`` if
     that one is no smaller, so fewer of its first shingles count there.
     """
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    place = _counted(sizes)
     size = sizes[owner]
     first = place < _prefix(size, threshold)
     owner, shingle, place, size = owner[first], shingle[first], place[first], size[first]
@@ -150,6 +150,11 @@ def _prefix(size: Ints, share: float) -> Ints:
     return size - np.ceil(share * size - SLACK).astype(np.int64) + 1
 
 
+def _counted(sizes: Ints) -> Ints:
+    """0, 1, 2 and so on of each of some runs, one run after the other."""
+    return np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
 def _chunks(begin: Ints, counts: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Places (one, other) with ``begin[other] <= one < begin[other] + counts[other]``, so many at a time."""
     ends = np.cumsum(counts)
@@ -158,7 +163,7 @@ def _chunks(begin: Ints, counts: Ints) -> Iterator[tuple[Ints, Ints]]:
         stop = max(int(np.searchsorted(ends, (ends[at - 1] if at else 0) + CHUNK, "right")), at + 1)
         some = counts[at:stop]
         other = np.repeat(np.arange(at, stop), some)
-        one = np.arange(len(other)) - np.repeat(np.cumsum(some) - some, some) + begin[other]
+        one = _counted(some) + begin[other]
         if len(one):
             yield one, other
         at = stop

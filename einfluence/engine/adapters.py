@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float, Float64
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from einfluence.engine.precise import doubled
 from einfluence.engine.structure import layer_of, structure_of
 from einfluence.errors import InputError
 from einfluence.models.base import Base
@@ -69,6 +71,12 @@ def adapted_parameter(name: str, module: LoraLayer) -> str:
     """The base's name of the parameter that an adapter changes."""
     which = getattr(module, "parameter_name", "weight")
     return f"{name.removeprefix(PREFIX).replace('.base_layer', '')}.{which}"
+
+
+def product_norms(down: Float[Tensor, "N r in"], up: Float[Tensor, "N out r"]) -> Float64[Tensor, " N"]:
+    """The Frobenius norms of N products B A, which are not written out: their squares follow from the factors' own."""
+    down, up = doubled(down.detach()), doubled(up.detach())
+    return ((up.mT @ up) * (down @ down.mT)).sum((1, 2)).clamp(min=0).sqrt()
 
 
 def lora_config(base: Base, adapter: Lora) -> LoraConfig:

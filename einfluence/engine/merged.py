@@ -12,8 +12,7 @@ from peft.tuners.lora import Conv2d, Linear, LoraLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from einfluence.engine.adapters import PREFIX, adapted_parameter
-from einfluence.engine.precise import doubled
+from einfluence.engine.adapters import PREFIX, adapted_parameter, product_norms
 from einfluence.engine.structure import shared_copy
 
 ADAPTER = "default"
@@ -61,17 +60,12 @@ class Merging:
         return self.plain
 
     def changes(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> Iterator[tuple[str, Float[Tensor, " N"], float]]:
-        """Of each parameter that is adapted its name, the norms of what N trainings added to it, and its own.
-
-        A product of two factors is not written out for it: its squares follow from those of the factors.
-        """
+        """Of each parameter that is adapted its name, the norms of what N trainings added to it, and its own."""
         for name, layer in self._layers.items():
             if layer.lora_B[ADAPTER].weight.requires_grad:
-                sides = ("lora_A", "lora_B")
-                down, up = (doubled(values[f"{name}.{side}.{ADAPTER}.weight"].detach().flatten(2)) for side in sides)
-                squares = ((up.mT @ up) * (down @ down.mT)).sum((1, 2)) * layer.scaling[ADAPTER] ** 2
+                down, up = (values[f"{name}.{side}.{ADAPTER}.weight"].flatten(2) for side in ("lora_A", "lora_B"))
                 own = layer.get_base_layer().weight.detach().norm().item()
-                yield adapted_parameter(name, layer), squares.clamp(min=0).sqrt(), own
+                yield adapted_parameter(name, layer), layer.scaling[ADAPTER] * product_norms(down, up), own
 
 
 def _possible(model: nn.Module, layers: Sequence[LoraLayer]) -> bool:

@@ -52,14 +52,19 @@ def save(folder: Path, name: str, labels: Sequence[str] = LABELS) -> Path:
         names = {"id2label": dict(enumerate(labels)), "label2id": {label: at for at, label in enumerate(labels)}}
         config = getattr(transformers, f"{name}Config")(**ARCHITECTURES[name], **names)
         model = getattr(transformers, f"{name}ForImageClassification")(config)
-        scatter(model)
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                torch.nn.init.normal_(module.running_mean, 0, 0.3)
-                torch.nn.init.uniform_(module.running_var, 0.5, 2)
+        scatter_all(model)
     model.save_pretrained(folder)
     transformers.MobileNetV2ImageProcessorPil(**PROCESSOR).save_pretrained(folder)
     return folder
+
+
+def scatter_all(model: torch.nn.Module) -> None:
+    """Draws the parameters of a model, and the statistics of its norms of batches."""
+    scatter(model)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean, 0, 0.3)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
 
 
 def load(folder: Path) -> Base:
@@ -111,6 +116,11 @@ def by_transformers(folder: str, adapter: str, probe: int) -> Iterator[float]:
 
 @pytest.mark.parametrize("adapter", ["full", "last"])
 def test_influence_is_what_a_loop_of_transformers_says(base: Base, adapter: str) -> None:
+    hold_against_transformers(base, adapter)
+
+
+def hold_against_transformers(base: Base, adapter: str) -> None:
+    """Influence by the generic engine is that of :func:`by_transformers`."""
     recipe = Recipe.model_validate({"adapter": adapter, "optimizer": "sgd", "lr": 0.02, "steps": 2, "dtype": "float64"})
     items = [encode(base, each) for each in fitted_pictures(base)]
     found = engine.measure(base, recipe, [[items[0]], [items[2]]], items, 0)

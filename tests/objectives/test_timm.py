@@ -6,22 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from einfluence import engine
 from einfluence.bases.load import find_base, load_base
 from einfluence.errors import InputError
 from einfluence.head import Head
 from einfluence.models.base import Base
-from einfluence.objectives import encode
-from einfluence.spec import Recipe
-from tests.engine.random_models import scatter
 from tests.models.folders import change_config
-from tests.objectives.test_pretrained_images import LABELS, by_transformers, fitted_pictures, load
+from tests.objectives.test_pretrained_images import (
+    LABELS,
+    fitted_pictures,
+    hold_against_transformers,
+    load,
+    scatter_all,
+)
 from tests.objectives.tiny_texts import hold_against_the_definition
 
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {  # with the name of its classifier
@@ -53,11 +54,7 @@ def save(folder: Path, name: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model: Any = transformers.TimmWrapperForImageClassification(config)
-        scatter(model)
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                torch.nn.init.normal_(module.running_mean, 0, 0.3)
-                torch.nn.init.uniform_(module.running_var, 0.5, 2)
+        scatter_all(model)
     model.save_pretrained(folder)
     return folder
 
@@ -69,14 +66,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("adapter", ["full", "last"])
 def test_influence_is_what_a_loop_of_transformers_says(base: Base, adapter: str) -> None:
-    recipe = Recipe.model_validate({"adapter": adapter, "optimizer": "sgd", "lr": 0.02, "steps": 2, "dtype": "float64"})
-    items = [encode(base, each) for each in fitted_pictures(base)]
-    found = engine.measure(base, recipe, [[items[0]], [items[2]]], items, 0)
-    for probe, row in zip((0, 2), found.rows, strict=True):
-        assert row.after is not None and row.tuned.engine == "generic"
-        wanted = np.array(list(by_transformers(base.info.folder, adapter, probe)))
-        assert np.abs(wanted).max() > 1e-3
-        np.testing.assert_allclose(row.after.logprob - found.before.logprob, wanted, rtol=1e-3, atol=1e-5)
+    hold_against_transformers(base, adapter)
 
 
 @pytest.mark.parametrize("adapter", [{"kind": "lora", "r": 2}, {"kind": "match", "pattern": "bias"}])

@@ -14,9 +14,9 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
+from einfluence.engine.adapters import product_norms
 from einfluence.engine.contract import Unsupported
 from einfluence.engine.definition import trainable_copy
-from einfluence.engine.precise import doubled
 from einfluence.engine.structure import shared_copy
 from einfluence.engine.text.network import LINEAR, ForwardContext, Network, patch
 from einfluence.models.base import Base
@@ -170,9 +170,7 @@ class LoraWeights:
         """For each adapted weight the Frobenius norms of alpha / r * B A."""
         norms: dict[str, Tensor] = {}
         for index, layer in enumerate(self.layers):
-            down, up = (doubled(value.detach()) for value in values[2 * index : 2 * index + 2])
-            square = ((up.transpose(1, 2) @ up) * (down @ down.transpose(1, 2)).transpose(1, 2)).sum((1, 2))
-            norms[layer.name + ".weight"] = layer.scale * square.clamp(min=0).sqrt()
+            norms[layer.name + ".weight"] = layer.scale * product_norms(*values[2 * index : 2 * index + 2])
         return norms
 
 
