@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 from einfluence.curate import curate
+from einfluence.curate.columns import second_of
 from einfluence.curate.files import Rows
 from einfluence.curate.images.rows import IMAGE_FIELDS
 from einfluence.curate.rows.chats import is_chat
@@ -121,7 +122,8 @@ def _described(table: Table, base: Base, rows: Rows | None) -> _About:
         template = getattr(getattr(base.objective, "tokenizer", None), "chat_template", None)
         asks = shape.asks and not turns and bool(template)
     read = [name for name in columns if name in known]
-    if not read or (rows is None and foreign(columns)):  # curation says what is wrong with them
+    pairs = second_of(columns) not in (None, *known)
+    if not read or pairs or (rows is None and foreign(columns)):  # curation says what is wrong with them
         return _About(f"{count} {what}")
     extra = [name for name in columns if name not in known]
     return _About(f"{count} {what} ({', '.join(read)})", extra, turns, asks)

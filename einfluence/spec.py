@@ -72,6 +72,11 @@ class Part(Model):
         default="refuse",
         description="columns of `samples` that nothing reads: refused by name, or left out and counted",
     )
+    text_pairs: Literal["auto", "any"] = Field(
+        default="auto",
+        description="of a text classifier: auto refuses rows without a `text_b` beside others with one, or for classes "
+        "of pairs (entailment, duplicate, ...); any takes each as it is",
+    )
     chat: bool = Field(default=False, description="write texts as a user's turn and the assistant's")
     chat_template: str | None = Field(
         default=None, description="a file (Jinja) to write chats by, instead of the base's own template"

@@ -83,6 +83,10 @@ def curate(
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
     """
+    if part.text_pairs == "any":
+        if rows is None or rows.together is None:
+            raise InputError("text_pairs", "`any` for a base that reads no pairs", "a text classifier, or `auto`")
+        rows = replace(rows, together=None)
     written = part.classes is not None
     limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written, fit)
     template = _template(spec.path(part.chat_template)) if part.chat_template else None

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from einfluence.errors import InputError
 
+SECOND = ("text_b", "hypothesis", "sentence2", "text2", "sentence_b", "question2", "text_pair")
+"""What people call the second text of a pair."""
 _MEANT = {
     "id": ("idx", "index", "_id", "uid", "uuid", "guid", "key", "sample_id", "example_id", "question_id", "qid"),
     "prompt": ("question", "query", "instruction", "input", "inputs", "source", "context", "user", "human", "premise"),
@@ -15,8 +17,14 @@ _MEANT = {
         "document", "content", "sentence", "text", "chosen", "summary",
     ),
     "group": ("category", "domain", "topic", "subset", "task", "type", "class"),
-    "text": ("sentence", "review", "content", "tweet", "comment"),
-    "label": ("labels", "sentiment", "polarity", "class", "category"),
+    "text": (
+        "sentence", "review", "content", "tweet", "comment", "premise", "sentence1", "text1", "text_a", "sentence_a",
+        "question1", "question",
+    ),
+    "text_b": (*SECOND[1:], "sentence", "passage", "answer"),
+    "label": ("labels", "sentiment", "polarity", "class", "category", "gold_label"),
+    "tokens": ("words",),
+    "tags": ("ner_tags", "pos_tags", "chunk_tags", "labels"),
     "image": ("img", "file_name", "filename", "path", "image_path"),
 }  # fmt: skip
 
@@ -58,10 +66,25 @@ def misfit(
         advice = [f"`fields: {{{', '.join(f'{ours}: {key}' for ours, key in meant_by.items())}}}`"] if meant_by else []
     else:
         advice = [f"rename `{key}` to `{ours}`" for ours, key in meant_by.items()]
+    second = second_of([*present, *unknown]) if "text_b" not in (*required, *optional) else None
+    lost = [key for key in missing if key not in meant_by]
+    if second is not None:
+        advice = [OF_PAIRS_ALONE]
+    elif samples and lost and unknown:  # leaving columns out brings none of these
+        rest = []
+        advice.append(f"`fields: {{{lost[0]}: COLUMN}}` names the column that is `{lost[0]}`, if there is one")
     if rest:
         advice.append(f"`extra: drop` leaves out {listed(rest)}" if samples else f"leave out {listed(rest)}")
     expected = f"columns among {', '.join((*required, *optional))}"
     return InputError(where, " and ".join(found), expected, sentence("; ".join(advice)))
+
+
+OF_PAIRS_ALONE = "a text classifier reads pairs of texts (…ForSequenceClassification); for this base write both as one"
+
+
+def second_of(columns: Iterable[str]) -> str | None:
+    """The column of the second text of a pair, if there is one."""
+    return next((name for name in columns if name in SECOND), None)
 
 
 def meant(key: str, free: Sequence[str], *, guess: bool) -> str | None:

@@ -45,6 +45,7 @@ class Rows:
         sources: By the name of a published data set, how its items become samples of this objective; see
             :data:`einfluence.curate.sources.RowsOfSource`.
         files: By the ending of a file that is no table of ours, how it is read: file, `fields` and gates to rows.
+        together: Refuses samples of a part that do not go together (InputError).
     """
 
     objective: str
@@ -55,6 +56,7 @@ class Rows:
     files: Mapping[str, Callable[[Path, Mapping[str, str], Any], Sequence[Record]]] = field(
         default_factory=dict[str, Any]
     )
+    together: Callable[[Iterable[Sample]], None] | None = None
 
     def of_table(self, table: Table, gates: Gates) -> Sequence[Record]:
         """The rows of a table, whatever file they are in."""
@@ -119,6 +121,8 @@ def build_from_files(
         _keep_later(read(then), builder, ids)
     if held_out:
         ids = {**ids, **_keep_held_out(read(held_out), builder, ids)}
+    if reading.rows and reading.rows.together:
+        reading.rows.together(builder.samples.values())
     for sample_id in _read_queries(queries, ids) if queries else chain.from_iterable(ids.values()):
         builder.query(sample_id)
     if relations:

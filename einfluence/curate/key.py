@@ -31,6 +31,7 @@ LATER = {
     "label_flip",
     "near_duplicates",
     "paraphrases",
+    "text_pairs",
 }  # settings that came later; they count where they are not the default
 
 

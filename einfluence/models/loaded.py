@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -47,6 +47,7 @@ def check_filled(model: nn.Module, report: Mapping[str, Any], stored: Mapping[st
             found += f", while {some(extra)} {'is' if len(extra) == 1 else 'are'} not in the model"
         fix = "save the whole model with `model.save_pretrained(folder)`; nothing is drawn at random in its place"
         raise InputError(where, found, f"every tensor of {type(model).__name__} under its name", fix)
+    _check_head(model, report["mismatched_keys"], where)
     shapes = [f"{name} {tuple(there)} instead of {tuple(here)}" for name, there, here in report["mismatched_keys"]]
     if shapes:
         raise InputError(where, f"weights of other shapes: {some(shapes)}", "the shapes that config.json asks for")
@@ -59,6 +60,21 @@ def check_filled(model: nn.Module, report: Mapping[str, Any], stored: Mapping[st
         )
         raise InputError(where, found, f"the tensors of {type(model).__name__} alone", fix)
     _check_unambiguous(model, stored, where)
+
+
+Mismatch = tuple[str, Sequence[int], Sequence[int]]
+"""A tensor's name, its shape in the files, and its shape in the model."""
+
+
+def _check_head(model: nn.Module, mismatched: Collection[Mismatch], where: str) -> None:
+    """Refuses a head of another number of classes than config.json has, where nothing else is of another shape."""
+    classes = getattr(getattr(model, "config", None), "num_labels", None)
+    held = {there[0] for _, there, here in mismatched if here[0] == classes and tuple(here[1:]) == tuple(there[1:])}
+    if len(held) == 1 and all(here[0] == classes for _, _, here in mismatched):
+        (head,) = held
+        found = f"{classes} class{'es' if classes != 1 else ''}, and weights of a head of {head}"
+        fix = f"name the {head} classes of the head there, in their order"
+        raise InputError(f"{where}/config.json id2label", found, "a name for each class of the head", fix)
 
 
 def check_finite(tensors: Iterable[tuple[str, Tensor]], where: str) -> None:

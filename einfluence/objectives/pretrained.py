@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -113,13 +114,38 @@ def label_names(model: Any, info: BaseInfo, what: str) -> tuple[str, ...]:
     """The names of a model's classes, in order (``id2label``); ``what`` a person calls them.
 
     Raises:
-        InputError: When there are fewer than two, or two have one name.
+        InputError: When there are fewer than two, two have one name, or `label2id` says otherwise.
     """
+    check_names(model.config, info, what)
     labels = tuple(str(model.config.id2label[index]) for index in range(model.config.num_labels))
     if len(labels) < 2 or len(set(labels)) < len(labels):
         found = f"the {what} {', '.join(labels)}"
         raise InputError(f"{info.folder}/config.json id2label", found, "two or more, each with its own name")
     return labels
+
+
+def check_names(config: Any, info: BaseInfo, what: str) -> None:
+    """Refuses a configuration that leaves a class without a name, or names it twice and not alike.
+
+    Args:
+        config: As transformers reads it.
+        info: The base.
+        what: What a person calls its classes.
+
+    Raises:
+        InputError: For `id2label` with gaps, and `label2id` that is not its reverse.
+    """
+    names: Mapping[int, str] = config.id2label
+    reverse: Mapping[str, Any] = config.label2id or {}
+    file, count = f"{info.folder}/config.json", int(config.num_labels)
+    if any(index not in names for index in range(count)):
+        found = f"{what} at {', '.join(map(str, sorted(names)))}"
+        raise InputError(f"{file} id2label", found, f"one at each index from 0 to {count - 1}")
+    shared = Counter(names.values())
+    for index, name in names.items():
+        if shared[name] == 1 and str(reverse.get(name, index)) != str(index):
+            found = f"{reverse[name]} for {name!r}, which is {index} in `id2label`"
+            raise InputError(f"{file} label2id", found, "the reverse of `id2label`", "mend the one that is wrong")
 
 
 def _options(trust_remote_code: bool) -> dict[str, Any]:

@@ -26,7 +26,7 @@ EXPECTED = "an image classifier of transformers (…ForImageClassification)"
 def load_pretrained(info: BaseInfo, *, trust_remote_code: bool, device: str) -> Base:
     """A model of transformers with its trained head, and its image processor."""
     from einfluence.models import loaded
-    from einfluence.objectives.pretrained import load_model, quiet, refusing, stored_tensors
+    from einfluence.objectives.pretrained import check_names, load_model, quiet, refusing, stored_tensors
 
     timm = of_timm(info.config)
     if timm:
@@ -47,6 +47,7 @@ def load_pretrained(info: BaseInfo, *, trust_remote_code: bool, device: str) -> 
         return model(pixel_values=pixels).logits
 
     loaded.try_classifier(model, processor.shape, config.num_labels, info.folder, read)
+    check_names(config, info, "classes")
     named = {"id2label": config.id2label} if timm else info.config  # timm knows names that no file has
     names = class_names(named, config.num_labels)
     if timm:

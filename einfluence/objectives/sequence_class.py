@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,7 @@ from einfluence.models.base import Base, BaseInfo, Batch, Capability, Tokens
 from einfluence.models.kinds import built_for, refuse_quantised
 from einfluence.objectives.encoders import padded, widened
 from einfluence.objectives.heads import last_with
+from einfluence.objectives.pairs import check_pairs
 from einfluence.objectives.tokenizing import check_known, check_length
 from einfluence.samples import Sample
 
@@ -149,8 +151,8 @@ class SequenceClass:
 
     def curation(self) -> Mapping[str, Any]:
         """Rows of {id, text, label}, and `text_b` where there are two texts; and sentences with their sentiment."""
-        own = {"sentiment": self._sentiment}
-        return {"rows": Rows(self.name, ("text", "label"), self._row, ("text_b",), sources=own)}
+        own, together = {"sentiment": self._sentiment}, partial(check_pairs, labels=self.labels)
+        return {"rows": Rows(self.name, ("text", "label"), self._row, ("text_b",), own, together=together)}
 
     def _sentiment(
         self, place: Any, gates: Any
@@ -164,17 +166,20 @@ class SequenceClass:
 
     def _row(self, where: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         texts = {name: text_field(where, fields, name) for name in ("text", "text_b") if name in fields}
+        if not texts.get("text_b", "-").strip():
+            raise InputError(f"{where} text_b", "an empty second text", "text, or no `text_b` (null in JSON)")
         label = self._class(f"{where} label", fields["label"])
         name = self.labels[label]
         return {"inputs": texts, "target": name, "label": label, "label_name": name, "domain": name}
 
     def _class(self, where: str, value: object) -> int:
         """The class that a row means: by its name, else by its index."""
-        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+        text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
         if text in self.labels:
             return self.labels.index(text)
-        if text.isdecimal() and text.isascii() and int(text) < len(self.labels):
-            return int(text)
+        index = text.removesuffix(".0")  # pandas writes whole numbers so where a cell is empty
+        if index.isdecimal() and index.isascii() and int(index) < len(self.labels):
+            return int(index)
         shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
         fix = "`id2label` in config.json names the classes of the base"
         raise InputError(where, f"{value!r:.80}", f"{shown}, or an index from 0 to {len(self.labels) - 1}", fix)

@@ -191,11 +191,14 @@ def _sample(words: Sequence[str], tags: Sequence[str | None]) -> dict[str, Any]:
     return {"inputs": {"tokens": [*words], "tags": [*tags]}, "prompt": " ".join(words), "target": shown}
 
 
+_LISTS = {"tokens": "one item a word", "tags": "one item for each of the tokens"}
+
+
 def _listed(where: str, fields: Mapping[str, Any], key: str) -> list[Any]:
     value = fields[key]
     if not isinstance(value, list):
-        fix = "a cell of a CSV holds no list: take JSON Lines or Parquet" if isinstance(value, str) else ""
-        raise InputError(f"{where} {key}", f"{value!r:.60}", "a list", fix)
+        fix = "Lists stand in JSON Lines and Parquet, not in a CSV; or take a file of columns (.conll)"
+        raise InputError(f"{where} {key}", f"{value!r:.60}", f"a list: {_LISTS[key]}", fix)
     return cast("list[Any]", value)
 
 

@@ -163,7 +163,7 @@ def test_a_file_of_texts_and_labels_is_measured_to_the_store(bert: Path) -> None
     (bert.parent / "texts.jsonl").write_text("\n".join(map(json.dumps, [*rows, {**rows[0], "id": "4", "label": 0}])))
     arms = [{"recipe": {"adapter": "last", "optimizer": "sgd", "lr": 0.1, "steps": 1}}]
     spec = bert.parent / "spec.yaml"
-    spec.write_text(json.dumps({"base": "bert", "samples": "texts.jsonl", "arms": arms}))
+    spec.write_text(json.dumps({"base": "bert", "samples": "texts.jsonl", "text_pairs": "any", "arms": arms}))
     result = einfluence.measure(spec, bert.parent / "store")
     assert (result.computed, result.failed) == (25, 0)
     with einfluence.Store(bert.parent / "store").connect() as connection:
@@ -227,7 +227,9 @@ def test_a_classifier_without_its_head_is_refused(bert: Path) -> None:
     ("change", "says"),
     [
         ({"problem_type": "multi_label_classification"}, "expected a classifier of one class"),
-        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}, "weights of other shapes"),
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}, "2 classes, and weights of a head of 3"),
+        ({"id2label": {"0": "a", "1": "b", "4": "c"}}, "id2label: found classes at 0, 1, 4; expected one at each"),
+        ({"label2id": {"negative": 2, "neutral": 1, "positive": 0}}, "label2id: found 2 for 'negative', which is 0"),
         ({"id2label": {"0": "a", "1": "b", "2": "b"}, "label2id": {"a": 0, "b": 1}}, "each with its own name"),
         ({"architectures": ["BertForQuestionAnswering"]}, "a model that marks answers"),
     ],

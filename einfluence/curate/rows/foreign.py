@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from einfluence.curate.columns import listed, meant, sentence
+from einfluence.curate.columns import OF_PAIRS_ALONE, listed, meant, second_of, sentence
 from einfluence.curate.rows.shapes import COMMON, SHAPES, Shape, shape_of
 from einfluence.errors import InputError
 
@@ -37,6 +37,20 @@ FORMATS = (
     ),
     Format(
         ("translation",), "translations", "write one language as `prompt` and the other as `target`, both as plain text"
+    ),
+    *(
+        Format(
+            columns,
+            "pairs of texts",
+            "take a text classifier as base; or write both as `prompt` and the class's word as `target`, which a "
+            "language model says",
+        )
+        for columns in (
+            ("premise", "hypothesis"),
+            ("sentence1", "sentence2"),
+            ("question1", "question2"),
+            ("text", "text_b"),
+        )
     ),
     *(
         Format(
@@ -103,6 +117,8 @@ def too_many(where: str, fields: Mapping[str, Any], others: Sequence[str], shape
     s = "s" if len(others) > 1 else ""
     expected = f"columns among {', '.join(shape.columns)}, as rows of {shape.name} have them"
     mapped = _mapped(others, [name for name in shape.columns if name not in fields], guess=False)
+    second = second_of(others)
+    mapped = OF_PAIRS_ALONE if second else mapped
     advice = [seen.fix] if seen else [*([mapped] if mapped else []), f"`extra: drop` leaves out {listed(others)}"]
     found = f"the unknown column{s} {listed(others)}"
     return InputError(where, f"{seen.name}: {found}" if seen else found, expected, sentence("; ".join(advice)))
