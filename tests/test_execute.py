@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from einfluence.errors import InputError
 from einfluence.execute import Watch, execute
 from einfluence.plan import Plan, plan
 from einfluence.prepare import prepare
-from einfluence.runners import Processes, Ray, Threads
+from einfluence.runners import Processes, Threads
 from einfluence.session import Session
 from einfluence.shards import Job
 from einfluence.spec import load_spec
@@ -234,33 +233,6 @@ def test_a_runner_that_is_not_known_is_refused(spec: Path, name: str, says: str)
     with pytest.raises(InputError, match=says):
         einfluence.measure(spec, spec.parent / "store", runner=name)
     assert not (spec.parent / "store").exists()
-
-
-@pytest.mark.parametrize("error", [InputError("here", "this", "that"), ValueError("what went wrong")])
-def test_what_a_shard_ends_with_under_ray_is_raised_without_the_account_that_ray_makes_of_it(
-    study: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    class RayTaskError(Exception):  # as Ray has it: its text is a traceback, and the error itself stands under `cause`
-        def __init__(self) -> None:
-            super().__init__("ray::compute_here() (pid=1)\n  File ...")
-            self.cause = error
-
-    class Task:
-        def remote(self, *given: Any) -> str:
-            return "promised"
-
-    def get(promised: str) -> Any:
-        raise RayTaskError
-
-    fake: Any = ModuleType("ray")
-    fake.init, fake.shutdown, fake.get = lambda **options: None, lambda: None, get
-    fake.cluster_resources = lambda: {"CPU": 1.0}
-    fake.remote = lambda **options: lambda function: Task()
-    fake.exceptions = SimpleNamespace(RayTaskError=RayTaskError)
-    monkeypatch.setitem(sys.modules, "ray", fake)
-    with Ray(1) as ray, pytest.raises(type(error)) as raised:
-        ray.submit(study[0].jobs[0]).result()
-    assert raised.value is error
 
 
 def test_one_session_serves_several_threads(spec: Path, study: tuple[Plan, Store]) -> None:

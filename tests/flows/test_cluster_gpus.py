@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from einfluence.errors import InputError
 from einfluence.runners import dask, ray
 from einfluence.shards import Job
 
@@ -59,6 +61,60 @@ def test_of_a_dask_worker_only_whole_gpus_that_its_threads_can_use_count() -> No
     assert dask.threads_and_gpus(announced) == (16, 3)
 
 
+class StandIn:
+    """What the runner calls of Ray, with actors in this process; `tests/test_ray.py` has Ray itself."""
+
+    class RayTaskError(Exception):  # its text is a traceback, and the error itself stands under `cause`
+        def __init__(self, cause: Exception) -> None:
+            super().__init__("ray::Worker.compute() (pid=1)\n  File ...")
+            self.cause = cause
+
+    class ActorDiedError(Exception):
+        pass
+
+    exceptions = SimpleNamespace(RayTaskError=RayTaskError, RayActorError=ActorDiedError)
+
+    def __init__(self, there: dict[str, float], ends: list[Exception]) -> None:
+        self.there, self.ends = there, ends
+        self.address, self.asked, self.killed, self.over = None, dict[str, Any](), list[Any](), False
+
+    def init(self, address: str | None = None, **sizes: object) -> None:
+        self.address = address
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.there
+
+    def remote(self, **asked: object) -> Any:
+        self.asked = asked
+        return lambda kind: SimpleNamespace(remote=self.actor)  # pyright: ignore[reportUnknownLambdaType]
+
+    def actor(self) -> SimpleNamespace:
+        lives = Future[None]()
+        lives.set_result(None)
+        ready = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: lives))
+        return SimpleNamespace(ready=ready, compute=SimpleNamespace(remote=lambda *given: "promised"))
+
+    def get(self, promised: object) -> object:
+        if promised == "promised" and self.ends:
+            raise self.ends.pop(0)
+        return promised
+
+    def kill(self, actor: object) -> None:
+        self.killed.append(actor)
+
+    def shutdown(self) -> None:
+        self.over = True
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    for name, value in ray.QUIET.items():
+        monkeypatch.setenv(name, value)
+    made = StandIn({"CPU": 1.0}, [])
+    monkeypatch.setitem(sys.modules, "ray", made)
+    return made
+
+
 @pytest.mark.parametrize(
     ("there", "device", "address", "slots", "asked"),
     [
@@ -71,21 +127,33 @@ def test_of_a_dask_worker_only_whole_gpus_that_its_threads_can_use_count() -> No
     ],
 )
 def test_ray_is_asked_for_a_gpu_where_it_has_some(
-    monkeypatch: pytest.MonkeyPatch, there: dict[str, float], device: str, address: str | None, slots: int, asked: int
+    stand_in: StandIn, there: dict[str, float], device: str, address: str | None, slots: int, asked: int
 ) -> None:
-    wanted = dict[str, Any]()
-
-    def init(**at: Any) -> None:
-        assert at.get("address") == (address and f"ray://{address}")
-
-    def remote(**options: Any) -> Any:
-        wanted.update(options)
-        return lambda function: function  # pyright: ignore[reportUnknownLambdaType, reportUnknownVariableType]
-
-    stand_in = SimpleNamespace(init=init, remote=remote, cluster_resources=lambda: there, shutdown=lambda: None)
-    monkeypatch.setitem(sys.modules, "ray", stand_in)
-    for name, value in ray.QUIET.items():
-        monkeypatch.setenv(name, value)
+    stand_in.there = there
     with ray.Ray(2, device, address) as workers:
         assert workers.slots == slots
-    assert wanted == {"max_retries": 0, "num_gpus": asked}
+    assert stand_in.asked == ({"num_gpus": 1, "num_cpus": 0} if asked else {"num_cpus": 1})
+    assert stand_in.address == (address and f"ray://{address}") and stand_in.over
+    assert len({id(actor) for actor in stand_in.killed}) == slots
+
+
+@pytest.mark.parametrize("error", [InputError("here", "this", "that"), ValueError("what went wrong")])
+def test_what_a_shard_ends_with_under_ray_is_raised_without_the_account_that_ray_makes_of_it(
+    stand_in: StandIn, error: Exception
+) -> None:
+    stand_in.ends = [StandIn.RayTaskError(error)]
+    with ray.Ray(1) as workers:
+        with pytest.raises(type(error)) as raised:
+            workers.submit(JOB).result()
+        assert raised.value is error and not workers.died(error) and not stand_in.killed
+        assert workers.submit(JOB).result() == "promised"
+
+
+def test_another_actor_takes_the_place_of_one_that_died(stand_in: StandIn) -> None:
+    died = StandIn.ActorDiedError("gone")
+    stand_in.ends = [died]
+    with ray.Ray(1) as workers:
+        with pytest.raises(StandIn.ActorDiedError):
+            workers.submit(JOB).result()
+        assert workers.died(died) and len(stand_in.killed) == 1
+        assert workers.submit(JOB).result() == "promised"
