@@ -14,12 +14,13 @@ from einfluence.errors import InputError
 from einfluence.head import TASKS, Head
 from einfluence.keys import content_hash
 from einfluence.models.base import BaseInfo, Registered
-from einfluence.models.kinds import QUANTISED_FILES, built_for, foreign_code, read_config, read_json
+from einfluence.models.four_bit import states_of
+from einfluence.models.kinds import QUANTISED_FILES, built_for, foreign_code, read_config, read_json, says_four_bit
 from einfluence.models.weights import INDEX, SINGLE, check_pointer, read_tensors, weight_files
 from einfluence.objectives import objective_of
 
 # Keys of config.json that say who wrote the file, not what the model computes.
-VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")
+VOLATILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "bnb_4bit_compute_dtype")
 # Tokenizers come in too many files to list them, so every file in a folder counts but those that none reads.
 NOT_READ = (
     ".*", "README*", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*", "*.md", "*.pdf", "*.html", "*.ipynb", "*.log",
@@ -76,11 +77,17 @@ def describe(folder: Path, label: str, where: str, trust_remote_code: bool, head
         raise InputError(where, f"{error.filename or folder} ({error.strerror})", "files that can be read") from error
     except RecursionError as error:
         raise InputError(where, f"{folder} with a config.json too deep to read", "a model's configuration") from error
+    packed = tuple(sorted(states_of(tensors)))
+    if bool(packed) != says_four_bit(config):
+        words = ("which", "does not call") if packed else ("none of which", "calls")
+        found = f"weights {words[0]} bitsandbytes packed into 4 bits, while `quantization_config` {words[1]} them so"
+        raise InputError(f"{folder}/config.json", found, "a configuration and weights of one model", "save it anew")
     base_id = content_hash((settings, tensors, files))
     if head is None:
-        return BaseInfo(base_id, label, objective.name, str(folder), config)
+        return BaseInfo(base_id, label, objective.name, str(folder), config, packed=packed)
     base_id = content_hash((base_id, "head", head.seed))  # its objective and labels are in the settings
-    return BaseInfo(base_id, f"{label}, {head.label}", objective.name, str(folder), config, head=head)
+    label = f"{label}, {head.label}"
+    return BaseInfo(base_id, label, objective.name, str(folder), config, head=head, packed=packed)
 
 
 def _read(

@@ -25,6 +25,8 @@ from einfluence.engine.schedule import Loss, Probe, Training, as_training, loss_
 from einfluence.engine.structure import private_copy, settled_model
 from einfluence.errors import InputError, first_line
 from einfluence.models.base import Base, Objective
+from einfluence.models.four_bit import packed_parameters
+from einfluence.models.weights import some
 from einfluence.spec import Recipe
 
 Copy = tuple[torch.nn.Module, Mapping[str, torch.Tensor]]
@@ -243,8 +245,17 @@ def trainable_copy(
 
 
 def trained_names(base: Base, recipe: Recipe) -> set[str]:
-    """Names of the base's parameters that a recipe without LoRA trains."""
-    return {name for name, _ in base.model.named_parameters() if _trains(base, recipe, name)}
+    """Names of the base's parameters that a recipe without LoRA trains.
+
+    Raises:
+        InputError: When the base's files hold one of them in 4 bits, as which no training leaves it.
+    """
+    names = {name for name, _ in base.model.named_parameters() if _trains(base, recipe, name)}
+    if packed := names & packed_parameters(base.model):
+        found = f"{recipe.adapter.label} of {base.info.label}, whose weights are in 4 bits ({some(packed)})"
+        fix = "or take the unquantised weights"
+        raise InputError("recipe.adapter", found, "lora, or parameters that are not quantised", fix)
+    return names
 
 
 def make_optimizer(

@@ -46,6 +46,7 @@ class BaseInfo:
         head: A fresh head in place of what the files hold; to the numbers another base, so it is in ``base_id``.
         content: Of a base that was trained here, the content hash that ``base_id`` is of others. That is of the base
             before and of the training, which is the same wherever it is done.
+        packed: The tensors of its files that bitsandbytes packed into 4 bits.
         gradient_checkpointing: Whether its trainings keep of a block its input alone, and run it again in the backward
             pass: the same numbers in less memory.
     """
@@ -59,6 +60,7 @@ class BaseInfo:
     dtype: Dtype = "float32"
     head: Head | None = None
     content: str = ""
+    packed: tuple[str, ...] = ()
     gradient_checkpointing: bool = False
 
     def beginning(self, bos: Bos) -> BaseInfo:

@@ -85,8 +85,17 @@ def _adapter(name: str, file: Path) -> tuple[str, str, str]:
     return found, "a model with its whole weights", fix
 
 
+def says_four_bit(config: Mapping[str, Any]) -> bool:
+    """Whether config.json says that bitsandbytes packed the weights into 4 bits."""
+    given = config.get("quantization_config")
+    named = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+    return named.get("quant_method") == "bitsandbytes" and named.get("load_in_4bit") is True
+
+
 def refuse_quantised(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raises InputError for a folder of quantised weights."""
+    """Raises InputError for a folder of quantised weights, but for those that bitsandbytes packed into 4 bits."""
+    if says_four_bit(config):
+        config = {key: value for key, value in config.items() if key != "quantization_config"}
     nested = [config, *(value for value in config.values() if isinstance(value, dict))]
     keys = [(key, part[key]) for part in nested for key in QUANTISED if part.get(key) is not None]
     files = [name for name in QUANTISED_FILES if (folder / name).is_file()]
@@ -95,8 +104,11 @@ def refuse_quantised(folder: Path, config: Mapping[str, Any]) -> None:
     method = next((value.get("quant_method") for _, value in keys if isinstance(value, dict)), None)
     named = f"`{keys[0][0]}`" if keys else files[0]
     found = f"{named}{f' ({method})' if method else ''}: quantised weights"
+    if method == "bitsandbytes":  # in 8 bits, what is multiplied with the weights is rounded as well
+        found += " in other than 4 bits"
     fix = "take the unquantised weights of this model"
-    raise InputError(str(folder / "config.json"), found, "weights in float32, float16 or bfloat16", fix)
+    expected = "weights in float32, float16 or bfloat16, or in 4 bits by bitsandbytes"
+    raise InputError(str(folder / "config.json"), found, expected, fix)
 
 
 def refuse_other_tasks(folder: Path, config: Mapping[str, Any]) -> None:

@@ -244,12 +244,10 @@ def _aside(name: str, stored: Mapping[str, Stored]) -> bool:
 
 
 def _check_unambiguous(model: nn.Module, stored: Mapping[str, Stored], where: str) -> None:
-    prefix = f"{getattr(model, 'base_model_prefix', '')}."
-
-    names = {_plain(name, prefix) for name, _ in model.named_parameters()}
+    names = {plain_name(model, name) for name, _ in model.named_parameters()}
     seen: dict[str, str] = {}
     for name, (kind, _, _) in stored.items():
-        key = _plain(name, prefix)
+        key = plain_name(model, name)
         if key in names and kind not in FLOATS:
             raise InputError(where, f"{name!r} as {kind}", "floating-point weights", "take the unquantised weights")
         if key in seen:
@@ -258,8 +256,9 @@ def _check_unambiguous(model: nn.Module, stored: Mapping[str, Stored], where: st
         seen[key] = name
 
 
-def _plain(name: str, prefix: str) -> str:
+def plain_name(model: nn.Module, name: str) -> str:
     """A tensor's name as transformers reads it: with or without the model's prefix, and by old names of LayerNorm."""
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
     while prefix != "." and name.startswith(prefix):
         name = name.removeprefix(prefix)
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

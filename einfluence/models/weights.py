@@ -12,6 +12,7 @@ from typing import Any
 from einfluence.digests import remembered
 from einfluence.errors import InputError
 from einfluence.keys import DIGEST_BYTES
+from einfluence.models.four_bit import states_of
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 POINTER = b"version https://git-lfs"
@@ -50,20 +51,23 @@ def read_tensors(files: Sequence[Path]) -> dict[str, Tensor]:
     """Data type, shape and digest of each tensor in the files that hold a base's weights.
 
     Raises:
-        InputError: For a file that is no whole safetensors file, holds quantised weights, or repeats a tensor.
+        InputError: For a file that is no whole safetensors file, holds quantised weights that are not
+            :mod:`einfluence.models.four_bit`, or repeats a tensor.
     """
     found: dict[str, Tensor] = {}
+    homes: dict[str, Path] = {}
     for file in files:
         check_pointer(file)
         for name, tensor in _tensors(file).items():
             if name in found:
                 raise InputError(str(file), f"{name!r} a second time", "each tensor in one file", "save the model anew")
-            if _QUANTISED.match(tensor[0]) or (name.endswith("weight") and tensor[0] not in FLOATS):
-                fix = "take the unquantised weights of this model"
-                raise InputError(
-                    str(file), f"{name!r} as {tensor[0]}: quantised weights", "floating-point weights", fix
-                )
             found[name] = tensor
+            homes[name] = file
+    packed = states_of(found)
+    for name, (kind, _, _) in found.items():
+        if _QUANTISED.match(kind) or (name.endswith("weight") and kind not in FLOATS and name not in packed):
+            fix = "take the unquantised weights of this model"
+            raise InputError(str(homes[name]), f"{name!r} as {kind}: quantised weights", "floating-point weights", fix)
     if not found:
         raise InputError(", ".join(map(str, files)), "no tensor", "a model's weights", "save the model anew")
     return found

@@ -16,6 +16,7 @@ from einfluence.errors import InputError
 from einfluence.models.base import BaseInfo
 from einfluence.models.weights import Tensor, read_tensors, some, weight_files
 from einfluence.objectives.heads import draw_head
+from einfluence.objectives.unpacked import load_unpacked
 
 # Ordinary texts, by which a tokenizer is held against its file.
 SPELLED = (
@@ -73,23 +74,25 @@ def load_model(
 
     from einfluence.models import loaded
 
-    dtype = torch.float32 if trust_remote_code else getattr(torch, info.dtype)
+    dtype = torch.float32 if trust_remote_code or info.packed else getattr(torch, info.dtype)
     classes = {**info.head.classes} if info.head else {}
     if "id2label" in classes:  # a configuration of timm counts its classes apart from their names
         classes["num_labels"] = len(classes["id2label"])
     options = _options(trust_remote_code)
     with refusing(info, expected):
-        _check_config(info, auto, stored, options, what, expected)
-        both: Any = getattr(transformers, auto).from_pretrained(
-            info.folder,
-            output_loading_info=True,
-            dtype=dtype,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            **classes,
-            **options,
-        )
-    model, report = both
+        skeleton = _check_config(info, auto, stored, options, what, expected)
+        if info.packed:
+            model, report, stored = load_unpacked(info, skeleton, classes)
+        else:
+            model, report = getattr(transformers, auto).from_pretrained(
+                info.folder,
+                output_loading_info=True,
+                dtype=dtype,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                **classes,
+                **options,
+            )
     floats = {one.dtype for one in model.buffers() if one.is_floating_point()}
     if dtype != torch.float32 and floats - {torch.float32}:
         wide = replace(info, dtype="float32")
@@ -154,8 +157,12 @@ def _options(trust_remote_code: bool) -> dict[str, Any]:
 
 def _check_config(
     info: BaseInfo, auto: str, stored: Mapping[str, Tensor], options: dict[str, Any], what: str, expected: str
-) -> None:
-    """Refuses what is no such model, or asks for far more than the files hold, before memory is taken for it."""
+) -> Any:
+    """Refuses what is no such model, or asks for far more than the files hold, before memory is taken for it.
+
+    Returns:
+        The model, without memory.
+    """
     import torch
     import transformers
 
@@ -167,7 +174,9 @@ def _check_config(
             if isinstance(blocks, int | float) and blocks > len(stored):  # building them would take for ever
                 fewer = f"no more blocks than the {len(stored)} tensors of the weights can fill"
                 raise InputError(f"{file} {key}", f"{blocks:g}", fewer)
-    config = transformers.AutoConfig.from_pretrained(info.folder, **options)
+    config: Any = transformers.AutoConfig.from_pretrained(info.folder, **options)
+    if info.packed:
+        del config.quantization_config  # once they are read, the weights are no longer in 4 bits
     own_code = auto in (getattr(config, "auto_map", None) or {})
     if config.model_type not in kind._model_mapping._model_mapping and not own_code:
         named = (info.config.get("architectures") or [f"model_type {config.model_type}"])[0]
@@ -175,12 +184,13 @@ def _check_config(
     with torch.device("meta"):
         model: Any = kind.from_config(config, trust_remote_code=options["trust_remote_code"])
     wanted = sum(parameter.numel() for parameter in model.parameters())
-    held = sum(math.prod(shape) for _, shape, _ in stored.values())
+    held = sum(math.prod(shape) * (8 if name in info.packed else 1) for name, (_, shape, _) in stored.items())
     if wanted > 2 * held:
         shapes = {shape for _, shape, _ in stored.values()}
         absent = [name for name, parameter in model.named_parameters() if tuple(parameter.shape) not in shapes]
         found = f"a configuration of {wanted:,} parameters" + (f" ({some(absent)})" if absent else "")
         raise InputError(file, found, f"that of the {held:,} numbers in the weights")
+    return model
 
 
 def _check_tokenizer(tokenizer: Any, info: BaseInfo) -> None:
