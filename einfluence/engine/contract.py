@@ -65,6 +65,10 @@ class ReadsEach(Protocol):
         """Whether it can for its base and recipe."""
         ...
 
+    def reached(self, delta: dict[str, Tensor], queries: Sequence[Item]) -> list[bool]:
+        """For each query, whether a training can have changed its scores at all."""
+        ...
+
     def read_each(self, deltas: Sequence[dict[str, Tensor]], queries: Sequence[Sequence[Item]]) -> list[Scores]:
         """The scores after each of N trainings, of its own queries."""
         ...

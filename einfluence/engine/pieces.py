@@ -48,8 +48,9 @@ class Piecewise:
     """An engine that trains as another does, and reads pieces instead of all queries.
 
     What it has not read has a log-probability of NaN, and 0 for the rest. After a training that changed nothing, all
-    queries have the base's scores, to the last bit. After others, an engine that puts queries of its own to each
-    training does not read the base along the same path; the rounding of two paths is about that of one.
+    queries have the base's scores, to the last bit, and so have those that a training of embeddings does not reach.
+    After others, an engine that puts queries of its own to each training does not read the base along the same path;
+    the rounding of two paths is about that of one.
 
     Args:
         engine: Trains and reads.
@@ -96,7 +97,13 @@ class Piecewise:
         """The scores after trainings that changed something: each training's queries at once, or piece by piece."""
         pieces, after = only(self.pieces, list(deltas)), {i: _unread(len(queries)) for i in deltas}
         if isinstance(self.engine, ReadsEach) and self.engine.reads_each:
-            own = [np.flatnonzero(row).tolist() for row in wanted(pieces, len(deltas), len(queries))]
+            cells = wanted(pieces, len(deltas), len(queries))
+            reached = np.array([self.engine.reached(delta, queries) for delta in deltas.values()], dtype=np.bool_)
+            reached = reached.reshape(cells.shape)
+            for scores, still in zip(after.values(), cells & ~reached, strict=True):
+                for found, values in zip(vars(scores).values(), vars(before).values(), strict=True):
+                    found[still] = values[still]
+            own = [np.flatnonzero(row).tolist() for row in cells & reached]
             read = self.engine.read_each(list(deltas.values()), [[queries[query] for query in some] for some in own])
             for scores, places, found in zip(after.values(), own, read, strict=True):
                 _put(scores, places, found)

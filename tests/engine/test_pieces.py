@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from einfluence import engine
+from einfluence.engine.measurement import TextItem
 from einfluence.engine.pieces import Piece, only, wanted
-from einfluence.spec import Adam, Adapter, Full, Lora, Recipe, Sgd
-from tests.engine.random_models import digits_like, image_base, images, text_base, texts
+from einfluence.spec import Adam, Adapter, Full, Lora, Match, Optimizer, Recipe, Sgd
+from tests.engine.random_models import VOCABULARY, digits_like, image_base, images, text_base, texts
 
 PIECES = [Piece((0, 2), (0, 3, 5)), Piece((1,), (1, 2)), Piece((0, 1, 2), (4,))]
 RECIPES = {
@@ -70,3 +71,30 @@ def test_what_changes_nothing_has_no_influence_in_a_piece_either(adapter: Adapte
     before, rows = engine.measure(base, recipe, [[item] for item in items[:3]], items, 0, pieces=PIECES)
     for row, read in zip(rows, wanted(PIECES, 3, 6), strict=True):
         assert row.after is not None and (row.after.logprob == before.logprob)[read].all()
+
+
+@pytest.mark.parametrize("optimizer", [Sgd(lr=0.3), Adam(lr=0.01)])  # of which the one trains factors, the other rows
+@pytest.mark.parametrize("name", ["llama", "llama-tied"])
+def test_embeddings_alone_reach_the_same_queries_as_by_the_definition(name: str, optimizer: Optimizer) -> None:
+    base, recipe = text_base(name), Recipe(adapter=Match(pattern="embed_tokens"), optimizer=optimizer, steps=2)
+    draw = np.random.default_rng(0)
+
+    def text(low: int, high: int, length: int) -> TextItem:
+        return TextItem(tuple(draw.integers(low, high, length).tolist()), 1)
+
+    probes = [[text(3, 15, length)] for length in (6, 9, 12)]
+    queries = [text(12, VOCABULARY, int(draw.integers(3, 14))) for _ in range(60)]
+    queries[7] = TextItem((40, 41, 42, probes[0][0].ids[0]), 1)  # a changed token that nothing reads
+    pieces = [Piece((0,), (1, 7, 9, 11)), Piece((1,), tuple(range(20, 35))), Piece((2,), tuple(range(15, 60)))]
+    read = wanted(pieces, 3, 60)
+    before, rows = engine.measure(base, recipe, probes, queries, 0, pieces=pieces)
+    truth, defined = engine.measure(base, recipe, probes, queries, 0, engine="serial")
+    for row, true, own in zip(rows, defined, read, strict=True):
+        assert row.after is not None and true.after is not None
+        assert row.tuned.engine in ("low-rank sgd", "one by one")
+        moved, wanted_move = row.after.logprob - before.logprob, true.after.logprob - truth.logprob
+        still = wanted_move == 0
+        assert (still & own).any() == (name == "llama") and (~still & own).any()
+        assert (moved[still & own] == 0).all() and np.isnan(moved[~own]).all()
+        np.testing.assert_allclose(moved[own], wanted_move[own], rtol=1e-3, atol=1e-5)
+        np.testing.assert_array_equal(row.after.rank[own], true.after.rank[own])

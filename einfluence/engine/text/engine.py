@@ -75,6 +75,17 @@ class TextEngine(ABC):
             self.install_base(2)
         return joins(self.network)
 
+    def reached(self, delta: dict[str, Tensor], queries: Sequence[Item]) -> list[bool]:
+        """For each query, whether a training can have changed its scores at all; its last token predicts nothing."""
+        changed = self.changed_tokens(delta)
+        if changed is None:
+            return [True] * len(queries)
+        return [not changed.isdisjoint(item.ids[:-1]) for item in cast("Sequence[TextItem]", queries)]
+
+    def changed_tokens(self, delta: dict[str, Tensor]) -> set[int] | None:
+        """The tokens whose embeddings a training has changed, where it has changed nothing else; None where it has."""
+        return None
+
     def read_each(self, deltas: Sequence[dict[str, Tensor]], queries: Sequence[Sequence[Item]]) -> list[Scores]:
         """The scores after each of N trainings, of its own queries."""
         texts = [cast("Sequence[TextItem]", some) for some in queries]

@@ -22,7 +22,7 @@ from einfluence.engine.structure import shared_copy
 from einfluence.engine.text.attention import PackedLayout
 from einfluence.engine.text.engine import Scorer, TextEngine
 from einfluence.engine.text.low_rank_weights import LowRankMatrix, LowRankWeights, SgdCoefficients
-from einfluence.engine.text.network import Network, first_changed
+from einfluence.engine.text.network import Network, first_changed, input_embedding
 from einfluence.engine.text.training_batch import TrainingBatch
 from einfluence.models.base import Base
 from einfluence.spec import Recipe, Sgd
@@ -86,6 +86,14 @@ class LowRankSgdEngine(TextEngine):
     def score_trained(self, scorer: Scorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         """Puts the queries to as many probes as the scorer expects, or more."""
         return scorer.score(len(deltas), lambda begin, end: self.factors.put(deltas[begin:end]))
+
+    def changed_tokens(self, delta: dict[str, Tensor]) -> set[int] | None:
+        """The tokens whose embeddings a training has changed, where it has changed nothing else; None where it has."""
+        name = input_embedding(self.network.model)
+        if set(delta) != {f"{name}:{part}" for part in ("kept", "tokens", "rows")} or delta[f"{name}:kept"] != 1.0:
+            return None
+        moved = delta[f"{name}:rows"].any(-1)
+        return set(cast("list[int]", delta[f"{name}:tokens"][moved].tolist()))
 
     def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """Takes N trainings at once, each on all its samples at every step; what one does never reaches another."""

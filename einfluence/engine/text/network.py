@@ -314,6 +314,12 @@ def entering(block: nn.Module, run: Callable[[], object]) -> Tensor:
     return caught[0]
 
 
+def input_embedding(model: nn.Module) -> str:
+    """The name of the parameter that holds an embedding for each token."""
+    weight = cast("Any", model).get_input_embeddings().weight
+    return next((name for name, parameter in model.named_parameters() if parameter is weight), "")
+
+
 def first_changed(model: nn.Module, origin: nn.Module, names: Collection[str]) -> int:
     """The index of the first decoder block that holds one of these parameters; 0 if one is before the blocks."""
     places: dict[int, int] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +14,9 @@ from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.measurement import Item, Scores, Tuned
 from einfluence.engine.schedule import Training
 from einfluence.engine.structure import shared_copy
+from einfluence.engine.text.attention import PackedLayout
 from einfluence.engine.text.engine import Scorer, TextEngine
-from einfluence.engine.text.network import Network, first_changed
+from einfluence.engine.text.network import Network, first_changed, input_embedding, trial
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
@@ -56,6 +59,28 @@ class OneByOneEngine(TextEngine):
     def score_trained(self, scorer: Scorer, deltas: list[dict[str, Tensor]]) -> list[Scores]:
         """Scores the queries after each probe, one probe at a time."""
         return scorer.score(len(deltas), lambda begin, end: self._put(deltas[begin]))
+
+    def changed_tokens(self, delta: dict[str, Tensor]) -> set[int] | None:
+        """The tokens whose embeddings a training has changed, where it has changed nothing else; None where it has."""
+        name = input_embedding(self.network.model)
+        if set(self.own) != {name} or not self.reads_rows:
+            return None
+        return set(cast("list[int]", (delta[name] != self.start[name]).any(-1).nonzero()[:, 0].tolist()))
+
+    @cached_property
+    @torch.no_grad()
+    def reads_rows(self) -> bool:
+        """Whether a text says the same whatever the embeddings of other tokens are: no output layer reads them."""
+        ids = trial(self.network.origin)[:1].to(self.device)
+        at = torch.arange(ids.shape[1], device=self.device)[None]
+        layout = PackedLayout.of_rows(width=ids.shape[1])
+        found: list[Tensor] = []
+        (start,) = self.start.values()
+        other = torch.ones(len(start), dtype=torch.bool, device=self.device).index_fill(0, ids[0], value=False)
+        for values in (start, torch.where(other[:, None], start + 1, start)):
+            self._put(dict.fromkeys(self.own, values))
+            found.append(self.network.logits(ids, at, layout, at))
+        return bool(other.any()) and found[0].equal(found[1])
 
     def train(self, probes: Sequence[Training[Item]]) -> list[Tuned]:
         """Takes N trainings, one after the other."""
