@@ -296,7 +296,7 @@ def scorer_disagreement(base: Base, dtype: str, recipe: Recipe, items: Sequence[
     """
     ordered = sorted(items, key=lambda item: len(item.ids))
     few = list({id(item): item for item in (*ordered[:2], *ordered[-1:])}.values())
-    truth = definition.evaluate(base, recipe, few)
+    truth = definition.evaluate(base, recipe, few, copied=definition.plain_copy(base, dtype))
     twin = replace(base, model=whole_copy(base.model))
     try:
         found = BaseScorer(twin, dtype).score(few)

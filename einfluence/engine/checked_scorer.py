@@ -60,7 +60,8 @@ class CheckedScorer:
             why = self._doubt
             warn_of_fallback(self._base, "reading texts", DEFINITION, why)
         self.engine, self.fallback = DEFINITION, why or None
-        return definition.evaluate(self._base, self._plain, items)
+        copied = definition.plain_copy(self._base, self._dtype)
+        return definition.evaluate(self._base, self._plain, items, copied=copied)
 
     def _try(self, items: Sequence[TextItem]) -> str:
         """Checks the first texts, and those that are much longer than what was checked."""

@@ -187,7 +187,7 @@ def evaluate(
 ) -> Scores:
     """Scores queries one at a time, with the base as it is or with a ``delta`` from :func:`train` put in.
 
-    ``copied`` is a :func:`trainable_copy` that was made already.
+    ``copied`` is a :func:`trainable_copy` or :func:`plain_copy` that was made already.
 
     Raises:
         InputError: When the recipe does not fit the base, or the base cannot read a query.
@@ -242,6 +242,11 @@ def trainable_copy(
     for parameter in trained.values():
         parameter.requires_grad_(True)
     return model.eval(), trained
+
+
+def plain_copy(base: Base, dtype: str) -> Copy:
+    """A copy of the base that trains nothing."""
+    return private_copy(base.model, getattr(torch, dtype)), {}
 
 
 def trained_names(base: Base, recipe: Recipe) -> set[str]:

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from einfluence import engine
 from einfluence.bases.load import find_base, load_base
-from einfluence.engine.definition import trained_names
+from einfluence.engine.definition import evaluate, trained_names
 from einfluence.errors import InputError
 from einfluence.models.four_bit import packed_parameters, read_unpacked
 from einfluence.objectives.causal_lm import TextItem
@@ -126,6 +126,13 @@ def test_only_what_is_not_packed_can_be_trained_itself(folder: Path, adapter: An
         return
     with pytest.raises(InputError, match=rf"recipe.adapter: found .* 4 bits \({WEIGHT}\)"):
         list(engine.measure(base, recipe, [[TextItem((1, 2, 3), 1)]], [TextItem((1, 2), 1)], 0).rows)
+
+
+def test_prompts_are_read_as_the_definition_reads_them(folder: Path) -> None:
+    base, items = load_base(find_base(str(folder), "test")), [TextItem((1, 2, 3), 1), TextItem((4, 5), 1)]
+    scorer = engine.CheckedScorer(base)
+    truth = evaluate(base, Recipe(), items).logprob
+    assert scorer(items).logprob == pytest.approx(truth, rel=1e-5) and scorer.fallback is None
 
 
 def test_a_training_is_saved_with_plain_weights(folder: Path, tmp_path: Path) -> None:
