@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Collection, Generator, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from einfluence.prepare import Prepared, find_part, prepare
 from einfluence.samples import ProbeSamples, Sample
 from einfluence.session import Session, session_here
 from einfluence.shards import BLOCK
-from einfluence.spec import Spec
+from einfluence.spec import Part, Spec
 from einfluence.store.curations import Curation, set_members, set_queries
 from einfluence.store.store import AblationBlock, CellBlock, Store
 from einfluence.training_set import Variant
@@ -105,22 +106,38 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
     Raises:
         InputError: When the spec or what it names cannot be used, or the device is not there.
     """
-    folder = Path(tempfile.mkdtemp(prefix="einfluence-plan-"))
-    try:
-        scratch, session = Store(folder / "store"), session_here(device, None)
-        rows: list[Row] = []
+    session, rows = session_here(device, None), list[Row]()
+    with scratch_store() as scratch:
         for part in spec.parts:
-            found = find_part(spec, part, session)
-            curation, home = store.curation(found.curation), store
-            if curation is None:
-                prepare(spec, part, scratch, session)
-                curation, home = scratch.root / "curations" / found.curation, scratch
+            found, curation, home = curated(spec, part, store, scratch, session)
             own = _rows(spec, found, curation, store, session)
             done = not any(row.missing for row in own)
             rows += [*own, *(_of_actions(spec, found, home, store, session, done) if part.actions else ())]
+    return Estimate(tuple(rows))
+
+
+@contextmanager
+def scratch_store() -> Generator[Store]:
+    """A store that is thrown away, for data that are curated to plan with."""
+    folder = Path(tempfile.mkdtemp(prefix="einfluence-plan-"))
+    try:
+        yield Store(folder / "store")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Estimate(tuple(rows))
+
+
+def curated(spec: Spec, part: Part, store: Store, scratch: Store, session: Session) -> tuple[Prepared, Path, Store]:
+    """A part, the folder of its curation, and the store that this is in: the one, or where that has none the other.
+
+    Raises:
+        InputError: When base or data cannot be used, or a sample does not fit the base.
+    """
+    found = find_part(spec, part, session)
+    folder = store.curation(found.curation)
+    if folder is not None:
+        return found, folder, store
+    prepare(spec, part, scratch, session)
+    return found, scratch.root / "curations" / found.curation, scratch
 
 
 def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Session) -> list[Row]:

@@ -43,14 +43,14 @@ def test_a_fifth_of_the_cells_takes_a_fifth_of_the_reading_and_a_gradient_for_ea
 
 
 def test_shards_are_handed_out_until_all_are_done() -> None:
-    seconds, shards, longest, idle = handed_out(10 * BLOCK, 8, 1.0, 4)
+    seconds, shards, longest, idle = handed_out([BLOCK] * 10, 1.0, 8, 4)
     assert (seconds, shards, longest) == (3 * BLOCK, 10, BLOCK)  # ten blocks on four workers, one block a shard
     assert idle == pytest.approx(1 - 10 / 12)
-    seconds, shards, _, idle = handed_out(1000 * BLOCK, 8, 0.01, 4)
+    seconds, shards, _, idle = handed_out([BLOCK] * 1000, 0.01, 8, 4)
     assert (
         seconds >= 250 * BLOCK * 0.01 and idle < 0.1 and shards < 500
     )  # many blocks to a shard, once the pace is known
-    assert handed_out(3, 8, 1.0, 2)[0] == 3.0
+    assert handed_out([3], 1.0, 8, 2)[0] == 3.0
 
 
 def test_the_shape_of_a_model_is_that_of_its_weights() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,13 +12,16 @@ from einfluence.errors import InputError
 from flows.commands.options import DEFAULT_STORE, Device, SpecFile, StoreRoot, default_spec
 from flows.commands.printing import duration
 
+if TYPE_CHECKING:
+    from einfluence.large import Large, Profile
+
 SizesFile = Annotated[
     Path | None, typer.Option("--sizes", help="A run by its numbers alone (YAML), without a spec: docs/large-runs.md.")
 ]
 ProfileFile = Annotated[
-    Path | None, typer.Option("--device-profile", help="With --sizes: what was measured of a device (JSON).")
+    Path | None, typer.Option("--device-profile", help="Plan for this device: what was measured of it (JSON).")
 ]
-Devices = Annotated[int, typer.Option("--workers", min=1, help="With --sizes: how many such devices.")]
+Devices = Annotated[int, typer.Option("--workers", min=1, help="With --device-profile: how many such devices.")]
 
 
 def plan(
@@ -29,15 +33,15 @@ def plan(
     workers: Devices = 1,
 ) -> None:
     """Print what a run would compute: wanted, present and missing cells, and what they cost."""
-    if sizes is not None or device_profile is not None:
-        if sizes is None or device_profile is None or spec is not None:
-            found = "a spec" if spec is not None else "one of them"
+    if sizes is not None:
+        if device_profile is None or spec is not None:
+            found = "a spec beside --sizes" if spec is not None else "--sizes alone"
             raise InputError("plan", found, "--sizes and --device-profile together, without a spec")
         return _of_sizes(sizes, device_profile, workers)
+    if device_profile is not None:
+        return _of_profile(spec or default_spec(), store, device, device_profile, workers)
     if workers != 1:
-        raise InputError(
-            "plan", "--workers", "--sizes and --device-profile beside it: a spec is planned for one worker"
-        )
+        raise InputError("plan", "--workers", "--device-profile beside it: a spec is rehearsed by one worker")
     _of_spec(spec or default_spec(), store, device)
 
 
@@ -67,14 +71,44 @@ def _of_sizes(sizes: Path, profile: Path, workers: int) -> None:
     device, run = load_profile(profile), load_sizes(sizes)
     found = large(run, device, workers, shape_of(run.config))
     inferred = f", {found.estimated:,} estimated by their control" if found.estimated else ""
-    lines = (
-        f"{run.probes:,} probes x {run.queries:,} queries: {found.cells:,} cells measured{inferred}",
-        f"  training {found.training:.3g} FLOPs, reading {found.reading:.3g}, control {found.control:.3g}",
-        f"  {found.device_seconds / 3600:.1f} hours of {device.name}; on {workers} of them {duration(found.seconds)}",
-        f"  in {found.shards:,} shards of at most {duration(found.longest)}, {found.idle:.1%} of their time idle",
-        f"  each loads {found.base_bytes / 1e9:.1f} GB of weights; a probe in training holds "
-        f"{found.probe_bytes / 1e6:.0f} MB",
-        f"  the cells take {found.cell_bytes / 1e9:.1f} GB of disk",
+    typer.echo(f"{run.probes:,} probes x {run.queries:,} queries: {found.cells:,} cells measured{inferred}")
+    for line in _counted(found, device, workers):
+        typer.echo(f"  {line}")
+
+
+def _of_profile(spec: Path, store: str, device: str, profile: Path, workers: int) -> None:
+    from einfluence.large import load_profile
+    from einfluence.profiled import foresee
+    from einfluence.spec import load_spec
+    from einfluence.store.store import Store
+
+    on = load_profile(profile)
+    rows = foresee(load_spec(spec), Store(store), on, workers, device=device)
+    for row in rows:
+        typer.echo(f"{row.part}: {row.arm}")
+        if row.wanted:
+            typer.echo(f"  {row.wanted:,} cells wanted, {row.wanted - row.missing:,} present, {row.missing:,} missing")
+        for line in _counted(row.taken, on, workers) if row.taken else ():
+            typer.echo(f"  {line}")
+        if row.note:
+            typer.echo(f"  {row.note}" if row.counted else f"  not counted: {row.note}")
+    taken = [row.taken for row in rows if row.taken]
+    whole, seconds = (sum(getattr(one, which) for one in taken) for which in ("device_seconds", "seconds"))
+    disk, left = sum(one.cell_bytes for one in taken), sum(not row.counted for row in rows)
+    beside = f"; not counted: {left} of {len(rows)} rows" if left else ""
+    typer.echo(
+        f"in all {duration(whole)} of {on.name}; on {workers} of them {duration(seconds)}, one arm after the other; "
+        f"{disk / 1e9:.3g} GB of disk{beside}"
     )
-    for line in lines:
-        typer.echo(line)
+
+
+def _counted(found: Large, device: Profile, workers: int) -> Iterator[str]:
+    """What work takes, line by line."""
+    yield f"training {found.training:.3g} FLOPs, reading {found.reading:.3g}, control {found.control:.3g}"
+    yield f"{duration(found.device_seconds)} of {device.name}; on {workers} of them {duration(found.seconds)}"
+    if found.shards:
+        shards = f"{found.shards:,} shard{'' if found.shards == 1 else 's'}, {found.shards / workers:.1f} a worker"
+        yield f"in {shards}, of at most {duration(found.longest)}, {found.idle:.1%} of their time idle"
+    memory = f"; a probe in training holds {found.probe_bytes / 1e6:.3g} MB" if found.shards else ""
+    yield f"each loads {found.base_bytes / 1e9:.3g} GB of weights{memory}"
+    yield f"the cells take {found.cell_bytes / 1e9:.3g} GB of disk"
