@@ -28,6 +28,7 @@ from einfluence.objectives import encode_all
 from einfluence.plan import arm_keys, wanted_blocks
 from einfluence.predictors import Estimate as EstimateArm
 from einfluence.prepare import Prepared, find_part, prepare
+from einfluence.salient import rehearsed, to_explain
 from einfluence.samples import ProbeSamples, Sample
 from einfluence.session import Session, session_here
 from einfluence.shards import BLOCK
@@ -55,7 +56,8 @@ class Row:
         seconds: Estimated computing time on one worker.
         memory: Estimated peak memory in bytes; 0 where nothing is missing.
         how: Which engine and why.
-        unit: What is wanted and missing: a cell, or a state that actions have to learn before they name trainings.
+        unit: What is wanted and missing: a cell, a state that actions have to learn before they name trainings, or a
+            query's explanation by words.
         disk: New bytes.
     """
 
@@ -113,6 +115,7 @@ def estimate(spec: Spec, store: Store, *, device: str = "auto") -> Estimate:
             own = _rows(spec, found, curation, store, session)
             done = not any(row.missing for row in own)
             rows += [*own, *(_of_actions(spec, found, home, store, session, done) if part.actions else ())]
+            rows += _of_words(spec, found, home, store, session)
     return Estimate(tuple(rows))
 
 
@@ -222,6 +225,18 @@ def _of_lessons(
     how = "; ".join(dict.fromkeys(one.how for one in each)) or "nothing to do"
     peak = max((one.memory for one in each), default=0)
     return Row(part, label, wanted, len(missing), 0, seconds, peak, how, "state", disk)
+
+
+def _of_words(spec: Spec, item: Prepared, home: Store, store: Store, session: Session) -> Iterator[Row]:
+    """What it would take to explain queries by words, for each way of training and seed that lacks some."""
+    for missing in to_explain(spec, [item], store, home):
+        try:
+            found = rehearsed(missing, session)
+        except (ArithmeticError, RuntimeError) as error:
+            found = Rehearsed(0.0, 0, 0, f"nothing: {first_line(error)}")
+        scene, n = missing.scene, len(missing.query_ids)
+        label, about = f"words, {scene.trained.recipe.label}, seed {scene.key.seed}", (0, found.seconds, found.memory)
+        yield Row(item.part.name, label, n, n, *about, found.how, "explanation")
 
 
 def _of_blocks(

@@ -79,11 +79,14 @@ def foresee(spec: Spec, store: Store, profile: Profile, workers: int, *, device:
             item, folder, _ = curated(spec, part, store, scratch, session)
             base = session.base(item.measured, part.trust_remote_code)
             rows += _rows(spec, item, folder, store, session, partial(_taken, base, profile, workers, spec))
+            if part.training_set and part.training_set.saliency:
+                note = "one more training, unless it was kept, and a gradient for each query"
+                rows.append(Foreseen(part.name, "words (saliency)", 0, 0, note=note, counted=False))
             if part.actions:
                 kinds = ", ".join(dict.fromkeys(action.kind for action in part.actions))
                 note = "what they train follows from cells"
                 rows.append(Foreseen(part.name, f"actions ({kinds})", 0, 0, note=note, counted=False))
-    unknown = [row for row in rows if not row.counted]
+    unknown = [row for row in rows if row.missing and not row.counted]
     if unknown and not any(row.taken for row in rows):
         expected = "an arm that can be counted: `finetune` or trainings of a set with LoRA on a causal language model"
         fix = "without --device-profile a few probes are tried on this machine"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from einfluence.actions.attempt import Scene
+from einfluence.actions.attempt import Rehearsed, Scene
 from einfluence.actions.planning import scenes
 from einfluence.errors import InputError, first_line
 from einfluence.inputs import ended, full_training
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 VERSION = "1"  # of the definition of the numbers
 MOST = 8  # patches a side of a picture
+REHEARSED = 8  # queries
 OF_TRAINING = ("base", "recipe", "seed", "training_set")  # the columns that name the training of a whole set
 OF_QUERY = ("position", "token", "patch_row", "patch_column", "nats")  # those about one query's words
 
@@ -52,10 +54,17 @@ class ToExplain:
         return f"{scene.item.base.label}: words {scene.trained.label} seed {scene.key.seed}"
 
 
-def to_explain(spec: Spec, prepared: Sequence[Prepared], store: Store) -> list[ToExplain]:
-    """The queries that a spec wants explained and the store has nothing of, by way of training and seed."""
+def to_explain(spec: Spec, prepared: Sequence[Prepared], store: Store, home: Store | None = None) -> list[ToExplain]:
+    """The queries that a spec wants explained and the store has nothing of, by way of training and seed.
+
+    Args:
+        spec: The spec.
+        prepared: Its parts.
+        store: The store.
+        home: The store that the curations are in, where that is another.
+    """
     wanted = [item for item in prepared if item.part.training_set and item.part.training_set.saliency]
-    every = [ToExplain(scene, _queries(scene)) for item in wanted for scene in scenes(spec, item, store)]
+    every = [ToExplain(scene, _queries(scene)) for item in wanted for scene in scenes(spec, item, home or store)]
     if not every:
         return []
     with store.connect() as connection:
@@ -79,19 +88,46 @@ def explain(missing: ToExplain, session: Session) -> None:
     scene, rows = missing.scene, list[dict[str, Any]]()
     about = {**dict(zip(OF_TRAINING, missing.key, strict=True)), "engine_version": VERSION}
     try:
-        samples, _ = session.curation(scene.folder)
-        own, later = ([samples[name] for name in names] for names in (scene.members.sample_ids, scene.members.later))
-        base = session.base(scene.item.measured, scene.item.part.trust_remote_code)
-        training = FULL.training_id(missing.key[-1])
-        kept = scene.store.kept_deltas(scene.key, [training]).get(training)
+        base, samples, own, later = _read(scene, session)
         how = (scene.trained.recipe, scene.key.seed, own, scene.item.schedule)
         with session.computing(base):
-            tuned = trained_base(base, *how, later=later, kept=kept)
+            tuned = trained_base(base, *how, later=later, kept=_kept(missing))
             for name in missing.query_ids:
                 rows += [{**about, "query_id": name, **row} for row in _explained(tuned, samples[name])]
     except Exception as error:
         raise RuntimeError(f"{missing.label} failed: {first_line(error)}") from error
     scene.store.add_definitions({"saliency": pa.Table.from_pylist(rows, TABLES["saliency"])})
+
+
+def rehearsed(missing: ToExplain, session: Session) -> Rehearsed:
+    """What :func:`explain` would take: the first steps of the training are taken, and the base is asked of a few words.
+
+    Raises:
+        RuntimeError: When the base cannot be asked.
+    """
+    from einfluence import engine
+    from einfluence.engine.forecast import STEPS, peak, shortened, spread, timed
+    from einfluence.engine.sharing import reads
+    from einfluence.estimators.training import trainings_of, with_steps
+
+    scene, seconds = missing.scene, 0.0
+    base, samples, own, later = _read(scene, session)
+    some = [samples[name] for name in spread(missing.query_ids, REHEARSED)]
+    with session.computing(base):
+        if _kept(missing) is None:
+            recipe = with_steps(scene.trained.recipe, scene.item.schedule, len(own), len(later))
+            [whole] = trainings_of(base, own, scene.item.schedule, scene.key.seed, [FULL], later)
+            few = shortened(whole, STEPS)
+            once = timed(lambda: engine.train(base, recipe, [few], scene.key.seed))
+            seconds = once * reads([whole], 1) / reads([few], 1)
+        try:
+            _explained(base, some[0])  # what only the first takes is no part of what each does
+            each = timed(lambda: [_explained(base, sample) for sample in some]) / len(some)
+        except InputError as error:
+            raise RuntimeError(str(error)) from error
+    n = len(missing.query_ids)
+    how = f"gradients of {n} queries" + (" behind one training" if seconds else "")
+    return Rehearsed(seconds + n * each, peak(), 0, how)
 
 
 def salient(
@@ -139,6 +175,19 @@ def salient(
                 base = trained_base(base, *how, later=training.later, kept=kept)
         rows = _explained(base, samples[query_id])
     return pa.Table.from_pylist(rows, pa.schema([TABLES["saliency"].field(name) for name in OF_QUERY]))
+
+
+def _read(scene: Scene, session: Session) -> tuple[Base, Mapping[str, Sample], list[Sample], list[Sample]]:
+    """The base of a scene, all samples, those of the set, and those of its second stage."""
+    samples, _ = session.curation(scene.folder)
+    own, later = ([samples[name] for name in names] for names in (scene.members.sample_ids, scene.members.later))
+    return session.base(scene.item.measured, scene.item.part.trust_remote_code), samples, own, later
+
+
+def _kept(missing: ToExplain) -> Path | None:
+    """What the store kept of the training."""
+    training = FULL.training_id(missing.key[-1])
+    return missing.scene.store.kept_deltas(missing.scene.key, [training]).get(training)
 
 
 def _queries(scene: Scene) -> tuple[str, ...]:

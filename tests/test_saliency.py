@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM
 import einfluence
 from einfluence.engine import saliency
 from einfluence.errors import InputError
+from einfluence.estimate import estimate
 from einfluence.metrics import per_probe, score
 from einfluence.models.base import Base
 from einfluence.salient import salient
@@ -136,3 +138,20 @@ def test_a_decision_rests_on_a_word_where_the_samples_that_have_it_support_it_mo
     [row] = [row for row in score(store, draws=50).to_pylist() if row["desideratum"] == "saliency"]
     assert (row["variant"], row["value"], row["null_value"]) == ("shared word", pytest.approx(5 * 0.875 / 6), 0.5)
     assert row["verdict"] == "described"
+
+
+def test_a_plan_counts_the_words_that_the_store_lacks(measured: tuple[Path, Path], tmp_path: Path) -> None:
+    spec, store = measured
+    own = tmp_path / "spec.yaml"
+    for name in ("train.jsonl", "valid.jsonl"):
+        shutil.copy(spec.parent / name, tmp_path)
+    own.write_text(re.sub(r"saliency: \d", "saliency: 4", spec.read_text()))
+    *_, words = estimate(load_spec(own), einfluence.Store(tmp_path / "store")).rows
+    assert (words.unit, words.wanted, words.missing, words.probes) == ("explanation", 4, 4, 0)
+    assert words.seconds > 0 and words.memory > 0 and words.how == "gradients of 4 queries behind one training"
+    assert not (tmp_path / "store").exists()
+    einfluence.measure(own, tmp_path / "store", report=False)
+    assert all(
+        row.unit == "cell" and not row.missing
+        for row in estimate(load_spec(own), einfluence.Store(tmp_path / "store")).rows
+    )
