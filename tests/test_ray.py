@@ -51,6 +51,7 @@ def started() -> Iterator[None]:
 @pytest.fixture
 def address(started: None, monkeypatch: pytest.MonkeyPatch) -> str:
     """As of a cluster that runs: it is neither started nor ended by a runner."""
+    monkeypatch.setattr(Ray, "reach", staticmethod(lambda address: None))
     monkeypatch.setattr(ray, "init", lambda address: None)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     return "host:10001"

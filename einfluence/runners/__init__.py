@@ -64,7 +64,7 @@ SHIPPED = (
     Runner("threads", lambda wanted: Threads(wanted.session, wanted.workers, wanted.on_probe)),
     Runner("processes", lambda wanted: Processes(wanted.workers, wanted.device)),
     Runner("dask", lambda wanted: Dask(wanted.workers, wanted.device, wanted.address), Dask.check, Dask.reach),
-    Runner("ray", lambda wanted: Ray(wanted.workers, wanted.device, wanted.address), Ray.check, lambda address: None),
+    Runner("ray", lambda wanted: Ray(wanted.workers, wanted.device, wanted.address), Ray.check, Ray.reach),
 )
 
 

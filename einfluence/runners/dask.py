@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import socket
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from einfluence.errors import InputError
+from einfluence.loopback import ANSWER, listening
 from einfluence.runners.local import compute_here, threads_each
 from einfluence.shards import Job
 
-ANSWER = 10.0  # seconds that a scheduler may take
 DEATHS = ("KilledWorker", "CommClosedError")
 
 
@@ -50,14 +48,7 @@ class Dask:
         Raises:
             InputError: When nothing listens there.
         """
-        expected = "the address of a Dask scheduler that runs, e.g. dask://127.0.0.1:8786"
-        try:
-            place = urlsplit(_url(address))
-            with socket.create_connection((place.hostname or "", place.port or 0), timeout=ANSWER):
-                pass
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError("runner", f"'dask://{address}' ({reason})", expected) from error
+        listening("dask", address, "a Dask scheduler", 8786)
 
     def submit(self, job: Job) -> Any:
         """Hands it to the scheduler."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib import import_module
 from queue import SimpleQueue
@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from einfluence.compute import Done
 from einfluence.errors import InputError
+from einfluence.loopback import listening
 from einfluence.runners.local import compute_here, threads_each
 from einfluence.shards import Job
 
@@ -57,6 +58,15 @@ class Ray:
             fix = "pip install 'einfluence[ray]'"
             raise InputError("runner", "ray, which is not installed", "an installed runner", fix)
 
+    @staticmethod
+    def reach(address: str) -> None:
+        """Refuses an address where no cluster is.
+
+        Raises:
+            InputError: When nothing listens there.
+        """
+        listening("ray", address, "Ray's client server", 10001)
+
     def submit(self, job: Job) -> Future[Done]:
         """Hands it to the next free actor."""
         return self._threads.submit(self._compute, job)
@@ -64,6 +74,8 @@ class Ray:
     def _compute(self, job: Job) -> Done:
         """Has a free actor compute it; raises what that ended with, not Ray's account of it with a traceback in it."""
         worker = self._free.get()
+        if worker is None:
+            raise CancelledError
         try:
             done = self._ray.get(worker.compute.remote(job, self._device, threads_each(self.slots)))
         except self._ray.exceptions.RayTaskError as error:
@@ -96,6 +108,8 @@ class Ray:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         self._ray: Any = import_module("ray")
+        if self._address:
+            self.reach(self._address)
         here: dict[str, Any] = {"num_cpus": self.slots, "include_dashboard": False, "object_store_memory": OBJECTS}
         with ExitStack() as stack:
             self._ray.init(**({"address": f"ray://{self._address}"} if self._address else here))

@@ -75,7 +75,7 @@ class StandIn:
     exceptions = SimpleNamespace(RayTaskError=RayTaskError, RayActorError=ActorDiedError)
 
     def __init__(self, there: dict[str, float], ends: list[Exception]) -> None:
-        self.there, self.ends = there, ends
+        self.there, self.ends, self.room = there, ends, 99
         self.address, self.asked, self.killed, self.over = None, dict[str, Any](), list[Any](), False
 
     def init(self, address: str | None = None, **sizes: object) -> None:
@@ -90,7 +90,9 @@ class StandIn:
 
     def actor(self) -> SimpleNamespace:
         lives = Future[None]()
-        lives.set_result(None)
+        self.room -= 1
+        if self.room >= 0:
+            lives.set_result(None)
         ready = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: lives))
         return SimpleNamespace(ready=ready, compute=SimpleNamespace(remote=lambda *given: "promised"))
 
@@ -112,6 +114,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
         monkeypatch.setenv(name, value)
     made = StandIn({"CPU": 1.0}, [])
     monkeypatch.setitem(sys.modules, "ray", made)
+    monkeypatch.setattr(ray.Ray, "reach", staticmethod(lambda address: None))
     return made
 
 
@@ -157,3 +160,30 @@ def test_another_actor_takes_the_place_of_one_that_died(stand_in: StandIn) -> No
             workers.submit(JOB).result()
         assert workers.died(died) and len(stand_in.killed) == 1
         assert workers.submit(JOB).result() == "promised"
+
+
+def test_actors_for_which_there_is_no_room_get_no_shard(stand_in: StandIn) -> None:
+    stand_in.room = 1
+    with ray.Ray(2) as workers:
+        assert [each.result() for each in [workers.submit(JOB) for _ in range(3)]] == ["promised"] * 3
+
+
+def test_a_run_that_is_stopped_waits_for_no_room(stand_in: StandIn) -> None:
+    stand_in.ends, stand_in.room = [StandIn.ActorDiedError("gone")], 1
+    with pytest.raises(KeyboardInterrupt), ray.Ray(1) as workers:
+        with pytest.raises(StandIn.ActorDiedError):
+            workers.submit(JOB).result()
+        waiting = workers.submit(JOB)
+        raise KeyboardInterrupt
+    assert waiting.done()
+
+
+def test_an_address_where_no_ray_is_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    for name, value in ray.QUIET.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(InputError, match=r"'ray://127.0.0.1:1' \(Connection refused\)"),
+        ray.Ray(1, address="127.0.0.1:1"),
+    ):
+        pass
