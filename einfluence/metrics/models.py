@@ -20,6 +20,7 @@ from einfluence.metrics.inferring import REFUSED, Inferring
 from einfluence.metrics.needs import NEEDS
 from einfluence.metrics.resample import Resampling
 from einfluence.store.schema import completed
+from einfluence.store.views import create
 
 STAGING = (
     "stg_runs", "stg_probes", "stg_queries", "stg_samples", "stg_kinds", "stg_levels", "stg_cells", "stg_relations",
@@ -139,6 +140,7 @@ def modelled(
 
 def clusters(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """What is drawn together in every interval: a row a probe, ``probe_id`` and ``cluster`` (a number)."""
+    create(connection, "is_example")
     connection.execute(sql("staging", "stg_probes"))
     try:
         return connection.sql("select probe_id, cluster_number as cluster from stg_probes").to_arrow_table()
@@ -184,6 +186,7 @@ class Models:
 
     def prepare(self) -> None:
         """Stages the cells and reduces them to marts of a few rows a probe, a block of probes at a time."""
+        create(self.connection, "is_example")
         for name in STAGING:
             self.select("staging", name)
         unitless = self.connection.table("stg_runs").filter("unit = 'none'").project("run")

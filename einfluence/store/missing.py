@@ -13,8 +13,9 @@ import pyarrow as pa
 from einfluence.errors import InputError
 from einfluence.store.schema import TABLES
 
-CELLS, ABLATIONS = (
-    (Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("missing.sql", "missing_ablations.sql")
+CELLS, ABLATIONS, IS_EXAMPLE = (
+    (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+    for name in ("missing", "missing_ablations", "is_example")
 )
 
 
@@ -105,7 +106,7 @@ def missing_ablations(
         "curated_probes": [str(curation / "probes.parquet")],
         "present_ablations": present,
     }
-    rows = ask(ABLATIONS, {"probes": probes}, files, "restorations")
+    rows = ask(ABLATIONS, {"probes": probes}, files, "restorations", [IS_EXAMPLE])
     missing = [(probe_id, tuple(queries)) for probe_id, _, queries in rows if queries]
     blocks: list[AblationBlock] = []
     for start in range(0, len(missing), size):
@@ -129,7 +130,7 @@ def ask(
         parameters: Its parameters.
         files: Files or a table by the name of the view.
         empty: A table of the schema.
-        views: Statements that create further views over these.
+        views: Statements that create further views over these, or macros.
     """
     connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
     try:

@@ -5,7 +5,7 @@ with
 probes as (
     select probe_id
     from curated_probes
-    where kind in ('sample', 'chat')
+    where is_example(kind)
     order by probe_id
     limit $probes
 ),

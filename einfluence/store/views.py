@@ -62,6 +62,7 @@ def connect(
     if sealed:
         connection.execute("set allowed_directories = $1", [[str(root)]])
         connection.execute("set enable_external_access = false")
+    create(connection, "is_example")
     _create_views(connection, root, parts, curations)
     connection.from_arrow(states.table()).create_view("states", replace=True)
     scored = scores.paths()
@@ -135,7 +136,7 @@ def _create_wanted(
 
 
 def create(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """The view of the SQL file of its name."""
+    """The view or macro of the SQL file of its name."""
     connection.execute((Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8"))
 
 

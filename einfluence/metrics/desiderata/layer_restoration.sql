@@ -18,7 +18,7 @@ with restored as (
     left join stg_samples as samples
         on restorations.probe = samples.probe and restorations.query = samples.own_query
     where
-        probes.kind in ('sample', 'chat')
+        is_example(probes.kind)
         and isfinite(restorations.logprob_after - restorations.logprob_before)
         and isfinite(restorations.logprob_restored)
 ),

@@ -10,7 +10,7 @@ with updates as (
     from layer_updates as updates
     inner join stg_runs as runs using (estimator, base, recipe, seed)
     inner join stg_probes as probes using (probe_id)
-    where probes.kind in ('sample', 'chat') and isfinite(updates.update_norm)
+    where is_example(probes.kind) and isfinite(updates.update_norm)
 ),
 
 totals as (

@@ -147,7 +147,7 @@ probes as (
         stg_probes.n_members
     from stg_probes
     inner join probe_members using (probe_id)
-    where stg_probes.kind in ('sample', 'chat', 'bundle')
+    where (is_example(stg_probes.kind) or stg_probes.kind = 'bundle')
 ),
 
 inside as (

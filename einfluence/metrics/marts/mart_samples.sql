@@ -1,8 +1,8 @@
--- One row a (run, probe of one row, sample or chat): the candidates of most desiderata; scores divide by `strength`.
+-- One row a (run, probe of one training example): the candidates of most desiderata; scores divide by `strength`.
 create or replace temp table mart_samples as
 with probes as (
     select * from stg_probes
-    where kind in ('sample', 'chat')
+    where is_example(kind)
 ),
 
 measured as (

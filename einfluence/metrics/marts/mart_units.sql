@@ -17,7 +17,7 @@ measured as (
     from stg_cells as cells
     inner join stg_probes as probes using (probe)
     inner join ensembles using (run)
-    where probes.kind in ('sample', 'chat', 'bundle')
+    where is_example(probes.kind) or probes.kind = 'bundle'
 ),
 
 sizes as (

@@ -74,7 +74,7 @@ parents as (
         sample_ids,
         min(probe_id) as probe_id
     from described
-    where kind in ('sample', 'chat')
+    where is_example(kind)
     group by sample_ids
 ),
 

@@ -18,7 +18,7 @@ cells as (
     inner join report_arms on report_cells.arm = report_arms.arm
     where
         report_cells.distance is not null
-        and report_probes.kind in ('sample', 'chat')
+        and is_example(report_probes.kind)
         and report_cells.kind is distinct from 'self'
 ),
 

@@ -37,7 +37,7 @@ pairs as (
             recipes.stands_for = measured.recipe
             and estimated.probe_id = measured.probe_id
             and estimated.query_id = measured.query_id
-    semi join probes on estimated.probe_id = probes.probe_id and probes.kind in ('sample', 'chat')
+    semi join probes on estimated.probe_id = probes.probe_id and is_example(probes.kind)
     anti join own on estimated.probe_id = own.probe_id and estimated.query_id = own.query_id
 ),
 

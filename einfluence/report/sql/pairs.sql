@@ -19,7 +19,7 @@ by_kind as (
     from report_cells
     inner join report_probes on report_cells.probe = report_probes.probe
     where
-        report_probes.kind in ('sample', 'chat')
+        is_example(report_probes.kind)
         and report_cells.kind in (
             'self', 'paraphrase', 'negation', 'entailed', 'contrapositive', 'reversed', 'sibling'
         )

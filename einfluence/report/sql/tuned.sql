@@ -10,7 +10,7 @@ clusters as (select * from report_clusters),
 
 samples as (
     select probe_id from probes
-    where kind in ('sample', 'chat')
+    where is_example(kind)
 )
 
 select
