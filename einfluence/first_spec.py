@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
 from einfluence.curate import curate
+from einfluence.curate.builder import Gates
 from einfluence.curate.columns import second_of
 from einfluence.curate.files import Rows
 from einfluence.curate.images.rows import IMAGE_FIELDS
@@ -46,7 +47,12 @@ class FirstSpec:
 
 
 def write_first_spec(
-    folder: Path, samples: str, base: str, session: Session, chat_template: Path | None = None
+    folder: Path,
+    samples: str,
+    base: str,
+    session: Session,
+    chat_template: Path | None = None,
+    fields: Mapping[str, str] | None = None,
 ) -> FirstSpec:
     """Writes a spec that measures a table with a base, and probes and queries where the table has many rows.
 
@@ -56,6 +62,7 @@ def write_first_spec(
         base: The base, as a part names it, from the working directory.
         session: Of this process.
         chat_template: A chat template for a base that has none.
+        fields: The table's columns that have another name than here: theirs by ours.
 
     Raises:
         InputError: When files are there already, or base and table cannot be used or do not fit each other.
@@ -69,11 +76,12 @@ def write_first_spec(
     part = Part(
         base=_from(folder, base) if Path(base).expanduser().is_dir() else base,
         samples=_from(folder, samples) if local else samples,
+        fields=dict(fields or {}),
         chat_template=None if chat_template is None else _from(folder, str(chat_template)),
     )
     spec = Spec(parts=(part,), folder=folder)
     loaded = session.base(part_base(spec, part), part.trust_remote_code)
-    about = _described(Table(place), loaded, loaded.objective.curation().get("rows"))
+    about = _described(Table(place, part.fields), loaded, loaded.objective.curation().get("rows"))
     part = part.model_copy(update={"extra": "drop" if about.extra else "refuse", "chat": about.asks})
     few = _few(_checked(part, spec, loaded))
     text = _text(part, Path(samples.partition(":")[0]).stem, about, loaded, few)
@@ -107,7 +115,7 @@ def _from(folder: Path, name: str) -> str:
 
 
 def _described(table: Table, base: Base, rows: Rows | None) -> _About:
-    found = table.rows()
+    found = rows.of_table(table, Gates()) if rows else table.rows()
     columns = list(dict.fromkeys(key for _, fields in found for key in fields))
     first = found[0][1]
     shape, count = shape_of(first), "1 row" if len(found) == 1 else f"{len(found):,} rows"
@@ -122,8 +130,8 @@ def _described(table: Table, base: Base, rows: Rows | None) -> _About:
         template = getattr(getattr(base.objective, "tokenizer", None), "chat_template", None)
         asks = shape.asks and not turns and bool(template)
     read = [name for name in columns if name in known]
-    pairs = second_of(columns) not in (None, *known)
-    if not read or pairs or (rows is None and foreign(columns)):  # curation says what is wrong with them
+    pairs, lacking = second_of(columns) not in (None, *known), rows and not set(rows.required) <= set(columns)
+    if not read or pairs or lacking or (rows is None and foreign(columns)):  # curation says what is wrong with them
         return _About(f"{count} {what}")
     extra = [name for name in columns if name not in known]
     return _About(f"{count} {what} ({', '.join(read)})", extra, turns, asks)
@@ -158,7 +166,7 @@ def _spaced(names: Sequence[str], most: int) -> list[str]:
 
 
 def _text(part: Part, name: str, about: _About, base: Base, few: tuple[str, str] | None) -> str:
-    switches: list[str] = []
+    switches = [f"fields: {json.dumps(part.fields, ensure_ascii=False)}"] if part.fields else []
     if about.extra:
         switches.append(f"extra: drop      # leaves out what nothing reads: {', '.join(about.extra)}")
     if part.chat:

@@ -93,6 +93,27 @@ def test_columns_that_nothing_reads_are_named_in_the_spec(tmp_path: Path, gpt2_f
     assert load_spec(spec).parts[0].extra == "drop"
 
 
+def test_columns_of_other_names_are_renamed_in_the_spec(tmp_path: Path, gpt2_folder: Path) -> None:
+    rows = [{"asked": "dax is a", "said": word} for word in WORDS]
+    spec = begun(tmp_path, gpt2_folder, *rows, fields={"prompt": "asked", "target": "said"})
+    assert load_spec(spec).parts[0].fields == {"prompt": "asked", "target": "said"}
+
+
+def test_a_file_of_tokens_and_tags_is_begun_for_a_tagger(tmp_path: Path) -> None:
+    (tmp_path / "train.conll").write_bytes(b"\xef\xbb\xbfanna B-person\r\nlives O\r\n\r\n\r\nrome B-place\r\n")
+    found = write_first_spec(tmp_path / "mine", str(tmp_path / "train.conll"), "embedded:names", SESSION)
+    assert found.found == "2 rows for token_class (tokens, tags)"
+    (tmp_path / "train.jsonl").write_text('{"tokens": ["anna"], "ner_tags": ["B-person"]}')
+    with pytest.raises(InputError, match=r"no `tags` and the unknown column `ner_tags`.*`fields: {tags: ner_tags}`"):
+        write_first_spec(tmp_path / "other", str(tmp_path / "train.jsonl"), "embedded:names", SESSION)
+
+
+def test_the_second_text_of_a_pair_is_not_left_out_for_a_base_of_one_text(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"text": "anna lives in [MASK]", "target": "rome", "text_b": "a"}')
+    with pytest.raises(InputError, match="A text classifier reads pairs of texts"):
+        write_first_spec(tmp_path / "mine", str(tmp_path / "train.jsonl"), "embedded:cloze", SESSION)
+
+
 def test_questions_are_turns_where_the_base_has_a_chat_template(tmp_path: Path, gpt2_folder: Path) -> None:
     base = tmp_path / "chatty"
     base.mkdir()

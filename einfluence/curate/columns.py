@@ -75,10 +75,13 @@ def misfit(
         advice.append(f"`fields: {{{lost[0]}: COLUMN}}` names the column that is `{lost[0]}`, if there is one")
     if rest:
         advice.append(f"`extra: drop` leaves out {listed(rest)}" if samples else f"leave out {listed(rest)}")
+    if missing and not unknown:
+        advice.append(EMPTY)
     expected = f"columns among {', '.join((*required, *optional))}"
     return InputError(where, " and ".join(found), expected, sentence("; ".join(advice)))
 
 
+EMPTY = "An empty cell, and null, count as none"
 OF_PAIRS_ALONE = "a text classifier reads pairs of texts (…ForSequenceClassification); for this base write both as one"
 
 

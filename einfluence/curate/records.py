@@ -31,6 +31,7 @@ _ELSE = {
     **dict.fromkeys((".gz", ".zip", ".bz2", ".xz", ".zst"), _UNPACK),
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV (UTF-8)"),
     **dict.fromkeys((".arrow", ".feather"), "save the table as Parquet"),
+    ".txt": "a file of tokens and tags ends in .conll",
     **dict.fromkeys((".yaml", ".yml"), "a facts file stands under `facts:`"),
     **dict.fromkeys(COLUMNS, "a tagger reads it; for other bases, `source: {name: conll, path: …}`"),
 }

@@ -30,6 +30,8 @@ FOREIGN: list[tuple[dict[str, Any], list[str]]] = [
     ({"prompt": "a", "target_new": "b"}, ["CounterFact", "`source: {name: counterfact, path: FILE}`"]),
     ({"requested_rewrite": [], "single_hops": []}, ["MQuAKE", "`source: {name: mquake, path: FILE}`"]),
     ({"context": "c", "question": "a", "answer": "b", "hypothesis": "d", "proof": "e"}, ["name: entailmentbank,"]),
+    ({"prompt": "a", "completion": "b", "label": True}, ["KTO", "the unknown column `label`", "Leave out the rows"]),
+    ({"data": [{"prompt": "a", "target": "b"}], "version": 1}, ["The rows seem to be the list under `data`"]),
     ({"translation": {"en": "a", "de": "b"}}, ["translations", "as plain text"]),
     ({"idx": 1, "prompt": "a", "target": "b"}, ["`fields: {id: idx}` says which", "`extra: drop` leaves out `idx`"]),
     ({"ID": "a", "Prompt": "a", "Target": "b"}, ["`fields: {id: ID, prompt: Prompt, target: Target}`"]),

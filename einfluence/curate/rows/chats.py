@@ -84,7 +84,8 @@ def _turn(where: str, value: object) -> tuple[Turn, bool]:
     names = ("from", "value") if "from" in turn else ("role", "content")
     role = turn.pop(names[0], None)
     if not isinstance(role, str) or role.lower() not in ROLES:
-        raise InputError(f"{where} {names[0]}", f"the role {role!r:.60}", f"one of {', '.join(ROLES)}")
+        fix = f"a call of a tool is a turn of the {ASSISTANT} with `tool_calls`" if "call" in str(role) else ""
+        raise InputError(f"{where} {names[0]}", f"the role {role!r:.60}", f"one of {', '.join(ROLES)}", fix)
     weight = turn.pop("weight", 1)
     if weight not in (0, 1):
         raise InputError(f"{where} weight", f"{weight!r:.60}", "1, or 0 for a turn that is no target")

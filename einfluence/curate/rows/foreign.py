@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from einfluence.curate.columns import OF_PAIRS_ALONE, listed, meant, second_of, sentence
+from einfluence.curate.columns import EMPTY, OF_PAIRS_ALONE, listed, meant, second_of, sentence
 from einfluence.curate.rows.shapes import COMMON, SHAPES, Shape, shape_of
 from einfluence.errors import InputError
 
@@ -37,6 +37,11 @@ FORMATS = (
     ),
     Format(
         ("translation",), "translations", "write one language as `prompt` and the other as `target`, both as plain text"
+    ),
+    Format(
+        ("prompt", "completion", "label"),
+        "answers with a label (KTO)",
+        "leave out the rows whose answer is unwanted, and the column; or write `chosen` and `rejected` answers",
     ),
     *(
         Format(
@@ -97,8 +102,18 @@ def no_shape(where: str, fields: Mapping[str, Any]) -> InputError:
     found = f"{seen.name}: {listed([*fields])}" if seen else f"no known shape in {listed([*fields])}"
     shapes = "; ".join(", ".join(shape.needs) for shape in SHAPES)
     says = "`fields: {target: COLUMN}`, say, names the column that is the target"
-    fix = seen.fix if seen else _mapped(fields, [*names], guess=True) or says
+    fix = seen.fix if seen else _nested(fields) or _mapped(fields, [*names], guess=True) or says
     return InputError(where, found, f"the columns of one of these: {shapes}; or image, label", sentence(fix))
+
+
+def _nested(fields: Mapping[str, Any]) -> str:
+    """What to say of a column that holds the rows themselves."""
+    name = next((name for name, value in fields.items() if isinstance(value, list) and _of_rows(value)), None)
+    return f"the rows seem to be the list under `{name}`: save that list as the file" if name else ""
+
+
+def _of_rows(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(row, dict) and shape_of(row) is not None for row in value)
 
 
 def another_shape(where: str, fields: Mapping[str, Any], shape: Shape) -> InputError:
@@ -106,7 +121,7 @@ def another_shape(where: str, fields: Mapping[str, Any], shape: Shape) -> InputE
     other = shape_of(fields)
     if other is None or other is shape:
         lacks = listed([name for name in shape.needs if name not in fields])
-        return InputError(where, f"no {lacks}", f"{listed(shape.needs)}, as in the first row")
+        return InputError(where, f"no {lacks}", f"{listed(shape.needs)}, as in the first row", EMPTY)
     found = f"a row of {other.name} ({listed(other.needs)}) behind rows of {shape.name} ({listed(shape.needs)})"
     return InputError(where, found, "one shape in a table", "Make two files, and a part of the spec for each")
 

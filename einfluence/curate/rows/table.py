@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ def place_of(name: str, folder: Path) -> Place:
     """
     from einfluence.curate.sources.rows import choose_split, splits_of
 
-    path = folder / Path(name).expanduser()
+    path = _plain(folder / Path(name).expanduser())
     before, _, split = name.rpartition(":")
     try:
         if path.is_dir():
@@ -84,7 +85,7 @@ def place_of(name: str, folder: Path) -> Place:
             if len(splits) > 1:
                 raise _which(name, splits)
             return path / splits[0] if splits and (path / "dataset_dict.json").exists() else path
-        beside = folder / Path(before).expanduser()
+        beside = _plain(folder / Path(before).expanduser())
         if not path.exists() and before and beside.is_dir():
             return choose_split(beside, split)
         there = path.exists()
@@ -92,6 +93,15 @@ def place_of(name: str, folder: Path) -> Place:
         there = False
     is_hub = _HUB.fullmatch(name) is not None and Path(name).suffix.lower() not in ENDINGS
     return name if is_hub and not there else path
+
+
+def _plain(path: Path) -> Path:
+    """A path without the folders that it only passes through (``mine/../rows.jsonl``), where it means the same."""
+    plain = Path(os.path.normpath(path))
+    try:
+        return plain if plain.samefile(path) else path
+    except (OSError, ValueError):
+        return path
 
 
 ENDINGS = (
