@@ -107,7 +107,11 @@ def part_base(spec: Spec, part: Part, session: Session | None = None) -> BaseInf
             if value not in ("auto", None):
                 what = f"`{key}: {json.dumps(value)}` for {found.label}: {found.objective} has no prompt"
                 raise InputError(f"parts.{part.name}.{key}", what, f"a causal language model, or no `{key}`")
-    return replace(found.beginning(part.bos), gradient_checkpointing=part.gradient_checkpointing)
+    if part.keep_packed and not found.packed:
+        expected = "a base that bitsandbytes packed into 4 bits"
+        raise InputError(f"parts.{part.name}.keep_packed", f"true for {found.label}", expected, "leave it out")
+    ways = {"gradient_checkpointing": part.gradient_checkpointing, "keep_packed": part.keep_packed}
+    return replace(found.beginning(part.bos), **ways)
 
 
 def full_training(spec: Spec, part: Part, which: TrainedBase, session: Session) -> FullTraining:

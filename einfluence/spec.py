@@ -137,6 +137,11 @@ class Part(Model):
         description="run the blocks of a model again in the backward pass instead of keeping what they compute: "
         "trainings take less memory and more time, and no number changes",
     )
+    keep_packed: bool = Field(
+        default=False,
+        description="leave a base's weights in 4 bits in memory: far less of it, more time, and no number changes; "
+        "for arms with LoRA, and prompts",
+    )
     trust_remote_code: bool = False
 
     @model_validator(mode="before")
@@ -225,6 +230,14 @@ class Part(Model):
     def _measured_arms(self) -> Part:
         if self.measure is not None and not any(isinstance(arm, FineTune) for arm in self.arms):
             raise ValueError("an arm `finetune` beside `measure`, which is about such cells alone")
+        return self
+
+    @model_validator(mode="after")
+    def _arms_of_packed(self) -> Part:
+        """What is measured of weights that stay in 4 bits is what the definition can measure."""
+        for arm in resolved(self.arms) if self.keep_packed else ():
+            if not (isinstance(arm, FineTune) and arm.recipe.adapter.kind == "lora") and arm.estimator != "in_context":
+                raise ValueError(f"`keep_packed` beside `finetune` with LoRA and `in_context` only (here: {arm.label})")
         return self
 
     @model_validator(mode="after")

@@ -76,6 +76,8 @@ def refuse(base: Base) -> None:
 
 def definition_because(base: Base, items: Iterable[Item]) -> str:
     """Why only the definition is right for these samples; empty where any engine may be."""
+    if base.info.keep_packed:
+        return "weights that stay in 4 bits, which the other engines do not read"
     if "causal text" not in base.objective.can:
         return ""
     longest = max((len(cast("TextItem", item).ids) for item in items), default=0)

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -255,6 +256,9 @@ def trained_names(base: Base, recipe: Recipe) -> set[str]:
     Raises:
         InputError: When the base's files hold one of them in 4 bits, as which no training leaves it.
     """
+    if base.info.keep_packed:
+        found = f"{recipe.adapter.label} of {base.info.label}, whose weights stay in 4 bits"
+        raise InputError("recipe.adapter", found, "lora", "or leave out `keep_packed`")
     names = {name for name, _ in base.model.named_parameters() if _trains(base, recipe, name)}
     if packed := names & packed_parameters(base.model):
         found = f"{recipe.adapter.label} of {base.info.label}, whose weights are in 4 bits ({some(packed)})"
@@ -303,25 +307,23 @@ def target_logits(
 def layer_updates(base: Base, model: torch.nn.Module, recipe: Recipe) -> dict[str, tuple[float, float]]:
     """For each changed parameter of the base: Frobenius norm of its effective change, and of itself before."""
     settled = settled_model(base.model)
-    before = {
-        name: parameter.detach().to(getattr(torch, recipe.dtype))
-        for name, parameter in settled.named_parameters(remove_duplicate=False)
-    }
+
+    def before(name: str) -> torch.Tensor:
+        return attrgetter(name)(settled).detach().to(getattr(torch, recipe.dtype))
+
     if recipe.adapter.kind == "lora":
         changes = adapter_changes(model)
     else:
-        after = dict(model.named_parameters())
-        changes = {name: value.detach() - before[name] for name, value in after.items() if value.requires_grad}
-    return {name: (change.norm().item(), before[name].norm().item()) for name, change in changes.items()}
+        after = model.named_parameters()
+        changes = ((name, value.detach() - before(name)) for name, value in after if value.requires_grad)
+    return {name: (change.norm().item(), before(name).norm().item()) for name, change in changes}
 
 
-def adapter_changes(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What trained adapters add to the parameters that they adapt, by the base's names."""
-    return {
-        adapted_parameter(name, module): cast("Any", module).get_delta_weight("default").detach()
-        for name, module in model.named_modules()
-        if isinstance(module, LoraLayer) and _second(module).requires_grad
-    }
+def adapter_changes(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """What trained adapters add to the parameters that they adapt, by the base's names; one after the other."""
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer) and _second(module).requires_grad:
+            yield adapted_parameter(name, module), cast("Any", module).get_delta_weight("default").detach()
 
 
 def _second(module: LoraLayer) -> torch.Tensor:

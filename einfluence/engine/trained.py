@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -104,10 +104,10 @@ def parameters(base: Base, recipe: Recipe, delta: Mapping[str, Tensor]) -> dict[
     return weights.whole(dict(delta))
 
 
-def _add(model: nn.Module, changes: Mapping[str, Tensor]) -> None:
+def _add(model: nn.Module, changes: Iterable[tuple[str, Tensor]]) -> None:
     """Adds changes to the parameters of their names; what shared memory with one of them keeps its own."""
     own = dict(model.named_parameters(remove_duplicate=False))
-    for name, change in changes.items():
+    for name, change in changes:
         home, _, last = name.rpartition(".")
         value = own[name].detach()
         setattr(model.get_submodule(home), last, nn.Parameter(value + change.to(value).view_as(value)))

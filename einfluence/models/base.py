@@ -47,6 +47,7 @@ class BaseInfo:
         content: Of a base that was trained here, the content hash that ``base_id`` is of others. That is of the base
             before and of the training, which is the same wherever it is done.
         packed: The tensors of its files that bitsandbytes packed into 4 bits.
+        keep_packed: Whether these stay so in memory: the same numbers, by the definition alone.
         gradient_checkpointing: Whether its trainings keep of a block its input alone, and run it again in the backward
             pass: the same numbers in less memory.
     """
@@ -61,6 +62,7 @@ class BaseInfo:
     head: Head | None = None
     content: str = ""
     packed: tuple[str, ...] = ()
+    keep_packed: bool = False
     gradient_checkpointing: bool = False
 
     def beginning(self, bos: Bos) -> BaseInfo:

@@ -7,6 +7,7 @@ import json
 import shutil
 import struct
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,14 @@ from einfluence import engine
 from einfluence.bases.load import find_base, load_base
 from einfluence.engine.definition import evaluate, trained_names
 from einfluence.errors import InputError
-from einfluence.models.four_bit import packed_parameters, read_unpacked
+from einfluence.inputs import part_base
+from einfluence.models.base import Base
+from einfluence.models.four_bit import packed_parameters, read_packed
+from einfluence.models.packed_linear import PackedLinear
 from einfluence.objectives.causal_lm import TextItem
 from einfluence.recipe import Recipe
 from einfluence.saved import save_trained
+from einfluence.spec import load_spec
 from tests.models.folders import Tensors, change_config, change_weights, save_model
 
 FOUR_BITS = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
@@ -87,9 +92,10 @@ def test_codes_are_the_numbers_that_they_stand_for(
 ) -> None:
     parts, numbers = packed_by_hand(shape, size, nested=nested)
     save_file({**named(parts, "a.weight"), "b.weight": torch.ones(2)}, tmp_path / "model.safetensors")
-    found = read_unpacked([tmp_path / "model.safetensors"])
-    assert set(found) == {"a.weight", "b.weight"}
-    assert found["a.weight"].shape == shape and found["a.weight"].flatten().tolist() == numbers
+    plain, packed = read_packed([tmp_path / "model.safetensors"])
+    assert set(plain) == {"b.weight"} and set(packed) == {"a.weight"}
+    found = packed["a.weight"].numbers()
+    assert found.shape == shape and found.flatten().tolist() == numbers
 
 
 def test_a_packed_base_is_the_model_that_its_weights_stand_for(folder: Path) -> None:
@@ -144,6 +150,80 @@ def test_a_training_is_saved_with_plain_weights(folder: Path, tmp_path: Path) ->
     assert saved.info.packed == () and not packed_parameters(saved.model)
     moved = saved.model.get_parameter(WEIGHT) - base.model.get_parameter(WEIGHT)
     assert moved.norm().item() == pytest.approx(tuned.layer_updates[WEIGHT][0], rel=1e-4)
+
+
+PROBES = [TextItem((1, 5, 9, 11), 2), TextItem((2, 7, 3), 1)]
+QUERIES = [*PROBES, TextItem((4, 6, 8, 10, 12), 3)]
+
+
+@pytest.mark.parametrize(("dtype", "within"), [("float64", 1e-12), ("float32", 2e-6), ("bfloat16", 0.2)])
+def test_weights_that_stay_packed_give_the_same_numbers_by_the_definition(
+    folder: Path, dtype: str, within: float
+) -> None:
+    info = find_base(str(folder), "test")
+    recipe = Recipe.model_validate({"adapter": {"r": 2}, "optimizer": "sgd", "lr": 0.5, "steps": 2, "dtype": dtype})
+
+    def measured(base: Base, name: str) -> tuple[np.ndarray, list[Any]]:
+        before, rows = engine.measure(base, recipe, [[probe] for probe in PROBES], QUERIES, 0, engine=name)
+        tuned, after = zip(*((row.tuned, row.after) for row in rows), strict=True)
+        return np.array([each.logprob - before.logprob for each in after]), list(tuned)
+
+    plain, whole = measured(load_base(info), "serial")
+    kept, tuned = measured(load_base(replace(info, keep_packed=True)), "auto")
+    assert np.abs(kept - plain).max() <= within < np.abs(plain).max()
+    assert {each.engine for each in tuned} == {"definition"} and "4 bits" in str(tuned[0].fallback)
+    assert tuned[0].layer_updates.keys() == whole[0].layer_updates.keys() >= {WEIGHT}
+    if dtype != "bfloat16":
+        for name, norms in whole[0].layer_updates.items():
+            assert tuned[0].layer_updates[name] == pytest.approx(norms, rel=1e-3)
+
+
+def test_weights_that_stay_packed_are_nowhere_kept_unpacked(folder: Path) -> None:
+    base = load_base(replace(find_base(str(folder), "test"), keep_packed=True))
+    layer = base.model.get_submodule(WEIGHT.removesuffix(".weight"))
+    assert type(layer) is PackedLinear and [name for name, _ in layer.named_parameters()] == ["bias"]
+    size = layer.in_features * layer.out_features
+    held = {name: value.numel() * value.element_size() for name, value in layer.named_buffers()}
+    assert held == {"codes": size // 2, "scales": size // 64 * 4, "values": 64, "like": 0}
+    kept: list[tuple[int, ...]] = []
+    x = torch.randn(3, layer.in_features, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda value: kept.append(tuple(value.shape)) or value, lambda v: v):
+        out = layer(x)
+    out.square().sum().backward()
+    assert not kept or max(map(np.prod, kept)) < size // 2
+    assert torch.allclose(x.grad, 2 * out @ layer.weight)
+    twin = copy.deepcopy(layer).double()
+    assert twin.weight.dtype == torch.float64 and torch.equal(twin.weight.float(), layer.weight)
+
+
+def test_weights_that_stay_packed_are_refused_where_they_would_be_trained(folder: Path) -> None:
+    base = load_base(replace(find_base(str(folder), "test"), keep_packed=True))
+    for adapter in ("full", "last", {"kind": "match", "pattern": "ln_"}):
+        with pytest.raises(InputError, match="stay in 4 bits; expected lora"):
+            trained_names(base, Recipe.model_validate({"adapter": adapter}))
+    scorer = engine.CheckedScorer(base)
+    plain = load_base(find_base(str(folder), "test"))
+    assert scorer(QUERIES).logprob == pytest.approx(evaluate(plain, Recipe(), QUERIES).logprob, rel=1e-5)
+    assert "4 bits" in str(scorer.fallback)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"arms": [{"recipe": {"adapter": "full"}}]}, "`keep_packed` beside `finetune` with LoRA"),
+        ({"arms": [{}, {"estimator": "grad_dot"}]}, "`keep_packed` beside `finetune` with LoRA"),
+        ({"base": "embedded:world"}, "a base that bitsandbytes packed into 4 bits"),
+    ],
+)
+def test_what_cannot_be_measured_of_packed_weights_is_refused(
+    folder: Path, tmp_path: Path, more: dict[str, Any], says: str
+) -> None:
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"id": "a", "prompt": "the", "target": "town"}) + "\n")
+    part = {"base": str(folder), "samples": "samples.jsonl", "keep_packed": True, **more}
+    (tmp_path / "spec.yaml").write_text(json.dumps(part))
+    with pytest.raises(InputError, match=says):
+        spec = load_spec(tmp_path / "spec.yaml")
+        part_base(spec, spec.parts[0])
 
 
 @pytest.mark.parametrize(
@@ -248,17 +328,16 @@ def test_weights_are_bit_for_bit_those_that_bitsandbytes_makes_of_them(quantised
         assert torch.equal(dequantize_4bit(module.weight.data, state), weight)
 
 
-def test_influence_is_that_of_a_plain_loop_over_the_packed_model(quantised: Path) -> None:
-    base = load_base(find_base(str(quantised), "test"))
-    probes = [TextItem((1, 5, 9, 11), 2), TextItem((2, 7, 3), 1)]
-    queries = [*probes, TextItem((4, 6, 8, 10, 12), 3)]
+@pytest.mark.parametrize("kept", [False, True])
+def test_influence_is_that_of_a_plain_loop_over_the_packed_model(quantised: Path, kept: bool) -> None:
+    base = load_base(replace(find_base(str(quantised), "test"), keep_packed=kept))
     recipe = Recipe.model_validate({"adapter": {"r": 2, "alpha": 4}, "optimizer": "sgd", "lr": 0.3, "steps": 3})
-    wanted = np.array([by_hand(packed_model(quantised), probe, queries) for probe in probes])
-    for name in ("auto", "serial"):
-        found = engine.measure(base, recipe, [[probe] for probe in probes], queries, 0, engine=name)
-        rows = np.array([row.after.logprob - found.before.logprob for row in found.rows])
-        # Both compute in float32, in another order: some 1e-7 of log-probabilities of a few nats.
-        assert np.abs(rows - wanted).max() < 1e-5 and np.abs(wanted).max() > 0.1
+    wanted = np.array([by_hand(packed_model(quantised), probe, QUERIES) for probe in PROBES])
+    before, rows = engine.measure(base, recipe, [[probe] for probe in PROBES], QUERIES, 0)
+    found = [(row.tuned.engine, row.after.logprob - before.logprob) for row in rows if row.after]
+    assert {name for name, _ in found} == {"definition" if kept else "batched lora"}
+    # Both compute in float32, in another order: some 1e-7 of log-probabilities of a few nats.
+    assert np.abs(np.array([each for _, each in found]) - wanted).max() < 1e-5 and np.abs(wanted).max() > 0.1
 
 
 def by_hand(model: Any, probe: TextItem, queries: list[TextItem]) -> list[float]:
