@@ -56,8 +56,15 @@ def load_unpacked(
         dtype=torch.float32,
         ignore_mismatched_sizes=True,
     )
-    floats = {plain_name(model, str(name)) for name in {*stored, *report["missing_keys"]} - {*info.packed}}
-    note_packed(model, (name for name, _ in model.named_parameters() if plain_name(model, name) not in floats))
+    plain = {plain_name(model, str(name)) for name in {*stored, *report["missing_keys"]} - {*info.packed}}
+    floats = [value for name, value in state.items() if name not in packed]
+
+    def unpacked(name: str, parameter: torch.Tensor) -> bool:
+        """Whether it is none of the packed ones, if under another name than in the files."""
+        alike = (value.to(parameter.dtype) for value in floats if value.shape == parameter.shape)
+        return plain_name(model, name) in plain or any(torch.equal(value, parameter) for value in alike)
+
+    note_packed(model, (name for name, value in model.named_parameters() if not unpacked(name, value)))
     if info.keep_packed:
         _keep_packed(model, packed, info)
     return model, report, stored

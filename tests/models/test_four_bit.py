@@ -16,7 +16,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralConfig
 
 from einfluence import engine
 from einfluence.bases.load import find_base, load_base
@@ -264,6 +264,32 @@ def test_damaged_packed_weights_are_refused(folder: Path, part: str, value: torc
     change_weights(folder, lambda old: {key: each for key, each in {**old, name: value}.items() if each is not None})
     with pytest.raises(InputError, match="cannot be unpacked"):
         load_base(find_base(str(folder), "test"))
+
+
+def test_packed_experts_are_put_together_or_refused(gpt2_folder: Path, tmp_path: Path) -> None:
+    config = MixtralConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, num_local_experts=2, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    there = save_model(tmp_path / "experts", gpt2_folder, config)
+    numbers: dict[str, list[float]] = {}
+
+    def pack(old: Tensors) -> Tensors:
+        new = {name: value for name, value in old.items() if ".experts." not in name}
+        for name in set(old) - set(new):
+            parts, numbers[name] = packed_by_hand((old[name].shape[0], old[name].shape[1]), 64, nested=False)
+            new |= named(parts, name)
+        return new
+
+    change_weights(there, pack)
+    change_config(there, quantization_config=FOUR_BITS)
+    info = find_base(str(there), "test")
+    model, experts = load_base(info).model, "model.layers.0.mlp.experts"
+    assert packed_parameters(model) == {f"{experts}.gate_up_proj", f"{experts}.down_proj"}  # not the renamed router
+    first = next(value for name, value in numbers.items() if "experts.0.w1" in name)
+    assert model.get_parameter(f"{experts}.gate_up_proj")[0, :32].flatten().tolist() == first
+    with pytest.raises(InputError, match="is not the weight of one layer"):
+        load_base(replace(info, keep_packed=True))
 
 
 # What follows holds the same against bitsandbytes itself.
