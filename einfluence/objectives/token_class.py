@@ -118,7 +118,9 @@ class TokenClass:
         odd = next((index for index, word in enumerate(words) if not isinstance(word, str) or not word), None)
         if odd is not None:
             raise InputError(f"{where} tokens.{odd}", f"{words[odd]!r:.60}", "a word")
-        if len(words) != len(tags) or not words:
+        if not words:
+            raise InputError(f"{where} tokens", "no tokens", "a sentence of at least one word")
+        if len(words) != len(tags):
             raise InputError(where, f"{len(words)} tokens and {len(tags)} tags", "a tag for each of the tokens")
         named = [self._tag(f"{where} tags.{index}", tag) for index, tag in enumerate(tags)]
         if not any(named):

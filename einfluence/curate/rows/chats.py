@@ -73,7 +73,8 @@ def _parsed(where: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InputError(where, f"{text!r:.60}, which is no JSON ({error})", "JSON") from error
+        fix = "Python's own form of lists is none: `json.dumps` writes JSON" if "{'" in text else ""
+        raise InputError(where, f"{text!r:.60}, which is no JSON ({error})", "JSON", fix) from error
 
 
 def _turn(where: str, value: object) -> tuple[Turn, bool]:

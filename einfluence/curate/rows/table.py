@@ -87,7 +87,7 @@ def place_of(name: str, folder: Path) -> Place:
             return path / splits[0] if splits and (path / "dataset_dict.json").exists() else path
         beside = _plain(folder / Path(before).expanduser())
         if not path.exists() and before and beside.is_dir():
-            return choose_split(beside, split)
+            return choose_split(beside, split, f"samples: {name}")
         there = path.exists()
     except (OSError, ValueError):  # a name that no file can have
         there = False
@@ -174,5 +174,6 @@ def _hub(name: str) -> Iterator[Record]:
 
 def _which(name: str, splits: Sequence[str], config: str | None = None) -> InputError:
     named = name if config is None else f"{name}:{config}"
-    return InputError("samples", f"{name!r}, which has several splits", f"one of them: {named}:{splits[0]}",
+    first = next((split for split in splits if split == "train"), splits[0])
+    return InputError("samples", f"{name!r}, which has several splits", f"one of them: {named}:{first}",
                       f"There are {', '.join(splits)}")  # fmt: skip

@@ -112,8 +112,13 @@ def splits_of(place: Place) -> list[str]:
     return sorted(name for name in found if name)
 
 
-def choose_split(place: Place, split: str) -> Place:
+def choose_split(place: Place, split: str, where: str = "source.split") -> Place:
     """The part of a data set that a split names.
+
+    Args:
+        place: The data set.
+        split: The name.
+        where: Where it was named, for messages.
 
     Raises:
         InputError: If there is no such split, or a file where splits are folders or file names.
@@ -122,14 +127,14 @@ def choose_split(place: Place, split: str) -> Place:
         identity, _, rest = place.partition(":")
         return f"{identity}:{rest.partition(':')[0]}:{split}"
     if isinstance(place, tuple) or not place.is_dir():
-        raise InputError("source.split", f"{split!r} of the file {place}", "a folder or a hub id", "Leave it out")
+        raise InputError(where, f"{split!r} of the file {place}", "a folder or a hub id", "Leave it out")
     if (place / "dataset_dict.json").exists() and (place / split / "state.json").exists():
         return place / split
     wanted = {split.lower(), SPLITS.get(split.lower(), split.lower())}
     files = [] if (place / "dataset_dict.json").exists() else files_of(place)
     chosen = tuple(file for file in files if wanted & {*(words := _split_words(file, place)), *map(SPLITS.get, words)})
     if not chosen:
-        raise InputError("source.split", f"{split!r}", f"one of {', '.join(splits_of(place)) or 'no splits here'}")
+        raise InputError(where, f"{split!r}", f"one of {', '.join(splits_of(place)) or 'no splits here'}")
     return chosen
 
 

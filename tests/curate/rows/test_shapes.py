@@ -113,6 +113,11 @@ def test_the_part_says_what_is_between_before_the_shape_does(tmp_path: Path) -> 
         ),
         ({"messages": "dax?"}, "messages: found 'dax?'; expected a list of turns"),
         ({"messages": ["dax?"]}, "messages.0: found 'dax?'; expected a turn"),
+        ({"messages": str([USER, ANSWER])}, "`json.dumps` writes JSON"),
+        (
+            {"conversations": [{"from": "human", "value": "a"}, {"from": "function_call", "value": "{}"}]},
+            "a call of a tool is a turn of the assistant with `tool_calls`",
+        ),
         ({"messages": [USER, ANSWER], "tools": "x"}, "tools: found 'x', which is no JSON"),
         ({"conversations": [{"from": "bing", "value": "x"}]}, "conversations.0 from: found the role 'bing'"),
         ({"prompt": "a", "completion": " "}, "completion: found an empty target"),

@@ -85,8 +85,10 @@ def test_of_several_splits_one_is_named(tmp_path: Path) -> None:
     for split, rows in {"train": ROWS, "test": ROWS[:1]}.items():
         written(tmp_path / "cloned", *rows, name=f"{split}.jsonl")
     for folder in ("both", "cloned"):
-        with pytest.raises(InputError, match=f"found '{folder}', which has several splits; .*: {folder}:test. There"):
+        with pytest.raises(InputError, match=f"found '{folder}', which has several splits; .*: {folder}:train. There"):
             curated(tmp_path, folder)
+        with pytest.raises(InputError, match=f"samples: {folder}:valid: found 'valid'; expected one of test, train"):
+            curated(tmp_path, f"{folder}:valid")
         assert texts(curated(tmp_path, f"{folder}:train")) == SAID
         assert texts(curated(tmp_path, f"{folder}:test")) == SAID[:1]
     only = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})
