@@ -259,7 +259,7 @@ def trained_names(base: Base, recipe: Recipe) -> set[str]:
     if base.info.keep_packed:
         found = f"{recipe.adapter.label} of {base.info.label}, whose weights stay in 4 bits"
         raise InputError("recipe.adapter", found, "lora", "or leave out `keep_packed`")
-    names = {name for name, _ in base.model.named_parameters() if _trains(base, recipe, name)}
+    names = _selected(base, recipe)
     if packed := names & packed_parameters(base.model):
         found = f"{recipe.adapter.label} of {base.info.label}, whose weights are in 4 bits ({some(packed)})"
         fix = "or take the unquantised weights"
@@ -340,18 +340,15 @@ def _score(objective: Objective, model: torch.nn.Module, query: Item) -> tuple[f
     return logprob, len(targets), rank
 
 
-def _trains(base: Base, recipe: Recipe, name: str) -> bool:
-    adapter = recipe.adapter
+def _selected(base: Base, recipe: Recipe) -> set[str]:
+    adapter, parameters = recipe.adapter, dict(base.model.named_parameters())
     if adapter.kind == "full":
-        return True
+        return set(parameters)
     if adapter.kind == "match":
-        return re.search(adapter.pattern, name) is not None
+        return {name for name in parameters if re.search(adapter.pattern, name)}
     head = base.objective.head(base.model)
     if head is None:
         found = f"`last` for {base.info.label}, which has no Linear layer"
         raise InputError("recipe.adapter", found, "a model with an output layer", "name parameters by `match`")
-    return any(
-        name == known
-        for known, parameter in base.model.named_parameters()
-        if any(parameter is own for own in head.parameters())
-    )
+    own = {id(parameter) for parameter in head.parameters()}
+    return {name for name, parameter in parameters.items() if id(parameter) in own}
