@@ -203,7 +203,7 @@ def test_mentions_are_written_in_the_scheme_that_the_tags_of_a_base_show() -> No
         ({"tokens": ["ada"], "tags": ["B-org"]}, r"tags\.0: found the tag 'B-org'; expected O, B-per, .*from 0 to 4"),
         ({"tokens": ["ada"], "tags": [5]}, r"tags\.0: found the tag 5"),
         ({"tokens": ["ada", "is"], "tags": ["O"]}, "found 2 tokens and 1 tags"),
-        ({"tokens": [], "tags": []}, "found 0 tokens"),
+        ({"tokens": [], "tags": []}, "tokens: found no tokens; expected a sentence of at least one word"),
         ({"tokens": ["ada"], "tags": [None]}, "no tag that is a target"),
         ({"tokens": "ada is", "tags": ["O"]}, "tokens: found 'ada is'; expected a list"),
         ({"tokens": ["ada", 7], "tags": ["O", "O"]}, r"tokens\.1: found 7; expected a word"),
