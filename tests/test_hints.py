@@ -6,6 +6,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,10 @@ def _messages() -> Iterator[tuple[str, str]]:
                     yield f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", text
 
 
-MESSAGES = sorted(set(_messages()))
+@cache
+def messages() -> list[tuple[str, str]]:
+    """Each once: finding them takes seconds, which nobody waits for who runs other tests."""
+    return sorted(set(_messages()))
 
 
 def _keys(model: type[BaseModel]) -> set[str]:
@@ -119,8 +123,8 @@ def _unfollowable(text: str) -> Iterator[str]:
 
 
 def test_messages_are_found() -> None:
-    assert len(MESSAGES) > 300
-    assert any("`einfluence verify --repair`" in text for _, text in MESSAGES)
+    assert len(messages()) > 300
+    assert any("`einfluence verify --repair`" in text for _, text in messages())
 
 
 @pytest.mark.parametrize(
@@ -143,5 +147,5 @@ def test_what_cannot_be_followed_is_noticed(text: str, missing: list[str]) -> No
 
 
 def test_every_message_can_be_followed() -> None:
-    wrong = {f"{place}: {what}: {text}" for place, text in MESSAGES for what in _unfollowable(text)}
+    wrong = {f"{place}: {what}: {text}" for place, text in messages() for what in _unfollowable(text)}
     assert wrong == set()
