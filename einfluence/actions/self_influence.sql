@@ -13,14 +13,7 @@ cells as (
 ),
 
 alone as (
-    select
-        probe_members.probe_id,
-        min(probe_members.sample_id) as sample_id
-    from probe_members
-    inner join probes using (probe_id)
-    where probes.kind = 'sample'
-    group by probe_members.probe_id
-    having count(*) = 1
+    select * from single_probes
 ),
 
 final as (

@@ -4,10 +4,6 @@
 create or replace view memorisation as
 with
 
-recipes as (
-    select * from recipes
-),
-
 cells as (
     select * from influence
 ),
@@ -34,27 +30,12 @@ full_trainings as (
     where kind = 'full' and status = 'done'
 ),
 
--- An estimate is about the set of the intervention that it stands for.
 arms as (
-    select
-        recipes.estimator,
-        recipes.recipe,
-        coalesce(recipes.training_set, truths.training_set) as training_set,
-        coalesce(recipes.trainings, truths.trainings) as trainings
-    from recipes
-    left join recipes as truths on recipes.stands_for = truths.recipe
-    where coalesce(recipes.training_set, truths.training_set) is not null
+    select * from arms_of_sets
 ),
 
 alone as (
-    select
-        probe_members.probe_id,
-        min(probe_members.sample_id) as sample_id
-    from probe_members
-    inner join probes using (probe_id)
-    where probes.kind = 'sample'
-    group by probe_members.probe_id
-    having count(*) = 1
+    select * from single_probes
 ),
 
 members as (

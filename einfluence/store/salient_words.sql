@@ -3,10 +3,6 @@
 create or replace view salient_words as
 with
 
-recipes as (
-    select * from recipes
-),
-
 cells as (
     select * from influence
 ),
@@ -15,16 +11,8 @@ samples as (
     select * from samples
 ),
 
--- An estimate is about the set of the intervention that it stands for.
 arms as (
-    select
-        recipes.estimator,
-        recipes.recipe,
-        coalesce(recipes.training_set, truths.training_set) as training_set,
-        coalesce(recipes.trainings, truths.trainings) as trainings
-    from recipes
-    left join recipes as truths on recipes.stands_for = truths.recipe
-    where coalesce(recipes.training_set, truths.training_set) is not null
+    select * from arms_of_sets
 ),
 
 explained as (
@@ -42,14 +30,7 @@ explained as (
 ),
 
 alone as (
-    select
-        probe_members.probe_id,
-        min(probe_members.sample_id) as sample_id
-    from probe_members
-    inner join probes using (probe_id)
-    where probes.kind = 'sample'
-    group by probe_members.probe_id
-    having count(*) = 1
+    select * from single_probes
 ),
 
 -- Of inputs the texts alone, and not the names that they have.

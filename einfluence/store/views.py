@@ -28,7 +28,10 @@ KEYS = {
     "saliency": ["base", "recipe", "seed", "training_set", "query_id", "position", "engine_version"],
     "actions": ["action", "method", "training", "share", "draw", "query_id", "chosen_by"],
 }  # of tables that several files may have the same row of
-DERIVED = ("subset_trainings", "memorisation", "salient_words", "trained_on", "unlearning", "base_changes")
+DERIVED = (
+    "single_probes", "arms_of_sets",  # for those behind them
+    "subset_trainings", "memorisation", "salient_words", "trained_on", "unlearning", "base_changes",
+)  # fmt: skip
 """Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
 OF_SCORES = ("verdict_sensitivity",)
 """Views that follow from the scored tables."""
