@@ -115,7 +115,8 @@ def _adapters(base: Base, adapter: Lora) -> int:
         InputError: When they are not on all blocks, or beside embeddings or the output layer.
     """
     copied = shared_copy(base.model, next(base.model.parameters()).dtype)
-    head = next(name for name, module in copied.named_modules() if module is base.objective.head(copied))
+    output = base.objective.head(copied)
+    head = next(name for name, module in copied.named_modules() if module is output)
     model, names = adapted(base, copied, adapter)
     outside = [name for name in names if f".{head}." in name or "lora_embedding" in name]
     if adapter.layers is not None or outside:
