@@ -28,6 +28,7 @@ from einfluence.engine.descent import by_part, descend, measured_rows, split, wi
 from einfluence.engine.generic_scoring import QueryScorer
 from einfluence.engine.measurement import Item, Measurement, Tuned
 from einfluence.engine.merged import Merging
+from einfluence.engine.merged_reading import MergedReading
 from einfluence.engine.outcomes import TrainingTrace, outcomes
 from einfluence.engine.read_rows import ReadRows, close
 from einfluence.engine.schedule import Loss, Rhythm, Training
@@ -62,6 +63,11 @@ class GenericEngine:
         self._merging = Merging(base.model, self.model, trained)
         self._read: dict[nn.Module, ReadRows] = {}
         self._structure = structure_of(base.model) if hasattr(base.model, "config") else None
+        self.merged: MergedReading | None = None
+        if self._merging.possible:
+            known = {} if self._structure is None else self._structure.records
+            key = type(base.objective), self.dtype
+            self.merged = MergedReading(self._merging, self._reader, self.start, known.setdefault(key, []))
 
     @property
     def max_trainings(self) -> int:
@@ -254,22 +260,6 @@ class GenericEngine:
             return functional_call(self.model, own, args, inputs)
 
         return self._read[self.model].logits(call, batch)
-
-    @property
-    def merges(self) -> bool:
-        """Whether adapters can be merged into weights."""
-        return self._merging.possible
-
-    def merged(self, values: Values) -> Callable[[Batch], Float[Tensor, "B T classes"]]:
-        """Merges one training's adapters, which saves their products; gives what reads a batch with them."""
-        model = self._merging.model_of(values)
-
-        def read(batch: Batch) -> Float[Tensor, "B T classes"]:
-            reader = self._reader(model, batch)
-            with torch.inference_mode():
-                return reader.logits(model, batch)
-
-        return read
 
     def _reader(self, model: nn.Module, batch: Batch) -> ReadRows:
         """What reads a model's logits, found out by the first batch that there is."""

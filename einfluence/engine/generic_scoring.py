@@ -14,11 +14,12 @@ from torch import Tensor
 
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.measurement import Item, Scores
+from einfluence.engine.merged_reading import MergedReading
 from einfluence.engine.precise import doubled
 from einfluence.models.base import Batch
 
 Values = Mapping[str, Tensor]
-LARGE = 8  # a block of queries of this part of what is read at once is put to one training alone, adapters merged
+LARGE = 32  # a block of queries of this part of what is read at once is put to one training alone, adapters merged
 
 
 class Runs(Protocol):
@@ -37,12 +38,8 @@ class Runs(Protocol):
         ...
 
     @property
-    def merges(self) -> bool:
-        """Whether adapters can be merged into weights."""
-        ...
-
-    def merged(self, values: Values) -> Callable[[Batch], Tensor]:
-        """Merges one training's adapters; gives what reads a batch with them."""
+    def merged(self) -> MergedReading | None:
+        """What reads with adapters merged into weights, where they can be."""
         ...
 
     def collated(self, items: Sequence[Item]) -> Batch:
@@ -62,13 +59,13 @@ class Block:
         queries: Their places.
         batch: What the model takes.
         slots: How many trainings read them at a time.
-        merged: Whether it is one, whose adapters are merged into its weights.
+        read: Where it is one: reads them with the adapters that were merged last.
     """
 
     queries: list[int]
     batch: Batch
     slots: int
-    merged: bool
+    read: Callable[[], Tensor] | None
 
 
 class QueryScorer:
@@ -91,9 +88,9 @@ class QueryScorer:
             self._split(some, most)
         blank = {name: start[None] for name, start in engine.start.items()}
         self._before = {at: (logprobs, ranks) for at, _, logprobs, ranks in self._read(blank, 1)}
-        if self.blocks and all(block.merged for block in self.blocks):
+        if self.blocks and all(block.read is not None for block in self.blocks):
             # What the model cannot do for many trainings at once shows here, however its queries happen to be read.
-            self._put(blank, range(1), Block([0], engine.collated(queries[:1]), 1, False))
+            self._put(blank, range(1), Block([0], engine.collated(queries[:1]), 1, None))
         self.n_tokens = np.array([query.n_target for query in queries], dtype=np.int64)
         logprob, rank = np.zeros(len(queries)), np.ones(len(queries), dtype=np.int64)
         for at, (logprobs, ranks) in self._before.items():
@@ -119,9 +116,11 @@ class QueryScorer:
     def _add(self, block: list[int], most: int) -> None:
         width = max(self.queries[i].size for i in block)
         tokens, budget = len(block) * width, self.engine.sizes.score
-        merged = self.engine.merges and tokens >= budget // LARGE
-        slots = 1 if merged else max(min(budget // tokens, most), 1)
-        self.blocks.append(Block(block, self.engine.collated([self.queries[i] for i in block]), slots, merged))
+        batch, merged = self.engine.collated([self.queries[i] for i in block]), self.engine.merged
+        if merged is not None and tokens >= budget // LARGE:
+            self.blocks.append(Block(block, batch, 1, merged.reads(batch)))
+        else:
+            self.blocks.append(Block(block, batch, max(min(budget // tokens, most), 1), None))
 
     def score(self, deltas: Sequence[Values]) -> list[Scores]:
         """Puts the queries to N trainings, given by what they changed."""
@@ -138,14 +137,14 @@ class QueryScorer:
 
     def _read(self, values: Values, n: int) -> Iterator[tuple[int, range, Any, Any]]:
         """Each block put to all of n trainings: which block, which of them, log-probabilities and ranks."""
-        merged = [at for at, block in enumerate(self.blocks) if block.merged]
-        for i in range(n) if merged else ():
-            read = self.engine.merged({name: value[i] for name, value in values.items()})
-            for at in merged:
-                batch = self.blocks[at].batch
-                yield at, range(i, i + 1), *self._scored(read(batch)[None], batch)
+        alone = [(at, block.read, block.batch) for at, block in enumerate(self.blocks) if block.read is not None]
+        if alone and (merged := self.engine.merged) is not None:
+            for i in range(n):
+                merged.merge({name: value[i] for name, value in values.items()})
+                for at, read, batch in alone:
+                    yield at, range(i, i + 1), *self._scored(read()[None], batch)
         for at, block in enumerate(self.blocks):
-            for begin in () if block.merged else range(0, n, block.slots):
+            for begin in () if block.read is not None else range(0, n, block.slots):
                 own = range(begin, min(begin + block.slots, n))
                 yield at, own, *self._put(values, own, block)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,13 +18,31 @@ from einfluence.engine.structure import shared_copy
 ADAPTER = "default"
 
 
+class Adapted(NamedTuple):
+    """A product with an adapter; all tensors are those that :meth:`Merging.merge` writes to, or the base's.
+
+    Args:
+        merged: The weight with the adapter in it.
+        weight: The weight without.
+        down: The adapter's first factor.
+        up: Its second.
+        scaling: What their product is multiplied by.
+    """
+
+    merged: Tensor
+    weight: Tensor
+    down: Tensor
+    up: Tensor
+    scaling: float
+
+
 class Merging:
     """The LoRA adapters of a model, and the base without them, whose weights they are merged into.
 
     Args:
         origin: The base's model; nothing of it is changed.
         model: A copy with adapters.
-        trained: Its trained parameters by name; :meth:`model_of` writes to them.
+        trained: Its trained parameters by name; :meth:`merge` writes to them.
     """
 
     def __init__(self, origin: nn.Module, model: nn.Module, trained: Mapping[str, nn.Parameter]) -> None:
@@ -41,13 +59,27 @@ class Merging:
         plain = shared_copy(self._origin, dtype)
         for name in self._layers:
             inner: Any = plain.get_submodule(name.removeprefix(PREFIX))
-            own = torch.empty_like(inner.weight, memory_format=torch.contiguous_format)
+            own = inner.weight.detach().clone(memory_format=torch.contiguous_format)
             inner.weight = nn.Parameter(own, requires_grad=False)
         return plain
 
+    @property
+    def adapted(self) -> list[Adapted]:
+        """The products that adapters are merged into."""
+        return [
+            Adapted(
+                self.plain.get_submodule(name.removeprefix(PREFIX)).get_parameter("weight"),
+                layer.get_base_layer().weight.detach(),
+                layer.lora_A[ADAPTER].weight.detach(),
+                layer.lora_B[ADAPTER].weight.detach(),
+                layer.scaling[ADAPTER],
+            )
+            for name, layer in self._layers.items()
+        ]
+
     @torch.no_grad()
-    def model_of(self, values: Mapping[str, Tensor]) -> nn.Module:
-        """The base with adapters of these values in its weights, until it is asked for others."""
+    def merge(self, values: Mapping[str, Tensor]) -> None:
+        """Leaves adapters of these values in the weights of :attr:`plain`."""
         for name, value in values.items():
             self._trained[name].copy_(value)
         for name, layer in self._layers.items():
@@ -57,7 +89,6 @@ class Merging:
                 into, weight = into.T, weight.T
             down, up = (side[ADAPTER].weight.flatten(1) for side in (layer.lora_A, layer.lora_B))
             torch.addmm(weight.flatten(1), up, down, alpha=layer.scaling[ADAPTER], out=into.flatten(1))
-        return self.plain
 
     def changes(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> Iterator[tuple[str, Float[Tensor, " N"], float]]:
         """Of each parameter that is adapted its name, the norms of what N trainings added to it, and its own."""

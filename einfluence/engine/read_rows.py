@@ -213,7 +213,7 @@ class ReadRows:
     def _tried(self, block: nn.Module, batch: Batch) -> LastBlock | None:
         """The last block, changed; None where a few rows alone say otherwise than among all."""
         last: LastBlock | None = None
-        one = Batch({name: value[:1] for name, value in batch.inputs.items()}, *(value[:1] for value in batch[1:]))
+        one = batch.first()
         several = [one._replace(places=some) for some in (one.places[:, :1], one.places.repeat(1, 2))]
         try:
             with torch.no_grad():

@@ -41,6 +41,8 @@ class Structure:
         resumes: By the index of a block, whether those before it may be left out once what enters it is known.
         narrows: By what is read of it, which products its last block needs not where it computes the rows that are read
             alone (:mod:`einfluence.engine.read_rows`); None where it has to compute all.
+        records: By what is read of it, whether its operations may be recorded (:mod:`einfluence.engine.recorded`);
+            empty while nobody has tried.
         masks: Whether padded texts may be read with a mask that holds what attention adds, and the longest that was
             tried.
     """
@@ -56,6 +58,7 @@ class Structure:
     writes: bool | None = None
     resumes: dict[int, bool] = field(default_factory=dict[int, bool])
     narrows: dict[object, Needless | None] = field(default_factory=dict[object, Needless | None])
+    records: dict[object, list[bool]] = field(default_factory=dict[object, list[bool]])
     masks: tuple[bool, int] = (True, 0)
 
     @property

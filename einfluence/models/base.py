@@ -115,6 +115,10 @@ class Batch(NamedTuple):
         }
         return Batch(inputs, *(value.to(device) for value in self[1:]))
 
+    def first(self) -> Batch:
+        """Its first item alone."""
+        return Batch({name: value[:1] for name, value in self.inputs.items()}, *(value[:1] for value in self[1:]))
+
 
 class Objective(Protocol):
     """One kind of problem, held for one base: all that the rest of the library must know of it.

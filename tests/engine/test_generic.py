@@ -149,8 +149,8 @@ def test_large_pictures_are_read_a_few_at_a_time_and_say_the_same(monkeypatch: p
 def test_merged_adapters_say_what_adapters_beside_their_weights_say(name: str) -> None:
     base, items, recipe = text_base(name), texts(2, 6), recipe_of(ADAPTERS["lora"], "adam")
     merged, beside = (GenericEngine(base, recipe, 1, Sizes(score=40)) for _ in range(2))
-    assert merged.merges
-    beside._merging.possible = False
+    assert merged.merged is not None
+    beside.merged = None
     probes = [[item] for item in items[:3]]
     weights = {name: value.clone() for name, value in merged.model.state_dict().items() if "lora" not in name}
     found = influences(ask(merged, probes, items))
@@ -162,11 +162,11 @@ def test_merged_adapters_say_what_adapters_beside_their_weights_say(name: str) -
 def test_large_blocks_alone_are_merged_and_adapters_held_in_half_are_not() -> None:
     base, items = text_base("gpt2"), texts(2, 6)
     fast = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=40))
-    assert True in {block.merged for block in QueryScorer(fast, items, 4).blocks}
+    assert True in {block.read is not None for block in QueryScorer(fast, items, 4).blocks}
     few = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=4000))
-    assert {block.merged for block in QueryScorer(few, items, 4).blocks} == {False}
-    assert not GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam", "bfloat16"), 1).merges
-    assert not GenericEngine(base, recipe_of("full", "adam"), 1).merges
+    assert {block.read is not None for block in QueryScorer(few, items, 4).blocks} == {False}
+    assert not GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam", "bfloat16"), 1).merged
+    assert not GenericEngine(base, recipe_of("full", "adam"), 1).merged
 
 
 class LooksIntoItsInput(nn.Module):
@@ -178,7 +178,7 @@ class LooksIntoItsInput(nn.Module):
 def test_what_cannot_run_for_many_at_once_is_refused_however_queries_are_read(score: int, merged: bool) -> None:
     layers = [nn.Flatten(), nn.Linear(64, 8), nn.PReLU(8), nn.Linear(8, 10)]
     fast = GenericEngine(image_base(nn.Sequential(*layers)), recipe_of(ADAPTERS["lora"], "sgd"), 0, Sizes(score=score))
-    assert {block.merged for block in QueryScorer(fast, images(1, 3), 2).blocks} == {merged}
+    assert {block.read is not None for block in QueryScorer(fast, images(1, 3), 2).blocks} == {merged}
     base = image_base(nn.Sequential(*layers[:3], LooksIntoItsInput(), layers[3]))
     fast = GenericEngine(base, recipe_of(ADAPTERS["lora"], "sgd"), 0, Sizes(score=score))
     with pytest.raises(RuntimeError, match="vmap"):

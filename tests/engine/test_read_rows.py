@@ -101,6 +101,7 @@ def test_it_is_what_the_definition_says(case: str) -> None:
         assert_equal_to_definition(engine, made, recipe, probes, items, 1, 1e-9)
         assert narrowed(engine) == {able}
     assert len(engine._read) == 1 and structure_of(made.model).narrows
+    assert [*structure_of(made.model).records.values()] == [[True]]
 
 
 @pytest.mark.parametrize("adapter", ["full", "last"])

@@ -1,0 +1,129 @@
+"""What is recorded of a model with some adapters is what the model says with others, or it is not recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from einfluence.engine import merged_reading
+from einfluence.engine.batch_sizes import Sizes
+from einfluence.engine.generic import GenericEngine
+from einfluence.engine.merged import Adapted
+from einfluence.engine.recorded import Recording, UnrecordableError, record
+from einfluence.engine.schedule import probe_training
+from tests.engine.comparison import ask, influences
+from tests.engine.random_models import image_base, images, text_base, texts
+from tests.engine.test_read_rows import classifier, pictures
+from tests.engine.test_schedule import ADAPTERS, recipe_of
+
+LORA = recipe_of(ADAPTERS["lora"], "adam")
+
+
+def recorded(engine: GenericEngine, items: Any) -> tuple[Recording, Any]:
+    """What is recorded of some items, and what the model itself says of them."""
+    assert engine.merged is not None
+    run = engine.merged._with_model(engine.collated(items))
+    engine.merged.merge(engine.start)
+    found, out = record(run, engine._merging.adapted)
+    assert torch.equal(out, found())
+    return found, run
+
+
+def moved(engine: GenericEngine) -> dict[str, torch.Tensor]:
+    """Adapters that are not those before training."""
+    return {name: value + 0.1 * torch.randn_like(value) for name, value in engine.start.items()}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_it_says_what_the_model_says_with_other_adapters(dtype: str) -> None:
+    """In float32 products are made by other kernels; what follows from no adapter is no operation."""
+    for made, items in (classifier("Bert"), pictures(), (text_base("gpt2"), texts(2, 3))):
+        engine = GenericEngine(made, recipe_of(ADAPTERS["lora"], "adam", dtype), 1)
+        found, run = recorded(engine, items[:3])
+        before, allowed = run(), {"float64": 1e-12, "float32": 1e-5}[dtype]
+        assert engine.merged is not None
+        for _ in range(2):
+            engine.merged.merge(moved(engine))
+            truth = run()
+            assert (found() - truth).abs().max() < allowed * truth.abs().max() < (truth - before).abs().max()
+        names = " ".join(each.run.__name__ for each in found.operations)
+        assert "embedding" not in names and "dropout" not in names
+        assert ("_linear_pointwise" in names) == (dtype == "float32")
+
+
+def test_a_product_of_what_follows_from_no_adapter_is_computed_once() -> None:
+    made, items = pictures()
+    found, _ = recorded(GenericEngine(made, LORA, 1), items)
+    beside = [each.run.__name__ for each in found.operations if each.run.__name__.endswith("_beside")]
+    assert beside == ["_conv_beside"]  # the first there is, on which all others depend
+    made, items = classifier("Bert")
+    found, _ = recorded(GenericEngine(made, LORA, 1), items)
+    beside = [each.run.__name__ for each in found.operations if each.run.__name__.endswith("_beside")]
+    assert beside == ["_linear_beside"] * 3  # the first block's queries, keys and values
+
+
+class Looks(nn.Module):
+    """Decides by what it is given, in one of several ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.register_buffer("seen", torch.zeros(8, dtype=torch.float64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.way == "number":
+            return x * (2.0 if x.sum().item() > 0 else 1.0)
+        if self.way == "selects":
+            return x.index_add(0, torch.nonzero(x[:, 0] > 0)[:, 0], x[x[:, 0] > 0])
+        if self.way == "writes":
+            self.seen.add_(x.detach()[0])  # type: ignore[operator]
+            return x + self.seen  # type: ignore[operator]
+        if self.way == "unseen":
+            return x * float(x.detach().numpy()[0, 0])
+        return F.relu(x)
+
+
+@pytest.mark.parametrize("way", ["number", "selects", "writes"])
+def test_what_other_adapters_may_lead_elsewhere_is_refused(way: str) -> None:
+    first, looks, last = nn.Linear(64, 8).double(), Looks(way), nn.Linear(8, 3).double()
+    pixels, weight = torch.randn(4, 64, dtype=torch.float64), first.weight.detach()
+    nothing = torch.zeros(1, 64).to(weight), torch.zeros(8, 1).to(weight)
+    adapted = Adapted(weight, weight.clone(), *nothing, 1.0)
+    with pytest.raises(UnrecordableError, match="aten"):
+        record(lambda: last(looks(F.linear(pixels, weight))), [adapted])
+    found, out = record(lambda: last(Looks("plain")(F.linear(pixels, weight))), [adapted])
+    assert torch.equal(found(), out)
+
+
+def test_what_is_decided_unseen_is_found_by_trying() -> None:
+    """And such a model is read by its own Python, to the same numbers as the definition's."""
+    layers = [nn.Flatten(), nn.Linear(64, 8), nn.PReLU(8), nn.Linear(8, 10)]
+    for way, may in (("plain", True), ("unseen", False)):
+        base = image_base(nn.Sequential(*layers[:3], Looks(way), layers[3]))
+        engine = GenericEngine(base, recipe_of(ADAPTERS["lora"], "sgd"), 0)
+        assert engine.merged is not None
+        assert engine.merged._may_be_recorded(engine.collated(images(1, 1))) == may
+
+
+def test_what_would_hold_too_much_is_read_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, items = classifier("Bert")
+    probes = [[item] for item in items[:2]]
+    truth = influences(ask(GenericEngine(made, LORA, 1, Sizes(score=1)), probes, items))
+    monkeypatch.setattr(merged_reading, "HELD", 3000)
+    engine = GenericEngine(made, LORA, 1, Sizes(score=1))
+    np.testing.assert_allclose(influences(ask(engine, probes, items)), truth, rtol=1e-9, atol=1e-12)
+    assert engine.merged is not None and engine.merged._held > 3000
+
+
+def test_a_training_that_changes_nothing_has_influence_exactly_0() -> None:
+    """Though what is recorded rounds otherwise than the model's own products."""
+    made, items = classifier("Bert")
+    engine = GenericEngine(made, recipe_of(ADAPTERS["lora"], "sgd", "float32"), 1, Sizes(score=1))
+    for steps in (0, 1):
+        probe = probe_training([items[0]], steps)
+        assert influences(ask(engine, [probe], items)).any() == bool(steps)
