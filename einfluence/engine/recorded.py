@@ -8,8 +8,9 @@ refused. What is decided where torch does not see it is found by running the mod
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,8 +22,16 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from einfluence.engine.merged import Adapted
 
-LINEAR, CONV2D, INDEX = torch.ops.aten.linear.default, torch.ops.aten.conv2d.default, torch.ops.aten.index.Tensor
+ATEN = torch.ops.aten
+LINEAR, CONV2D, INDEX, ADD = ATEN.linear.default, ATEN.conv2d.default, ATEN.index.Tensor, ATEN.add.Tensor
 ONEDNN = torch.backends.mkldnn.is_available()
+IN_PLACE: dict[Any, Any] = {
+    ADD: ATEN.add_.Tensor,
+    ATEN.gelu.default: ATEN.gelu_.default,
+    ATEN.relu.default: ATEN.relu_.default,
+    ATEN.silu.default: ATEN.silu_.default,
+}
+FRESH: set[Any] = {LINEAR, *IN_PLACE, torch.ops.mkldnn._linear_pointwise.default}  # what they give is nobody else's
 UNSTEADY = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 
 
@@ -46,6 +55,7 @@ class _Operation:
         args: With slots for what earlier operations gave.
         kwargs: Likewise.
         out: A slot, or several.
+        over: Places of arguments in whose memory the outcome could be left.
         done: What no later operation takes.
     """
 
@@ -53,6 +63,7 @@ class _Operation:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: Any
+    over: tuple[int, ...]
     done: list[int]
 
 
@@ -106,7 +117,7 @@ def record(run: Callable[[], Tensor], adapted: Iterable[Adapted]) -> tuple[Recor
         if out not in recorder.slots:
             raise UnrecordableError("what follows from no adapter")
         place = recorder.slots[out].place
-    operations = _freed(recorder.operations, place)
+    operations = _freed(_in_place(recorder.operations, place), place)
     return Recording(operations, recorder.count, place, recorder.kept), out
 
 
@@ -123,6 +134,7 @@ class _Recorder(TorchDispatchMode):
         self.operations: list[_Operation] = []
         self.count = 0
         self.kept: dict[int, int] = {}
+        self._fresh: set[int] = set()
         self._weights = {address(each.merged): each for each in adapted}
         self._factors = {address(side) for each in adapted for side in (each.down, each.up)}
 
@@ -143,8 +155,24 @@ class _Recorder(TorchDispatchMode):
                 raise UnrecordableError(f"{func}, by whose outcome something may be decided")
             taken = self._noted(args), {name: self._noted(value) for name, value in kwargs.items()}
             slots = [self._slot(each) for each in _several(out)]
-            self.operations.append(_Operation(run, *taken, slots[0] if isinstance(out, Tensor) else slots, []))
+            over = self._over(func, args, kwargs, out)
+            self.operations.append(_Operation(run, *taken, slots[0] if isinstance(out, Tensor) else slots, over, []))
+            if run in FRESH:
+                self._fresh.add(slots[0].place)
         return out
+
+    def _over(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> tuple[int, ...]:
+        """Places of arguments in whose memory an outcome could be left."""
+        if func not in IN_PLACE:
+            return ()
+        some = range(len(args)) if func is ADD and not kwargs else range(1)
+        return tuple(
+            place
+            for place in some
+            if args[place] in self.slots
+            and self.slots[args[place]].place in self._fresh
+            and (args[place].shape, args[place].dtype) == (out.shape, out.dtype)
+        )
 
     def _same(self, func: Any, out: Any, args: Any) -> bool:
         """Whether the outcome is no new one: a view of a weight, which changes with it, or what was given."""
@@ -198,6 +226,22 @@ def _filled(value: Any, values: list[Any]) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_filled(each, values) for each in value)
     return value
+
+
+def _in_place(operations: list[_Operation], out: int) -> list[_Operation]:
+    """Operations that leave their outcome where an argument was that nothing else takes, for memory is slow to get."""
+    takers = Counter([out])
+    for each in operations:
+        takers.update(leaf.place for leaf in _leaves((each.args, *each.kwargs.values())) if isinstance(leaf, _Slot))
+    made: list[_Operation] = []
+    for each in operations:
+        over = next((place for place in each.over if takers[each.args[place].place] == 1), None)
+        if over is None:
+            made.append(each)
+        else:
+            others = (*each.args[:over], *each.args[over + 1 :])
+            made.append(replace(each, run=IN_PLACE[each.run], args=(each.args[over], *others)))
+    return made
 
 
 def _freed(operations: list[_Operation], out: int) -> list[_Operation]:
