@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from einfluence.engine.merged import Merging
+from einfluence.engine.operations import address
 from einfluence.engine.read_rows import ReadRows, close
-from einfluence.engine.recorded import UnrecordableError, address, record
+from einfluence.engine.recorded import UnrecordableError, record
 from einfluence.models.base import Batch
 
 HELD = 1 << 28  # bytes of what all recordings hold beside the model
@@ -65,18 +66,22 @@ class MergedReading:
         def read() -> Float[Tensor, "B T classes"]:
             if found:
                 return found[0]()
-            try:
-                recording, out = record(whole, self._merging.adapted)
-            except UnrecordableError:  # as a longer text may be read in another way
-                recording, out = whole, whole()
-            else:
-                self._held += sum(size for where, size in recording.kept.items() if where not in self._own)
-                if self._held > HELD:
-                    recording, out = whole, whole()
-            found.append(recording)
+            again, out = self._recorded(whole) or (whole, whole())
+            found.append(again)
             return out
 
         return read
+
+    def _recorded(self, read: Read) -> tuple[Read, Float[Tensor, "B T classes"]] | None:
+        """A recording and what it gives now; None where it would not hold for other adapters, or would hold much."""
+        if self._held > HELD:
+            return None
+        try:
+            recording, out = record(read, self._merging.adapted)
+        except UnrecordableError:  # as a longer text may be read in another way
+            return None
+        self._held += sum(size for where, size in recording.kept.items() if where not in self._own)
+        return (recording, out) if self._held <= HELD else None
 
     def _with_model(self, batch: Batch) -> Read:
         model = self._merging.plain

@@ -21,6 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from einfluence.engine.merged import Adapted
+from einfluence.engine.needed_rows import needed_rows
+from einfluence.engine.operations import Operation, Slot, address, filled, leaves
 
 ATEN = torch.ops.aten
 LINEAR, CONV2D, INDEX, ADD = ATEN.linear.default, ATEN.conv2d.default, ATEN.index.Tensor, ATEN.add.Tensor
@@ -39,34 +41,6 @@ class UnrecordableError(Exception):
     """A model of which a recording would not hold for other adapters."""
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """Where the outcome of an operation is found."""
-
-    place: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Operation:
-    """One of torch's operations.
-
-    Args:
-        run: It.
-        args: With slots for what earlier operations gave.
-        kwargs: Likewise.
-        out: A slot, or several.
-        over: Places of arguments in whose memory the outcome could be left.
-        done: What no later operation takes.
-    """
-
-    run: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    out: Any
-    over: tuple[int, ...]
-    done: list[int]
-
-
 @dataclass(frozen=True, eq=False)
 class Recording:
     """What :func:`record` recorded.
@@ -78,7 +52,7 @@ class Recording:
         kept: The bytes of what operations take and none gives, by its address.
     """
 
-    operations: list[_Operation]
+    operations: list[Operation]
     slots: int
     out: int
     kept: dict[int, int]
@@ -88,9 +62,9 @@ class Recording:
         """What the function gives with the weights as they are."""
         values: list[Any] = [None] * self.slots
         for each in self.operations:
-            kwargs = {name: _filled(value, values) for name, value in each.kwargs.items()} if each.kwargs else {}
-            found = each.run(*[_filled(value, values) for value in each.args], **kwargs)
-            if isinstance(each.out, _Slot):
+            kwargs = {name: filled(value, values) for name, value in each.kwargs.items()} if each.kwargs else {}
+            found = each.run(*[filled(value, values) for value in each.args], **kwargs)
+            if isinstance(each.out, Slot):
                 values[each.out.place] = found
             else:
                 for slot, value in zip(each.out, found, strict=True):
@@ -101,7 +75,7 @@ class Recording:
 
 
 def record(run: Callable[[], Tensor], adapted: Iterable[Adapted]) -> tuple[Recording, Float[Tensor, "..."]]:
-    """Runs a function and records what follows from adapters; gives the recording, and what the function gave.
+    """Runs a function and records what follows from adapters; gives the recording, and what it gives now.
 
     Args:
         run: It must not depend on anything that changes but the weights with adapters in them.
@@ -117,8 +91,10 @@ def record(run: Callable[[], Tensor], adapted: Iterable[Adapted]) -> tuple[Recor
         if out not in recorder.slots:
             raise UnrecordableError("what follows from no adapter")
         place = recorder.slots[out].place
-    operations = _freed(_in_place(recorder.operations, place), place)
-    return Recording(operations, recorder.count, place, recorder.kept), out
+    operations, count = needed_rows(recorder.operations, recorder.count)
+    recording = Recording(_freed(_in_place(operations, place), place), count, place, recorder.kept)
+    # Products of fewer rows round otherwise, and what is read before and after has to be read in the same way.
+    return recording, out if operations == recorder.operations else recording()
 
 
 class _Recorder(TorchDispatchMode):
@@ -131,7 +107,7 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, adapted: Iterable[Adapted]) -> None:
         super().__init__()
         self.slots: Any = WeakTensorKeyDictionary()
-        self.operations: list[_Operation] = []
+        self.operations: list[Operation] = []
         self.count = 0
         self.kept: dict[int, int] = {}
         self._fresh: set[int] = set()
@@ -155,8 +131,8 @@ class _Recorder(TorchDispatchMode):
                 raise UnrecordableError(f"{func}, by whose outcome something may be decided")
             taken = self._noted(args), {name: self._noted(value) for name, value in kwargs.items()}
             slots = [self._slot(each) for each in _several(out)]
-            over = self._over(func, args, kwargs, out)
-            self.operations.append(_Operation(run, *taken, slots[0] if isinstance(out, Tensor) else slots, over, []))
+            over, one = self._over(func, args, kwargs, out), isinstance(out, Tensor)
+            self.operations.append(Operation(run, *taken, slots[0] if one else slots, out.shape if one else None, over))
             if run in FRESH:
                 self._fresh.add(slots[0].place)
         return out
@@ -178,7 +154,9 @@ class _Recorder(TorchDispatchMode):
         """Whether the outcome is no new one: a view of a weight, which changes with it, or what was given."""
         if not isinstance(out, Tensor) or func._schema.is_mutable:
             return False
-        return address(out) in self._weights or any(out is value for value in args)
+        if args and args[0] in self.slots and _alike(out, args[0]):
+            self.slots[out] = self.slots[args[0]]
+        return address(out) in self._weights or out in self.slots
 
     def _faster(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The same product in less time.
@@ -198,12 +176,12 @@ class _Recorder(TorchDispatchMode):
         return func, args, kwargs
 
     def _follows(self, taken: Iterable[Any]) -> bool:
-        some = [value for value in _leaves(list(taken)) if isinstance(value, Tensor)]
+        some = [value for value in leaves(list(taken)) if isinstance(value, Tensor)]
         return any(value in self.slots or address(value) in self._weights for value in some)
 
-    def _slot(self, value: Tensor) -> _Slot:
+    def _slot(self, value: Tensor) -> Slot:
         if value not in self.slots:
-            self.slots[value] = _Slot(self.count)
+            self.slots[value] = Slot(self.count)
             self.count += 1
         return self.slots[value]
 
@@ -219,21 +197,12 @@ class _Recorder(TorchDispatchMode):
         return value
 
 
-def _filled(value: Any, values: list[Any]) -> Any:
-    """What an operation takes, with what earlier ones gave."""
-    if type(value) is _Slot:
-        return values[value.place]
-    if type(value) in (list, tuple):
-        return type(value)(_filled(each, values) for each in value)
-    return value
-
-
-def _in_place(operations: list[_Operation], out: int) -> list[_Operation]:
+def _in_place(operations: list[Operation], out: int) -> list[Operation]:
     """Operations that leave their outcome where an argument was that nothing else takes, for memory is slow to get."""
     takers = Counter([out])
     for each in operations:
-        takers.update(leaf.place for leaf in _leaves((each.args, *each.kwargs.values())) if isinstance(leaf, _Slot))
-    made: list[_Operation] = []
+        takers.update(slot.place for slot in each.takes)
+    made: list[Operation] = []
     for each in operations:
         over = next((place for place in each.over if takers[each.args[place].place] == 1), None)
         if over is None:
@@ -244,15 +213,15 @@ def _in_place(operations: list[_Operation], out: int) -> list[_Operation]:
     return made
 
 
-def _freed(operations: list[_Operation], out: int) -> list[_Operation]:
+def _freed(operations: list[Operation], out: int) -> list[Operation]:
     """Operations that let go of what no later one takes."""
-    seen = {out}
+    seen, made = {out}, list[Operation]()
     for each in reversed(operations):
-        for leaf in _leaves((each.args, *each.kwargs.values(), each.out)):
-            if isinstance(leaf, _Slot) and leaf.place not in seen:
-                seen.add(leaf.place)
-                each.done.append(leaf.place)
-    return operations
+        given = (leaf for leaf in leaves([each.out]) if isinstance(leaf, Slot))
+        done = {slot.place for slot in (*each.takes, *given)} - seen
+        seen |= done
+        made.append(replace(each, done=tuple(done)))
+    return made[::-1]
 
 
 def _linear_beside(
@@ -275,18 +244,12 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterat
                 yield from _several(args[place] if place < len(args) else kwargs.get(each.name))
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _leaves(each)
-    else:
-        yield value
+def _alike(some: Tensor, other: Tensor) -> bool:
+    """Whether one is the other under another name."""
+    return (address(some), some.dtype) == (address(other), other.dtype) and (
+        (some.shape, some.stride(), some.storage_offset()) == (other.shape, other.stride(), other.storage_offset())
+    )
 
 
 def _several(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def address(value: Tensor) -> int:
-    """Where a tensor's numbers are, or those that it is a view of."""
-    return value.untyped_storage().data_ptr()

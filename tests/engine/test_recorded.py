@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from einfluence.engine import merged_reading
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.generic import GenericEngine
 from einfluence.engine.merged import Adapted
+from einfluence.engine.needed_rows import pick
+from einfluence.engine.operations import Operation
 from einfluence.engine.recorded import Recording, UnrecordableError, record
 from einfluence.engine.schedule import probe_training
 from tests.engine.comparison import ask, influences
 from tests.engine.random_models import image_base, images, text_base, texts
-from tests.engine.test_read_rows import classifier, pictures
+from tests.engine.test_read_rows import CASES, classifier, pictures
 from tests.engine.test_schedule import ADAPTERS, recipe_of
 
 LORA = recipe_of(ADAPTERS["lora"], "adam")
@@ -65,6 +68,56 @@ def test_a_product_of_what_follows_from_no_adapter_is_computed_once() -> None:
     found, _ = recorded(GenericEngine(made, LORA, 1), items)
     beside = [each.run.__name__ for each in found.operations if each.run.__name__.endswith("_beside")]
     assert beside == ["_linear_beside"] * 3  # the first block's queries, keys and values
+
+
+@pytest.mark.parametrize("case", ["class DebertaV2", "decoder"])
+def test_of_the_last_block_the_rows_that_are_read_alone_are_computed(case: str) -> None:
+    """Though the model itself can only compute all of them."""
+    made, items = CASES[case][0]()
+    engine = GenericEngine(made, LORA, 1)
+    found, run = recorded(engine, [items[0], items[3]])
+    last = [each for each in found.operations if each.run is torch.ops.aten.layer_norm.default][-1]
+    values: list[Any] = []
+    spied = replace(found, operations=[replace(each, run=spy(each, last, values)) for each in found.operations])
+    assert engine.merged is not None
+    engine.merged.merge(moved(engine))
+    assert (spied() - run()).abs().max() < 1e-12
+    assert [value.shape for value in values] == [(2, 1, 16)]
+
+
+def spy(each: Operation, wanted: Operation, values: list[Any]) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        out = each.run(*args, **kwargs)
+        values.extend([out] if each is wanted else [])
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize("row", [0, 2, -1])
+def test_rows_are_needed_by_whoever_takes_them(row: int) -> None:
+    """A row that something else takes, too, is computed."""
+    weight, x = torch.randn(4, 4, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
+    adapted = Adapted(weight, weight.clone(), torch.randn(1, 4).to(x), torch.zeros(4, 1).to(x), 1.0)
+    position, mask = torch.randn(1, 3, 4).to(x), torch.rand(2, 3, 1).to(x)
+
+    def one() -> torch.Tensor:
+        hidden = F.linear(x, weight).softmax(1)
+        return F.layer_norm((hidden * mask).tanh() + position + hidden, [4])[:, row]
+
+    def beside() -> torch.Tensor:
+        return (F.linear(x, weight).softmax(1) + position[0]).tanh()[:, row]
+
+    def two() -> torch.Tensor:
+        hidden = F.linear(x, weight).tanh()
+        return hidden[:, row] + hidden.sum(1)
+
+    for run, few in ((one, True), (beside, True), (two, False)):
+        found, _ = record(run, [adapted])
+        adapted.up.add_(1.0)
+        weight.add_(adapted.down.expand(4, 4))
+        assert torch.allclose(found(), run(), rtol=1e-12)
+        assert (pick in {each.run for each in found.operations}) == few
 
 
 class Looks(nn.Module):

@@ -1,0 +1,68 @@
+"""Operations of torch that were recorded, and how they are run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where the outcome of an operation is found."""
+
+    place: int
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One of torch's operations.
+
+    Args:
+        run: It.
+        args: With slots for what earlier operations gave.
+        kwargs: Likewise.
+        out: A slot, or several.
+        shape: Of the outcome, where it is one.
+        over: Places of arguments in whose memory the outcome could be left.
+        done: What no later operation takes.
+    """
+
+    run: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any
+    shape: torch.Size | None = None
+    over: tuple[int, ...] = ()
+    done: tuple[int, ...] = ()
+
+    @property
+    def takes(self) -> Iterator[Slot]:
+        """The slots of what it takes, as often as it takes them."""
+        return (leaf for leaf in leaves((self.args, *self.kwargs.values())) if isinstance(leaf, Slot))
+
+
+def filled(value: Any, values: list[Any]) -> Any:
+    """What an operation takes, with what earlier ones gave."""
+    if type(value) is Slot:
+        return values[value.place]
+    if type(value) in (list, tuple):
+        return type(value)(filled(each, values) for each in value)
+    return value
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """What is in lists and tuples, and in those within."""
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from leaves(each)
+    else:
+        yield value
+
+
+def address(value: Tensor) -> int:
+    """Where a tensor's numbers are, or those that it is a view of."""
+    return value.untyped_storage().data_ptr()
