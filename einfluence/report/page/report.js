@@ -356,7 +356,7 @@
     search.addEventListener("input", list);
     addEventListener("hashchange", () => follow(true));
     if (follow(false)) requestAnimationFrame(() => $("#probe").scrollIntoView());
-    lazily($("#probe"), () => { list(); if (!detail.dataset.probe && load().probes.length) open(telling().id, false); });
+    lazily($("#probe"), () => { list(); if (detail.dataset.probe === undefined && load().probes.length) open(telling().id, false); });
   }
   themed();
 })();
