@@ -87,7 +87,8 @@ def _narrow(operations: Sequence[Operation], last: int, taken: Taken, shapes: Ma
         for slot in each.takes:
             takers.setdefault(slot.place, []).append(at)
     narrow = {last}
-    for at in range(last - 1, -1, -1):
+    written = max((at for at, each in enumerate(operations) if each.writes), default=-1)
+    for at in range(last - 1, written, -1):  # rows that were picked before would not be what they became
         each = operations[at]
         wanted = isinstance(each.out, Slot) and set(takers.get(each.out.place, ())) <= narrow
         if wanted and _of_each_row(each, taken, shapes):

@@ -40,6 +40,12 @@ class Operation:
     done: tuple[int, ...] = ()
 
     @property
+    def writes(self) -> bool:
+        """Whether it changes what it takes."""
+        schema: Any = getattr(self.run, "_schema", None)
+        return schema is not None and schema.is_mutable
+
+    @property
     def takes(self) -> Iterator[Slot]:
         """The slots of what it takes, as often as it takes them."""
         return (leaf for leaf in leaves((self.args, *self.kwargs.values())) if isinstance(leaf, Slot))

@@ -145,7 +145,8 @@ class _Recorder(TorchDispatchMode):
         return tuple(
             place
             for place in some
-            if args[place] in self.slots
+            if isinstance(args[place], Tensor)
+            and args[place] in self.slots
             and self.slots[args[place]].place in self._fresh
             and (args[place].shape, args[place].dtype) == (out.shape, out.dtype)
         )
@@ -154,8 +155,9 @@ class _Recorder(TorchDispatchMode):
         """Whether the outcome is no new one: a view of a weight, which changes with it, or what was given."""
         if not isinstance(out, Tensor) or func._schema.is_mutable:
             return False
-        if args and args[0] in self.slots and _alike(out, args[0]):
-            self.slots[out] = self.slots[args[0]]
+        first = args[0] if args else None
+        if isinstance(first, Tensor) and first in self.slots and _alike(out, first):
+            self.slots[out] = self.slots[first]
         return address(out) in self._weights or out in self.slots
 
     def _faster(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

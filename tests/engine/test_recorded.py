@@ -96,7 +96,7 @@ def spy(each: Operation, wanted: Operation, values: list[Any]) -> Any:
 
 @pytest.mark.parametrize("row", [0, 2, -1])
 def test_rows_are_needed_by_whoever_takes_them(row: int) -> None:
-    """A row that something else takes, too, is computed."""
+    """All are computed where something else takes them, or where they are written to later."""
     weight, x = torch.randn(4, 4, dtype=torch.float64), torch.randn(2, 3, 4, dtype=torch.float64)
     adapted = Adapted(weight, weight.clone(), torch.randn(1, 4).to(x), torch.zeros(4, 1).to(x), 1.0)
     position, mask = torch.randn(1, 3, 4).to(x), torch.rand(2, 3, 1).to(x)
@@ -112,7 +112,12 @@ def test_rows_are_needed_by_whoever_takes_them(row: int) -> None:
         hidden = F.linear(x, weight).tanh()
         return hidden[:, row] + hidden.sum(1)
 
-    for run, few in ((one, True), (beside, True), (two, False)):
+    def writes() -> torch.Tensor:
+        hidden = F.linear(x, weight).softmax(1)
+        first = hidden.tanh() + position
+        return (first + hidden.mul_(2.0)).relu()[:, row]
+
+    for run, few in ((one, True), (beside, True), (two, False), (writes, True)):
         found, _ = record(run, [adapted])
         adapted.up.add_(1.0)
         weight.add_(adapted.down.expand(4, 4))
