@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
 from torch import Tensor
 
 from einfluence.engine.operations import Operation, Slot
+from einfluence.engine.read_rows import picked
 
 ATEN = torch.ops.aten
 PRODUCTS: set[Any] = {ATEN.linear.default, torch.ops.mkldnn._linear_pointwise.default}
@@ -30,13 +31,11 @@ class Taken:
     """What an operation takes of (B, L, ...): rows of each of B items.
 
     Args:
-        place: Of what it takes them.
         shape: B and L.
         rows: Which.
         again: The same operation where nothing but these rows is left: what it runs, and what it takes behind them.
     """
 
-    place: int
     shape: tuple[int, int]
     rows: Int[Tensor, "B T"]
     again: tuple[Any, tuple[Any, ...]]
@@ -65,18 +64,18 @@ def _taken(each: Operation, shapes: Mapping[int, torch.Size]) -> Taken | None:
     size, (_, *how) = (shape[0], shape[1]), each.args
     if each.run is ATEN.select.int and how[0] == 1:
         rows = torch.full((shape[0], 1), how[1] % shape[1])
-        return Taken(slot.place, size, rows, (ATEN.select.int, (1, 0)))
+        return Taken(size, rows, (ATEN.select.int, (1, 0)))
     if each.run is ATEN.index.Tensor and len(how[0]) == 2 and all(isinstance(some, Tensor) for some in how[0]):
         items, rows = how[0]
         if items.dtype == rows.dtype == torch.int64 and torch.equal(items, torch.arange(shape[0], device=items.device)):
             if rows.shape == items.shape:
-                return Taken(slot.place, size, rows[:, None] % shape[1], (ATEN.select.int, (1, 0)))
+                return Taken(size, rows[:, None] % shape[1], (ATEN.select.int, (1, 0)))
     if each.run is ATEN.gather.default and how[0] == 1 and isinstance(how[1], Tensor) and len(shape) == 3:
         index = how[1]
         rows = index[..., 0]
         if index.shape[::2] == shape[::2] and index.shape[1] < shape[1] and bool((index == rows[..., None]).all()):
             every = torch.arange(index.shape[1], device=index.device)[None, :, None].expand(index.shape)
-            return Taken(slot.place, size, rows, (ATEN.gather.default, (1, every)))
+            return Taken(size, rows, (ATEN.gather.default, (1, every)))
     return None
 
 
@@ -123,7 +122,7 @@ def _narrowed(
     shapes: Mapping[int, torch.Size],
     count: int,
 ) -> tuple[list[Operation], int]:
-    made, picked = list[Operation](), dict[int, Slot]()
+    made, found = list[Operation](), dict[int, Slot]()
     few = {operations[at].out for at in narrow}
     for at, each in enumerate(operations):
         if at == last:
@@ -138,12 +137,12 @@ def _narrowed(
             if (isinstance(value, Slot) and value in few) or not _has_rows(_shape(value, shapes) or (), each, taken):
                 args.append(value)
             elif isinstance(value, Tensor):
-                args.append(pick(value, taken.rows))
+                args.append(picked(value, taken.rows))
             else:
-                if value.place not in picked:
-                    picked[value.place], count = Slot(count), count + 1
-                    made.append(Operation(pick, (value, taken.rows), {}, picked[value.place]))
-                args.append(picked[value.place])
+                if value.place not in found:
+                    found[value.place], count = Slot(count), count + 1
+                    made.append(Operation(picked, (value, taken.rows), {}, found[value.place]))
+                args.append(found[value.place])
         made.append(replace(each, args=tuple(args)))
     return made, count
 
@@ -156,8 +155,3 @@ def _has_rows(shape: Sequence[int], each: Operation, taken: Taken) -> bool:
         and shape[1] == taken.shape[1]
         and shape[0] in (1, taken.shape[0])
     )
-
-
-def pick(value: Shaped[Tensor, "_ L *any"], rows: Int[Tensor, "B T"]) -> Shaped[Tensor, "B T *any"]:
-    """Rows of each item, or of what is the same for all."""
-    return value[torch.arange(len(value), device=value.device)[:, None], rows.to(value.device)]

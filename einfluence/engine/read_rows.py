@@ -45,7 +45,7 @@ class Attended(NamedTuple):
         if self.is_causal:
             mask = (torch.arange(self.key.shape[-2], device=rows.device) <= rows[..., None])[:, None]
         elif mask is not None and mask.shape[-2] > 1:
-            mask = _picked(mask.transpose(1, 2), rows).transpose(1, 2)
+            mask = picked(mask.transpose(1, 2), rows).transpose(1, 2)
         scale, gqa = self.scale, self.enable_gqa
         return F.scaled_dot_product_attention(query, self.key, self.value, mask, scale=scale, enable_gqa=gqa)
 
@@ -245,7 +245,7 @@ class ReadRows:
 
         def spoil(_module: nn.Module, _args: Any, out: Any) -> Any:
             hidden = _hidden(out)
-            left.append(_picked(hidden, batch.places))
+            left.append(picked(hidden, batch.places))
             index = batch.places[..., None].expand_as(left[-1])
             spoilt = torch.full_like(hidden, math.nan).scatter(1, index, left[-1])
             return spoilt if isinstance(out, Tensor) else (spoilt, *out[1:])
@@ -282,16 +282,16 @@ def _cut(value: Any, rows: Int[Tensor, "B T"], shape: tuple[int, int]) -> Any:
     if isinstance(value, Tensor):
         if value.dim() < 2 or value.shape[1] != shape[1] or value.shape[0] not in (1, shape[0]):
             return value
-        return _picked(value, rows)
+        return picked(value, rows)
     if isinstance(value, dict):
         return {name: _cut(each, rows, shape) for name, each in value.items()}
     return type(value)(_cut(each, rows, shape) for each in value) if type(value) in (list, tuple) else value
 
 
-def _picked(value: Shaped[Tensor, "_ L *any"], rows: Int[Tensor, "B T"]) -> Shaped[Tensor, "B T *any"]:
+def picked(value: Shaped[Tensor, "_ L *any"], rows: Int[Tensor, "B T"]) -> Shaped[Tensor, "B T *any"]:
     """Rows of each item, of a tensor that may be one for all items."""
     rest = value.shape[2:]
-    index = rows.reshape(*rows.shape, *[1] * len(rest)).expand(*rows.shape, *rest)
+    index = rows.to(value.device).reshape(*rows.shape, *[1] * len(rest)).expand(*rows.shape, *rest)
     return value.expand(len(rows), *value.shape[1:]).gather(1, index)
 
 

@@ -15,8 +15,8 @@ from einfluence.engine import merged_reading
 from einfluence.engine.batch_sizes import Sizes
 from einfluence.engine.generic import GenericEngine
 from einfluence.engine.merged import Adapted
-from einfluence.engine.needed_rows import pick
 from einfluence.engine.operations import Operation
+from einfluence.engine.read_rows import picked
 from einfluence.engine.recorded import Recording, UnrecordableError, record
 from einfluence.engine.schedule import probe_training
 from tests.engine.comparison import ask, influences
@@ -122,7 +122,7 @@ def test_rows_are_needed_by_whoever_takes_them(row: int) -> None:
         adapted.up.add_(1.0)
         weight.add_(adapted.down.expand(4, 4))
         assert torch.allclose(found(), run(), rtol=1e-12)
-        assert (pick in {each.run for each in found.operations}) == few
+        assert (picked in {each.run for each in found.operations}) == few
 
 
 class Looks(nn.Module):
