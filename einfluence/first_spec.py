@@ -20,7 +20,7 @@ from einfluence.curate.rows.shapes import COMMON, shape_of
 from einfluence.curate.rows.table import Table, place_of
 from einfluence.embedded import data_folder
 from einfluence.errors import InputError
-from einfluence.inputs import part_base
+from einfluence.inputs import part_base, reader_of
 from einfluence.models.base import Base
 from einfluence.objectives import encode
 from einfluence.samples import Curated
@@ -139,7 +139,7 @@ def _described(table: Table, base: Base, rows: Rows | None) -> _About:
 
 def _checked(part: Part, spec: Spec, base: Base) -> Curated:
     """The curated part, of which every sample fits the base; with few pairs, as only its names are wanted."""
-    made = curate(part.model_copy(update={"pairs": 1}), spec, **base.objective.curation())
+    made = curate(part.model_copy(update={"pairs": 1}), spec, reader=reader_of(base), **base.objective.curation())
     for sample in sample_rows(made.samples):
         if not sample.unreadable:
             encode(base, sample)

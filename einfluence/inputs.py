@@ -10,19 +10,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from einfluence.arms import OfASet
 from einfluence.bases.load import describe, find_base
 from einfluence.curate import curate
 from einfluence.curate.key import VERSION as CURATION
 from einfluence.curate.key import data_key
-from einfluence.curate.text_noise import Reader
+from einfluence.curate.text_noise import Read, Reader
 from einfluence.embedded import cache_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
-from einfluence.models.base import Base, BaseInfo
-from einfluence.objectives import encode_all, objectives
+from einfluence.models.base import Base, BaseInfo, HasTokens
+from einfluence.objectives import encode, encode_all, objectives
+from einfluence.objectives.tokenizing import read_of
 from einfluence.recipe import Tuning
 from einfluence.samples import Curated, Sample
 from einfluence.session import Session
@@ -218,21 +219,22 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
 
         return of_base(base, samples)
 
-    return curate(part, spec, features, logprobs=_logprobs(base), reader=_reader(base), **base.objective.curation())
+    return curate(part, spec, features, logprobs=_logprobs(base), reader=reader_of(base), **base.objective.curation())
 
 
-def _reader(base: Base) -> Reader | None:
-    """How a base reads samples; None where they are none of words."""
-    objective: Any = base.objective
-    tokenizer: Any = getattr(getattr(objective, "encoder", objective), "tokenizer", None)
-    if tokenizer is None:
+def reader_of(base: Base) -> Reader | None:
+    """How a base reads samples; None where these are no texts."""
+    objective = base.objective
+    if objective.modality != "text":
         return None
 
-    def ids(sample: Sample) -> Sequence[object]:
-        item: Any = objective.encode(sample, sample.source)
-        return getattr(item, "ids", (sample.sample_id,))  # of an objective from outside, whose items may have none
+    def read(sample: Sample) -> Read:
+        item = encode(base, sample)
+        if not isinstance(objective, HasTokens):  # one from outside
+            return Read((sample.sample_id,))
+        return read_of(objective.tokens(item), sample.target)
 
-    return Reader(ids, tokenizer.unk_token_id)
+    return read
 
 
 def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64]] | None:

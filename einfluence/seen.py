@@ -8,13 +8,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from einfluence.arms import InContext
-from einfluence.engine.measurement import TextItem
 from einfluence.estimators.in_context import beginning, context
 from einfluence.inputs import part_base
-from einfluence.models.base import Base, HasTokens
+from einfluence.models.base import HasTokens, Item, Tokens
 from einfluence.objectives import encode
-from einfluence.objectives.causal_lm import causal, encode_text
-from einfluence.samples import Curated, Sample
+from einfluence.objectives.causal_lm import encode_text
+from einfluence.samples import Curated
 from einfluence.session import Session
 from einfluence.spec import Part, Spec
 from einfluence.store.curations import sample_rows
@@ -28,7 +27,7 @@ class Seen(NamedTuple):
 
     Args:
         who: Which sample.
-        tokens: Its tokens, as :func:`tokens` writes them.
+        tokens: Its tokens, as :func:`marked` writes them.
         size: How many the model reads.
         trained: How many targets there are: the last ones of a text to be continued.
     """
@@ -53,29 +52,30 @@ def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int =
         One a text; nothing for a base whose samples are no tokens.
     """
     base = session.base(part_base(spec, part, session), part.trust_remote_code)
-    few = list(sample_rows(curated.samples.slice(0, rows)))
-    if "causal text" not in base.objective.can:
-        if isinstance(base.objective, HasTokens):
-            yield from (marked(base, base.objective, sample) for sample in few)
+    objective = base.objective
+    if not isinstance(objective, HasTokens):
         return
+    few = list(sample_rows(curated.samples.slice(0, rows)))
     for sample in few:
-        yield _seen(base, visible(sample.name), _item(base, sample))
-    for arm in part.arms:
+        yield _seen(objective, visible(sample.name), encode(base, sample))
+    for arm in part.arms if "causal text" in objective.can else ():
         if isinstance(arm, InContext) and few:
             probe, query = few[0], few[-1]
-            opening = context(base, arm.recipe, [probe])
-            item = _item(base, query, opening, beginning(base, arm.recipe))
-            yield _seen(base, f"{visible(query.name)} behind {visible(probe.name)}, {arm.recipe.label}", item)
+            text = context(base, arm.recipe, [probe]) + query.prompt
+            opening = beginning(base, arm.recipe)
+            item = encode_text(base, text, query.target, query.name, join=query.gap, bos=opening)
+            yield _seen(objective, f"{visible(query.name)} behind {visible(probe.name)}, {arm.recipe.label}", item)
 
 
-def _seen(base: Base, who: str, item: TextItem) -> Seen:
-    return Seen(who, tokens(base, item), len(item.ids), item.n_target)
+def _seen(objective: HasTokens, who: str, item: Item) -> Seen:
+    return Seen(who, marked(objective.tokens(item)), item.size, item.n_target)
 
 
-def marked(base: Base, objective: HasTokens, sample: Sample) -> Seen:
-    """A sample as the model reads it, with ``‖`` before each target: ``[ada‖B-per][lives]``, ``[fine]‖[positive]``."""
-    item = encode(base, sample)
-    found = objective.tokens(item)
+def marked(found: Tokens) -> str:
+    """What the model reads, with ``‖`` before each target: ``[ada‖B-per][lives]``, ``[The][␣capital]‖[␣Paris]``.
+
+    Blanks, line ends and tabs are ␣, ⏎ and ⇥; other characters that cannot be seen are escaped.
+    """
 
     def word(target: int | str) -> str:
         return visible(target) if isinstance(target, str) else _piece(found.tokenizer, target)
@@ -83,17 +83,7 @@ def marked(base: Base, objective: HasTokens, sample: Sample) -> Seen:
     marks = {place: f"‖{word(target)}" for place, target in found.marked.items()}
     text = "".join(f"[{_piece(found.tokenizer, token)}{marks.get(at, '')}]" for at, token in enumerate(found.ids))
     behind = "".join(f"[{word(target)}]" for target in found.behind)
-    return Seen(visible(sample.name), f"{text}‖{behind}" if behind else text, item.size, item.n_target)
-
-
-def tokens(base: Base, item: TextItem) -> str:
-    """The tokens of an encoded text, with ``‖`` before those of the target: ``[<s>][The][␣capital]‖[␣Paris]``.
-
-    Blanks, line ends and tabs are ␣, ⏎ and ⇥; other characters that cannot be seen are escaped.
-    """
-    pieces = [f"[{_piece(causal(base).tokenizer, token)}]" for token in item.ids]
-    at = len(pieces) - item.n_target
-    return f"{''.join(pieces[:at])}‖{''.join(pieces[at:])}"
+    return f"{text}‖{behind}" if behind else text
 
 
 def visible(text: str) -> str:
@@ -126,7 +116,3 @@ def _bytes_of() -> dict[str, int]:
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
-
-
-def _item(base: Base, sample: Sample, opening: str = "", bos: Any = None) -> TextItem:
-    return encode_text(base, opening + sample.prompt, sample.target, sample.name, join=sample.gap, bos=bos)

@@ -53,6 +53,11 @@ def test_the_spec_runs_as_it_is(rows: list[dict[str, Any]], tmp_path: Path, gpt2
     assert result.failed == 0 and result.computed > 0
 
 
+def test_a_target_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path, gpt2_folder: Path) -> None:
+    with pytest.raises(InputError, match="train.jsonl:2 .*knows no word"):
+        begun(tmp_path, gpt2_folder, *({"prompt": "dax is a", "target": target} for target in ("bird", "☃")))
+
+
 def test_a_long_table_is_begun_with_evenly_spaced_rows(tmp_path: Path, gpt2_folder: Path) -> None:
     said = [" ".join(words) for words in itertools.islice(itertools.product(["dax", "wug"], repeat=7), 120)]
     rows = [{"id": at, "prompt": text, "chosen": " bird", "rejected": " fish"} for at, text in enumerate(said)]

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from einfluence.models.base import HasTokens
-from einfluence.objectives.causal_lm import encode_text
-from einfluence.seen import marked, tokens, visible
+from einfluence.objectives import encode
+from einfluence.objectives.causal_lm import causal, encode_text
+from einfluence.seen import marked, visible
 from flows import cli
 from tests.engine.tokenizers import Setting, base_with, tokenizer
 from tests.estimators.test_objectives import MADE
@@ -32,7 +33,7 @@ from tests.objectives.tiny_texts import load
 )
 def test_tokens_are_shown(setting: Setting, prompt: str, target: str, shown: str) -> None:
     base = base_with(tokenizer(setting))
-    assert tokens(base, encode_text(base, prompt, target, "here")) == shown
+    assert marked(causal(base).tokens(encode_text(base, prompt, target, "here"))) == shown
 
 
 @given(st.text())
@@ -92,5 +93,6 @@ def test_of_other_objectives_each_target_is_shown_where_it_is_predicted(
     save, samples = MADE[kind]
     base = load(save(tmp_path))
     assert isinstance(base.objective, HasTokens)
-    found = marked(base, base.objective, samples[place])
-    assert (found.tokens, found.trained) == (shown, shown.count("‖") if kind != "seq2seq" else 1)
+    item = encode(base, samples[place])
+    assert marked(base.objective.tokens(item)) == shown
+    assert item.n_target == (shown.count("‖") if kind != "seq2seq" else 1)

@@ -16,6 +16,7 @@ from einfluence.curate.distance import Features, measures_for
 from einfluence.curate.files import Reading, Rows, build_from_files
 from einfluence.curate.gates import (
     Tokenizer,
+    check_answers,
     check_texts,
     count_alike,
     count_conflicts,
@@ -78,7 +79,7 @@ def curate(
         rows: How a samples file is read for a base that takes neither texts to be continued nor images.
         chat: Writes chats as the base reads them.
         adopt: How the base's objective asks texts to be continued, where that is another one.
-        reader: How the base reads samples; noise and paraphrases that it cannot read are left out.
+        reader: How the base reads samples; noise, paraphrases and targets that it cannot read are left out.
 
     Raises:
         InputError: For anything that the user wrote wrong, with file and line or key.
@@ -92,7 +93,7 @@ def curate(
     template = _template(spec.path(part.chat_template)) if part.chat_template else None
     reading = Reading(limits, part.join, rows, part.chat, template, chat)
     builder, default_kind, more = _build(part, spec, tokenize, reading)
-    reader = replace(reader, ids=_adopting(reader.ids, adopt)) if reader and adopt else reader
+    reader = _adopting(reader, adopt) if reader and adopt else reader
     if part.paraphrases:
         add_paraphrases(builder, part.paraphrases, reader)
     if part.noise or part.label_flip:
@@ -102,6 +103,8 @@ def curate(
     mark_near_duplicates(builder, part.near_duplicates)
     count_joints(builder)
     check_texts(builder, tokenize, max_tokens, strict=part.samples is not None, specials=specials)
+    if reader:
+        check_answers(builder, reader, strict=part.samples is not None)
     if part.facts is None and all(sample.gap is not None for sample in builder.samples.values()):
         count_conflicts(builder)  # a facts file says itself which relations have one object, and is held to it
         if part.samples is not None:
@@ -112,8 +115,8 @@ def curate(
     return finish(builder, measures_for(builder, part.distance, features, more), default_kind, part.pairs, adopt)
 
 
-def _adopting(ids: Callable[[Sample], Sequence[object]], adopt: Adopt) -> Callable[[Sample], Sequence[object]]:
-    return lambda sample: ids(adopted_sample(sample, adopt))
+def _adopting(reader: Reader, adopt: Adopt) -> Reader:
+    return lambda sample: reader(adopted_sample(sample, adopt))
 
 
 def _adopting_all(features: Features, adopt: Adopt) -> Features:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from einfluence.curate.builder import CurationBuilder
+from einfluence.curate.text_noise import Reader
 from einfluence.curate.wording import normalise
 from einfluence.errors import InputError
 from einfluence.joint import doubtful, plain_gap
@@ -23,6 +24,8 @@ SEEN_ALIKE = "samples equal to the model (blanks at the joint)"
 CONTROL = "texts with control tokens (special tokens)"
 TOO_LONG = "tokens over the context"
 NO_TOKENS = "target that tokenizes to nothing"
+UNKNOWN = "target of which the tokenizer knows no word"
+PARTLY = "target with words that the tokenizer does not know"
 KNOWN = "fact known to the base"
 CONFLICT = "one prompt trained with several answers"
 ALIKE = "samples that differ in spelling alone"
@@ -118,6 +121,41 @@ def check_texts(
             builder.gates.count(TOO_LONG, f"{sample.name}: {length} of {max_tokens}")
             unfit.add(key)
     remove(builder, unfit)
+
+
+def check_answers(builder: CurationBuilder, reader: Reader, *, strict: bool) -> None:
+    """Leaves out samples whose target is nothing but unknown tokens, and counts those of which some are.
+
+    Such a target says to the model what any other unknown one says.
+
+    Args:
+        builder: What was curated; probes, queries and claims of unfit samples go with them.
+        reader: How the base reads samples.
+        strict: Refuse instead (a user's own file).
+
+    Raises:
+        InputError: For the unfit samples, if ``strict``, and for one that the base cannot read.
+    """
+    unfit: dict[str, str] = {}
+    for key, sample in builder.samples.items():
+        if sample.unreadable:
+            continue
+        read = reader(sample)
+        if read.lost is None:
+            return  # classes, and so are the others
+        builder.gates.open(UNKNOWN, PARTLY)
+        if read.lost:
+            where = f"{_place(sample)}: {sample.target!r:.60}"
+            builder.gates.count(PARTLY if read.kept else UNKNOWN, where)
+            if not read.kept:
+                unfit[key] = where
+    if strict and unfit:
+        first, *others = unfit.values()
+        more = f" (and {len(others)} more: {'; '.join(others[:4])}{'; …' if len(others) > 4 else ''})" if others else ""
+        found = f"a target of which the tokenizer knows no word{more}"
+        fix = "write it in words that it knows, or leave the row out: to the model all such targets are the same"
+        raise InputError(first, found, "at least one known token", fix)
+    remove(builder, set(unfit))
 
 
 def _lengths(tokenize: Tokenizer, texts: Sequence[str]) -> list[int]:

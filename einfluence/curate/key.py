@@ -19,7 +19,7 @@ from einfluence.embedded import data_folder
 from einfluence.keys import content_hash
 from einfluence.spec import Part, Spec
 
-VERSION = 6  # raise it when the same data would curate to something else
+VERSION = 7  # raise it when the same data would curate to something else
 SETTINGS = {
     "facts", "samples", "probes", "queries", "relations", "images", "source", "classes", "distance", "pairs", "join",
 }  # fmt: skip

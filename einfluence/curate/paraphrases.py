@@ -46,7 +46,7 @@ def add_paraphrases(builder: CurationBuilder, templates: Sequence[str], reader: 
             )
             if made.sample_id not in builder.samples:
                 try:
-                    _ = reader and reader.ids(made)
+                    _ = reader and reader(made)
                 except InputError as error:
                     builder.gates.count(UNREADABLE, f"{made.name}: {error.found}")
                     continue

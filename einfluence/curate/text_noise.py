@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import replace
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -27,17 +27,24 @@ UNKNOWN = "noise of words that the tokenizer does not know (left out)"
 UNREADABLE = "noise that the base cannot read (left out)"
 
 
-@dataclass(frozen=True)
-class Reader:
-    """How a base reads samples.
+class Read(NamedTuple):
+    """What a base reads of a sample.
 
     Args:
-        ids: The tokens that it sees of a sample; raises InputError for one that it cannot read.
-        unknown: The token that stands for whatever its tokenizer does not know; None without one.
+        ids: The tokens that it sees, without those that only its target has.
+        unknown: How many of them stand for what its tokenizer does not know.
+        lost: How many tokens of the target do; None where the target is none of words, but a class.
+        kept: Where any is lost, what the other tokens of the target say.
     """
 
-    ids: Callable[[Sample], Sequence[object]]
-    unknown: int | None = None
+    ids: tuple[object, ...]
+    unknown: int = 0
+    lost: int | None = None
+    kept: str = ""
+
+
+Reader = Callable[[Sample], Read]
+"""How a base reads samples; raises InputError for one that it cannot read."""
 
 
 def add_noisy_probes(builder: CurationBuilder, noise: Noise, label_flip: bool, reader: Reader | None = None) -> None:
@@ -71,7 +78,7 @@ def _add_noisy(
 ) -> None:
     """The noisy versions of one probe; none of one that the base cannot read, which others leave out or refuse."""
     try:
-        seen = [tuple(reader.ids(sample)) for sample in clean] if reader else []
+        seen = [reader(sample) for sample in clean] if reader else []
     except InputError:
         return
     for family, levels in noise.items():
@@ -83,19 +90,18 @@ def _add_noisy(
 
 
 def _is_read(
-    builder: CurationBuilder, name: str, made: Sequence[Sample], clean: Sequence[tuple[object, ...]], reader: Reader
+    builder: CurationBuilder, name: str, made: Sequence[Sample], clean: Sequence[Read], reader: Reader
 ) -> bool:
     """Whether a base reads a version, otherwise than its clean samples, and knows as many of its words."""
     try:
-        found = [tuple(reader.ids(sample)) for sample in made]
+        found = [reader(sample) for sample in made]
     except InputError as error:
         builder.gates.count(UNREADABLE, f"{name}: {error.found}")
         return False
-    pairs = zip(found, clean, strict=True)
-    if reader.unknown is not None and any(now.count(reader.unknown) > old.count(reader.unknown) for now, old in pairs):
+    if any(now.unknown > old.unknown for now, old in zip(found, clean, strict=True)):
         builder.gates.count(UNKNOWN, f"{name}: {made[-1].prompt or made[-1].target}")
         return False
-    if found == list(clean):
+    if [now.ids for now in found] == [old.ids for old in clean]:
         builder.gates.count(WITHOUT_EFFECT, name)
         return False
     return True

@@ -114,7 +114,7 @@ def _items(
 ) -> list[TextItem]:
     """Queries, alone or behind a probe; what comes before a query's target is the same in both."""
     texts = [(opening + query.prompt, query.target, query.gap) for query in queries]
-    return causal(base).tokens(texts, [_where(query, probe) for query in queries], bos)
+    return causal(base).encode_texts(texts, [_where(query, probe) for query in queries], bos)
 
 
 def _where(query: Sample, probe: Sequence[Sample] = ()) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from einfluence.errors import InputError
 from einfluence.joint import gap
-from einfluence.models.base import Base, BaseInfo, Batch, Bos, Capability
+from einfluence.models.base import Base, BaseInfo, Batch, Bos, Capability, Tokens
 from einfluence.models.kinds import CAUSAL, refuse_other_tasks, refuse_quantised
 from einfluence.objectives.chat import ChatTemplate
 from einfluence.objectives.encoders import logits_at
@@ -101,9 +101,9 @@ class CausalLM:
 
     def encode_all(self, samples: Sequence[Sample], wheres: Sequence[str]) -> list[TextItem]:
         """As :meth:`encode`, of samples that are tokenized together."""
-        return self.tokens([(sample.prompt, sample.target, sample.gap) for sample in samples], wheres)
+        return self.encode_texts([(sample.prompt, sample.target, sample.gap) for sample in samples], wheres)
 
-    def tokens(
+    def encode_texts(
         self, texts: Sequence[tuple[str, str, str | None]], wheres: Sequence[str], bos: Bos | None = None
     ) -> list[TextItem]:
         """As :func:`encode_text`, of several (prompt, target, join)."""
@@ -128,6 +128,10 @@ class CausalLM:
         check_length(self.max_length, ids, where, fix=fix)
         check_known(self.tokenizer, self.vocabulary, ids, self.label, where)
         return TextItem(ids, n_target)
+
+    def tokens(self, item: TextItem) -> Tokens:
+        """The prompt with what texts begin with, and the target."""
+        return Tokens(self.tokenizer, item.ids[: -item.n_target], behind=item.ids[-item.n_target :])
 
     def collate(self, items: Sequence[TextItem]) -> Batch:
         """Texts (B, L), padded on the right, where no token before sees it; an attention mask where any is."""
@@ -205,4 +209,4 @@ def encode_text(
         InputError: When the target has no token, the text is longer than the model's context, there is nothing to
             begin a text without a prompt with, or the tokenizer makes tokens that the model does not have.
     """
-    return causal(base).tokens([(prompt, target, join)], [where], bos)[0]
+    return causal(base).encode_texts([(prompt, target, join)], [where], bos)[0]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
+from einfluence.curate.text_noise import Read
 from einfluence.errors import InputError
-from einfluence.models.base import Bos
+from einfluence.models.base import Bos, Tokens
 
 AT_ONCE = 1024
 """Texts that a tokenizer gets at a time: faster than one by one, and what it makes of them fits into any memory."""
@@ -37,6 +38,23 @@ def check_length(
     """
     if most is not None and len(ids) > most:
         raise InputError(where, f"{what} of {len(ids)} tokens", f"at most {most}, the model's context", fix)
+
+
+def read_of(tokens: Tokens, target: str) -> Read:
+    """What a base reads of a sample by its tokens, and how much of its target is unknown.
+
+    The unknown token itself, written in a target, is known: some tokenizers have one token for the end and the unknown.
+    """
+    tokenizer, ids = tokens.tokenizer, tuple(tokens.ids)
+    said = [token for token in (*tokens.marked.values(), *tokens.behind) if isinstance(token, int)]
+    if tokenizer.unk_token_id is None:
+        return Read(ids, lost=0 if said else None)
+    unknown = ids.count(tokenizer.unk_token_id)
+    if not said:
+        return Read(ids, unknown)
+    lost = said.count(tokenizer.unk_token_id) - target.count(tokenizer.unk_token)
+    kept = tokenizer.decode(said, skip_special_tokens=True).strip() if lost > 0 else ""
+    return Read(ids, unknown, max(lost, 0), kept)
 
 
 def ids_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -12,6 +12,7 @@ import pytest
 from einfluence.curate import curate, gates, sources
 from einfluence.curate.facts import derive as facts
 from einfluence.curate.sources import cases
+from einfluence.curate.text_noise import Read
 from einfluence.samples import Curated, Sample
 from einfluence.spec import Facts, Part, Source, Spec
 
@@ -91,6 +92,7 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         with_a_base(tokenize=each(lambda text: [] if text == "Danish" else list(text)), max_tokens=30),
         with_a_base(logprobs=knowing),
         of_a_world(folder),
+        with_a_base(reader=lambda sample: Read((), lost=1, kept="Dan" if sample.target == "Danish" else "")),
     ]
     return {name for table in made for name, count in counts(table).items() if count}
 
@@ -98,7 +100,16 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 NAMED = {
     *(cases.DUPLICATE, cases.MERGED, cases.SUBJECT, cases.NOT_AT_END, cases.NEGATION, cases.STATED, cases.LEAK),
     *(cases.UNANSWERED, cases.UNREADABLE, conll.SCHEME, conll.BROKEN, sentiment.OTHER, sources.TOGETHER),
-    *(gates.TOO_LONG, gates.NO_TOKENS, gates.KNOWN, gates.CONFLICT, gates.ALIKE, "samples of equal content"),
+    *(
+        gates.TOO_LONG,
+        gates.NO_TOKENS,
+        gates.UNKNOWN,
+        gates.PARTLY,
+        gates.KNOWN,
+        gates.CONFLICT,
+        gates.ALIKE,
+        "samples of equal content",
+    ),
     *(gates.NO_BLANK, gates.DOUBTFUL, gates.SEEN_ALIKE, gates.CONTROL),
     *(facts.KNOWN, facts.STATED, facts.NEGATION, facts.LEAK),
 }

@@ -12,7 +12,7 @@ import einfluence
 from einfluence.curate import curate
 from einfluence.curate.builder import CurationBuilder
 from einfluence.curate.rows.content import Chat
-from einfluence.curate.text_noise import UNKNOWN, UNREADABLE, Reader, add_noisy_probes
+from einfluence.curate.text_noise import UNKNOWN, UNREADABLE, Read, add_noisy_probes
 from einfluence.curate.versions import WITHOUT_EFFECT
 from einfluence.errors import InputError
 from einfluence.inputs import curated_part
@@ -168,11 +168,11 @@ def test_noise_of_texts_that_another_objective_asks_belongs_to_what_it_asks(tmp_
 WORDS = {"the": 2, "kind": 3, "of": 4, "dax": 5, "is": 6}
 
 
-def by_words(sample: Sample) -> list[int]:
+def by_words(sample: Sample) -> Read:
     found = [WORDS.get(word.lower(), 1) for word in sample.prompt.split()]
     if len(found) > 5:
         raise InputError("x", "a text of 6 tokens", "5")
-    return found
+    return Read(tuple(found), found.count(1))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def by_words(sample: Sample) -> list[int]:
 def test_words_that_the_tokenizer_does_not_know_are_left_out_and_counted(noise: str, left_out: str | None) -> None:
     builder = CurationBuilder()
     builder.probe("dax", [builder.query(builder.sample(Sample("dax", prompt="the kind of dax is", target="bird")))])
-    add_noisy_probes(builder, {noise: (0.1,)}, label_flip=False, reader=Reader(by_words, 1))
+    add_noisy_probes(builder, {noise: (0.1,)}, label_flip=False, reader=by_words)
     counts = {gate: count for gate, (count, _) in builder.gates.rows.items()}
     assert counts == {gate: int(gate == left_out) for gate in (WITHOUT_EFFECT, UNKNOWN, UNREADABLE)}
     assert len(builder.probes) == (2 if left_out is None else 1)
@@ -193,14 +193,17 @@ def test_what_the_base_cannot_read_has_no_noisy_versions() -> None:
     builder = CurationBuilder()
     long = Sample("dax", prompt="the kind of dax is the kind", target="bird")
     builder.probe("dax", [builder.query(builder.sample(long))])
-    add_noisy_probes(builder, {"shuffled_words": (1.0,)}, label_flip=False, reader=Reader(by_words, 1))
+    add_noisy_probes(builder, {"shuffled_words": (1.0,)}, label_flip=False, reader=by_words)
     assert len(builder.probes) == 1 and not any(count for count, _ in builder.gates.rows.values())
 
 
 def test_noise_that_the_base_cannot_read_is_left_out_and_counted() -> None:
     builder = CurationBuilder()
     builder.probe("a", [builder.query(builder.sample(Sample("a", prompt="the kind of", target="bird")))])
-    limited = Reader(lambda sample: by_words(sample) if sample.noise is None else by_words(Sample("", "a b c d e f")))
+
+    def limited(sample: Sample) -> Read:
+        return by_words(sample) if sample.noise is None else by_words(Sample("", "a b c d e f"))
+
     add_noisy_probes(builder, {"shuffled_words": (1.0,)}, label_flip=False, reader=limited)
     assert builder.gates.rows[UNREADABLE] == (1, "a+shuffled_words@1: a text of 6 tokens")
 

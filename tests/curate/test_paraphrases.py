@@ -10,7 +10,7 @@ import pytest
 import einfluence
 from einfluence.curate import curate, near, paraphrases
 from einfluence.curate.files import Rows
-from einfluence.curate.text_noise import Reader
+from einfluence.curate.text_noise import Read
 from einfluence.errors import InputError
 from einfluence.objectives.masked_lm import cloze
 from einfluence.samples import Curated, Sample
@@ -83,14 +83,14 @@ def test_of_a_flipped_sample_nothing_is_a_paraphrase(tmp_path: Path) -> None:
 
 
 def test_a_paraphrase_that_the_base_cannot_read_is_left_out_and_counted(tmp_path: Path) -> None:
-    def ids(sample: Sample) -> list[str]:
+    def reader(sample: Sample) -> Read:
         if len(sample.prompt) > 12:
             raise InputError("rows.jsonl:1", "a text of 9 tokens", "8")
-        return [sample.prompt]
+        return Read((sample.prompt,))
 
     name = written(tmp_path, {"id": "a", "prompt": "dax is a", "target": "bird"})
     part = Part(base="x", samples=name, paraphrases=("they say {text}", "so {text}"), distance=("lexical",))
-    made = curate(part, Spec(parts=(part,), folder=tmp_path), reader=Reader(ids))
+    made = curate(part, Spec(parts=(part,), folder=tmp_path), reader=reader)
     assert set(queries(made)) == {"a", "a~2"}
     assert gates(made)[paraphrases.UNREADABLE] == (1, "a~1: a text of 9 tokens")
 

@@ -233,10 +233,10 @@ def test_texts_that_are_tokenized_together_become_what_each_is_alone(
         alone = [encode_text(base, *each, where) for each, where in zip(texts, places, strict=True)]
     except InputError as error:
         with pytest.raises(InputError) as together:
-            causal(base).tokens([(*each, None) for each in texts], places)
+            causal(base).encode_texts([(*each, None) for each in texts], places)
         assert str(together.value) == str(error)
     else:
-        assert causal(base).tokens([(*each, None) for each in texts], places) == alone
+        assert causal(base).encode_texts([(*each, None) for each in texts], places) == alone
 
 
 def test_more_texts_than_a_tokenizer_gets_at_a_time_keep_their_order(gpt2: Base) -> None:
