@@ -71,21 +71,24 @@ def write_first_spec(
     if there is not None:
         raise InputError(str(there), "a file that is there already", "a folder without one", "name another")
     place = place_of(samples, Path())
-    local = not isinstance(place, str)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = Part(
-        base=_from(folder, base) if Path(base).expanduser().is_dir() else base,
-        samples=_from(folder, samples) if local else samples,
-        fields=dict(fields or {}),
-        chat_template=None if chat_template is None else _from(folder, str(chat_template)),
-    )
-    spec = Spec(parts=(part,), folder=folder)
+
+    def seen_from(origin: Path) -> dict[str, str | None]:
+        return {
+            "base": _from(origin, base) if Path(base).expanduser().is_dir() else base,
+            "samples": samples if isinstance(place, str) else _from(origin, samples),
+            "chat_template": None if chat_template is None else _from(origin, str(chat_template)),
+        }
+
+    part = Part.model_validate({"fields": dict(fields or {}), **seen_from(Path())})
+    spec = Spec(parts=(part,), folder=Path())  # what is refused leaves no folder behind
     loaded = session.base(part_base(spec, part), part.trust_remote_code)
     about = _described(Table(place, part.fields), loaded, loaded.objective.curation().get("rows"))
     part = part.model_copy(update={"extra": "drop" if about.extra else "refuse", "chat": about.asks})
     few = _few(_checked(part, spec, loaded))
+    part = part.model_copy(update=seen_from(folder))
     text = _text(part, Path(samples.partition(":")[0]).stem, about, loaded, few)
     contents = dict(zip(FILES, (text, *(few or ())), strict=False))
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         (folder / name).write_text(content, encoding="utf-8")
     load_spec(folder / FILES[0])

@@ -56,6 +56,7 @@ def test_the_spec_runs_as_it_is(rows: list[dict[str, Any]], tmp_path: Path, gpt2
 def test_a_target_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path, gpt2_folder: Path) -> None:
     with pytest.raises(InputError, match="train.jsonl:2 .*knows no word"):
         begun(tmp_path, gpt2_folder, *({"prompt": "dax is a", "target": target} for target in ("bird", "☃")))
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_long_table_is_begun_with_evenly_spaced_rows(tmp_path: Path, gpt2_folder: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_file_that_does_not_fit_leaves_no_spec(
 ) -> None:
     with pytest.raises(InputError, match=says):
         begun(tmp_path, gpt2_folder, *rows)
-    assert not list((tmp_path / "mine").glob("*"))
+    assert not (tmp_path / "mine").exists()
 
 
 def test_nothing_is_overwritten(tmp_path: Path, gpt2_folder: Path) -> None:
