@@ -24,6 +24,8 @@ MEASURES = {CAUSAL_LM: ("hidden", "lexical"), IMAGE_CLASS: ("features", "pixel")
 OF_WORDS = ("features", "lexical")
 CHUNK = 100_000  # pairs compared at a time where not all pairs are wanted
 
+ROUNDING = 1e-6  # of a vector's length: what is left of equal features in float32 when their mean is subtracted
+
 
 @dataclass(frozen=True)
 class Places:
@@ -108,8 +110,11 @@ def _later(builder: CurationBuilder, features: Features, *, center: bool) -> Mea
     return measure
 
 
-def embedded(builder: CurationBuilder, features: Features, *, center: bool) -> Places:
+def embedded(builder: CurationBuilder, features: Features, *, center: bool) -> Measure:
     """Cosine distance in [0, 2] of feature vectors; of several views, the mean of theirs.
+
+    What lies at the mean itself, as the only sample does, has distance 0 from what else lies there, and none from the
+    rest.
 
     Args:
         builder: Samples, probes and queries.
@@ -122,10 +127,19 @@ def embedded(builder: CurationBuilder, features: Features, *, center: bool) -> P
     if vectors.ndim not in (2, 3) or len(vectors) != len(needed) or not np.isfinite(vectors).all():
         raise ValueError(f"features of shape {vectors.shape} for {len(needed)} samples, or not finite")
     if center:
-        vectors = vectors - vectors.mean(0)
+        centred = vectors - vectors.mean(0)
+        vectors = np.where(_norms(centred) > ROUNDING * _norms(vectors), centred, 0)
     if vectors.ndim == 3:  # each view weighs the same, however long its vectors
         vectors = _unit(vectors).reshape(len(vectors), -1)
-    return Places(_unit(_pool(builder, needed, vectors)), _unit(_pick(builder, needed, vectors)), cosine=True)
+    own, asked = _unit(_pool(builder, needed, vectors)), _unit(_pick(builder, needed, vectors))
+    places, at_mean = Places(own, asked, cosine=True), (~own.any(1), ~asked.any(1))
+
+    def measure(rows: Ints, columns: Ints) -> Floats:
+        probe, query = at_mean[0][rows], at_mean[1][columns]
+        found = np.where(probe | query, np.float32(np.nan), places(rows, columns))
+        return np.where(probe & query, np.float32(0), found)
+
+    return measure
 
 
 def lexical(builder: CurationBuilder) -> Measure:
@@ -234,7 +248,11 @@ def _mixing(members: list[list[int]], n: int) -> Any:
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return vectors / np.maximum(_norms(vectors), 1e-12)
+
+
+def _norms(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _squares(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

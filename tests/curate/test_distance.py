@@ -1,14 +1,16 @@
 """Distances against independent computations; what needs a base is left out and counted without one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from einfluence.curate import curate
-from einfluence.curate.distance import trigrams
+from einfluence.curate.builder import CurationBuilder
+from einfluence.curate.distance import embedded, trigrams
 from einfluence.errors import InputError
-from einfluence.samples import Curated
+from einfluence.samples import Curated, Sample
 from einfluence.spec import Facts, Images, Part, Spec
 
 TEXTS = ["dax is a bird", "Dax is a fish", "the home of wug is", "", "äöü ñ 鳥", "bird bird bird"]
@@ -57,6 +59,27 @@ def test_hidden_distance_is_the_cosine_of_centred_features_and_bundles_stand_at_
         other = place[row["query_id"]] - centre
         cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
         assert row["distance"] == pytest.approx(1 - cosine, abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 3, 7])
+def test_what_lies_at_the_mean_is_nowhere_but_there(n: int) -> None:
+    builder = CurationBuilder()
+    keys = [builder.query(builder.sample(Sample(f"s{at}", prompt=f"s{at}", target="x"))) for at in range(n)]
+    for at, key in enumerate(keys):
+        builder.probe(f"s{at}", [key])
+    rows, columns = np.divmod(np.arange(n * n), n)
+
+    def distances(features: Sequence[Sequence[float]]) -> list[float]:
+        return embedded(builder, lambda samples: np.array(features), center=True)(rows, columns).tolist()
+
+    equal = np.random.default_rng(n).standard_normal((1, 2, 5)).repeat(n, 0)
+    assert distances(equal.tolist()) == [0.0] * n * n
+    aside = [[0.1 * (at - n // 2), 0.3] for at in range(n)]  # the one in the middle is the mean
+    middle = n // 2
+    for row, column, found in zip(rows, columns, distances(aside), strict=True):
+        side = np.sign(row - middle) * np.sign(column - middle)
+        expected = 1 - side if side else 0.0 if row == column else np.nan
+        assert found == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
 def test_the_distance_of_two_views_is_the_mean_of_theirs_however_long_their_vectors() -> None:
