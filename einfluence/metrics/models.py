@@ -186,7 +186,8 @@ class Models:
 
     def prepare(self) -> None:
         """Stages the cells and reduces them to marts of a few rows a probe, a block of probes at a time."""
-        create(self.connection, "is_example")
+        for name in ("is_example", "arms_of_sets"):
+            create(self.connection, name)
         for name in STAGING:
             self.select("staging", name)
         unitless = self.connection.table("stg_runs").filter("unit = 'none'").project("run")

@@ -5,7 +5,8 @@ select
     recipes.estimator,
     recipes.recipe,
     coalesce(recipes.training_set, truths.training_set) as training_set,
-    coalesce(recipes.trainings, truths.trainings) as trainings
+    coalesce(recipes.trainings, truths.trainings) as trainings,
+    recipes.stands_for
 from recipes
 left join recipes as truths on recipes.stands_for = truths.recipe
 where coalesce(recipes.training_set, truths.training_set) is not null

@@ -27,14 +27,11 @@ ensembles as (
 
 arms as (
     select
-        recipes.estimator,
-        recipes.recipe,
+        sets.*,
         recipes.json,
-        coalesce(recipes.training_set, truths.training_set) as training_set,
-        coalesce(recipes.trainings, truths.trainings) as trainings,
-        recipes.training_set is not null and recipes.estimator not in ('leave_one_out', 'subsets') as maybe_fitted
-    from recipes
-    left join recipes as truths on recipes.stands_for = truths.recipe
+        sets.stands_for is null and sets.estimator not in ('leave_one_out', 'subsets') as maybe_fitted
+    from arms_of_sets as sets
+    inner join recipes using (recipe)
 ),
 
 numbered as (

@@ -6,14 +6,7 @@ with runs as (
 ),
 
 arms as (
-    select
-        recipes.estimator,
-        recipes.recipe,
-        coalesce(recipes.training_set, truths.training_set) as training_set,
-        coalesce(recipes.trainings, truths.trainings) as trainings,
-        recipes.stands_for is not null as estimated
-    from recipes
-    left join recipes as truths on recipes.stands_for = truths.recipe
+    select * from arms_of_sets
 ),
 
 placed as (
@@ -25,11 +18,10 @@ placed as (
         arms.trainings,
         row_number() over (
             partition by runs.base, runs.seed, arms.training_set, arms.trainings
-            order by arms.estimated, runs.arm
+            order by arms.stands_for is not null, runs.arm
         ) as place
     from runs
     inner join arms using (estimator, recipe)
-    where arms.training_set is not null and arms.trainings is not null
 )
 
 select

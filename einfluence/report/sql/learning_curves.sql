@@ -15,20 +15,11 @@ members as (select * from training_set_members),
 
 samples as (select * from samples),
 
-recipes as (select * from recipes),
-
 arms as (
-    select
-        recipes.estimator,
-        recipes.recipe,
-        coalesce(recipes.training_set, truths.training_set) as training_set,
-        coalesce(recipes.trainings, truths.trainings) as trainings
-    from recipes
-    left join recipes as truths on recipes.stands_for = truths.recipe
-    where coalesce(recipes.training_set, truths.training_set) is not null
+    select * from arms_of_sets
     qualify row_number() over (
-        partition by coalesce(recipes.training_set, truths.training_set), coalesce(recipes.trainings, truths.trainings)
-        order by recipes.stands_for is not null, recipes.estimator, recipes.recipe
+        partition by training_set, trainings
+        order by stands_for is not null, estimator, recipe
     ) = 1
 ),
 
