@@ -98,6 +98,11 @@ def prepare(spec: Spec, part: Part, store: Store, session: Session) -> Prepared:
     for arm in found.arms:
         arm.check(f"parts.{part.name}.arms", objectives()[found.base.objective].can, found.schedule.then is not None)
     _check_chat(found, session)
+    if part.gradient_checkpointing:
+        from einfluence.engine.checkpointing import blocks_in
+
+        base = session.base(found.base, part.trust_remote_code)
+        blocks_in(base, f"parts.{part.name}.gradient_checkpointing")
     store.open_for_writing()
     if store.curation(found.curation) is None:
         curated = curated_part(spec, part, session)

@@ -18,6 +18,29 @@ from einfluence.models.base import Base
 Again = Callable[[], AbstractContextManager[Any]]
 
 
+def blocks_in(base: Base, where: str) -> dict[str, int]:
+    """The index of each block of a model that can be checkpointed, by module name.
+
+    Args:
+        base: The base.
+        where: What asks for checkpointing, for the message.
+
+    Raises:
+        InputError: For a model without blocks, and one that says that its blocks cannot be run again.
+    """
+    model: Any = base.model
+    found = f"true for {base.info.label}, a {type(model).__name__}"
+    if getattr(model, "supports_gradient_checkpointing", None) is False:
+        expected = "a model whose class in transformers says that it supports gradient checkpointing"
+        raise InputError(where, f"{found}, which says that it does not support it", expected, "leave it out")
+    places = structure_of(model).blocks if hasattr(model, "config") else {}
+    if not places:
+        raise InputError(
+            where, f"{found} without a list of blocks", "a model of transformers, which has one", "leave it out"
+        )
+    return places
+
+
 def blocks_of(base: Base, model: nn.Module | None = None) -> list[nn.Module]:
     """The blocks of a base that are checkpointed, in order; none where checkpointing is not asked for.
 
@@ -26,14 +49,11 @@ def blocks_of(base: Base, model: nn.Module | None = None) -> list[nn.Module]:
         model: A copy of it, with peft's adapters or without, whose blocks are wanted.
 
     Raises:
-        InputError: For a model without blocks.
+        InputError: For a model that cannot be checkpointed.
     """
     if not base.info.gradient_checkpointing:
         return []
-    places = structure_of(base.model).blocks if hasattr(base.model, "config") else {}
-    if not places:
-        found = f"{base.info.label}, a {type(base.model).__name__} without a list of blocks"
-        raise InputError("gradient_checkpointing", found, "a model of transformers, which has one", "leave it out")
+    places = blocks_in(base, "gradient_checkpointing")
     copied = base.model if model is None else model
     modules = {name.removeprefix(PREFIX): module for name, module in copied.named_modules()}
     return [modules[name] for name in sorted(places, key=lambda name: places[name])]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast, XLMConfig, XLMWithLMHeadModel
 
+import einfluence
 from einfluence import engine
 from einfluence.engine import definition
 from einfluence.engine.batch_sizes import Sizes
@@ -98,3 +101,18 @@ def test_a_model_without_blocks_is_refused() -> None:
     base = checkpointing(image_base(digits_like()))
     with pytest.raises(InputError, match="without a list of blocks"):
         engine.measure(base, LORA, [], [], 0)
+
+
+def test_a_model_that_does_not_support_it_is_refused_before_anything_is_computed(
+    tmp_path: Path, gpt2_folder: Path
+) -> None:
+    words = PreTrainedTokenizerFast.from_pretrained(gpt2_folder)
+    config = XLMConfig(vocab_size=len(words), emb_dim=16, n_layers=2, n_heads=2, causal=True)
+    words.save_pretrained(tmp_path / "xlm")
+    XLMWithLMHeadModel(config).save_pretrained(tmp_path / "xlm")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "dax is a", "target": "bird"}')
+    (tmp_path / "spec.yaml").write_text("base: xlm\nsamples: rows.jsonl\ngradient_checkpointing: true\n")
+    says = r"parts\..*gradient_checkpointing: found true for xlm, a XLMWithLMHeadModel, which says that it does not"
+    with pytest.raises(InputError, match=says):
+        einfluence.measure(tmp_path / "spec.yaml", tmp_path / "store", report=False)
+    assert not list((tmp_path / "store").rglob("*.parquet"))
