@@ -8,6 +8,7 @@ parameters that are no matrices are kept whole for each probe, and of an embeddi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +18,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from einfluence.engine.contract import Unsupported
 from einfluence.engine.stacked_layers import normalised
 from einfluence.engine.text.network import LINEAR
 from einfluence.spec import Sgd
+
+WHOLE = (nn.LayerNorm, nn.RMSNorm)
+"""Norms by a function of torch that takes parameters of one shape alone; a model's own class may come before it."""
 
 
 @dataclass
@@ -222,6 +227,8 @@ class LowRankWeights:
         return linear
 
     def _norm(self, module: Any, own: dict[str, str]) -> Callable[..., Tensor]:
+        if type(module) is not nn.LayerNorm and issubclass(type(module), WHOLE):
+            return self._norm_of_one(copy.copy(module), own)
         forward, base = module.forward, {which: module._parameters[which] for which in own}
         exact = type(module) is nn.LayerNorm
 
@@ -242,6 +249,18 @@ class LowRankWeights:
                 return forward(rows, *args, **kwargs).view(x.shape)
             finally:
                 module._parameters.update(base)
+
+        return norm
+
+    def _norm_of_one(self, module: nn.Module, own: dict[str, str]) -> Callable[[Tensor], Tensor]:
+        """A norm that takes the parameters of one probe alone."""
+
+        def of_one(values: dict[str, Tensor], rows: Tensor) -> Tensor:
+            return functional_call(module, values, (rows,))
+
+        def norm(x: Tensor) -> Tensor:
+            values = {which: self.values[name] for which, name in own.items()}
+            return vmap(of_one)(values, x.reshape(self.probes, -1, *x.shape[2:])).view(x.shape)
 
         return norm
 

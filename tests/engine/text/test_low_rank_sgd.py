@@ -125,3 +125,17 @@ def test_a_model_that_writes_into_what_a_product_gave() -> None:
     probes = [[TextItem((5, 6, 7, 8, 9), 2)], [TextItem((10, 11, 12), 1)]]
     recipe = FULL.model_copy(update={"dtype": "float64"})
     assert_equal_to_definition(LowRankSgdEngine(base, recipe, 0), base, recipe, probes, probes[0], 0, 1e-5)
+
+
+@pytest.mark.parametrize("adapter", [Full(), Match(pattern="layernorm.weight")])
+@pytest.mark.parametrize("norm", ["the model's own LayerNorm", "RMSNorm of torch"])
+def test_a_norm_that_takes_parameters_of_one_shape_alone(norm: str, adapter: Adapter) -> None:
+    base = architecture("nemotron")  # whose LayerNorm adds 1 to its weight
+    if norm == "RMSNorm of torch":
+        for block in base.model.model.layers:
+            block.input_layernorm = torch.nn.RMSNorm(16).requires_grad_(False)
+    probes = [[TextItem((5, 6, 7, 8, 9), 2)], [TextItem((10, 11, 12), 1), TextItem((5, 9), 1)]]
+    recipe = FULL.model_copy(update={"adapter": adapter, "dtype": "float64"})
+    for alone in (1, 1000):
+        engine = LowRankSgdEngine(base, recipe, 0, Sizes(train=40, score=60, alone=alone))
+        assert_equal_to_definition(engine, base, recipe, probes, probes[0], 0, 1e-5)
