@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from einfluence.bases.load import find_base, load_base
+from einfluence.engine import merged_reading
 from einfluence.models.base import Base
 from einfluence.spec import Spec
 from einfluence.store.store import Store
@@ -40,6 +41,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["EINFLUENCE_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _recorded() -> None:
+    """Operations are recorded at once, which would not be worth while for as few trainings as most tests have."""
+    merged_reading.REPAID = 1
 
 
 @pytest.fixture(scope="session")

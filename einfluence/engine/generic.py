@@ -122,7 +122,7 @@ class GenericEngine:
     ) -> Measurement:
         """As :func:`einfluence.engine.measure`."""
         self._fit([*queries[:1], *(item for probe in probes[:1] for item in probe.items[:1])])
-        scorer = QueryScorer(self, queries, max(min(len(probes), self.max_trainings), 1))
+        scorer = QueryScorer(self, queries, len(probes))
 
         def train(indices: list[int]) -> dict[int, Tuned]:
             return dict(zip(indices, self.train_all([probes[i] for i in indices]), strict=True))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from einfluence.engine.precise import doubled
 from einfluence.models.base import Batch
 
 Values = Mapping[str, Tensor]
+TOGETHER = 1 << 16  # logits that are scored at once, as each call of torch takes its time
 LARGE = 32  # a block of queries of this part of what is read at once is put to one training alone, adapters merged
 
 
@@ -76,16 +77,19 @@ class QueryScorer:
     Args:
         engine: Runs them.
         queries: Q items.
-        most: How many trainings there will be at a time.
+        trainings: How many there will be.
     """
 
-    def __init__(self, engine: Runs, queries: Sequence[Item], most: int) -> None:
-        self.engine, self.queries = engine, queries
+    def __init__(self, engine: Runs, queries: Sequence[Item], trainings: int) -> None:
+        self.engine, self.queries, self._trainings = engine, queries, trainings
         self.blocks: list[Block] = []
+        self._batches: dict[tuple[int, ...], Batch] = {}  # of the blocks that are scored at once
         order = sorted(range(len(queries)), key=lambda i: queries[i].size)
-        alike = [order] if engine.pads else [list(some) for _, some in groupby(order, lambda i: queries[i].size)]
+        alike = (
+            [order] if engine.pads else [list(some) for _, some in itertools.groupby(order, lambda i: queries[i].size)]
+        )
         for some in alike if queries else ():
-            self._split(some, most)
+            self._split(some)
         blank = {name: start[None] for name, start in engine.start.items()}
         self._before = {at: (logprobs, ranks) for at, _, logprobs, ranks in self._read(blank, 1)}
         if self.blocks and all(block.read is not None for block in self.blocks):
@@ -97,29 +101,30 @@ class QueryScorer:
             logprob[self.blocks[at].queries], rank[self.blocks[at].queries] = logprobs[0], ranks[0]
         self.before = Scores(logprob, self.n_tokens, rank)
 
-    def _split(self, some: list[int], most: int) -> None:
+    def _split(self, some: list[int]) -> None:
         """Blocks of queries in order of their size; where all are of one, of about equally many, none a small rest."""
         budget, size = self.engine.sizes.score, self.queries[some[-1]].size
         count = -(-len(some) // max(budget // size, 1))
         if self.queries[some[0]].size == size:
             for part in np.array_split(some, count):
-                self._add(part.tolist(), most)
+                self._add(part.tolist())
             return
         block = list[int]()
         for i in some:
             if block and (len(block) + 1) * self.queries[i].size > budget:
-                self._add(block, most)
+                self._add(block)
                 block = []
             block.append(i)
-        self._add(block, most)
+        self._add(block)
 
-    def _add(self, block: list[int], most: int) -> None:
+    def _add(self, block: list[int]) -> None:
         width = max(self.queries[i].size for i in block)
         tokens, budget = len(block) * width, self.engine.sizes.score
         batch, merged = self.engine.collated([self.queries[i] for i in block]), self.engine.merged
         if merged is not None and tokens >= budget // LARGE:
-            self.blocks.append(Block(block, batch, 1, merged.reads(batch)))
+            self.blocks.append(Block(block, batch, 1, merged.reads(batch, self._trainings)))
         else:
+            most = min(self._trainings, self.engine.sizes.window)
             self.blocks.append(Block(block, batch, max(min(budget // tokens, most), 1), None))
 
     def score(self, deltas: Sequence[Values]) -> list[Scores]:
@@ -137,16 +142,27 @@ class QueryScorer:
 
     def _read(self, values: Values, n: int) -> Iterator[tuple[int, range, Any, Any]]:
         """Each block put to all of n trainings: which block, which of them, log-probabilities and ranks."""
-        alone = [(at, block.read, block.batch) for at, block in enumerate(self.blocks) if block.read is not None]
-        if alone and (merged := self.engine.merged) is not None:
+        if (merged := self.engine.merged) is not None and any(block.read is not None for block in self.blocks):
             for i in range(n):
                 merged.merge({name: value[i] for name, value in values.items()})
-                for at, read, batch in alone:
-                    yield at, range(i, i + 1), *self._scored(read()[None], batch)
+                for at, logprobs, ranks in self._alone():
+                    yield at, range(i, i + 1), logprobs, ranks
         for at, block in enumerate(self.blocks):
             for begin in () if block.read is not None else range(0, n, block.slots):
                 own = range(begin, min(begin + block.slots, n))
                 yield at, own, *self._put(values, own, block)
+
+    def _alone(self) -> Iterator[tuple[int, Any, Any]]:
+        """Each block that is put to the training whose adapters are merged, some small ones scored at once."""
+        read = ((at, block.read()) for at, block in enumerate(self.blocks) if block.read is not None)
+        for some in _together(read):
+            places, logits = tuple(at for at, _ in some), [own for _, own in some]
+            if places not in self._batches:
+                fields = zip(*(self.blocks[at].batch[1:] for at in places), strict=True)
+                self._batches[places] = Batch({}, *(torch.cat(values) for values in fields))
+            scored = self._scored((torch.cat(logits) if len(some) > 1 else logits[0])[None], self._batches[places])
+            ends = list(itertools.accumulate(map(len, logits)))[:-1]
+            yield from zip(places, *(np.split(each, ends, axis=1) for each in scored), strict=True)
 
     def _put(
         self, values: Values, which: range, block: Block
@@ -167,3 +183,16 @@ class QueryScorer:
         counts = batch.counts
         logprobs = doubled(torch.where(counts, logprobs, 0.0)).sum(-1)
         return logprobs.cpu().numpy(), torch.where(counts, ranks, 1).amax(-1).cpu().numpy()
+
+
+def _together(read: Iterable[tuple[int, Tensor]]) -> Iterator[list[tuple[int, Float[Tensor, "B T classes"]]]]:
+    """What was read of blocks, in lists of what may be scored at once."""
+    some: list[tuple[int, Tensor]] = []
+    for at, logits in read:
+        many = logits.numel() + sum(own.numel() for _, own in some) > TOGETHER
+        if some and (many or some[0][1].shape[1:] != logits.shape[1:]):
+            yield some
+            some = []
+        some.append((at, logits))
+    if some:
+        yield some

@@ -51,6 +51,24 @@ class Operation:
         return (leaf for leaf in leaves((self.args, *self.kwargs.values())) if isinstance(leaf, Slot))
 
 
+def runner(each: Operation) -> Callable[[list[Any]], Any]:
+    """Runs an operation on what earlier ones gave; what is known of its arguments is looked at once."""
+    run, kwargs = getattr(each.run, "_op", each.run), each.kwargs
+    if kwargs or any(isinstance(leaf, Slot) for value in each.args for leaf in leaves([value]) if leaf is not value):
+        named = kwargs.items()
+        return lambda values: run(*filled(each.args, values), **{name: filled(value, values) for name, value in named})
+    args = [None if isinstance(value, Slot) else value for value in each.args]
+    places = [(at, value.place) for at, value in enumerate(each.args) if isinstance(value, Slot)]
+
+    def call(values: list[Any]) -> Any:
+        own = args.copy()
+        for at, place in places:
+            own[at] = values[place]
+        return run(*own)
+
+    return call
+
+
 def filled(value: Any, values: list[Any]) -> Any:
     """What an operation takes, with what earlier ones gave."""
     if type(value) is Slot:

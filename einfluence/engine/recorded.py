@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from einfluence.engine.merged import Adapted
 from einfluence.engine.needed_rows import needed_rows
-from einfluence.engine.operations import Operation, Slot, address, filled, leaves
+from einfluence.engine.operations import Operation, Slot, address, leaves, runner
+from einfluence.engine.quicker_attention import quicker_attention
 
 ATEN = torch.ops.aten
 LINEAR, CONV2D, INDEX, ADD = ATEN.linear.default, ATEN.conv2d.default, ATEN.index.Tensor, ATEN.add.Tensor
@@ -61,17 +63,21 @@ class Recording:
     def __call__(self) -> Float[Tensor, "..."]:
         """What the function gives with the weights as they are."""
         values: list[Any] = [None] * self.slots
-        for each in self.operations:
-            kwargs = {name: filled(value, values) for name, value in each.kwargs.items()} if each.kwargs else {}
-            found = each.run(*[filled(value, values) for value in each.args], **kwargs)
-            if isinstance(each.out, Slot):
-                values[each.out.place] = found
+        for run, out, done in self._steps:
+            found = run(values)
+            if len(out) == 1:
+                values[out[0]] = found
             else:
-                for slot, value in zip(each.out, found, strict=True):
-                    values[slot.place] = value
-            for place in each.done:
+                for place, value in zip(out, found, strict=True):
+                    values[place] = value
+            for place in done:
                 values[place] = None
         return values[self.out]
+
+    @cached_property
+    def _steps(self) -> list[tuple[Callable[[list[Any]], Any], list[int], tuple[int, ...]]]:
+        """Each operation, where its outcome is put, and what is then let go of."""
+        return [(runner(each), [slot.place for slot in _several(each.out)], each.done) for each in self.operations]
 
 
 def record(run: Callable[[], Tensor], adapted: Iterable[Adapted]) -> tuple[Recording, Float[Tensor, "..."]]:
@@ -91,9 +97,9 @@ def record(run: Callable[[], Tensor], adapted: Iterable[Adapted]) -> tuple[Recor
         if out not in recorder.slots:
             raise UnrecordableError("what follows from no adapter")
         place = recorder.slots[out].place
-    operations, count = needed_rows(recorder.operations, recorder.count)
+    operations, count = needed_rows(quicker_attention(recorder.operations), recorder.count)
     recording = Recording(_freed(_in_place(operations, place), place), count, place, recorder.kept)
-    # Products of fewer rows round otherwise, and what is read before and after has to be read in the same way.
+    # Other operations round otherwise, and what is read before and after has to be read in the same way.
     return recording, out if operations == recorder.operations else recording()
 
 
@@ -216,11 +222,13 @@ def _in_place(operations: list[Operation], out: int) -> list[Operation]:
 
 
 def _freed(operations: list[Operation], out: int) -> list[Operation]:
-    """Operations that let go of what no later one takes."""
+    """Operations that let go of what no later one takes, without those of which nothing is taken."""
     seen, made = {out}, list[Operation]()
     for each in reversed(operations):
-        given = (leaf for leaf in leaves([each.out]) if isinstance(leaf, Slot))
-        done = {slot.place for slot in (*each.takes, *given)} - seen
+        given = {leaf.place for leaf in leaves([each.out]) if isinstance(leaf, Slot)}
+        if not (given & seen or each.writes):
+            continue
+        done = ({slot.place for slot in each.takes} | given) - seen
         seen |= done
         made.append(replace(each, done=tuple(done)))
     return made[::-1]

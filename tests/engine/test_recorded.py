@@ -168,6 +168,15 @@ def test_what_is_decided_unseen_is_found_by_trying() -> None:
         assert engine.merged._may_be_recorded(engine.collated(images(1, 1))) == may
 
 
+def test_what_few_trainings_read_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merged_reading, "REPAID", 3)
+    made, items = classifier("Bert")
+    for n, known in ((2, []), (3, [True])):
+        engine = GenericEngine(made, LORA, 1, Sizes(score=1))
+        ask(engine, [[item] for item in items[:n]], items)
+        assert engine.merged is not None and engine.merged._known == known
+
+
 def test_what_would_hold_too_much_is_read_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     made, items = classifier("Bert")
     probes = [[item] for item in items[:2]]
