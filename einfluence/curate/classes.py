@@ -140,6 +140,9 @@ def label_of(where: str, value: object, limits: ImageLimits) -> int:
         if limits.names is not None and (limits.written or not is_number(text)):
             return limits.index_of(where, text)
         if is_number(text):
+            if (limits.names or {}).get(text, int(text)) != int(text):
+                found = f"the label {text}, which is one class of the base by its place and another by its name"
+                raise InputError(where, found, "labels that can mean one class", _write(text))
             return check_label(where, int(text), limits.n_classes)
         if text:
             found, expected = f"the label {text!r}", "a whole number, as the base does not name its classes"

@@ -173,13 +173,15 @@ class SequenceClass:
         return {"inputs": texts, "target": name, "label": label, "label_name": name, "domain": name}
 
     def _class(self, where: str, value: object) -> int:
-        """The class that a row means: by its name, else by its index."""
+        """The class that a row means: by its name, else by its index where no name is another class's index."""
         text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
         if text in self.labels:
             return self.labels.index(text)
         index = text.removesuffix(".0")  # pandas writes whole numbers so where a cell is empty
-        if index.isdecimal() and index.isascii() and int(index) < len(self.labels):
-            return int(index)
         shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
         fix = "`id2label` in config.json names the classes of the base"
+        if any(name.isdecimal() and name != str(place) for place, name in enumerate(self.labels)):
+            raise InputError(where, f"{value!r:.80}", f"{shown}, by name, as these names look like indices", fix)
+        if index.isdecimal() and index.isascii() and int(index) < len(self.labels):
+            return int(index)
         raise InputError(where, f"{value!r:.80}", f"{shown}, or an index from 0 to {len(self.labels) - 1}", fix)

@@ -107,6 +107,8 @@ def test_one_label_of_a_table() -> None:
             label_of("x", value, known)
     with pytest.raises(InputError, match="'dog'; expected a whole number, as the base does not name its classes"):
         label_of("x", "dog", ImageLimits(3))
+    with pytest.raises(InputError, match="one class of the base by its place and another by its name"):
+        label_of("x", 1, ImageLimits(3, names={"1": 0, "2": 1, "3": 2}))
     assert label_of("x", 1, ImageLimits(26, names={"1": 0}, written=True)) == 0
 
 

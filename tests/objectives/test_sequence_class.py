@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,16 @@ def test_other_problems_than_one_class_a_text_are_refused(bert: Path, change: di
     change_config(bert, **change)
     with pytest.raises(InputError, match=says):
         load(bert)
+
+
+def test_where_names_look_like_indices_only_names_are_labels(bert: Path) -> None:
+    objective = load(bert).objective
+    assert isinstance(objective, SequenceClass)
+    stars = replace(objective, labels=("1", "2", "3"))
+    read = stars.curation()["rows"].read
+    assert read("x", {"text": "a film", "label": 3})["label"] == 2
+    with pytest.raises(InputError, match="label: found 0; expected 1, 2, 3, by name, as these names look like indices"):
+        read("x", {"text": "a film", "label": 0})
 
 
 def test_labels_are_those_of_the_configuration(bert: Path) -> None:
