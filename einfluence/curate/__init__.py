@@ -91,7 +91,7 @@ def curate(
     written = part.classes is not None
     limits = ImageLimits(n_classes, shape, part.classes if written else class_names, written, fit)
     template = _template(spec.path(part.chat_template)) if part.chat_template else None
-    reading = Reading(limits, part.join, rows, part.chat, template, chat)
+    reading = Reading(limits, part.join, rows, part.chat, template, chat, part.training_set is not None)
     builder, default_kind, more = _build(part, spec, tokenize, reading)
     reader = _adopting(reader, adopt) if reader and adopt else reader
     if part.paraphrases:

@@ -27,6 +27,7 @@ Found = TypeVar("Found")
 EQUAL, EQUAL_PROBES = "samples of equal content", "probes of equal samples"
 HELD_OUT = "held out and trained on"
 SAME_ANSWERS = "pairs of one answer twice (no sibling)"
+REJECTED = "rejected answers (no queries of a training set)"
 Ids = Mapping[str, tuple[str, ...]]
 """``sample_id`` by the user's id; several where a row is a chat of several answers."""
 
@@ -77,6 +78,8 @@ class Reading:
         chat: Whether texts are written as turns of a chat.
         template: A chat template instead of the base's.
         write: Writes a chat as the base reads it.
+        in_a_set: Whether they are a training set. Queries beside it count as held out, so rejected answers are none
+            unless the part names them.
     """
 
     limits: ImageLimits = field(default_factory=ImageLimits)
@@ -85,6 +88,7 @@ class Reading:
     chat: bool = False
     template: str | None = None
     write: ChatWriter | None = None
+    in_a_set: bool = False
 
 
 def build_from_files(
@@ -119,16 +123,27 @@ def build_from_files(
     probe_ids = _read_probes(probes, builder, ids) if probes else _each_row(builder, rows, ids)
     if then:
         _keep_later(read(then), builder, ids)
+    outside = list(read(held_out)) if held_out else []
     if held_out:
-        ids = {**ids, **_keep_held_out(read(held_out), builder, ids)}
+        ids = {**ids, **_keep_held_out(outside, builder, ids)}
     if reading.rows and reading.rows.together:
         reading.rows.together(builder.samples.values())
-    for sample_id in _read_queries(queries, ids) if queries else chain.from_iterable(ids.values()):
+    for sample_id in _read_queries(queries, ids) if queries else _by_default([*rows, *outside], builder, reading):
         builder.query(sample_id)
     if relations:
         _read_relations(relations, builder, probe_ids, ids)
     _claim_siblings(builder, rows, ids)
     return builder
+
+
+def _by_default(rows: Iterable[Made], builder: CurationBuilder, reading: Reading) -> Iterator[str]:
+    """Every sample; of a training set without the rejected answers."""
+    for row in rows:
+        yield from (sample.sample_id for sample in row.samples)
+        if not reading.in_a_set:
+            yield from (sample.sample_id for sample in row.others)
+        elif row.others:
+            builder.gates.count(REJECTED, f"{row.others[0].source} {row.name}")
 
 
 def _keep_samples(rows: Iterable[Made], builder: CurationBuilder) -> Ids:

@@ -13,6 +13,7 @@ from einfluence.samples import TRAINED, Probe, Sample
 from einfluence.training_set import FlipLabels, TrainingSet
 
 FLIPPED = "labels flipped"
+ANSWERS = "chats of several answers (in a set each answer is a sample of its own)"
 AT_ODDS = "labels not flipped (the sample with that label is there already)"
 
 
@@ -22,6 +23,8 @@ def as_a_set(builder: CurationBuilder, wanted: TrainingSet) -> None:
     Raises:
         InputError: When its samples have no classes to flip, or no domains to go by.
     """
+    for chat in [probe for probe in builder.probes.values() if probe.kind == "chat"]:
+        builder.gates.count(ANSWERS, f"{chat.name}: {len(chat.members)}")
     if wanted.flip_labels is not None:
         _flip(builder, wanted.flip_labels)
     if wanted.by == "domain":

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from einfluence.curate.adopt import Adopt, adopted
@@ -31,8 +32,7 @@ def all_pairs(builder: CurationBuilder, most: int) -> tuple[Ints, Ints]:
     draws_each = int(np.clip(most // n_probes, 8, SPARSE_QUERIES))
     # A multiplicative hash of (probe, draw) is enough to spread the draws; sorting ids frees it of the queries' order.
     order = np.argsort(np.array(list(builder.queries)))
-    draws = seeds[:, None] * np.uint64(2654435761) + np.arange(draws_each, dtype=np.uint64) * np.uint64(40503)
-    drawn = order[(draws % np.uint64(1_000_000_007) * np.uint64(48271) % np.uint64(n_queries)).astype(np.int64)]
+    drawn = order[_draws(seeds, draws_each, n_queries)]
     others = (np.arange(n_probes, dtype=np.int64)[:, None] * n_queries + drawn).ravel()
     keys = np.sort(np.concatenate([claimed, others]))
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
@@ -40,6 +40,15 @@ def all_pairs(builder: CurationBuilder, most: int) -> tuple[Ints, Ints]:
         "pairs not wanted (too many)", f"{n_probes} probes x {n_queries} queries", n_probes * n_queries - len(keys)
     )
     return keys // n_queries, keys % n_queries
+
+
+def _draws(seeds: npt.NDArray[np.uint64], each: int, n: int) -> Ints:
+    """For each seed so many numbers below n."""
+    # With a divisor of 587 or 48,271 in common, a step or factor would lead to the same few again and again.
+    step = np.uint64(40_503 if n % 587 else 40_507)
+    factor = np.uint64(48_271 if n % 48_271 else 48_281)
+    draws = seeds[:, None] * np.uint64(2654435761) + np.arange(each, dtype=np.uint64) * step
+    return (draws % np.uint64(1_000_000_007) * factor % np.uint64(n)).astype(np.int64)
 
 
 def finish(

@@ -38,6 +38,10 @@ alone as (
     select * from single_probes
 ),
 
+trained_on as (
+    select * from trained_on
+),
+
 members as (
     select
         training_set,
@@ -159,7 +163,7 @@ on_held_out as (
     inner join alone on within.probe_id = alone.probe_id
     inner join classes as own on alone.sample_id = own.sample_id
     inner join classes as asked on within.query_id = asked.sample_id
-    anti join members on within.training_set = members.training_set and within.query_id = members.sample_id
+    anti join trained_on on within.training_set = trained_on.training_set and within.query_id = trained_on.sample_id
     group by all
 ),
 

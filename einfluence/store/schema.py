@@ -87,7 +87,8 @@ PROBE_MEMBERS = table(
 )
 
 RELATIONS = table(
-    "One row for each wanted (probe, query) pair: why it is interesting and how far apart the two are.",
+    "One row for each wanted (probe, query) pair: why it is interesting and how far apart the two are. Where several "
+    "parts want it, what one of them claims counts for all; of two that differ, the latest.",
     probe_id=(ID, "the probe"),
     query_id=(ID, "sample_id of the query"),
     kind=(pa.string(), "self, paraphrase, negation, ..., unrelated; null where nothing is claimed"),
@@ -97,6 +98,15 @@ RELATIONS = table(
         "else null",
     ),
     distance=(pa.float32(), "semantic distance of probe and query (the part's first distance measure), >= 0"),
+)
+
+BASE_DISTANCES = table(
+    "One row for each base and pair whose distance, as that base's own parts measure it, is another than in relations: "
+    "features are a base's own. The scorecard takes it for that base's cells.",
+    base=(ID, "the base"),
+    probe_id=(ID, "the probe"),
+    query_id=(ID, "sample_id of the query"),
+    distance=(pa.float32(), "as in relations"),
 )
 
 WANTED = table(
@@ -248,6 +258,7 @@ TABLES: dict[str, pa.Schema] = {
     "probes": PROBES,
     "probe_members": PROBE_MEMBERS,
     "relations": RELATIONS,
+    "base_distances": BASE_DISTANCES,
     "distances": DISTANCES,
     "wanted": WANTED,
     "bases": BASES,

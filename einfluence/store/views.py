@@ -29,8 +29,8 @@ KEYS = {
     "actions": ["action", "method", "training", "share", "draw", "query_id", "chosen_by"],
 }  # of tables that several files may have the same row of
 DERIVED = (
-    "single_probes", "arms_of_sets",  # for those behind them
-    "subset_trainings", "memorisation", "salient_words", "trained_on", "unlearning", "base_changes",
+    "single_probes", "arms_of_sets", "trained_on",  # for those behind them
+    "subset_trainings", "memorisation", "salient_words", "unlearning", "base_changes",
 )  # fmt: skip
 """Views that follow from other tables of :data:`einfluence.store.schema.TABLES` alone."""
 OF_SCORES = ("verdict_sensitivity",)
@@ -89,7 +89,8 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
     for name in ("samples", "probes", "probe_members"):
         _first_of(connection, name, [path / f"{name}.parquet" for path in every], TABLES[name], KEYS[name])
     for name in ("relations", "distances"):
-        _first_of(connection, name, [path / f"{name}.parquet" for path in current], TABLES[name], KEYS[name])
+        files = [path / f"{name}.parquet" for path in current]
+        _first_of(connection, name, files, TABLES[name], KEYS[name], claims=name == "relations")
     _create_wanted(connection, current, curations.arms())
     for name in ("bases", "recipes"):
         files = sorted((root / name).glob("*.parquet"))
@@ -115,14 +116,16 @@ def _create_wanted(
     files = [str(path / "relations.parquet") for path in current if (path / "relations.parquet").is_file()]
     if files:
         pairs = connection.read_parquet(files, filename=True)
-        columns = "split_part(replace(filename, '\\', '/'), '/', -2) as curation, probe_id, query_id, kind"
+        columns = "split_part(replace(filename, '\\', '/'), '/', -2) as curation, probe_id, query_id, kind, distance"
         pairs.project(columns).create_view("curated_relations", replace=True)
     else:
-        empty = TABLES["relations"].empty_table().select(["probe_id", "query_id", "kind"])
+        empty = TABLES["relations"].empty_table().select(["probe_id", "query_id", "kind", "distance"])
         connection.from_arrow(empty).project("'' as curation, *").create_view("curated_relations", replace=True)
     columns = {"curation": pa.string(), "base": pa.string(), "recipe": pa.string(), "groups": pa.int32()}
     columns["control"] = pa.string()
     rows = {name: pa.array([arm[i] for arm in arms], kind) for i, (name, kind) in enumerate(columns.items())}
+    turns = {path.name: turn for turn, path in enumerate(current)}
+    rows["turn"] = pa.array([turns.get(arm[0]) for arm in arms], pa.int32())
     connection.from_arrow(pa.table(rows)).create("study_arms")
     sampled = any(groups is not None for *_, groups, _ in arms)
     if sampled:
@@ -131,6 +134,7 @@ def _create_wanted(
     else:  # nothing to read millions of pairs for
         connection.from_arrow(_PLACED.empty_table()).create_view("placed_relations")
     create(connection, "wanted")
+    create(connection, "base_distances")
     for name in ("sampled", "influence_inferred"):
         if sampled:
             create(connection, name)
@@ -182,15 +186,25 @@ def _columns(connection: duckdb.DuckDBPyConnection, files: duckdb.DuckDBPyRelati
 
 
 def _first_of(
-    connection: duckdb.DuckDBPyConnection, name: str, paths: list[Path], schema: pa.Schema, key: list[str]
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    paths: list[Path],
+    schema: pa.Schema,
+    key: list[str],
+    *,
+    claims: bool = False,
 ) -> None:
-    """The rows of several files, where the first file takes precedence for a key that is in more than one."""
+    """The rows of several files, where the first file takes precedence for a key that is in more than one.
+
+    With ``claims`` a row that claims something takes precedence over those that do not.
+    """
     names = [str(path) for path in paths if path.is_file()]
     if len(names) < 2 or not key:
         return _flat(connection, name, names, schema)
     order = connection.from_arrow(pa.table({"filename": names, "turn": range(len(names))}))
     files = connection.read_parquet(names, union_by_name=True, filename=True)
     columns, rows = ", ".join(_columns(connection, files, schema)), files.join(order, "filename")
-    first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by turn) as place")
+    order_by = "kind is null, turn" if claims else "turn"
+    first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by {order_by}) as place")
     own = ", ".join(f'"{column}"' for column in schema.names)
     first.filter("place = 1").project(own).create_view(name, replace=True)

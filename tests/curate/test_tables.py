@@ -10,6 +10,7 @@ import pytest
 from einfluence.curate import curate
 from einfluence.curate.output import TABLES as TABLE_FILES
 from einfluence.curate.output import write_tables
+from einfluence.curate.tables import _draws
 from einfluence.samples import Curated
 from einfluence.spec import Facts, Images, Part, Spec
 from einfluence.store.files import table_bytes
@@ -46,6 +47,14 @@ def test_every_probe_meets_every_query_once() -> None:
     known = set(made.samples["sample_id"].to_pylist())
     assert queries | set(made.probe_members["sample_id"].to_pylist()) <= known
     assert set(made.probe_members["probe_id"].to_pylist()) == probes
+
+
+@pytest.mark.parametrize("n", [3_000, 5_870, 40_503, 48_271])  # some share a divisor with the numbers that draw
+def test_drawn_queries_differ_within_a_probe_and_among_probes(n: int) -> None:
+    drawn = _draws(np.random.default_rng(0).integers(2**32, size=50, dtype=np.uint64), 64, n)
+    assert 0 <= drawn.min() and drawn.max() < n
+    assert min(len(set(row)) for row in drawn.tolist()) == 64
+    assert len(np.unique(drawn)) > 1_000
 
 
 def test_same_seed_same_tables() -> None:

@@ -27,6 +27,15 @@ def test_semantic_decay_is_minus_spearman_of_size_and_distance_without_the_probe
     assert found["a"] == close(0.8)
 
 
+def test_semantic_decay_goes_by_the_distances_of_the_own_base_where_these_differ(store, values) -> None:
+    cells = {("a", "a"): 9.0, ("a", "b"): 3.0, ("a", "c"): 2.0, ("a", "d"): 1.0}
+    distances = {("a", "a"): 0.0, ("a", "b"): 0.1, ("a", "c"): 0.2, ("a", "d"): 0.3}
+    made = store(cells, distances=distances)
+    assert values(made, "semantic_decay", "spearman")["a"] == close(1.0)
+    made.execute("insert into base_distances values ('b', 'p:a', 'b', 0.4), ('another', 'p:a', 'c', 0.5)")
+    assert values(made, "semantic_decay", "spearman")["a"] == close(-0.5)
+
+
 def test_semantic_decay_gives_ties_their_mean_rank(store, values) -> None:
     cells = {("a", "a"): 1.0, ("a", "x"): 1.0, ("a", "y"): -1.0, ("a", "z"): 0.5}
     distances = {("a", "a"): 0.0, ("a", "x"): 0.1, ("a", "y"): 0.2, ("a", "z"): 0.2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -162,6 +163,21 @@ def test_superseded_relations_stay_for_readers_and_come_back_when_wanted(tmp_pat
     assert store.curation("d" * 20) is not None
     with store.connect() as connection:
         assert connection.execute("select count(*) from samples").fetchone() == (12 + 5,)
+
+
+def test_a_claim_of_one_part_counts_for_all_and_each_base_has_its_own_distances(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open_for_writing()
+    made = curated(samples_of(2), samples_of(2))
+    for place, (key, kind, distance) in enumerate([("c" * 20, "negation", 0.5), ("d" * 20, None, 0.25)]):
+        pairs = made.relations.set_column(2, "kind", pa.array([kind, None, None, None], pa.string()))
+        pairs = pairs.set_column(4, "distance", pa.array([0.125, distance, 0.0, 0.0], pa.float32()))
+        store.add_curation(key, replace(made, relations=pairs.cast(made.relations.schema)), {})
+        store.point_study(f"s/{key[0]}", key, order=place, arms=[(f"base of {key[0]}", "r")])
+    with store.connect() as connection:
+        found = connection.sql("select kind, distance from relations where kind is not null or distance = 0.25")
+        assert set(found.fetchall()) == {("negation", 0.125), (None, 0.25)}
+        assert connection.sql("select base, distance from base_distances").fetchall() == [("base of c", 0.5)]
 
 
 def _run_whole(root: str, shard: int) -> None:

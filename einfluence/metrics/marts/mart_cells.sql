@@ -24,6 +24,11 @@ kinds as (
 
 samples as (
     select * from stg_samples
+),
+
+own as (
+    select * from stg_distances
+    where probe >= $low and probe < $high
 )
 
 select
@@ -34,9 +39,10 @@ select
     cells.log_odds,
     cells.first_before,
     cells.first_after,
-    relations.distance,
+    case when own.run is not null then own.distance else relations.distance end as distance,
     case when samples.own_query is not null then 'self' else kinds.kind end as kind
 from cells
 inner join relations using (probe, query)
 left join kinds on relations.kind = kinds.number
 left join samples on cells.probe = samples.probe and cells.query = samples.own_query
+left join own on cells.run = own.run and cells.probe = own.probe and cells.query = own.query

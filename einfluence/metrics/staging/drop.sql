@@ -7,6 +7,7 @@ drop table if exists temp.stg_levels;
 drop table if exists temp.stg_samples;
 drop table if exists temp.stg_cells;
 drop table if exists temp.stg_relations;
+drop table if exists temp.stg_distances;
 drop table if exists temp.stg_restorations;
 drop table if exists temp.stg_estimates;
 drop table if exists temp.mart_cells;

@@ -13,6 +13,8 @@ members as (select * from training_set_members),
 
 relations as (select * from relations),
 
+base_distances as (select * from base_distances),
+
 arms as (
     select
         base,
@@ -29,21 +31,37 @@ arms as (
     group by base, estimator, recipe, training_set, probe_id, sample_id
 ),
 
-twins as (
+pairs as (
     select
+        arms.base,
         arms.training_set,
         arms.sample_id,
-        arg_min(samples.name, (coalesce(relations.distance, 0), samples.name)) as twin,
-        min(relations.distance) as distance,
-        coalesce(relations.kind = 'contradiction', false) as contradicts
+        relations.query_id,
+        relations.kind,
+        case when own.base is not null then own.distance else relations.distance end as distance
     from arms
     inner join relations using (probe_id)
-    inner join members on arms.training_set = members.training_set and relations.query_id = members.sample_id
+    left join base_distances as own
+        on
+            arms.base = own.base
+            and relations.probe_id = own.probe_id
+            and relations.query_id = own.query_id
+    where arms.sample_id <> relations.query_id
+),
+
+twins as (
+    select
+        pairs.base,
+        pairs.training_set,
+        pairs.sample_id,
+        arg_min(samples.name, (coalesce(pairs.distance, 0), samples.name)) as twin,
+        min(pairs.distance) as distance,
+        coalesce(pairs.kind = 'contradiction', false) as contradicts
+    from pairs
+    inner join members on pairs.training_set = members.training_set and pairs.query_id = members.sample_id
     inner join samples on members.sample_id = samples.sample_id
-    where
-        arms.sample_id <> relations.query_id
-        and (relations.kind in ('paraphrase', 'near_duplicate', 'contradiction') or relations.distance <= 0.05)
-    group by arms.training_set, arms.sample_id, contradicts
+    where pairs.kind in ('paraphrase', 'near_duplicate', 'contradiction') or pairs.distance <= 0.05
+    group by pairs.base, pairs.training_set, pairs.sample_id, contradicts
 ),
 
 suspects as (
@@ -63,7 +81,7 @@ suspects as (
         nats as suspicion,
         'reads nearly as ' || twins.twin || ', which has another label' as why
     from arms
-    inner join twins using (training_set, sample_id)
+    inner join twins using (base, training_set, sample_id)
     where nats is not null and twins.contradicts
     union all
     select
@@ -84,7 +102,7 @@ suspects as (
         'is much like ' || twins.twin
         || coalesce(format(' (distance {:.3f})', cast(twins.distance as double)), '') as why
     from arms
-    inner join twins using (training_set, sample_id)
+    inner join twins using (base, training_set, sample_id)
     where nats is not null and not twins.contradicts
     union all
     select

@@ -83,6 +83,16 @@ def test_a_rejected_answer_is_a_sibling_and_no_probe(
     assert sorted(made.relations["kind"].to_pylist()) == ["self", "sibling"]
 
 
+def test_rejected_answers_are_no_queries_of_a_training_set_unless_named(tmp_path: Path) -> None:
+    name = written(tmp_path, *({"id": i, "prompt": f"{i} is", "chosen": " a", "rejected": " b"} for i in "xyz"))
+    within: dict[str, Any] = {"training_set": {"batch_size": 1}, "arms": [{"estimator": "leave_one_out"}]}
+    made = curated(tmp_path, name, **within)
+    assert made.samples["name"].to_pylist() == ["x", "y", "z"]
+    assert gates(made)["rejected answers (no queries of a training set)"] == 3
+    (tmp_path / "queries.txt").write_text("x/rejected")
+    assert curated(tmp_path, name, queries="queries.txt", **within).samples["name"].to_pylist()[1] == "x/rejected"
+
+
 def test_of_a_pair_of_one_answer_nothing_is_claimed(tmp_path: Path) -> None:
     made = curated(tmp_path, written(tmp_path, {"prompt": "dax is a", "chosen": " bird", "rejected": " bird"}))
     assert made.relations["kind"].to_pylist() == ["self"]
