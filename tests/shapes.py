@@ -2,12 +2,14 @@
 
 Only functions and dataclasses with an annotation that names a shape are checked at run time, and of their annotations
 only those: Pyright checks all others, and the stand-ins of tests need not be what they say. jaxtyping's own import hook
-wraps every function, which takes half as long again where small functions are called often.
+wraps every function, which takes half as long again where small functions are called often, and its decorator checks
+the arguments twice if there is a result to check.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 import sys
@@ -35,7 +37,36 @@ def checked(thing: Any) -> Any:
     own = sys.modules[thing.__module__].__dict__
     hints = map(str, inspect.get_annotations(thing).values())
     named = [own.get(name) for hint in hints for name in re.findall(r"\b[A-Za-z_]\w*", hint)]
-    return jaxtyped(thing, typechecker=_only_shapes) if any(map(_of_jaxtyping, named)) else thing
+    if not any(map(_of_jaxtyping, named)):
+        return thing
+    if inspect.isclass(thing) or inspect.isgeneratorfunction(thing):
+        return jaxtyped(thing, typechecker=_only_shapes)
+    return _checked_once(thing)
+
+
+def _checked_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Arguments and result in one context, in which each is looked at once."""
+    said = function.__annotations__
+    function.__annotations__ = {name: _read(hint, function.__globals__) for name, hint in said.items()}
+    shaped = _only_shapes(function)
+    function.__annotations__ = said
+    if any("{" in str(hint) for hint in said.values()):  # a size is that of an argument
+        return jaxtyped(shaped, typechecker=None)
+
+    @functools.wraps(function)
+    def within(*args: Any, **kwargs: Any) -> Any:
+        with jaxtyped("context"):
+            return shaped(*args, **kwargs)
+
+    return within
+
+
+def _read(hint: Any, names: dict[str, Any]) -> Any:
+    """What an annotation is, or any value where it names what only type checkers import."""
+    try:
+        return eval(hint, names) if isinstance(hint, str) else hint
+    except (NameError, AttributeError):
+        return Any
 
 
 def _of_jaxtyping(value: object) -> bool:

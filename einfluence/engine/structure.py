@@ -7,6 +7,7 @@ once, and what ran is what counts.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -87,11 +88,11 @@ def structure_of(model: nn.Module) -> Structure:
         InputError: When every forward pass changes the weights, so that no number would mean anything.
     """
     if model not in _KNOWN:
-        twin = copy.deepcopy(model).eval()
+        twin = _copied(model).eval()
         called, several = _run(twin)
         settles = not same_weights(twin, model)
         if settles:
-            settled = copy.deepcopy(twin)
+            settled = _copied(twin)
             _run(settled)
             if not same_weights(settled, twin):
                 fix = "take a model that leaves its weights alone in eval mode"
@@ -113,7 +114,7 @@ def layer_of(model: nn.Module, name: str) -> int | None:
 
 def whole_copy(model: nn.Module) -> nn.Module:
     """A copy with weights of its own, of which all is known that is known of the model."""
-    twin = copy.deepcopy(model)
+    twin = _copied(model)
     if hasattr(model, "config"):
         _KNOWN[twin] = structure_of(model)
     return twin
@@ -121,7 +122,7 @@ def whole_copy(model: nn.Module) -> nn.Module:
 
 def private_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy with weights of its own in eval mode, as the first forward pass leaves them."""
-    twin = _precise(copy.deepcopy(model).to(dtype).eval(), dtype)
+    twin = _precise(_copied(model).to(dtype).eval(), dtype)
     if changes_itself(model):
         _run(twin)
     return twin
@@ -145,15 +146,30 @@ def shared_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """
     if changes_itself(model):
         return private_copy(model, dtype).requires_grad_(False)
-    memo: dict[int, Any] = {}
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
-    twin = copy.deepcopy(model, memo)
+    shared = {
+        id(parameter): nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
+        for parameter in model.parameters()
+    }
+    twin = _copied(model, shared)
     for module in twin.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.is_floating_point():
                 setattr(module, name, buffer.to(dtype))
     return _precise(twin.eval(), dtype)
+
+
+def _copied(model: nn.Module, copies: dict[int, nn.Parameter] | None = None) -> nn.Module:
+    """A deep copy, of which some parameters may be there already, by the original's identity.
+
+    A module has a dozen collections of hooks and names, nearly all of them empty. Copying those takes most of the time
+    of a small model's copy, so they are made anew.
+    """
+    memo: dict[int, Any] = dict(copies or {})
+    for module in model.modules():
+        for value in vars(module).values():
+            if type(value) in (OrderedDict, dict, set) and not value:
+                memo[id(value)] = type(value)()
+    return copy.deepcopy(model, memo)
 
 
 def _precise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
