@@ -96,8 +96,10 @@ class Session:
         """This thread alone computes now, on the session's device and with the threads that serve best."""
         import torch
 
+        from einfluence.models.packed_linear import count_weights
+
         # Threads of a small network wait for each other longer than they work: on a busy machine ten times over.
-        small = sum(parameter.numel() for parameter in base.model.parameters()) < SMALL
+        small = count_weights(base.model) < SMALL
         with self._computing, torch.cuda.device(self.device) if self.device.startswith("cuda") else nullcontext():
             torch.set_num_threads(1 if small else self._threads or os.cpu_count() or 1)
             yield

@@ -39,6 +39,21 @@ def memory_budget(device: torch.device) -> int:
     return min(total, int(limit)) if limit.isdecimal() else total
 
 
+def held_bytes(model: nn.Module, itemsize: int | None = None) -> int:
+    """Bytes of a model's parameters and buffers, as which weights that stay in 4 bits are held.
+
+    Args:
+        model: The model.
+        itemsize: Bytes of a number, where the model is to be in another dtype; codes of 4 bits stay as they are.
+    """
+    parameters = sum(value.numel() * (itemsize or value.element_size()) for value in model.parameters())
+    buffers = (
+        value.numel() * (itemsize if itemsize and value.is_floating_point() else value.element_size())
+        for value in model.buffers()
+    )
+    return parameters + sum(buffers)
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How much goes through the network at once. They depend on shapes alone, so that a shard repeats bit for bit.
@@ -69,5 +84,5 @@ def default_sizes(model: nn.Module, numbers: int, most: int) -> Sizes:
     budget = memory_budget(device)
     if device.type == "cpu":
         return Sizes(window=max(min(budget // 8 // each, most), 1))
-    room = (budget - sum(p.numel() * p.element_size() for p in model.parameters())) // 2
+    room = (budget - held_bytes(model)) // 2
     return Sizes(8192, 65536, max(min(room // each, 4 * most), 1))

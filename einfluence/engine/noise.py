@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from einfluence.engine.batch_sizes import memory_budget
+from einfluence.engine.batch_sizes import held_bytes, memory_budget
 from einfluence.engine.measurement import Item, Measurement
 from einfluence.engine.schedule import Training
 from einfluence.models.base import Base
@@ -83,8 +83,7 @@ def _more_precise(base: Base, recipe: Recipe) -> Recipe | None:
     if recipe.dtype != "float32" or recipe.optimizer.kind == "sgd":
         return None
     device = next(base.model.parameters()).device
-    size = 8 * sum(parameter.numel() for parameter in base.model.parameters())
-    if device.type != "cpu" or size > memory_budget(device) // 4:
+    if device.type != "cpu" or held_bytes(base.model, 8) > memory_budget(device) // 4:
         return None
     return recipe.model_copy(update={"dtype": "float64"})
 

@@ -44,6 +44,13 @@ class PackedLinear(nn.Linear):
         return out if self.bias is None else out + self.bias
 
 
+def count_weights(model: nn.Module) -> int:
+    """How many numbers a model's weights are, those that stay in 4 bits included."""
+    packed = (module for module in model.modules() if isinstance(module, PackedLinear))
+    weights = sum(module.in_features * module.out_features for module in packed)
+    return weights + sum(parameter.numel() for parameter in model.parameters())
+
+
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: PackedLinear) -> Tensor:

@@ -20,12 +20,14 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MixtralC
 
 from einfluence import engine
 from einfluence.bases.load import find_base, load_base
+from einfluence.engine import noise
+from einfluence.engine.batch_sizes import held_bytes
 from einfluence.engine.definition import evaluate, trained_names
 from einfluence.errors import InputError
 from einfluence.inputs import part_base
 from einfluence.models.base import Base
 from einfluence.models.four_bit import packed_parameters, read_packed
-from einfluence.models.packed_linear import PackedLinear
+from einfluence.models.packed_linear import PackedLinear, count_weights
 from einfluence.objectives.causal_lm import TextItem
 from einfluence.recipe import Recipe
 from einfluence.saved import save_trained
@@ -194,6 +196,24 @@ def test_weights_that_stay_packed_are_nowhere_kept_unpacked(folder: Path) -> Non
     assert torch.allclose(x.grad, 2 * out @ layer.weight)
     twin = copy.deepcopy(layer).double()
     assert twin.weight.dtype == torch.float64 and torch.equal(twin.weight.float(), layer.weight)
+
+
+def test_weights_that_stay_packed_count_where_memory_and_threads_are_shared_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = find_base(str(folder), "test")
+    plain, kept = load_base(info), load_base(replace(info, keep_packed=True))
+    assert count_weights(kept.model) == count_weights(plain.model) == sum(p.numel() for p in plain.model.parameters())
+    twin = copy.deepcopy(kept.model).double()
+    for itemsize, model in ((None, kept.model), (8, twin)):
+        held = [*model.parameters(), *model.buffers()]
+        assert held_bytes(kept.model, itemsize) == sum(value.numel() * value.element_size() for value in held)
+    parameters = sum(value.numel() for value in kept.model.parameters())
+    assert held_bytes(kept.model, 8) > 8 * parameters
+    monkeypatch.setenv("EINFLUENCE_MEMORY", str(4 * held_bytes(kept.model, 8)))
+    assert noise._more_precise(kept, Recipe()) is not None
+    monkeypatch.setenv("EINFLUENCE_MEMORY", str(4 * held_bytes(kept.model, 8) - 4))
+    assert noise._more_precise(kept, Recipe()) is None
 
 
 def test_weights_that_stay_packed_are_refused_where_they_would_be_trained(folder: Path) -> None:
