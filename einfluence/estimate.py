@@ -152,7 +152,7 @@ def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Sessi
         missing, probes = sum(block.cells for block in blocks), {probe for block in blocks for probe in block.probe_ids}
         label = f"{key.estimator}: {arm.label}, seed {key.seed}"
         seconds, memory, how = 0.0, 0, "nothing to do"
-        if arm.made_by.within and (blocks or item.watches):
+        if arm.made_by.within:
             within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
             how = "comparing trainings of the set" if blocks else how
         elif blocks:
@@ -166,8 +166,8 @@ def _of_trainings(
     spec: Spec, item: Prepared, folder: Path, some: list[Attribution], store: Store, session: Session
 ) -> Row:
     """What the trainings of a set would take that some arms compare."""
-    members, key, trained = set_members(folder), some[0].trainings, OfASet.of(some[0].arm)
-    wanted, blocks = missing_trainings(some, members, store, spec.shard or BLOCK, item.watch(folder))
+    key, trained = some[0].trainings, OfASet.of(some[0].arm)
+    wanted, blocks = missing_trainings(some, folder, store, spec.shard or BLOCK, item.watch(folder))
     label = f"trainings of the set, {trained.recipe.label}, seed {key.seed}"
     return _of_blocks(item, folder, trained, key.seed, label, wanted, blocks, session)
 

@@ -63,7 +63,7 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
             cells, blocks = wanted_blocks(spec, folder, arm, key, store, item.groups(arm))
             wanted += cells
             missing += sum(block.cells for block in blocks)
-            if arm.made_by.within and (blocks or item.watches):
+            if arm.made_by.within:
                 within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
                 continue
             about = (store.url, base, item.curation, arm, key)
@@ -73,8 +73,7 @@ def plan(spec: Spec, prepared: Sequence[Prepared], store: Store) -> Plan:
                 fits[state] = Fit(*about, remote, fit, schedule)
             jobs += [Job(*about, (block,), keep, remote, state, schedule) for block in blocks]
         for key, some in by_trainings(within).items():
-            members, size = set_members(folder), spec.shard or BLOCK
-            cells, lacking = missing_trainings(some, members, store, size, item.watch(folder))
+            cells, lacking = missing_trainings(some, folder, store, spec.shard or BLOCK, item.watch(folder))
             wanted += cells
             missing += sum(block.cells for block in lacking)
             about = (store.url, base, item.curation, OfASet.of(some[0].arm), key)

@@ -131,9 +131,9 @@ def _rows(spec: Spec, item: Prepared, folder: Path, store: Store, session: Sessi
         wanted, blocks = wanted_blocks(spec, folder, arm, key, store, item.groups(arm))
         missing = sum(block.cells for block in blocks)
         row = Foreseen(item.part.name, f"{key.estimator}: {arm.label}, seed {key.seed}", wanted, missing)
-        if arm.made_by.within and (blocks or item.watches):
+        if arm.made_by.within:
             within.append(Attribution(store.url, item.curation, arm, key, item.schedule, tuple(blocks)))
-            yield replace(row, note="compares trainings of the set")
+            yield replace(row, note="compares trainings of the set" if blocks else "nothing to do")
         elif not blocks:
             yield replace(row, note="nothing to do")
         elif isinstance(arm, FineTune):
@@ -180,8 +180,8 @@ def _of_trainings(
     spec: Spec, item: Prepared, folder: Path, some: list[Attribution], store: Store, session: Session, takes: Takes
 ) -> Foreseen:
     """What the trainings of a set would take that some arms compare."""
-    members, trained, seed = set_members(folder), OfASet.of(some[0].arm), some[0].trainings.seed
-    wanted, blocks = missing_trainings(some, members, store, spec.shard or BLOCK, item.watch(folder))
+    trained, seed = OfASet.of(some[0].arm), some[0].trainings.seed
+    wanted, blocks = missing_trainings(some, folder, store, spec.shard or BLOCK, item.watch(folder))
     label = f"trainings of the set, {trained.recipe.label}, seed {seed}"
     row = Foreseen(item.part.name, label, wanted, sum(block.cells for block in blocks))
     if not blocks:

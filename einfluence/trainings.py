@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
 from einfluence.arms import Arm, OfASet
+from einfluence.store.curations import set_members
 from einfluence.store.missing import missing_cells
 from einfluence.store.parts import CELL
 from einfluence.store.schema import DEFINED, TRAINING
@@ -97,42 +99,52 @@ def by_trainings(attributions: Iterable[Attribution]) -> dict[ArmKey, list[Attri
 
 
 def missing_trainings(
-    attributions: Sequence[Attribution],
-    members: Members,
-    store: Store,
-    size: int,
-    watch: Watch | None = None,
+    attributions: Sequence[Attribution], curation: Path, store: Store, size: int, watch: Watch | None = None
 ) -> tuple[int, list[TrainingBlock]]:
     """What some arms need of the same set and way of training.
 
     Args:
         attributions: Of arms in one curation whose :attr:`Attribution.trainings` are one.
-        members: The training set.
+        curation: The folder of that curation, whose probes are the set.
         store: The store.
         size: Most trainings in a block.
         watch: How the training on the whole set is watched.
 
     Returns:
-        The number of pairs of training and query that they need, and the blocks that the store lacks.
+        The number of pairs of training and query that all cells of these arms follow from, and the blocks that the
+        missing cells need and the store lacks.
     """
-    key, schedule = attributions[0].trainings, attributions[0].schedule
-    set_id = members.set_id(schedule)
+    key, schedule, members = attributions[0].trainings, attributions[0].schedule, set_members(curation)
+    set_id, more = members.set_id(schedule), list[Variant]()
+    every = missing_cells(list(members.probes), curation / "relations.parquet", [], size, -1)
+    _, asked = _needed([(each, every) for each in attributions], members, set_id)
+    own, queries = _needed([(each, each.blocks) for each in attributions], members, set_id)
+    if watch is not None:
+        more = watched(watch.every, schedule.all_steps(len(members.sample_ids), len(members.later)))
+        own.append({variant.training_id(set_id): variant for variant in more})
+        queries |= {name: dict.fromkeys(watch.query_ids) for name in own[-1]}
+    blocks = [block for some in own if some for block in lacking(key, schedule, some, queries, store, size)]
+    return sum(map(len, asked.values())) + len(more) * len(watch.query_ids if watch else ()), blocks
+
+
+def _needed(
+    arms: Iterable[tuple[Attribution, Sequence[CellBlock]]], members: Members, set_id: str
+) -> tuple[list[dict[str, Variant]], dict[str, dict[str, None]]]:
+    """The trainings that cells of some arms follow from, by id, and what each is queried with.
+
+    They are listed with the first arm that needs them: no block holds two arms'.
+    """
     queries: dict[str, dict[str, None]] = {}
-    own: list[dict[str, Variant]] = []  # of each arm those that none before it needs: no block holds two arms'
-    for attribution in attributions:
+    own: list[dict[str, Variant]] = []
+    for attribution, blocks in arms:
         own.append({})
-        for block in attribution.blocks:
+        for block in blocks:
             for variant in attribution.variants(members, block.probe_ids):
                 name = variant.training_id(set_id)
                 if name not in queries:
                     own[-1][name], queries[name] = variant, {}
                 queries[name].update(dict.fromkeys(block.query_ids))
-    if watch is not None:
-        some = watched(watch.every, schedule.all_steps(len(members.sample_ids), len(members.later)))
-        own.append({variant.training_id(set_id): variant for variant in some})
-        queries |= {name: dict.fromkeys(watch.query_ids) for name in own[-1]}
-    blocks = [block for some in own for block in lacking(key, schedule, some, queries, store, size)]
-    return sum(map(len, queries.values())), blocks
+    return own, queries
 
 
 def lacking(

@@ -19,7 +19,7 @@ from einfluence.training_set import FULL, More, Variant
 from tests.test_training_sets import RECIPE, TEXTS, rows, write
 
 LOO = f"{{estimator: leave_one_out, recipe: {RECIPE}}}"
-MORE = {"f": ("zup is a", "bird"), "g": ("zup has", "gold"), "h": ("fep is", "old"), "i": ("fep has", "a nest")}
+MORE = {"f": ("zup is a", "bird"), "g": ("zup has", "gold"), "h": ("fep is", "big"), "i": ("fep has", "a nest")}
 
 
 def study(folder: Path, base: Path, actions: str, arms: str = LOO) -> Path:

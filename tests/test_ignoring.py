@@ -23,7 +23,7 @@ from einfluence.spec import Recipe, load_spec
 from tests.engine.random_models import text_base, texts
 from tests.test_training_sets import TEXTS, rows, write
 
-MORE = {"f": ("zup is a", "bird"), "g": ("zup has", "gold"), "h": ("fep is", "old"), "i": ("fep has", "a nest")}
+MORE = {"f": ("zup is a", "bird"), "g": ("zup has", "gold"), "h": ("fep is", "big"), "i": ("fep has", "a nest")}
 SGD = "{adapter: full, optimizer: sgd, lr: 0.3, dtype: float64}"
 LATER = {"x": ("blick has", "wings"), "y": ("dax is a", "fish")}
 

@@ -24,7 +24,10 @@ from einfluence.estimators import leave_one_out, subsets
 from einfluence.estimators.training import trained, trained_base, with_steps
 from einfluence.estimators.within import TrainingScores
 from einfluence.objectives import encode
+from einfluence.plan import plan
+from einfluence.prepare import prepare
 from einfluence.samples import Sample
+from einfluence.session import Session
 from einfluence.spec import LeaveOneOut, Subsets, Tuning, load_spec
 from einfluence.store.store import ArmKey
 from einfluence.training_set import FULL, Members, Schedule, shuffled, subset, without
@@ -264,8 +267,14 @@ def test_a_plan_counts_the_trainings_that_are_missing(tmp_path: Path, gpt2_folde
     assert (cells.missing, cells.seconds, trainings.missing, trainings.probes) == (20, 0.0, 25, 5)
     assert trainings.seconds > 0 and trainings.arm.startswith("trainings of the set, full, SGD, float64, lr 0.05")
     einfluence.measure(spec, store, report=False)
-    [cells] = estimate(spec, store).rows
-    assert (cells.wanted, cells.missing, cells.how) == (20, 0, "nothing to do")
+    done = estimate(spec, store).rows
+    assert [(row.wanted, row.missing, row.how) for row in done] == [(20, 0, "nothing to do"), (25, 0, "nothing to do")]
+    prepared = [prepare(spec, spec.parts[0], store, Session())]
+    todo = plan(spec, prepared, store)
+    assert (todo.wanted, todo.present, todo.empty) == (45, 45, True)
+    with (tmp_path / "valid.jsonl").open("a") as held:
+        held.write('{"id": "more", "prompt": "wug is a", "target": "dax"}\n')  # a query more of all five trainings
+    assert [(row.wanted, row.missing) for row in estimate(spec, store).rows] == [(24, 4), (30, 5)]
 
 
 def test_the_coefficients_of_a_model_that_is_additive_are_its_weights() -> None:
