@@ -26,6 +26,7 @@ from einfluence.engine.batch_sizes import Sizes, default_sizes, memory_budget
 from einfluence.engine.definition import layer_updates, trainable_copy
 from einfluence.engine.descent import by_part, descend, measured_rows, split, windows
 from einfluence.engine.generic_scoring import QueryScorer
+from einfluence.engine.lora_products import make_quick
 from einfluence.engine.measurement import Item, Measurement, Tuned
 from einfluence.engine.merged import Merging
 from einfluence.engine.merged_reading import MergedReading
@@ -54,6 +55,7 @@ class GenericEngine:
         self.base, self.recipe = base, recipe
         self.model, trained = trainable_copy(base, recipe, seed)
         _make_mappable(self.model)
+        make_quick(self.model)
         self.start: Mapping[str, Tensor] = {name: value.detach().clone() for name, value in trained.items()}
         self.trained = trained
         first = next(self.model.parameters())
