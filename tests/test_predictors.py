@@ -83,7 +83,12 @@ def test_what_an_estimate_cannot_stand_for_is_refused(tmp_path: Path, arms: str,
 
 
 def study(folder: Path, base: Path) -> Path:
-    texts = {"a": ("dax is a", "bird"), "b": ("wug is a", "fish"), "c": ("blick has", "gold"), "d": ("dax has", "wings")}
+    texts = {
+        "a": ("dax is a", "bird"),
+        "b": ("wug is a", "fish"),
+        "c": ("blick has", "gold"),
+        "d": ("dax has", "wings"),
+    }
     rows = [{"id": name, "prompt": prompt, "target": target} for name, (prompt, target) in texts.items()]
     (folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     path = folder / "spec.yaml"
