@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from einfluence import engine
-from einfluence.actions.attempt import Lesson, Rehearsed
+from einfluence.actions.attempt import Lesson, Rehearsed, Scene
 from einfluence.actions.learning import lessons
 from einfluence.actions.planning import acted, acting, check_actions, scenes
 from einfluence.arms import Arm, FineTune, OfASet
@@ -172,8 +172,39 @@ def _of_trainings(
     return _of_blocks(item, folder, trained, key.seed, label, wanted, blocks, session)
 
 
+@dataclass(frozen=True)
+class OfActions:
+    """What a part's actions want of one way of training and seed.
+
+    Args:
+        scene: What they are about.
+        label: The actions, the way and the seed.
+        states: How many have to be learned before trainings can be named.
+        lessons: Those that the store lacks.
+        wanted: Scores of trainings.
+        blocks: Those that the store lacks.
+    """
+
+    scene: Scene
+    label: str
+    states: int
+    lessons: tuple[Lesson, ...]
+    wanted: int
+    blocks: tuple[TrainingBlock, ...]
+
+
 def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: Session, done: bool) -> Iterator[Row]:
-    """What the trainings of a part's actions would take, for each way of training and seed.
+    """What that would take."""
+    known = dict[Hashable, Rehearsed]()
+    for one in of_actions(spec, item, home, store, done):
+        scene, label = one.scene, f"actions {one.label}"
+        if one.states:
+            yield _of_lessons(item.part.name, f"learning {one.label}", one.states, one.lessons, known, session)
+        yield _of_blocks(item, scene.folder, scene.trained, scene.key.seed, label, one.wanted, one.blocks, session)
+
+
+def of_actions(spec: Spec, item: Prepared, home: Store, store: Store, done: bool) -> Iterator[OfActions]:
+    """What a part's actions want and a store lacks, for each way of training and seed.
 
     Args:
         spec: The spec.
@@ -184,7 +215,7 @@ def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: 
         done: Whether the store has all cells that actions go by; else trainings like theirs are counted.
     """
     check_actions(spec, item, home)
-    kinds, known = ", ".join(dict.fromkeys(action.kind for action in item.part.actions)), dict[Hashable, Rehearsed]()
+    kinds = ", ".join(dict.fromkeys(action.kind for action in item.part.actions))
     for scene in scenes(spec, item, home):
         set_id, named, missing = scene.members.set_id(item.schedule), dict[str, Variant](), dict[str, Lesson]()
         label, states = f"({kinds}), {scene.trained.recipe.label}, seed {scene.key.seed}", set[str]()
@@ -202,12 +233,10 @@ def _of_actions(spec: Spec, item: Prepared, home: Store, store: Store, session: 
                 if store.state(lesson.state) is None:
                     missing[lesson.state] = lesson
                     named |= lesson.variants
-        if states:
-            yield _of_lessons(item.part.name, f"learning {label}", len(states), missing.values(), known, session)
         queries = dict.fromkeys(named, set_queries(scene.folder))
         blocks = lacking(scene.key, item.schedule, named, queries, store, spec.shard or BLOCK)
         wanted = sum(map(len, queries.values()))
-        yield _of_blocks(item, scene.folder, scene.trained, scene.key.seed, f"actions {label}", wanted, blocks, session)
+        yield OfActions(scene, label, len(states), tuple(missing.values()), wanted, tuple(blocks))
 
 
 def _of_lessons(

@@ -21,7 +21,7 @@ from einfluence.errors import InputError
 from einfluence.estimate import BYTES_PER_CELL
 from einfluence.faults import refused
 from einfluence.models.base import BaseInfo
-from einfluence.recipe import Count, Float, Model, Recipe, Tuning
+from einfluence.recipe import Count, Float, Model, Prompting, Recipe, Tuning
 from einfluence.sampling import Measure
 from einfluence.shards import BLOCK, Job, Shards
 from einfluence.store.store import ArmKey, CellBlock
@@ -127,7 +127,7 @@ class Large:
         idle: Share of the devices' time in which they had nothing to do.
         cell_bytes: Of the store.
         base_bytes: Of the weights that each device loads.
-        probe_bytes: Of one probe in training: adapter, gradient, optimizer.
+        probe_bytes: Of one probe in training: adapter, gradient, optimizer; 0 where nothing is trained.
     """
 
     training: float
@@ -244,14 +244,14 @@ def large(sizes: Sizes, profile: Profile, workers: int, shape: Shape) -> Large:
 
 
 def taken(
-    work: Work, recipe: Tuning, shape: Shape, low: int, profile: Profile, workers: int, *,
+    work: Work, recipe: Tuning | Prompting, shape: Shape, low: int, profile: Profile, workers: int, *,
     again: bool = False, fixed: bool = False,
 ) -> Large:  # fmt: skip
     """What some work takes on so many of one device.
 
     Args:
         work: The work.
-        recipe: How trainings are done.
+        recipe: How trainings are done, or prompts read.
         shape: Of the model.
         low: Parameters of its adapters.
         profile: The device.
@@ -262,7 +262,7 @@ def taken(
     Raises:
         InputError: When the recipe trains no adapters, or the weights do not fit into the device.
     """
-    if recipe.adapter.kind != "lora":
+    if isinstance(recipe, Tuning) and recipe.adapter.kind != "lora":
         raise InputError("recipe.adapter", recipe.adapter.kind, "lora: other trainings hold a copy of what they change")
     base_bytes = {"float64": 8, "float32": 4, "bfloat16": 2}[recipe.dtype] * shape.parameters
     if base_bytes > 1e9 * profile.memory:
@@ -278,6 +278,7 @@ def taken(
     speed, probes = 1e12 * profile.tflops, sum(work.blocks)
     own = training / (speed * profile.training) + reading / (speed * profile.reading)
     more = control / (speed * profile.training)
+    values = 0 if isinstance(recipe, Prompting) else 2 if recipe.optimizer.kind == "sgd" else 4
     per_probe = (own / probes, work.cells // probes) if probes else (0.0, 0)
     seconds, shards, longest, idle = handed_out(work.blocks, *per_probe, workers, fixed=fixed)
     return Large(
@@ -293,7 +294,7 @@ def taken(
         idle=idle,
         cell_bytes=BYTES_PER_CELL * (work.cells + work.estimated),
         base_bytes=base_bytes,
-        probe_bytes=4 * low * (2 if recipe.optimizer.kind == "sgd" else 4),
+        probe_bytes=4 * low * values,
     )
 
 

@@ -15,9 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, GPT2LMHeadModel, MixtralConfig
 from typer.testing import CliRunner
 
+import einfluence
 from einfluence.errors import InputError
+from einfluence.estimate import curated, of_actions, scratch_store
 from einfluence.large import Profile, Sizes, large, shape_of
 from einfluence.profiled import Foreseen, foresee
+from einfluence.session import Session
 from einfluence.spec import load_spec
 from einfluence.store.store import Store
 from flows.cli import app
@@ -39,10 +42,12 @@ def texts(spec: Path, base: Path) -> list[list[int]]:
     return [tokenizer.encode(f"{row['prompt']} {row['target']}") for row in samples]
 
 
-def products(base: Path, ids: list[int], *, trains: bool, again: bool = False) -> int:
+def products(base: Path, ids: list[int], *, trains: bool, again: bool = False, low: bool = True) -> int:
     """FLOPs of the products of matrices in one step, or one reading, of a loop over peft's model; attention's aside."""
     model: Any = GPT2LMHeadModel.from_pretrained(base)
-    inject_adapter_in_model(LoraConfig(r=2, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True), model)
+    if low:
+        about = LoraConfig(r=2, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)
+        inject_adapter_in_model(about, model)
     for block in model.transformer.h if again else ():
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     whole = set_checkpoint_early_stop(False)  # else the last product of a block is not done again
@@ -66,6 +71,20 @@ def test_flops_are_those_that_torch_counts_in_a_loop(tmp_path: Path, gpt2_folder
     assert row.taken.training == 3 * sum(steps)
     assert row.taken.reading == 12 * sum(products(gpt2_folder, ids, trains=False) for ids in each)
     assert (row.taken.control, row.taken.cells) == (0, 144)
+
+
+def test_prompts_take_what_torch_counts_of_each_query_behind_each_probe(tmp_path: Path, gpt2_folder: Path) -> None:
+    spec = write_spec(tmp_path, gpt2_folder, 3, arms=[{"estimator": "in_context"}])
+    with (tmp_path / "samples.jsonl").open("a") as samples:  # before itself it is too long for a context of 24
+        samples.write(json.dumps({"id": "long", "prompt": "dax " * 16, "target": "bird"}) + "\n")
+    [row] = rows(spec)
+    each = texts(spec, gpt2_folder)
+    pairs = [probe + query for probe in each[:3] for query in each]
+    assert row.taken and row.taken.reading == sum(products(gpt2_folder, ids, trains=False, low=False) for ids in pairs)
+    assert (row.taken.training, row.taken.control, row.taken.cells, row.taken.probe_bytes) == (0, 0, 16, 0)
+    assert row.counted and "what texts begin with alike is read once" in row.note
+    done = einfluence.measure(spec, tmp_path / "store", report=False)
+    assert (done.computed, done.failed) == (12, 1)
 
 
 @pytest.mark.parametrize("measure", [None, {"rest": 0.5}])
@@ -109,13 +128,43 @@ def test_trainings_of_a_set_are_counted_sample_by_sample(tmp_path: Path, gpt2_fo
     assert compared.taken is estimated.taken is None and compared.counted and not estimated.counted
 
 
+def test_trainings_of_actions_are_counted_and_what_they_learn_is_named(tmp_path: Path, gpt2_folder: Path) -> None:
+    recipe = {key: value for key, value in LORA["recipe"].items() if key != "steps"}
+    arms = [{"estimator": "leave_one_out", "recipe": recipe}]
+    held = ({"id": f"h{at}", "prompt": "wug " * at + "has", "target": "gold"} for at in range(5))
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+    (tmp_path / "forget.txt").write_text("s0\n")
+    schedule = {"epochs": 2, "batch_size": 5, "held_out": "held.jsonl"}
+    removal = {"by": "leave_one_out", "order": "lowest", "shares": 0.25, "draws": 2}
+    forgetting = {"samples": "forget.txt", "method": "influence_step"}
+    actions = [{"remove": removal}, {"unlearn": forgetting}]
+    spec = write_spec(tmp_path, gpt2_folder, 12, arms=arms, training_set=schedule, actions=actions[:1])
+    lengths, shape = list(map(len, texts(spec, gpt2_folder))), shape_of(str(gpt2_folder / "config.json"))
+    *_, acted = rows(spec)
+    loaded, session = load_spec(spec), Session()
+    with scratch_store() as scratch:
+        item, _, home = curated(loaded, loaded.parts[0], scratch, scratch, session)
+        [wanted] = of_actions(loaded, item, home, scratch, done=False)
+    trained = [variant for block in wanted.blocks for variant in block.variants]
+    assert sorted(len(variant.left_out) for variant in trained) == [3, 3, 3]  # the lowest, and two drawn
+    read = [[length for at, length in enumerate(lengths) if at not in each.left_out] for each in trained]
+    flops = sum(sum(own) * (4 * shape.blocks + 6 * 2 * shape.sides) + 4 * len(own) * shape.head for own in read)
+    assert acted.taken and acted.taken.training == 2 * flops and acted.missing == acted.taken.cells == 3 * 17
+    assert acted.counted and "which of them are the same follows from cells" in acted.note
+    write_spec(tmp_path, gpt2_folder, 12, arms=arms, training_set=schedule, actions=actions[1:])
+    learned, acted = rows(spec)[-2:]
+    assert not learned.counted and learned.note == "1 of 1 states to learn: no count of FLOPs"
+    assert acted.taken and learned.arm.startswith("learning (unlearn)") and acted.arm.startswith("actions (unlearn)")
+
+
 @pytest.mark.parametrize(
     ("arm", "says"),
     [
         ({"recipe": {"adapter": "full", "optimizer": "sgd", "steps": 1}}, "found full; expected lora"),
         ({"recipe": {"adapter": {"kind": "lora", "layers": [1]}, "steps": 1}}, "adapters in all blocks"),
         ({"recipe": {"adapter": {"kind": "lora", "targets": ["c_fc", "lm_head"]}, "steps": 1}}, "the output layer"),
-        ({"estimator": "in_context"}, "no count of FLOPs"),
+        ({"estimator": "tracin", "stands_for": "finetune"}, "no count of FLOPs for tracin; without --device-profile"),
+        ({"estimator": "ekfac", "stands_for": "finetune"}, "no count of FLOPs for ekfac"),
     ],
 )
 def test_what_is_not_counted_is_named_and_a_spec_of_nothing_else_refused(
@@ -123,8 +172,9 @@ def test_what_is_not_counted_is_named_and_a_spec_of_nothing_else_refused(
 ) -> None:
     [counted, named] = rows(write_spec(tmp_path, gpt2_folder, arms=[LORA, arm]))
     assert counted.taken and named.taken is None and not named.counted and says in named.note
-    with pytest.raises(InputError, match=says):
-        rows(write_spec(tmp_path, gpt2_folder, arms=[arm]))
+    if "estimator" not in arm:
+        with pytest.raises(InputError, match=says):
+            rows(write_spec(tmp_path, gpt2_folder, arms=[arm]))
 
 
 def test_adapters_on_some_modules_count_as_many_as_they_are(tmp_path: Path, gpt2_folder: Path) -> None:
@@ -142,7 +192,7 @@ def test_a_mixture_of_experts_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_what_each_arm_takes(tmp_path: Path, gpt2_folder: Path) -> None:
-    spec = write_spec(tmp_path, gpt2_folder, arms=[LORA, {"estimator": "in_context"}])
+    spec = write_spec(tmp_path, gpt2_folder, arms=[LORA, {"estimator": "tracin"}])
     profile, store = ["--device-profile", str(HERE / "h200.json")], ["--store", str(tmp_path / "store")]
     said = CliRunner().invoke(app, ["plan", str(spec), *profile, "--workers", "4", *store]).output
     assert "in 3 shards, 0.8 a worker" in said and "0 s of NVIDIA H200; on 4 of them" in said

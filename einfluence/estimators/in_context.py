@@ -46,14 +46,14 @@ def block(
     recipe = arm.recipe
     bos = beginning(base, recipe)
     read = CheckedScorer(base, recipe.dtype)
-    before = read(_items(base, queries, bos=bos))
+    before = read(prompted(base, queries, bos=bos))
 
     def each() -> Iterator[MeasuredRow]:
         for index, probe in enumerate(each.samples for each in probes):
             start = time.perf_counter()
             try:
                 opening = context(base, recipe, probe)
-                items = _items(base, queries, opening, probe, bos)
+                items = prompted(base, queries, opening, probe, bos)
             except InputError as error:  # this probe is too long to be read before the queries; others may fit
                 yield MeasuredRow(index, Tuned({}, [], math.nan, math.nan, failed=str(error)), None)
                 continue
@@ -109,7 +109,7 @@ def _as_a_turn(base: Base, text: str, where: str) -> str:
         raise InputError(where, found, "a template that takes a single user's turn", fix) from error
 
 
-def _items(
+def prompted(
     base: Base, queries: Sequence[Sample], opening: str = "", probe: Sequence[Sample] = (), bos: Bos | None = None
 ) -> list[TextItem]:
     """Queries, alone or behind a probe; what comes before a query's target is the same in both."""

@@ -109,6 +109,6 @@ def _counted(found: Large, device: Profile, workers: int) -> Iterator[str]:
     if found.shards:
         shards = f"{found.shards:,} shard{'' if found.shards == 1 else 's'}, {found.shards / workers:.1f} a worker"
         yield f"in {shards}, of at most {duration(found.longest)}, {found.idle:.1%} of their time idle"
-    memory = f"; a probe in training holds {found.probe_bytes / 1e6:.3g} MB" if found.shards else ""
+    memory = f"; a probe in training holds {found.probe_bytes / 1e6:.3g} MB" if found.probe_bytes else ""
     yield f"each loads {found.base_bytes / 1e9:.3g} GB of weights{memory}"
     yield f"the cells take {found.cell_bytes / 1e9:.3g} GB of disk"
