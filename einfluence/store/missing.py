@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from einfluence.errors import InputError
+from einfluence.store.database import database
 from einfluence.store.schema import TABLES
 
 CELLS, ABLATIONS, IS_EXAMPLE = (
@@ -132,9 +133,8 @@ def ask(
         empty: A table of the schema.
         views: Statements that create further views over these, or macros.
     """
-    connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
+    connection = database(path for paths in files.values() if not isinstance(paths, pa.Table) for path in paths)
     try:
-        connection.execute("set preserve_insertion_order = false")
         for view, paths in files.items():
             if isinstance(paths, pa.Table):
                 connection.from_arrow(paths).create_view(view)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from einfluence.errors import InputError
 from einfluence.store.curations import Curations
+from einfluence.store.database import database
 from einfluence.store.parts import Parts
 from einfluence.store.schema import DEFINED, PARTED, SCORED, TABLES, TRAINING
 from einfluence.store.scores import Scores
@@ -60,8 +61,8 @@ def connect(
         states: What estimators were fitted to.
         sealed: Only the store's own files can be reached and no setting can be changed; for SQL written by others.
     """
-    connection = duckdb.connect(config={"python_enable_replacements": False, "autoinstall_known_extensions": False})
-    connection.execute("set preserve_insertion_order = false")
+    pairs = [path / "relations.parquet" for path in curations.current()]
+    connection = database([*parts.paths("influence"), *pairs])
     if sealed:
         connection.execute("set allowed_directories = $1", [[str(root)]])
         connection.execute("set enable_external_access = false")

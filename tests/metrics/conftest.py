@@ -107,7 +107,7 @@ def make_store(
         {**arm, "probe_id": f"p:{probe}", "parameter": f"h.{layer}.w", "layer": layer, "update_norm": norm}
         for (probe, layer), norm in (updates or {}).items()
     ]
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+    connection = duckdb.connect(config={"python_enable_replacements": False, "threads": 1})
     for name, schema in TABLES.items():
         rows = pa.Table.from_pylist(tables.get(name, []), schema=schema)
         connection.from_arrow(rows).create(name)

@@ -14,7 +14,7 @@ Card = dict[tuple[str, str], dict[str, Any]]
 
 
 def card_of(kind: Kind, modality: str = "text", seed: int = 0) -> Card:
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+    connection = duckdb.connect(config={"python_enable_replacements": False, "threads": 1})
     synthetic(connection, probes=120, queries=240, kind=kind, arms=1, seed=seed)
     bases = dict(connection.execute("select modality, base from bases").fetchall())
     rows = score(connection, draws=400).to_pylist()

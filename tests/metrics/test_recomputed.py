@@ -121,7 +121,7 @@ MEDIANS = {"score", "nats"}
 
 @pytest.mark.parametrize("kind", ["realistic", "null"])
 def test_values_agree_with_an_independent_computation(kind: Any) -> None:
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+    connection = duckdb.connect(config={"python_enable_replacements": False, "threads": 1})
     synthetic(connection, probes=60, queries=120, kind=kind, seeds=2, arms=2, seed=3)
     card = [row for row in score(connection, draws=20).to_pylist() if row["domain"] == "all"]
     arms = connection.execute("select distinct base, estimator, recipe from influence").fetchall()

@@ -75,7 +75,7 @@ def trained_store(
         for number, (had, scores) in enumerate(each.items()):
             _add(tables, "subset", members, had, str(number), scores, seed)
     tables["training_weights"] = [dict(row) for row in {tuple(row.items()) for row in tables["training_weights"]}]
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+    connection = duckdb.connect(config={"python_enable_replacements": False, "threads": 1})
     for name, schema in TABLES.items():
         if name not in (*DERIVED, *OF_SCORES):
             connection.from_arrow(pa.Table.from_pylist(tables.get(name, []), schema=schema)).create(name)

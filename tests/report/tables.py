@@ -199,7 +199,7 @@ class Tables:
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A connection with the views of a store; lines of the scorecard get the verdicts that their numbers give."""
-        connection = duckdb.connect(config={"python_enable_replacements": False})
+        connection = duckdb.connect(config={"python_enable_replacements": False, "threads": 1})
         for name, schema in TABLES.items():
             rows = with_verdicts(self.rows[name]) if name == "desiderata" else self.rows[name]
             table = pa.Table.from_pylist(rows, schema=schema)
