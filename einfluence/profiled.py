@@ -91,7 +91,7 @@ def foresee(spec: Spec, store: Store, profile: Profile, workers: int, *, device:
                 rows += _of_actions(spec, item, home, store, session, takes, done)
     unknown = [row for row in rows if row.missing and not row.counted]
     if unknown and not any(row.taken for row in rows):
-        expected = "an arm that can be counted: `finetune` or trainings of a set with LoRA, or prompts, of a causal model"
+        expected = "an arm that can be counted: `finetune` or trainings of a set with LoRA, or prompts, of a causal LM"
         fix = "without --device-profile a few probes are tried on this machine"
         raise InputError("plan", f"{unknown[0].arm}: {unknown[0].note}", expected, fix)
     return rows
