@@ -24,7 +24,7 @@ from einfluence.store.views import create
 
 STAGING = (
     "stg_runs", "stg_probes", "stg_queries", "stg_samples", "stg_kinds", "stg_levels", "stg_cells", "stg_relations",
-    "stg_distances", "stg_restorations", "stg_estimates",
+    "stg_own_relations", "stg_own_probes", "stg_restorations", "stg_estimates",
 )  # fmt: skip
 BY_BLOCK = (
     "mart_decay", "mart_learners", "mart_bins", "mart_probes", "mart_controls", "mart_seeds", "mart_claims",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from einfluence.store.columns import ID, OUTCOME, table
-from einfluence.store.schema_of_samples import INFERRED, SAMPLED
+from einfluence.store.schema_of_samples import ARM_PROBES, ARM_RELATIONS, INFERRED, SAMPLED
 from einfluence.store.schema_of_scores import DESIDERATA, LADDER, MATCHED, VERDICT_RULES, VERDICT_SENSITIVITY
 from einfluence.store.schema_of_sets import (
     ACTIONS,
@@ -88,7 +88,7 @@ PROBE_MEMBERS = table(
 
 RELATIONS = table(
     "One row for each wanted (probe, query) pair: why it is interesting and how far apart the two are. Where several "
-    "parts want it, what one of them claims counts for all; of two that differ, the latest.",
+    "parts want it, what is claimed takes precedence over nothing, then the latest part; arm_relations has the rest.",
     probe_id=(ID, "the probe"),
     query_id=(ID, "sample_id of the query"),
     kind=(pa.string(), "self, paraphrase, negation, ..., unrelated; null where nothing is claimed"),
@@ -98,15 +98,6 @@ RELATIONS = table(
         "else null",
     ),
     distance=(pa.float32(), "semantic distance of probe and query (the part's first distance measure), >= 0"),
-)
-
-BASE_DISTANCES = table(
-    "One row for each base and pair whose distance, as that base's own parts measure it, is another than in relations: "
-    "features are a base's own. The scorecard takes it for that base's cells.",
-    base=(ID, "the base"),
-    probe_id=(ID, "the probe"),
-    query_id=(ID, "sample_id of the query"),
-    distance=(pa.float32(), "as in relations"),
 )
 
 WANTED = table(
@@ -258,7 +249,8 @@ TABLES: dict[str, pa.Schema] = {
     "probes": PROBES,
     "probe_members": PROBE_MEMBERS,
     "relations": RELATIONS,
-    "base_distances": BASE_DISTANCES,
+    "arm_relations": ARM_RELATIONS,
+    "arm_probes": ARM_PROBES,
     "distances": DISTANCES,
     "wanted": WANTED,
     "bases": BASES,

@@ -1,10 +1,31 @@
-"""The tables about arms of which some cells are measured, and the others inferred."""
+"""The tables about single arms: what their own parts say of pairs, and which cells are measured or inferred."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from einfluence.store.columns import ID, table
+
+ARM_RELATIONS = table(
+    "One row for each arm and pair of which the arm's own parts say something else than relations. The scorecard goes "
+    "by it.",
+    base=(ID, "the base"),
+    recipe=(ID, "the recipe"),
+    probe_id=(ID, "the probe"),
+    query_id=(ID, "sample_id of the query"),
+    kind=(pa.string(), "as in relations, by the arm's own parts"),
+    level=(pa.float64(), "as in relations"),
+    distance=(pa.float32(), "as in relations; features may be another base's there"),
+)
+
+ARM_PROBES = table(
+    "One row for each arm and probe that the arm's own parts call another kind than probes: noise in one part may be a "
+    "sample in another.",
+    base=(ID, "the base"),
+    recipe=(ID, "the recipe"),
+    probe_id=(ID, "the probe"),
+    kind=(pa.string(), "as in probes, by the arm's own parts"),
+)
 
 SAMPLED = table(
     "One row for each arm of a study's latest run that measures some of its cells, and pair that it relates.",

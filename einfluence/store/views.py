@@ -87,11 +87,14 @@ def _create_views(connection: duckdb.DuckDBPyConnection, root: Path, parts: Part
             _flat(connection, "outcomes_written", parts.paths(name), TABLES[name])
         else:
             _flat(connection, name, parts.paths(name, but=TRAINING), TABLES[name])
-    for name in ("samples", "probes", "probe_members"):
-        _first_of(connection, name, [path / f"{name}.parquet" for path in every], TABLES[name], KEYS[name])
-    for name in ("relations", "distances"):
-        files = [path / f"{name}.parquet" for path in current]
-        _first_of(connection, name, files, TABLES[name], KEYS[name], claims=name == "relations")
+    precedence = {
+        "probes": f"turn >= {len(current)}, not is_example(kind), turn",  # one part's noise may be another's sample
+        "relations": "kind is null, turn",
+    }
+    for name in ("samples", "probes", "probe_members", "relations", "distances"):
+        folders = current if name in ("relations", "distances") else every
+        files = [path / f"{name}.parquet" for path in folders]
+        _first_of(connection, name, files, TABLES[name], KEYS[name], precedence.get(name, "turn"))
     _create_wanted(connection, current, curations.arms())
     for name in ("bases", "recipes"):
         files = sorted((root / name).glob("*.parquet"))
@@ -114,14 +117,8 @@ def _create_wanted(
     arms: list[tuple[str, str | None, str | None, int | None, str | None]],
 ) -> None:
     """How many queries each arm wants of each probe: what is current, with the arms that its studies have."""
-    files = [str(path / "relations.parquet") for path in current if (path / "relations.parquet").is_file()]
-    if files:
-        pairs = connection.read_parquet(files, filename=True)
-        columns = "split_part(replace(filename, '\\', '/'), '/', -2) as curation, probe_id, query_id, kind, distance"
-        pairs.project(columns).create_view("curated_relations", replace=True)
-    else:
-        empty = TABLES["relations"].empty_table().select(["probe_id", "query_id", "kind", "distance"])
-        connection.from_arrow(empty).project("'' as curation, *").create_view("curated_relations", replace=True)
+    _of_curations(connection, "relations", current, ["probe_id", "query_id", "kind", "level", "distance"])
+    _of_curations(connection, "probes", current, ["probe_id", "kind"])
     columns = {"curation": pa.string(), "base": pa.string(), "recipe": pa.string(), "groups": pa.int32()}
     columns["control"] = pa.string()
     rows = {name: pa.array([arm[i] for arm in arms], kind) for i, (name, kind) in enumerate(columns.items())}
@@ -135,12 +132,25 @@ def _create_wanted(
     else:  # nothing to read millions of pairs for
         connection.from_arrow(_PLACED.empty_table()).create_view("placed_relations")
     create(connection, "wanted")
-    create(connection, "base_distances")
+    for name in ("arm_relations", "arm_probes"):
+        create(connection, name)
     for name in ("sampled", "influence_inferred"):
         if sampled:
             create(connection, name)
         else:
             connection.from_arrow(TABLES[name].empty_table()).create_view(name)
+
+
+def _of_curations(connection: duckdb.DuckDBPyConnection, name: str, current: list[Path], columns: list[str]) -> None:
+    """The view ``curated_<name>``: some columns of a table, beside the curation that each row is of."""
+    files = [str(path / f"{name}.parquet") for path in current if (path / f"{name}.parquet").is_file()]
+    listed = ", ".join(columns)
+    if files:
+        place = "split_part(replace(filename, '\\', '/'), '/', -2) as curation"
+        rows = connection.read_parquet(files, filename=True, union_by_name=True).project(f"{place}, {listed}")
+    else:
+        rows = connection.from_arrow(TABLES[name].empty_table()).project(f"'' as curation, {listed}")
+    rows.create_view(f"curated_{name}", replace=True)
 
 
 def create(connection: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -192,20 +202,15 @@ def _first_of(
     paths: list[Path],
     schema: pa.Schema,
     key: list[str],
-    *,
-    claims: bool = False,
+    precedence: str = "turn",
 ) -> None:
-    """The rows of several files, where the first file takes precedence for a key that is in more than one.
-
-    With ``claims`` a row that claims something takes precedence over those that do not.
-    """
+    """The rows of several files; of those of one key the first by ``precedence``, where a file's ``turn`` counts."""
     names = [str(path) for path in paths if path.is_file()]
     if len(names) < 2 or not key:
         return _flat(connection, name, names, schema)
     order = connection.from_arrow(pa.table({"filename": names, "turn": range(len(names))}))
     files = connection.read_parquet(names, union_by_name=True, filename=True)
     columns, rows = ", ".join(_columns(connection, files, schema)), files.join(order, "filename")
-    order_by = "kind is null, turn" if claims else "turn"
-    first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by {order_by}) as place")
+    first = rows.project(f"{columns}, row_number() over (partition by {', '.join(key)} order by {precedence}) as place")
     own = ", ".join(f'"{column}"' for column in schema.names)
     first.filter("place = 1").project(own).create_view(name, replace=True)

@@ -27,13 +27,26 @@ def test_semantic_decay_is_minus_spearman_of_size_and_distance_without_the_probe
     assert found["a"] == close(0.8)
 
 
-def test_semantic_decay_goes_by_the_distances_of_the_own_base_where_these_differ(store, values) -> None:
+def test_semantic_decay_goes_by_the_distances_of_the_arms_own_parts_where_these_differ(store, values) -> None:
     cells = {("a", "a"): 9.0, ("a", "b"): 3.0, ("a", "c"): 2.0, ("a", "d"): 1.0}
     distances = {("a", "a"): 0.0, ("a", "b"): 0.1, ("a", "c"): 0.2, ("a", "d"): 0.3}
     made = store(cells, distances=distances)
     assert values(made, "semantic_decay", "spearman")["a"] == close(1.0)
-    made.execute("insert into base_distances values ('b', 'p:a', 'b', 0.4), ('another', 'p:a', 'c', 0.5)")
+    made.execute("insert into arm_relations values ('b', 'finetune', 'p:a', 'b', null, null, 0.4)")
+    made.execute("insert into arm_relations values ('b', 'another', 'p:a', 'c', null, null, 0.5)")
     assert values(made, "semantic_decay", "spearman")["a"] == close(-0.5)
+
+
+def test_what_other_parts_claim_or_take_for_a_sample_counts_for_no_arm_of_its_own_parts(store, values) -> None:
+    cells = {(probe, query): 1.0 for probe in "ab" for query in "abc"}
+    made = store(
+        cells, kinds={("a", "a"): "self", ("b", "b"): "self", ("a", "c"): "paraphrase", ("b", "c"): "paraphrase"}
+    )
+    assert values(made, "paraphrase", "score")["a"] == values(made, "gate", "learned")["b"] == close(1.0)
+    made.execute("insert into arm_relations values ('b', 'finetune', 'p:a', 'c', null, null, null)")
+    made.execute("insert into arm_probes values ('b', 'finetune', 'p:b', 'noisy')")
+    assert values(made, "paraphrase", "score").get("a") is None
+    assert "b" not in values(made, "gate", "learned")
 
 
 def test_semantic_decay_gives_ties_their_mean_rank(store, values) -> None:

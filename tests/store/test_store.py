@@ -165,19 +165,24 @@ def test_superseded_relations_stay_for_readers_and_come_back_when_wanted(tmp_pat
         assert connection.execute("select count(*) from samples").fetchone() == (12 + 5,)
 
 
-def test_a_claim_of_one_part_counts_for_all_and_each_base_has_its_own_distances(tmp_path: Path) -> None:
+def test_what_an_arms_own_parts_say_of_pairs_and_probes_is_known_where_parts_differ(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.open_for_writing()
     made = curated(samples_of(2), samples_of(2))
     for place, (key, kind, distance) in enumerate([("c" * 20, "negation", 0.5), ("d" * 20, None, 0.25)]):
         pairs = made.relations.set_column(2, "kind", pa.array([kind, None, None, None], pa.string()))
         pairs = pairs.set_column(4, "distance", pa.array([0.125, distance, 0.0, 0.0], pa.float32()))
-        store.add_curation(key, replace(made, relations=pairs.cast(made.relations.schema)), {})
+        probes = made.probes.set_column(2, "kind", pa.array(["sample", "noisy" if place else "sample"], pa.string()))
+        relations = pairs.cast(made.relations.schema)
+        store.add_curation(key, replace(made, relations=relations, probes=probes.cast(made.probes.schema)), {})
         store.point_study(f"s/{key[0]}", key, order=place, arms=[(f"base of {key[0]}", "r")])
     with store.connect() as connection:
         found = connection.sql("select kind, distance from relations where kind is not null or distance = 0.25")
         assert set(found.fetchall()) == {("negation", 0.125), (None, 0.25)}
-        assert connection.sql("select base, distance from base_distances").fetchall() == [("base of c", 0.5)]
+        own = connection.sql("select base, kind, distance from arm_relations")
+        assert set(own.fetchall()) == {("base of c", None, 0.5), ("base of d", None, 0.125)}
+        assert connection.sql("select kind, count(*) from probes group by all").fetchall() == [("sample", 2)]
+        assert connection.sql("select base, kind from arm_probes").fetchall() == [("base of d", "noisy")]
 
 
 def _run_whole(root: str, shard: int) -> None:

@@ -13,7 +13,9 @@ pairs as (
     select
         own.training_set,
         samples.probe,
+        samples.probe_id,
         samples.sample_id,
+        relations.query_id,
         own.position,
         twin.position as twin_position
     from relations
@@ -21,6 +23,12 @@ pairs as (
     inner join members as own on samples.sample_id = own.sample_id
     inner join members as twin on own.training_set = twin.training_set and relations.query_id = twin.sample_id
     where relations.kind in ('paraphrase', 'near_duplicate') and own.position <> twin.position
+),
+
+-- By the parts of the arm itself.
+unclaimed as (
+    select * from arm_relations
+    where coalesce(kind, 'unrelated') not in ('paraphrase', 'near_duplicate')
 ),
 
 drawn as (
@@ -46,6 +54,12 @@ said as (
         twin.training is null as twin_there
     from drawn
     inner join pairs using (training_set)
+    anti join unclaimed
+        on
+            drawn.base = unclaimed.base
+            and drawn.recipe = unclaimed.recipe
+            and pairs.probe_id = unclaimed.probe_id
+            and pairs.query_id = unclaimed.query_id
     inner join training_scores as scores
         on
             drawn.base = scores.base

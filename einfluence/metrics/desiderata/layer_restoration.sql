@@ -7,7 +7,8 @@ with restored as (
         restorations.layer,
         case
             when samples.own_query is not null then 'self'
-            when relations.kind = 'entailed' then 'conclusion'
+            when case when own.run is not null then own.kind else relations.kind end = 'entailed' then 'conclusion'
+            when own.run is not null then own.kind
             else relations.kind
         end as claim,
         restorations.logprob_after - restorations.logprob_before as influence,
@@ -17,8 +18,11 @@ with restored as (
     inner join stg_probes as probes using (probe)
     left join stg_samples as samples
         on restorations.probe = samples.probe and restorations.query = samples.own_query
+    left join stg_own_relations as own
+        on restorations.run = own.run and restorations.probe = own.probe and restorations.query = own.query
+    left join stg_own_probes as called on restorations.run = called.run and restorations.probe = called.probe
     where
-        is_example(probes.kind)
+        is_example(coalesce(called.kind, probes.kind))
         and isfinite(restorations.logprob_after - restorations.logprob_before)
         and isfinite(restorations.logprob_restored)
 ),

@@ -10,7 +10,8 @@ with updates as (
     from layer_updates as updates
     inner join stg_runs as runs using (estimator, base, recipe, seed)
     inner join stg_probes as probes using (probe_id)
-    where is_example(probes.kind) and isfinite(updates.update_norm)
+    left join stg_own_probes as own on runs.run = own.run and probes.probe = own.probe
+    where is_example(coalesce(own.kind, probes.kind)) and isfinite(updates.update_norm)
 ),
 
 totals as (

@@ -27,7 +27,7 @@ samples as (
 ),
 
 own as (
-    select * from stg_distances
+    select * from stg_own_relations
     where probe >= $low and probe < $high
 )
 
@@ -40,7 +40,11 @@ select
     cells.first_before,
     cells.first_after,
     case when own.run is not null then own.distance else relations.distance end as distance,
-    case when samples.own_query is not null then 'self' else kinds.kind end as kind
+    case
+        when samples.own_query is not null then 'self'
+        when own.run is not null then own.kind
+        else kinds.kind
+    end as kind
 from cells
 inner join relations using (probe, query)
 left join kinds on relations.kind = kinds.number

@@ -6,6 +6,10 @@ with cells as (
 
 levels as (
     select * from stg_levels
+),
+
+own as (
+    select * from stg_own_relations
 )
 
 select
@@ -13,7 +17,8 @@ select
     cells.probe,
     cells.query,
     cells.kind,
-    levels.level,
+    case when own.run is not null then own.level else levels.level end as level,
     cells.influence
 from cells
-left join levels using (probe, query)
+left join levels on cells.probe = levels.probe and cells.query = levels.query
+left join own on cells.run = own.run and cells.probe = own.probe and cells.query = own.query

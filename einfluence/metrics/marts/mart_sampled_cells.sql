@@ -22,13 +22,17 @@ pairs as (
         measured.influence as found,
         controls.influence as said,
         case when own.run is not null then own.distance else relations.distance end as distance,
-        case when samples.own_query is not null then 'self' else kinds.kind end as kind,
+        case
+            when samples.own_query is not null then 'self'
+            when own.run is not null then own.kind
+            else kinds.kind
+        end as kind,
         bool_and(measured.influence is not null) over (partition by sampled.run, sampled.probe) as whole
     from sampled
     inner join stg_relations as relations using (probe, query)
     left join stg_kinds as kinds on relations.kind = kinds.number
     left join stg_samples as samples on sampled.probe = samples.probe and sampled.query = samples.own_query
-    left join stg_distances as own
+    left join stg_own_relations as own
         on sampled.run = own.run and sampled.probe = own.probe and sampled.query = own.query
     left join cells as measured
         on sampled.run = measured.run and sampled.probe = measured.probe and sampled.query = measured.query

@@ -5,6 +5,11 @@ with probes as (
     where is_example(kind)
 ),
 
+others as (
+    select * from stg_own_probes
+    where not is_example(kind)
+),
+
 measured as (
     select * from mart_probes
 ),
@@ -45,6 +50,7 @@ select
 from measured
 inner join probes using (probe)
 inner join runs using (run)
+anti join others on measured.run = others.run and measured.probe = others.probe
 left join decay using (run, probe)
 left join learners using (run, probe)
 left join controls using (run)

@@ -13,7 +13,7 @@ members as (select * from training_set_members),
 
 relations as (select * from relations),
 
-base_distances as (select * from base_distances),
+arm_relations as (select * from arm_relations),
 
 arms as (
     select
@@ -34,16 +34,18 @@ arms as (
 pairs as (
     select
         arms.base,
+        arms.recipe,
         arms.training_set,
         arms.sample_id,
         relations.query_id,
-        relations.kind,
+        case when own.base is not null then own.kind else relations.kind end as kind,
         case when own.base is not null then own.distance else relations.distance end as distance
     from arms
     inner join relations using (probe_id)
-    left join base_distances as own
+    left join arm_relations as own
         on
             arms.base = own.base
+            and arms.recipe = own.recipe
             and relations.probe_id = own.probe_id
             and relations.query_id = own.query_id
     where arms.sample_id <> relations.query_id
@@ -52,6 +54,7 @@ pairs as (
 twins as (
     select
         pairs.base,
+        pairs.recipe,
         pairs.training_set,
         pairs.sample_id,
         arg_min(samples.name, (coalesce(pairs.distance, 0), samples.name)) as twin,
@@ -61,7 +64,7 @@ twins as (
     inner join members on pairs.training_set = members.training_set and pairs.query_id = members.sample_id
     inner join samples on members.sample_id = samples.sample_id
     where pairs.kind in ('paraphrase', 'near_duplicate', 'contradiction') or pairs.distance <= 0.05
-    group by pairs.base, pairs.training_set, pairs.sample_id, contradicts
+    group by pairs.base, pairs.recipe, pairs.training_set, pairs.sample_id, contradicts
 ),
 
 suspects as (
@@ -81,7 +84,7 @@ suspects as (
         nats as suspicion,
         'reads nearly as ' || twins.twin || ', which has another label' as why
     from arms
-    inner join twins using (base, training_set, sample_id)
+    inner join twins using (base, recipe, training_set, sample_id)
     where nats is not null and twins.contradicts
     union all
     select
@@ -102,7 +105,7 @@ suspects as (
         'is much like ' || twins.twin
         || coalesce(format(' (distance {:.3f})', cast(twins.distance as double)), '') as why
     from arms
-    inner join twins using (base, training_set, sample_id)
+    inner join twins using (base, recipe, training_set, sample_id)
     where nats is not null and not twins.contradicts
     union all
     select
