@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,7 +84,9 @@ def compare(
     Raises:
         InputError: When no arm of A has a counterpart in B.
     """
-    arms_a, arms_b = _by_arm(connection_a, a or {}), _by_arm(connection_b, b or {})
+    means_a = _means(connection_a)
+    means_b = means_a if connection_b is connection_a else _means(connection_b)
+    arms_a, arms_b = _by_arm(means_a, a or {}), _by_arm(means_b, b or {})
     chosen = [dict(each) for each in (a or {}, b or {})]
     across = all("recipe" in each for each in chosen) and len(arms_a) == len(arms_b) == 1
     pairs = _paired(arms_a, arms_b, across=across)
@@ -116,14 +118,18 @@ def _names(arms: Mapping[Arm, Scores]) -> str:
     return ", ".join(f"{estimator}/{base[:6]}/{recipe[:6]}" for estimator, base, recipe in arms) or "(none)"
 
 
-def _by_arm(connection: duckdb.DuckDBPyConnection, chosen: Mapping[str, str]) -> dict[Arm, Scores]:
-    unknown = set(chosen) - {"estimator", "base", "recipe"}
-    if unknown:
-        raise InputError("compare", f"a choice by {unknown.pop()!r}", "estimator, base or recipe")
+def _means(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Per-probe values of all arms, averaged over training seeds."""
     table = per_probe(connection)
     keys = ["estimator", "base", "recipe", "desideratum", "variant", "summary", "probe_id", "cluster"]
     finite = table.filter(cast("Any", pc).is_finite(table.column("value")))
-    means = finite.group_by(keys).aggregate([("value", "mean"), ("weight", "mean")]).to_pylist()
+    return finite.group_by(keys).aggregate([("value", "mean"), ("weight", "mean")]).to_pylist()
+
+
+def _by_arm(means: Sequence[Mapping[str, Any]], chosen: Mapping[str, str]) -> dict[Arm, Scores]:
+    unknown = set(chosen) - {"estimator", "base", "recipe"}
+    if unknown:
+        raise InputError("compare", f"a choice by {unknown.pop()!r}", "estimator, base or recipe")
     arms: dict[Arm, Scores] = {}
     for row in means:
         if row["desideratum"] == "prompt_rescue" or not all(row[key].startswith(part) for key, part in chosen.items()):

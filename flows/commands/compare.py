@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +31,9 @@ def compare(
     from einfluence.metrics import compare as compared
 
     (store_a, chosen_a), (store_b, chosen_b) = _side(a, store), _side(b, store)
-    with store_a.connect() as connection_a, store_b.connect() as connection_b:
+    with ExitStack() as opened:
+        connection_a = opened.enter_context(store_a.connect())
+        connection_b = connection_a if store_b.url == store_a.url else opened.enter_context(store_b.connect())
         table = compared(connection_a, connection_b, a=chosen_a, b=chosen_b)
         if out is not None and out.suffix == ".html":
             from einfluence.report import write_comparison
