@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -116,25 +117,26 @@ def missing_trainings(
     """
     key, schedule, members = attributions[0].trainings, attributions[0].schedule, set_members(curation)
     set_id, more = members.set_id(schedule), list[Variant]()
-    every = missing_cells(list(members.probes), curation / "relations.parquet", [], size, -1)
+    order = list(members.probes)
+    every = missing_cells(order, curation / "relations.parquet", [], max(len(order), 1), -1)
     _, asked = _needed([(each, every) for each in attributions], members, set_id)
     own, queries = _needed([(each, each.blocks) for each in attributions], members, set_id)
     if watch is not None:
         more = watched(watch.every, schedule.all_steps(len(members.sample_ids), len(members.later)))
         own.append({variant.training_id(set_id): variant for variant in more})
-        queries |= {name: dict.fromkeys(watch.query_ids) for name in own[-1]}
+        queries |= dict.fromkeys(own[-1], watch.query_ids)
     blocks = [block for some in own if some for block in lacking(key, schedule, some, queries, store, size)]
     return sum(map(len, asked.values())) + len(more) * len(watch.query_ids if watch else ()), blocks
 
 
 def _needed(
     arms: Iterable[tuple[Attribution, Sequence[CellBlock]]], members: Members, set_id: str
-) -> tuple[list[dict[str, Variant]], dict[str, dict[str, None]]]:
+) -> tuple[list[dict[str, Variant]], dict[str, tuple[str, ...]]]:
     """The trainings that cells of some arms follow from, by id, and what each is queried with.
 
     They are listed with the first arm that needs them: no block holds two arms'.
     """
-    queries: dict[str, dict[str, None]] = {}
+    queries: dict[str, dict[tuple[str, ...], None]] = {}  # of each block whole: there may be millions of pairs
     own: list[dict[str, Variant]] = []
     for attribution, blocks in arms:
         own.append({})
@@ -143,8 +145,12 @@ def _needed(
                 name = variant.training_id(set_id)
                 if name not in queries:
                     own[-1][name], queries[name] = variant, {}
-                queries[name].update(dict.fromkeys(block.query_ids))
-    return own, queries
+                queries[name][block.query_ids] = None
+    return own, {name: _merged(tuple(each)) for name, each in queries.items()}
+
+
+def _merged(some: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return some[0] if len(some) == 1 else tuple(dict.fromkeys(chain.from_iterable(some)))
 
 
 def lacking(
