@@ -71,6 +71,26 @@ def test_the_distance_curve_draws_clusters(clustered: duckdb.DuckDBPyConnection)
     assert last[3] == interval(found.low, found.high, 3)
 
 
+def test_figures_go_by_what_an_arms_own_parts_say_of_a_pair() -> None:
+    tables = Tables()
+    text_part(tables, facts=4)
+    paraphrase = next(row for row in tables.rows["relations"] if row["kind"] == "paraphrase")
+    pair = {name: paraphrase[name] for name in ("probe_id", "query_id")}
+    arm = {name: tables.rows["influence"][0][name] for name in ("base", "recipe")}
+    tables.rows["arm_relations"].append({**arm, **pair, "kind": "negation", "level": None, "distance": 0.75})
+    connection = tables.connect()
+    with prepared(connection):
+        found = connection.execute(
+            "select arms.recipe, cells.kind, cells.distance from report_cells as cells join report_arms as arms "
+            "using (arm) join report_probes using (probe) join report_queries using (query) "
+            "where probe_id = $probe_id and query_id = $query_id",
+            pair,
+        ).fetchall()
+    own = [row for row in found if row[0] == arm["recipe"]]
+    assert own == [(arm["recipe"], "negation", 0.75)]
+    assert {row[1] for row in found if row[0] != arm["recipe"]} == {"paraphrase"}
+
+
 def test_under_five_clusters_there_is_a_mark_without_an_interval() -> None:
     tables = Tables()
     text_part(tables, facts=4)

@@ -12,6 +12,20 @@ report_queries as (select * from report_queries),
 
 report_pairs as (select * from report_pairs),
 
+-- What an arm's own parts say of a pair, where that is something else.
+own as (
+    select
+        report_arms.arm,
+        report_probes.probe,
+        report_queries.query,
+        arm_relations.kind,
+        case when isfinite(arm_relations.distance) then arm_relations.distance end as distance
+    from arm_relations
+    inner join report_arms on arm_relations.base = report_arms.base and arm_relations.recipe = report_arms.recipe
+    inner join report_probes on arm_relations.probe_id = report_probes.probe_id
+    inner join report_queries on arm_relations.query_id = report_queries.query_id
+),
+
 coded as (
     select
         report_arms.arm,
@@ -58,7 +72,8 @@ cells as (
 
 select
     cells.*,
-    report_pairs.kind,
-    report_pairs.distance
+    case when own.arm is not null then own.kind else report_pairs.kind end as kind,
+    case when own.arm is not null then own.distance else report_pairs.distance end as distance
 from cells
 left join report_pairs on cells.probe = report_pairs.probe and cells.query = report_pairs.query
+left join own on cells.arm = own.arm and cells.probe = own.probe and cells.query = own.query
