@@ -16,7 +16,8 @@ from einfluence.engine.schedule import Training
 from einfluence.models.base import Base
 from einfluence.spec import Recipe
 
-PROBES, QUERIES = 3, 32  # rounding differs from probe to probe, much less among the queries of one
+# Of 64 queries every fourth gives the same noise within 12 %; three probes give within 7 to 50 % what three others do.
+PROBES, QUERIES = 3, 16
 
 
 class NoiseWarning(UserWarning):
