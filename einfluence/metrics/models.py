@@ -161,6 +161,7 @@ class Models:
         self.sampled: list[int] = []
         self.few: set[int] = set()
         self._filled: dict[str, bool] = {}
+        self._lacked_sets = False
 
     def select(self, folder: str, name: str, **parameters: int) -> pa.Table:
         """Runs a model; a select gives its rows, a `create table` none. One that would have no rows is not run."""
@@ -186,8 +187,11 @@ class Models:
 
     def prepare(self) -> None:
         """Stages the cells and reduces them to marts of a few rows a probe, a block of probes at a time."""
-        for name in ("is_example", "arms_of_sets"):
-            create(self.connection, name)
+        create(self.connection, "is_example")
+        views = self.connection.execute("select view_name from duckdb_views() where view_name = 'arms_of_sets'")
+        self._lacked_sets = not views.fetchall()
+        if self._lacked_sets:  # tables without a store's views
+            create(self.connection, "arms_of_sets")
         for name in STAGING:
             self.select("staging", name)
         unitless = self.connection.table("stg_runs").filter("unit = 'none'").project("run")
@@ -318,6 +322,8 @@ class Models:
         for name in self.registered:
             self.connection.unregister(name)
         self.connection.execute(sql("staging", "drop"))
+        if self._lacked_sets:
+            self.connection.execute("drop view arms_of_sets")
 
 
 def _user_files(folder: Path | None) -> list[Path]:
