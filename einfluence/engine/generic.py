@@ -28,7 +28,7 @@ from einfluence.engine.descent import by_part, descend, measured_rows, split, wi
 from einfluence.engine.generic_scoring import QueryScorer
 from einfluence.engine.lora_products import make_quick
 from einfluence.engine.measurement import Item, Measurement, Tuned
-from einfluence.engine.merged import Merging
+from einfluence.engine.merged import merging
 from einfluence.engine.merged_reading import MergedReading
 from einfluence.engine.outcomes import TrainingTrace, outcomes
 from einfluence.engine.read_rows import ReadRows, close
@@ -62,13 +62,13 @@ class GenericEngine:
         self.device, self.dtype = first.device, first.dtype
         self._sizes, self._fitted = sizes, sizes is not None
         self._reached: list[str] | None = None
-        self._merging = Merging(base.model, self.model, trained)
+        self._merging = merging(base.model, self.model, trained, self.start)
         self._read: dict[nn.Module, ReadRows] = {}
         self._structure = structure_of(base.model) if hasattr(base.model, "config") else None
         self.merged: MergedReading | None = None
-        if self._merging.possible:
+        if self._merging is not None:
             known = {} if self._structure is None else self._structure.records
-            key = type(base.objective), self.dtype
+            key = type(base.objective), self.dtype, tuple(self.start)
             self.merged = MergedReading(self._merging, self._reader, self.start, known.setdefault(key, []))
 
     @property
@@ -183,7 +183,7 @@ class GenericEngine:
         self, n: int, stacked: Values, delta: Callable[[int], dict[str, Tensor]]
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Norms of what N trainings changed in each parameter of the base, and of that before."""
-        if self._merging.possible:
+        if self._merging is not None:
             every = {name: stacked.get(name, start.expand(n, *start.shape)) for name, start in self.start.items()}
             found = list(self._merging.changes(every))
             return {name: norms for name, norms, _ in found}, {name: own for name, _, own in found}

@@ -1,4 +1,4 @@
-"""Queries put to trainings of the generic engine: to many at a time, or to one whose adapters are merged."""
+"""Queries put to trainings of the generic engine: to many at a time, or to one that is left in a plain model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from einfluence.models.base import Batch
 
 Values = Mapping[str, Tensor]
 TOGETHER = 1 << 16  # logits that are scored at once, as each call of torch takes its time
-LARGE = 32  # a block of queries of this part of what is read at once is put to one training alone, adapters merged
+LARGE = 32  # a block of queries of this part of what is read at once is put to one training alone, in a plain model
 
 
 class Runs(Protocol):
@@ -40,7 +40,7 @@ class Runs(Protocol):
 
     @property
     def merged(self) -> MergedReading | None:
-        """What reads with adapters merged into weights, where they can be."""
+        """What reads one training that is left in the weights of a plain model, where it can be."""
         ...
 
     def collated(self, items: Sequence[Item]) -> Batch:
@@ -60,7 +60,7 @@ class Block:
         queries: Their places.
         batch: What the model takes.
         slots: How many trainings read them at a time.
-        read: Where it is one: reads them with the adapters that were merged last.
+        read: Where it is one: reads them with what was merged last.
     """
 
     queries: list[int]
@@ -90,11 +90,10 @@ class QueryScorer:
         )
         for some in alike if queries else ():
             self._split(some)
-        blank = {name: start[None] for name, start in engine.start.items()}
-        self._before = {at: (logprobs, ranks) for at, _, logprobs, ranks in self._read(blank, 1)}
+        self._before = {at: (logprobs, ranks) for at, _, logprobs, ranks in self._read([engine.start])}
         if self.blocks and all(block.read is not None for block in self.blocks):
             # What the model cannot do for many trainings at once shows here, however its queries happen to be read.
-            self._put(blank, range(1), Block([0], engine.collated(queries[:1]), 1, None))
+            self._put(self._stacked([engine.start]), range(1), Block([0], engine.collated(queries[:1]), 1, None))
         self.n_tokens = np.array([query.n_target for query in queries], dtype=np.int64)
         logprob, rank = np.zeros(len(queries)), np.ones(len(queries), dtype=np.int64)
         for at, (logprobs, ranks) in self._before.items():
@@ -131,29 +130,33 @@ class QueryScorer:
         """Puts the queries to N trainings, given by what they changed."""
         if not deltas:
             return []
-        start = self.engine.start
-        values = {name: torch.stack([delta[name] for delta in deltas]).to(start[name]) for name in start}
         change, rank = np.zeros((len(deltas), len(self.queries))), np.ones((len(deltas), len(self.queries)), np.int64)
-        for at, own, logprobs, ranks in self._read(values, len(deltas)):
+        for at, own, logprobs, ranks in self._read(deltas):
             indices = self.blocks[at].queries
             change[own.start : own.stop, indices] = (logprobs - self._before[at][0])[: len(own)]
             rank[own.start : own.stop, indices] = ranks[: len(own)]
         return [Scores(self.before.logprob + change[i], self.n_tokens, rank[i]) for i in range(len(deltas))]
 
-    def _read(self, values: Values, n: int) -> Iterator[tuple[int, range, Any, Any]]:
-        """Each block put to all of n trainings: which block, which of them, log-probabilities and ranks."""
+    def _read(self, trainings: Sequence[Values]) -> Iterator[tuple[int, range, Any, Any]]:
+        """Each block put to all trainings: which block, which of them, log-probabilities and ranks."""
         if (merged := self.engine.merged) is not None and any(block.read is not None for block in self.blocks):
-            for i in range(n):
-                merged.merge({name: value[i] for name, value in values.items()})
+            for i, values in enumerate(trainings):
+                merged.merge(values)
                 for at, logprobs, ranks in self._alone():
                     yield at, range(i, i + 1), logprobs, ranks
-        for at, block in enumerate(self.blocks):
-            for begin in () if block.read is not None else range(0, n, block.slots):
-                own = range(begin, min(begin + block.slots, n))
-                yield at, own, *self._put(values, own, block)
+        several = [(at, block) for at, block in enumerate(self.blocks) if block.read is None]
+        stacked = self._stacked(trainings) if several else {}
+        for at, block in several:
+            for begin in range(0, len(trainings), block.slots):
+                own = range(begin, min(begin + block.slots, len(trainings)))
+                yield at, own, *self._put(stacked, own, block)
+
+    def _stacked(self, trainings: Sequence[Values]) -> Values:
+        start = self.engine.start
+        return {name: torch.stack([values[name] for values in trainings]).to(start[name]) for name in start}
 
     def _alone(self) -> Iterator[tuple[int, Any, Any]]:
-        """Each block that is put to the training whose adapters are merged, some small ones scored at once."""
+        """Each block that is put to the training that was merged last, some small ones scored at once."""
         read = ((at, block.read()) for at, block in enumerate(self.blocks) if block.read is not None)
         for some in _together(read):
             places, logits = tuple(at for at, _ in some), [own for _, own in some]

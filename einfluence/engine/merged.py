@@ -1,4 +1,4 @@
-"""Adapters merged into the weights that they stand beside: one training reads many queries without further products."""
+"""What one training trained, left in the weights of a plain model: it reads many queries without further products."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from einfluence.engine.adapters import PREFIX, adapted_parameter, product_norms
+from einfluence.engine.precise import doubled
 from einfluence.engine.structure import shared_copy
 
 ADAPTER = "default"
 
 
 class Adapted(NamedTuple):
-    """A product with an adapter; all tensors are those that :meth:`Merging.merge` writes to, or the base's.
+    """A product with an adapter; all tensors are those that :meth:`Adapters.merge` writes to, or the base's.
 
     Args:
         merged: The weight with the adapter in it.
@@ -36,21 +37,59 @@ class Adapted(NamedTuple):
     scaling: float
 
 
-class Merging:
-    """The LoRA adapters of a model, and the base without them, whose weights they are merged into.
+class Parameters:
+    """Parameters that are trained themselves, each written over that of the base; of tied ones there is one.
 
     Args:
         origin: The base's model; nothing of it is changed.
-        model: A copy with adapters.
-        trained: Its trained parameters by name; :meth:`merge` writes to them.
+        start: Their values before training, by name.
     """
 
-    def __init__(self, origin: nn.Module, model: nn.Module, trained: Mapping[str, nn.Parameter]) -> None:
-        self._origin, self._trained = origin, trained
-        self._layers: dict[str, Any] = {
-            name: each for name, each in model.named_modules() if isinstance(each, LoraLayer)
-        }
-        self.possible = bool(self._layers) and _possible(model, list(self._layers.values()))
+    adapted: Sequence[Adapted] = ()
+
+    def __init__(self, origin: nn.Module, start: Mapping[str, Tensor]) -> None:
+        self._origin, self._start = origin, start
+
+    @cached_property
+    def plain(self) -> nn.Module:
+        """A copy of the base, which shares its memory but for what is trained."""
+        plain = shared_copy(self._origin, next(iter(self._start.values())).dtype)
+        for name, value in plain.named_parameters():
+            if name in self._start:
+                value.data = value.detach().clone()  # the parameter itself stays, whoever else of the model holds it
+        return plain
+
+    @property
+    def written(self) -> Sequence[Tensor]:
+        """The parameters that are trained."""
+        return [value for name, value in self.plain.named_parameters() if name in self._start]
+
+    @torch.no_grad()
+    def merge(self, values: Mapping[str, Tensor]) -> None:
+        """Writes these values over those of :attr:`plain`."""
+        for name, value in self.plain.named_parameters():
+            if name in values:
+                value.copy_(values[name])
+
+    def changes(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> Iterator[tuple[str, Float[Tensor, " N"], float]]:
+        """Of each parameter its name, the norms of what N trainings added to it, and its own."""
+        for name, start in self._start.items():
+            yield name, doubled(torch.stack([(each - start).norm() for each in values[name]])), start.norm().item()
+
+
+class Adapters:
+    """LoRA adapters, merged into the weights of the base that they are beside.
+
+    Args:
+        origin: The base's model; nothing of it is changed.
+        layers: The adapters of a copy, by name.
+        trained: The trained parameters of the copy by name; :meth:`merge` writes to them.
+    """
+
+    written: Sequence[Tensor] = ()
+
+    def __init__(self, origin: nn.Module, layers: Mapping[str, Any], trained: Mapping[str, nn.Parameter]) -> None:
+        self._origin, self._layers, self._trained = origin, layers, trained
 
     @cached_property
     def plain(self) -> nn.Module:
@@ -64,7 +103,7 @@ class Merging:
         return plain
 
     @property
-    def adapted(self) -> list[Adapted]:
+    def adapted(self) -> Sequence[Adapted]:
         """The products that adapters are merged into."""
         return [
             Adapted(
@@ -99,7 +138,29 @@ class Merging:
                 yield adapted_parameter(name, layer), layer.scaling[ADAPTER] * product_norms(down, up), own
 
 
-def _possible(model: nn.Module, layers: Sequence[LoraLayer]) -> bool:
+Merging = Adapters | Parameters
+"""What leaves a training in the weights of a plain model, all that changes there being `adapted` or `written`."""
+
+
+def merging(
+    origin: nn.Module, model: nn.Module, trained: Mapping[str, nn.Parameter], start: Mapping[str, Tensor]
+) -> Merging | None:
+    """What leaves trained parameters in a plain model; None where they cannot be left there.
+
+    Args:
+        origin: The base's model; nothing of it is changed.
+        model: A copy, with adapters where there are some.
+        trained: Its trained parameters by name; adapters are written to.
+        start: Their values before training.
+    """
+    layers: dict[str, Any] = {name: each for name, each in model.named_modules() if isinstance(each, LoraLayer)}
+    if layers:
+        return Adapters(origin, layers, trained) if _mergeable(model, list(layers.values())) else None
+    exact = {value.dtype for value in start.values()} <= {torch.float32, torch.float64}
+    return Parameters(origin, start) if exact else None
+
+
+def _mergeable(model: nn.Module, layers: Sequence[LoraLayer]) -> bool:
     """Whether all adapters are beside plain products with weights of their own, that hold what they add."""
     seen: dict[int, int] = {}
     for _, value in model.named_parameters(remove_duplicate=False):

@@ -1,4 +1,4 @@
-"""Queries read by one training whose adapters are merged, as operations that were recorded where they may be."""
+"""Queries read by one training that is left in a plain model, as operations that were recorded where they may be."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from einfluence.models.base import Batch
 
 HELD = 1 << 28  # bytes of what all recordings hold beside the model
 REPAID = 8  # readings that a recording takes the time of, where it saves a quarter of each
-SPOILT = 0.05  # standard deviation of what is added to adapters to see whether a recording holds
+SPOILT = 0.05  # standard deviation of what is added to what is trained to see whether a recording holds
 
 Read = Callable[[], Float[Tensor, "B T classes"]]
 
 
 class MergedReading:
-    """Reads with the adapters of one training, that are merged into the weights of a model.
+    """Reads with what one training trained, which is left in the weights of a model.
 
     Args:
-        merging: Merges them.
+        merging: Leaves it there.
         reader: Finds what reads the logits of a model.
-        start: The adapters before training.
+        start: What is trained, before training.
         known: Whether this model's operations may be recorded; empty while nobody has tried, which is done here.
     """
 
@@ -49,11 +49,11 @@ class MergedReading:
         return {address(value) for value in chain(self._merging.plain.parameters(), self._merging.plain.buffers())}
 
     def merge(self, values: Mapping[str, Tensor]) -> None:
-        """Merges the adapters of one training."""
+        """Leaves what one training trained in the model."""
         self._merging.merge(values)
 
     def reads(self, batch: Batch, times: int) -> Read:
-        """What reads a batch with the adapters that were merged last, so many times.
+        """What reads a batch with what was merged last, so many times.
 
         It is the same for all trainings and for none, so one that changed nothing has influence exactly 0.
         """
@@ -76,11 +76,11 @@ class MergedReading:
         return read
 
     def _recorded(self, read: Read) -> tuple[Read, Float[Tensor, "B T classes"]] | None:
-        """A recording and what it gives now; None where it would not hold for other adapters, or would hold much."""
+        """A recording and what it gives now; None where it would not hold for other trainings, or would hold much."""
         if self._held > HELD:
             return None
         try:
-            recording, out = record(read, self._merging.adapted)
+            recording, out = record(read, self._merging.adapted, self._merging.written)
         except UnrecordableError:  # as a longer text may be read in another way
             return None
         self._held += sum(size for where, size in recording.kept.items() if where not in self._own)
@@ -97,7 +97,7 @@ class MergedReading:
         return read
 
     def _may_be_recorded(self, batch: Batch) -> bool:
-        """Whether what was recorded with some adapters says what the model says with others."""
+        """Whether what was recorded with some parameters says what the model says with others."""
         drawn = torch.Generator().manual_seed(0)
         moved = {
             name: value + SPOILT * torch.randn(value.shape, generator=drawn).to(value)
@@ -105,7 +105,7 @@ class MergedReading:
         }
         read = self._with_model(batch)
         try:
-            recording, before = record(read, self._merging.adapted)
+            recording, before = record(read, self._merging.adapted, self._merging.written)
             self.merge(moved)
             truth, found = read(), (recording(), recording())
         except Exception:  # whatever a model wants otherwise; then it is run as it is

@@ -1,9 +1,9 @@
-"""What a model computes of fixed inputs, recorded once, operation by operation, and run again for other adapters.
+"""What a model computes of fixed inputs, recorded once, operation by operation, and run again for other trainings.
 
-The model's own Python, which takes a sixth of a small model's time, runs once; so does what follows from no adapter.
-As the operations are those of one run, nothing may be decided by what adapters gave: an operation that would tell is
-refused. What is decided where torch does not see it is found by running the model with others beside it, which
-:mod:`einfluence.engine.merged_reading` does once for each.
+The model's own Python, which takes a sixth of a small model's time, runs once; so does what follows from nothing
+trained. As the operations are those of one run, nothing may be decided by what trained parameters gave: an operation
+that would tell is refused. What is decided where torch does not see it is found by running the model with others beside
+it, which :mod:`einfluence.engine.merged_reading` does once for each.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNSTEADY = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 
 
 class UnrecordableError(Exception):
-    """A model of which a recording would not hold for other adapters."""
+    """A model of which a recording would not hold for other trainings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,22 +80,25 @@ class Recording:
         return [(runner(each), [slot.place for slot in _several(each.out)], each.done) for each in self.operations]
 
 
-def record(run: Callable[[], Tensor], adapted: Iterable[Adapted]) -> tuple[Recording, Float[Tensor, "..."]]:
-    """Runs a function and records what follows from adapters; gives the recording, and what it gives now.
+def record(
+    run: Callable[[], Tensor], adapted: Iterable[Adapted], written: Iterable[Tensor] = ()
+) -> tuple[Recording, Float[Tensor, "..."]]:
+    """Runs a function and records what follows from a training; gives the recording, and what it gives now.
 
     Args:
-        run: It must not depend on anything that changes but the weights with adapters in them.
-        adapted: Those weights, which change in place.
+        run: It must not depend on anything that changes but what follows.
+        adapted: The weights with adapters in them, which change in place.
+        written: Other parameters that do.
 
     Raises:
-        UnrecordableError: Where other adapters could lead to other operations.
+        UnrecordableError: Where another training could lead to other operations.
     """
-    recorder = _Recorder(adapted)
+    recorder = _Recorder(adapted, written)
     with torch.inference_mode():
         with recorder:
             out = run()
         if out not in recorder.slots:
-            raise UnrecordableError("what follows from no adapter")
+            raise UnrecordableError("what follows from nothing trained")
         place = recorder.slots[out].place
     operations, count = needed_rows(quicker_attention(recorder.operations), recorder.count)
     recording = Recording(_freed(_in_place(operations, place), place), count, place, recorder.kept)
@@ -104,20 +107,22 @@ def record(run: Callable[[], Tensor], adapted: Iterable[Adapted]) -> tuple[Recor
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes the operations that follow from adapters.
+    """Notes the operations that follow from a training.
 
     Args:
-        adapted: What these are merged into.
+        adapted: What adapters are merged into.
+        written: Other parameters that change.
     """
 
-    def __init__(self, adapted: Iterable[Adapted]) -> None:
+    def __init__(self, adapted: Iterable[Adapted], written: Iterable[Tensor]) -> None:
         super().__init__()
         self.slots: Any = WeakTensorKeyDictionary()
         self.operations: list[Operation] = []
         self.count = 0
         self.kept: dict[int, int] = {}
         self._fresh: set[int] = set()
-        self._weights = {address(each.merged): each for each in adapted}
+        self._weights: dict[int, Adapted | None] = {address(each): None for each in written}
+        self._weights |= {address(each.merged): each for each in adapted}
         self._factors = {address(side) for each in adapted for side in (each.down, each.up)}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -169,8 +174,8 @@ class _Recorder(TorchDispatchMode):
     def _faster(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The same product in less time.
 
-        Of what follows from no adapter, the product with the base's weight is no more than once computed. Others are
-        done by oneDNN, which takes about a tenth less time than what torch takes for float32 on a CPU.
+        Of what follows from nothing trained, the product with the base's weight is computed once. Others are done by
+        oneDNN, which takes about a tenth less time than what torch takes for float32 on a CPU.
         """
         if func not in (LINEAR, CONV2D) or kwargs:
             return func, args, kwargs

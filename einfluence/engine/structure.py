@@ -42,8 +42,8 @@ class Structure:
         resumes: By the index of a block, whether those before it may be left out once what enters it is known.
         narrows: By what is read of it, which products its last block needs not where it computes the rows that are read
             alone (:mod:`einfluence.engine.read_rows`); None where it has to compute all.
-        records: By what is read of it, whether its operations may be recorded (:mod:`einfluence.engine.recorded`);
-            empty while nobody has tried.
+        records: By what is read of it and what is trained, whether its operations may be recorded
+            (:mod:`einfluence.engine.recorded`); empty while nobody has tried.
         masks: Whether padded texts may be read with a mask that holds what attention adds, and the longest that was
             tried.
     """

@@ -44,6 +44,7 @@ def own_layers() -> Base:
 
 
 PATTERN = {"kind": "match", "pattern": "mix|scale|1.weight"}
+NORMS = {"kind": "match", "pattern": "ln_|norm|bias"}
 
 
 def probes_of(items: Any, steps: int = 2) -> list[Any]:
@@ -146,8 +147,9 @@ def test_large_pictures_are_read_a_few_at_a_time_and_say_the_same(monkeypatch: p
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama-tied"])
-def test_merged_adapters_say_what_adapters_beside_their_weights_say(name: str) -> None:
-    base, items, recipe = text_base(name), texts(2, 6), recipe_of(ADAPTERS["lora"], "adam")
+@pytest.mark.parametrize("adapter", [*ADAPTERS, "norms"])
+def test_one_training_left_in_a_plain_model_says_what_stacked_parameters_say(adapter: str, name: str) -> None:
+    base, items, recipe = text_base(name), texts(2, 6), recipe_of(ADAPTERS.get(adapter, NORMS), "adam")
     merged, beside = (GenericEngine(base, recipe, 1, Sizes(score=40)) for _ in range(2))
     assert merged.merged is not None
     beside.merged = None
@@ -159,14 +161,14 @@ def test_merged_adapters_say_what_adapters_beside_their_weights_say(name: str) -
     assert all(torch.equal(merged.model.state_dict()[name], value) for name, value in weights.items())
 
 
-def test_large_blocks_alone_are_merged_and_adapters_held_in_half_are_not() -> None:
+def test_large_blocks_alone_are_merged_and_what_is_held_in_half_is_not() -> None:
     base, items = text_base("gpt2"), texts(2, 6)
     fast = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=40))
     assert True in {block.read is not None for block in QueryScorer(fast, items, 4).blocks}
     few = GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam"), 1, Sizes(score=4000))
     assert {block.read is not None for block in QueryScorer(few, items, 4).blocks} == {False}
-    assert not GenericEngine(base, recipe_of(ADAPTERS["lora"], "adam", "bfloat16"), 1).merged
-    assert not GenericEngine(base, recipe_of("full", "adam"), 1).merged
+    for adapter in ADAPTERS.values():
+        assert not GenericEngine(base, recipe_of(adapter, "adam", "bfloat16"), 1).merged
 
 
 class LooksIntoItsInput(nn.Module):

@@ -21,10 +21,17 @@ from einfluence.engine.recorded import Recording, UnrecordableError, record
 from einfluence.engine.schedule import probe_training
 from tests.engine.comparison import ask, influences
 from tests.engine.random_models import image_base, images, text_base, texts
+from tests.engine.test_generic import NORMS
 from tests.engine.test_read_rows import CASES, classifier, pictures
 from tests.engine.test_schedule import ADAPTERS, recipe_of
 
 LORA = recipe_of(ADAPTERS["lora"], "adam")
+
+
+def changing(engine: GenericEngine) -> tuple[Any, Any]:
+    """What a training changes."""
+    assert engine._merging is not None
+    return engine._merging.adapted, engine._merging.written
 
 
 def recorded(engine: GenericEngine, items: Any) -> tuple[Recording, Any]:
@@ -32,7 +39,7 @@ def recorded(engine: GenericEngine, items: Any) -> tuple[Recording, Any]:
     assert engine.merged is not None
     run = engine.merged._with_model(engine.collated(items))
     engine.merged.merge(engine.start)
-    found, out = record(run, engine._merging.adapted)
+    found, out = record(run, *changing(engine))
     assert torch.equal(out, found())
     return found, run
 
@@ -42,11 +49,12 @@ def moved(engine: GenericEngine) -> dict[str, torch.Tensor]:
     return {name: value + 0.1 * torch.randn_like(value) for name, value in engine.start.items()}
 
 
+@pytest.mark.parametrize("adapter", [*ADAPTERS, "norms"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_it_says_what_the_model_says_with_other_adapters(dtype: str) -> None:
-    """In float32 products are made by other kernels; what follows from no adapter is no operation."""
+def test_it_says_what_the_model_says_after_other_trainings(dtype: str, adapter: str) -> None:
+    """In float32 products are made by other kernels; what follows from nothing trained is no operation."""
     for made, items in (classifier("Bert"), pictures(), (text_base("gpt2"), texts(2, 3))):
-        engine = GenericEngine(made, recipe_of(ADAPTERS["lora"], "adam", dtype), 1)
+        engine = GenericEngine(made, recipe_of(ADAPTERS.get(adapter, NORMS), "adam", dtype), 1)
         found, run = recorded(engine, items[:3])
         before, allowed = run(), {"float64": 1e-12, "float32": 1e-5}[dtype]
         assert engine.merged is not None
@@ -55,7 +63,7 @@ def test_it_says_what_the_model_says_with_other_adapters(dtype: str) -> None:
             truth = run()
             assert (found() - truth).abs().max() < allowed * truth.abs().max() < (truth - before).abs().max()
         names = " ".join(each.run.__name__ for each in found.operations)
-        assert "embedding" not in names and "dropout" not in names
+        assert "dropout" not in names and ("embedding" not in names or adapter in ("full", "last"))
         assert ("_linear_pointwise" in names) == (dtype == "float32")
 
 
@@ -68,6 +76,12 @@ def test_a_product_of_what_follows_from_no_adapter_is_computed_once() -> None:
     found, _ = recorded(GenericEngine(made, LORA, 1), items)
     beside = [each.run.__name__ for each in found.operations if each.run.__name__.endswith("_beside")]
     assert beside == ["_linear_beside"] * 3  # the first block's queries, keys and values
+
+
+def test_of_a_classifier_whose_head_is_trained_alone_nothing_else_is_run() -> None:
+    for made, items in (classifier("Bert"), pictures()):
+        found, _ = recorded(GenericEngine(made, recipe_of("last", "adam"), 1), items)
+        assert [each.run.__name__ for each in found.operations] == ["linear.default", "unsqueeze.default"]
 
 
 @pytest.mark.parametrize("case", ["class DebertaV2", "decoder"])
