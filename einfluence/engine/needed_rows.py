@@ -6,7 +6,7 @@ attention is, without the model's help.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from einfluence.engine.operations import Operation, Slot
+from einfluence.engine.operations import Operation, Slot, address
 from einfluence.engine.read_rows import picked
 
 ATEN = torch.ops.aten
@@ -41,18 +41,21 @@ class Taken:
     again: tuple[Any, tuple[Any, ...]]
 
 
-def needed_rows(operations: Sequence[Operation], count: int) -> tuple[list[Operation], int]:
+def needed_rows(
+    operations: Sequence[Operation], count: int, changing: Container[int] = ()
+) -> tuple[list[Operation], int]:
     """Operations that give the same, and how many slots they have; their shapes are no longer true.
 
     Args:
         operations: In their order.
         count: How many slots they have.
+        changing: Addresses of what changes in place.
     """
     shapes = {each.out.place: each.shape for each in operations if isinstance(each.out, Slot) and each.shape}
     for last in range(len(operations) - 1, -1, -1):
         taken = _taken(operations[last], shapes)
         if taken is not None and (narrow := _narrow(operations, last, taken, shapes)):
-            return _narrowed(operations, last, taken, narrow, shapes, count)
+            return _narrowed(operations, last, taken, narrow, shapes, count, changing)
     return list(operations), count
 
 
@@ -121,8 +124,9 @@ def _narrowed(
     narrow: set[int],
     shapes: Mapping[int, torch.Size],
     count: int,
+    changing: Container[int],
 ) -> tuple[list[Operation], int]:
-    made, found = list[Operation](), dict[int, Slot]()
+    made, found = list[Operation](), dict[Any, Slot]()
     few = {operations[at].out for at in narrow}
     for at, each in enumerate(operations):
         if at == last:
@@ -136,13 +140,13 @@ def _narrowed(
         for value in each.args:
             if (isinstance(value, Slot) and value in few) or not _has_rows(_shape(value, shapes) or (), each, taken):
                 args.append(value)
-            elif isinstance(value, Tensor):
+            elif isinstance(value, Tensor) and address(value) not in changing:
                 args.append(picked(value, taken.rows))
             else:
-                if value.place not in found:
-                    found[value.place], count = Slot(count), count + 1
-                    made.append(Operation(picked, (value, taken.rows), {}, found[value.place]))
-                args.append(found[value.place])
+                if value not in found:
+                    found[value], count = Slot(count), count + 1
+                    made.append(Operation(picked, (value, taken.rows), {}, found[value]))
+                args.append(found[value])
         made.append(replace(each, args=tuple(args)))
     return made, count
 

@@ -100,7 +100,7 @@ def record(
         if out not in recorder.slots:
             raise UnrecordableError("what follows from nothing trained")
         place = recorder.slots[out].place
-    operations, count = needed_rows(quicker_attention(recorder.operations), recorder.count)
+    operations, count = needed_rows(quicker_attention(recorder.operations), recorder.count, recorder.weights)
     recording = Recording(_freed(_in_place(operations, place), place), count, place, recorder.kept)
     # Other operations round otherwise, and what is read before and after has to be read in the same way.
     return recording, out if operations == recorder.operations else recording()
@@ -121,8 +121,8 @@ class _Recorder(TorchDispatchMode):
         self.count = 0
         self.kept: dict[int, int] = {}
         self._fresh: set[int] = set()
-        self._weights: dict[int, Adapted | None] = {address(each): None for each in written}
-        self._weights |= {address(each.merged): each for each in adapted}
+        self.weights: dict[int, Adapted | None] = {address(each): None for each in written}
+        self.weights |= {address(each.merged): each for each in adapted}
         self._factors = {address(side) for each in adapted for side in (each.down, each.up)}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -130,7 +130,7 @@ class _Recorder(TorchDispatchMode):
         follows = self._follows((args, *kwargs.values()))
         for written in _written(func, args, kwargs):
             own = written in self.slots
-            if address(written) in self._weights or (not own and (follows or address(written) in self.kept)):
+            if address(written) in self.weights or (not own and (follows or address(written) in self.kept)):
                 raise UnrecordableError(f"{func} writes to what it would find otherwise")
         run = func
         if follows:
@@ -169,7 +169,7 @@ class _Recorder(TorchDispatchMode):
         first = args[0] if args else None
         if isinstance(first, Tensor) and first in self.slots and _alike(out, first):
             self.slots[out] = self.slots[first]
-        return address(out) in self._weights or out in self.slots
+        return address(out) in self.weights or out in self.slots
 
     def _faster(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The same product in less time.
@@ -180,7 +180,7 @@ class _Recorder(TorchDispatchMode):
         if func not in (LINEAR, CONV2D) or kwargs:
             return func, args, kwargs
         x, weight, *rest = args
-        own = self._weights.get(address(weight))
+        own = self.weights.get(address(weight))
         if own is not None and weight is own.merged and not self._follows([x, *rest]):
             beside = _linear_beside if func is LINEAR else _conv_beside
             return beside, (func(x, own.weight, *rest), x, own.down, own.up, own.scaling, *rest[1:]), {}
@@ -190,7 +190,7 @@ class _Recorder(TorchDispatchMode):
 
     def _follows(self, taken: Iterable[Any]) -> bool:
         some = [value for value in leaves(list(taken)) if isinstance(value, Tensor)]
-        return any(value in self.slots or address(value) in self._weights for value in some)
+        return any(value in self.slots or address(value) in self.weights for value in some)
 
     def _slot(self, value: Tensor) -> Slot:
         if value not in self.slots:
@@ -205,7 +205,7 @@ class _Recorder(TorchDispatchMode):
             return value
         if value in self.slots:
             return self.slots[value]
-        if value.numel() and (where := address(value)) not in self._weights and where not in self._factors:
+        if value.numel() and (where := address(value)) not in self.weights and where not in self._factors:
             self.kept[where] = value.untyped_storage().nbytes()
         return value
 

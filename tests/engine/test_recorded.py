@@ -132,8 +132,9 @@ def test_rows_are_needed_by_whoever_takes_them(row: int) -> None:
         return (first + hidden.mul_(2.0)).relu()[:, row]
 
     for run, few in ((one, True), (beside, True), (two, False), (writes, True)):
-        found, _ = record(run, [adapted])
+        found, _ = record(run, [adapted], [position])
         adapted.up.add_(1.0)
+        position.mul_(2.0)
         weight.add_(adapted.down.expand(4, 4))
         assert torch.allclose(found(), run(), rtol=1e-12)
         assert (picked in {each.run for each in found.operations}) == few
