@@ -53,7 +53,7 @@ class Operation:
 
 def runner(each: Operation) -> Callable[[list[Any]], Any]:
     """Runs an operation on what earlier ones gave; what is known of its arguments is looked at once."""
-    run, kwargs = getattr(each.run, "_op", each.run), each.kwargs
+    run, kwargs = getattr(each.run, "_op", each.run), each.kwargs  # without the Python that an OpOverload has around it
     if kwargs or any(isinstance(leaf, Slot) for value in each.args for leaf in leaves([value]) if leaf is not value):
         named = kwargs.items()
         return lambda values: run(*filled(each.args, values), **{name: filled(value, values) for name, value in named})
