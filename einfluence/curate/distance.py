@@ -132,10 +132,11 @@ def embedded(builder: CurationBuilder, features: Features, *, center: bool) -> M
     if vectors.ndim == 3:  # each view weighs the same, however long its vectors
         vectors = _unit(vectors).reshape(len(vectors), -1)
     own, asked = _unit(_pool(builder, needed, vectors)), _unit(_pick(builder, needed, vectors))
-    places, at_mean = Places(own, asked, cosine=True), (~own.any(1), ~asked.any(1))
+    places = Places(own, asked, cosine=True)
+    own_at_mean, asked_at_mean = (np.count_nonzero(some, 1) == 0 for some in (own, asked))
 
     def measure(rows: Ints, columns: Ints) -> Floats:
-        probe, query = at_mean[0][rows], at_mean[1][columns]
+        probe, query = own_at_mean[rows], asked_at_mean[columns]
         found = np.where(probe | query, np.float32(np.nan), places(rows, columns))
         return np.where(probe & query, np.float32(0), found)
 

@@ -227,10 +227,11 @@ class LowRankWeights:
         return linear
 
     def _norm(self, module: Any, own: dict[str, str]) -> Callable[..., Tensor]:
-        if type(module) is not nn.LayerNorm and issubclass(type(module), WHOLE):
+        kind: type[Any] = type(module)
+        if kind is not nn.LayerNorm and issubclass(kind, WHOLE):
             return self._norm_of_one(copy.copy(module), own)
         forward, base = module.forward, {which: module._parameters[which] for which in own}
-        exact = type(module) is nn.LayerNorm
+        exact = kind is nn.LayerNorm
 
         def weights(which: str) -> Tensor:
             if which in own:
