@@ -17,7 +17,7 @@ from einfluence.bases.load import describe, find_base
 from einfluence.curate import curate
 from einfluence.curate.key import VERSION as CURATION
 from einfluence.curate.key import data_key
-from einfluence.curate.text_noise import Read, Reader
+from einfluence.curate.text_noise import Reader
 from einfluence.embedded import cache_folder
 from einfluence.errors import InputError
 from einfluence.keys import content_hash
@@ -223,18 +223,11 @@ def _curate(part: Part, spec: Spec, base: Base) -> Curated:
 
 
 def reader_of(base: Base) -> Reader | None:
-    """How a base reads samples; None where these are no texts."""
+    """How a base reads samples; None where these are no tokens to it."""
     objective = base.objective
-    if objective.modality != "text":
+    if not isinstance(objective, HasTokens):
         return None
-
-    def read(sample: Sample) -> Read:
-        item = encode(base, sample)
-        if not isinstance(objective, HasTokens):  # one from outside
-            return Read((sample.sample_id,))
-        return read_of(objective.tokens(item), sample.target)
-
-    return read
+    return lambda sample: read_of(objective.tokens(encode(base, sample)), sample.target)
 
 
 def _logprobs(base: Base) -> Callable[[Sequence[Sample]], npt.NDArray[np.float64]] | None:
