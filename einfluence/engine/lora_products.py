@@ -6,6 +6,7 @@ sum, in both directions; and its gradients lie otherwise than the factors do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor
 
 from einfluence.engine.merged import ADAPTER
 
@@ -25,7 +27,7 @@ def make_quick(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is Linear and _plain(module):
             some: Any = module
-            some.forward = partial(_forward, module)
+            some.forward = partial(_forward, module, some.forward)
 
 
 def _plain(layer: Any) -> bool:
@@ -41,17 +43,19 @@ def _plain(layer: Any) -> bool:
     )
 
 
-def _forward(layer: Any, x: Float[Tensor, "*any in"]) -> Float[Tensor, "*any out"]:
+def _forward(layer: Any, alone: Callable[..., Tensor], x: Float[Tensor, "*any in"]) -> Float[Tensor, "*any out"]:
     inner, down, up = layer.get_base_layer(), layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
+    if not (is_batchedtensor(down) or is_batchedtensor(up)):
+        return alone(x)
     found: Any = LoraProduct.apply(x, inner.weight, inner.bias, down, up, layer.scaling[ADAPTER])
     return found[0]
 
 
 class LoraProduct(torch.autograd.Function):
-    """``x @ weight.T + bias + scaling * x @ down.T @ up.T``, of one training, or of N, whose x may be the same.
+    """``x @ weight.T + bias + scaling * x @ down.T @ up.T`` for N trainings; of the base nothing is learnt.
 
-    Shapes: x (*any, in) or (N or 1, *any, in); weight (out, in); bias (out); down (r, in) or (N, r, in);
-    up (out, r) or (N, out, r). The base learns nothing.
+    Shapes: x (N, *any, in), or (1, *any, in) where all read the same; weight (out, in); bias (out); down (N, r, in);
+    up (N, out, r). Under ``vmap`` all without N.
     """
 
     @staticmethod
@@ -59,15 +63,13 @@ class LoraProduct(torch.autograd.Function):
         x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scaling: float
     ) -> tuple[Tensor, Tensor]:
         """What comes out, and what is between the factors."""
-        rows, downs, ups = _stacked(x, down, up)
-        plain = _product(rows, weight, bias)
-        low = rows.expand(len(downs), *rows.shape[1:]) @ downs.mT
-        if len(plain) == len(downs):
-            out = plain.baddbmm_(low, ups.mT, alpha=scaling)
+        rows, n = x.reshape(len(x), -1, x.shape[-1]), len(down)
+        low, plain = rows @ down.mT, _product(rows, weight, bias)
+        if len(plain) == n:
+            out = plain.baddbmm_(low, up.mT, alpha=scaling)
         else:
-            out = torch.baddbmm(plain.expand(len(downs), *plain.shape[1:]), low, ups.mT, alpha=scaling)
-        lead = x.shape[:-1] if down.dim() == 2 else (len(down), *x.shape[1:-1])
-        return out.view(*lead, len(weight)), low
+            out = torch.baddbmm(plain.expand(n, *plain.shape[1:]), low, up.mT, alpha=scaling)
+        return out.view(n, *x.shape[1:-1], len(weight)), low
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -80,17 +82,17 @@ class LoraProduct(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         """Gradients of x and of the factors; they can be differentiated again."""
         x, weight, down, up, low = ctx.saved_tensors
-        rows, downs, ups = _stacked(x, down, up)
+        rows = x.reshape(len(x), -1, x.shape[-1])
         if torch.is_grad_enabled():
-            low = rows @ downs.mT
-        g = grad_outputs[0].reshape(len(downs), -1, len(weight)).contiguous()
-        inner = (g @ ups) * ctx.scaling
+            low = rows @ down.mT
+        g = grad_outputs[0].reshape(len(down), -1, len(weight)).contiguous()
+        inner = (g @ up) * ctx.scaling
         found = None
         if ctx.needs_input_grad[0]:
-            found = (g.flatten(0, 1) @ weight).view(*g.shape[:2], -1).baddbmm_(inner, downs)
-            found = (found if len(rows) == len(downs) else found.sum(0)).reshape(x.shape)
-        of_down = (inner.mT @ rows).view(down.shape) if ctx.needs_input_grad[3] else None
-        of_up = (g.mT @ (low * ctx.scaling)).view(up.shape) if ctx.needs_input_grad[4] else None
+            found = (g.flatten(0, 1) @ weight).view(*g.shape[:2], -1).baddbmm_(inner, down)
+            found = (found if len(rows) == len(down) else found.sum(0)).reshape(x.shape)
+        of_down = inner.mT @ rows if ctx.needs_input_grad[3] else None
+        of_up = g.mT @ (low * ctx.scaling) if ctx.needs_input_grad[4] else None
         return found, None, None, of_down, of_up, None
 
     @staticmethod
@@ -105,14 +107,6 @@ class LoraProduct(torch.autograd.Function):
             for some, dim in zip((down, up), in_dims[3:5], strict=True)
         )
         return LoraProduct.apply(x, weight, bias, down, up, scaling), (0, 0)
-
-
-def _stacked(
-    x: Tensor, down: Tensor, up: Tensor
-) -> tuple[Float[Tensor, "_ rows in"], Float[Tensor, "N r in"], Float[Tensor, "N out r"]]:
-    if down.dim() == 2:
-        return x.reshape(1, -1, x.shape[-1]), down[None], up[None]
-    return x.reshape(len(x), -1, x.shape[-1]), down, up
 
 
 def _product(x: Float[Tensor, "_ rows in"], weight: Tensor, bias: Tensor | None) -> Float[Tensor, "_ rows out"]:
