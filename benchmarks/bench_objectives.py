@@ -121,7 +121,7 @@ CASES: Mapping[str, tuple[Callable[[], Base], Callable[[], Any]]] = {
 LARGE: Mapping[str, tuple[Callable[[], Base], Callable[[], Any], int, int]] = {
     "sequence_base, BERT of hidden 768": (lambda: sentences(**WIDE), sentence, 32, 256),
     "token_base, BERT of hidden 768": (lambda: tagger(**WIDE), lambda: marked(CLASSES), 32, 256),
-    "image_small, ViT of hidden 384 in 12 layers": (lambda: vit(**SMALL), picture, 32, 256),
+    "image_small, ViT of hidden 384 in 12 layers": (lambda: vit(**SMALL), picture, 64, 256),
 }
 
 
