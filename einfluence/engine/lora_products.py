@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_batchedtensor
 
 from einfluence.engine.merged import ADAPTER
-
-ONEDNN = torch.backends.mkldnn.is_available()
+from einfluence.engine.operations import ONEDNN_LINEAR, by_onednn
 
 
 def make_quick(model: nn.Module) -> None:
@@ -110,7 +109,7 @@ class LoraProduct(torch.autograd.Function):
 
 
 def _product(x: Float[Tensor, "_ rows in"], weight: Tensor, bias: Tensor | None) -> Float[Tensor, "_ rows out"]:
-    """By oneDNN for float32 on a CPU, which adds the bias on its way."""
-    if ONEDNN and x.device.type == "cpu" and {x.dtype, weight.dtype} == {torch.float32}:
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    """By oneDNN where it can be, which adds the bias on its way."""
+    if by_onednn(x, weight):
+        return ONEDNN_LINEAR(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)

@@ -14,11 +14,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from einfluence.engine.operations import Operation, Slot, address
+from einfluence.engine.operations import ATEN, PRODUCTS, Operation, Slot, address
 from einfluence.engine.read_rows import picked
 
-ATEN = torch.ops.aten
-PRODUCTS: set[Any] = {ATEN.linear.default, torch.ops.mkldnn._linear_pointwise.default}
 ELEMENTWISE: set[Any] = {
     ATEN.add.Tensor, ATEN.sub.Tensor, ATEN.mul.Tensor, ATEN.div.Tensor, ATEN.gelu.default, ATEN.relu.default,
     ATEN.silu.default, ATEN.tanh.default, ATEN.sigmoid.default, ATEN.pow.Tensor_Scalar, ATEN.rsqrt.default,

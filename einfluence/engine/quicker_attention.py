@@ -12,11 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from einfluence.engine.operations import Operation, Slot
+from einfluence.engine.operations import ATEN, PRODUCTS, Operation, Slot
 from einfluence.engine.read_rows import Attended
 
-ATEN = torch.ops.aten
-PRODUCTS: set[Any] = {ATEN.linear.default, torch.ops.mkldnn._linear_pointwise.default}
 VIEWS: set[Any] = {ATEN.view.default, ATEN.reshape.default, ATEN._unsafe_view.default}
 LANES = 16  # float32 numbers that a CPU takes at once; of a rest torch's softmax takes one after the other
 

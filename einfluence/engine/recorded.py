@@ -23,19 +23,28 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from einfluence.engine.merged import Adapted
 from einfluence.engine.needed_rows import needed_rows
-from einfluence.engine.operations import Operation, Slot, address, leaves, runner
+from einfluence.engine.operations import (
+    ATEN,
+    LINEAR,
+    ONEDNN_LINEAR,
+    PRODUCTS,
+    Operation,
+    Slot,
+    address,
+    by_onednn,
+    leaves,
+    runner,
+)
 from einfluence.engine.quicker_attention import quicker_attention
 
-ATEN = torch.ops.aten
-LINEAR, CONV2D, INDEX, ADD = ATEN.linear.default, ATEN.conv2d.default, ATEN.index.Tensor, ATEN.add.Tensor
-ONEDNN = torch.backends.mkldnn.is_available()
+CONV2D, INDEX, ADD = ATEN.conv2d.default, ATEN.index.Tensor, ATEN.add.Tensor
 IN_PLACE: dict[Any, Any] = {
     ADD: ATEN.add_.Tensor,
     ATEN.gelu.default: ATEN.gelu_.default,
     ATEN.relu.default: ATEN.relu_.default,
     ATEN.silu.default: ATEN.silu_.default,
 }
-FRESH: set[Any] = {LINEAR, *IN_PLACE, torch.ops.mkldnn._linear_pointwise.default}  # what they give is nobody else's
+FRESH: set[Any] = {*PRODUCTS, *IN_PLACE}  # what they give is nobody else's
 UNSTEADY = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
 
 
@@ -175,7 +184,7 @@ class _Recorder(TorchDispatchMode):
         """The same product in less time.
 
         Of what follows from nothing trained, the product with the base's weight is computed once. Others are done by
-        oneDNN, which takes about a tenth less time than what torch takes for float32 on a CPU.
+        oneDNN where they can be.
         """
         if func not in (LINEAR, CONV2D) or kwargs:
             return func, args, kwargs
@@ -184,8 +193,8 @@ class _Recorder(TorchDispatchMode):
         if own is not None and weight is own.merged and not self._follows([x, *rest]):
             beside = _linear_beside if func is LINEAR else _conv_beside
             return beside, (func(x, own.weight, *rest), x, own.down, own.up, own.scaling, *rest[1:]), {}
-        if func is LINEAR and ONEDNN and x.device.type == "cpu" and {x.dtype, weight.dtype} == {torch.float32}:
-            return torch.ops.mkldnn._linear_pointwise.default, (x, weight, (*rest, None)[0], "none", [], ""), {}
+        if func is LINEAR and by_onednn(x, weight):
+            return ONEDNN_LINEAR, (x, weight, (*rest, None)[0], "none", [], ""), {}
         return func, args, kwargs
 
     def _follows(self, taken: Iterable[Any]) -> bool:
