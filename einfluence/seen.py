@@ -62,8 +62,8 @@ def seen(spec: Spec, part: Part, curated: Curated, session: Session, rows: int =
         if isinstance(arm, InContext) and few:
             probe, query = few[0], few[-1]
             text = context(base, arm.recipe, [probe]) + query.prompt
-            opening = beginning(base, arm.recipe)
-            item = encode_text(base, text, query.target, query.name, join=query.gap, bos=opening)
+            bos = beginning(base, arm.recipe)
+            item = encode_text(base, text, query.target, query.name, join=query.gap, bos=bos)
             yield _seen(objective, f"{visible(query.name)} behind {visible(probe.name)}, {arm.recipe.label}", item)
 
 

@@ -134,6 +134,8 @@ def embedded(builder: CurationBuilder, features: Features, *, center: bool) -> M
     own, asked = _unit(_pool(builder, needed, vectors)), _unit(_pick(builder, needed, vectors))
     places = Places(own, asked, cosine=True)
     own_at_mean, asked_at_mean = (np.count_nonzero(some, 1) == 0 for some in (own, asked))
+    if not (own_at_mean.any() or asked_at_mean.any()):
+        return places
 
     def measure(rows: Ints, columns: Ints) -> Floats:
         probe, query = own_at_mean[rows], asked_at_mean[columns]

@@ -59,17 +59,21 @@ class Parameters:
                 value.data = value.detach().clone()  # the parameter itself stays, whoever else of the model holds it
         return plain
 
+    @cached_property
+    def _trained(self) -> dict[str, nn.Parameter]:
+        """The parameters of :attr:`plain` that are trained, by name."""
+        return {name: value for name, value in self.plain.named_parameters() if name in self._start}
+
     @property
     def written(self) -> Sequence[Tensor]:
         """The parameters that are trained."""
-        return [value for name, value in self.plain.named_parameters() if name in self._start]
+        return list(self._trained.values())
 
     @torch.no_grad()
     def merge(self, values: Mapping[str, Tensor]) -> None:
         """Writes these values over those of :attr:`plain`."""
-        for name, value in self.plain.named_parameters():
-            if name in values:
-                value.copy_(values[name])
+        for name, value in self._trained.items():
+            value.copy_(values[name])
 
     def changes(self, values: Mapping[str, Float[Tensor, "N ..."]]) -> Iterator[tuple[str, Float[Tensor, " N"], float]]:
         """Of each parameter its name, the norms of what N trainings added to it, and its own."""

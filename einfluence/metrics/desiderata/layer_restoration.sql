@@ -5,11 +5,11 @@ with restored as (
         restorations.probe,
         restorations.place,
         restorations.layer,
+        case when own.run is not null then own.kind else relations.kind end as said,
         case
             when samples.own_query is not null then 'self'
-            when case when own.run is not null then own.kind else relations.kind end = 'entailed' then 'conclusion'
-            when own.run is not null then own.kind
-            else relations.kind
+            when said = 'entailed' then 'conclusion'
+            else said
         end as claim,
         restorations.logprob_after - restorations.logprob_before as influence,
         restorations.logprob_after - restorations.logprob_restored as lost
